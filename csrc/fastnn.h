@@ -1,0 +1,270 @@
+/* The C API: what the Cython extension sees. Callers have checked every shape, dtype and range; C only computes.
+ *
+ * Arrays are row-major. Activations are [batch, features] with `ld*` elements between rows; weights are [in, out] without
+ * gaps. Sizes are element counts. Inputs must not overlap outputs except where a comment allows it. No function here
+ * needs the GIL, and none allocates inside a parallel region. */
+#ifndef FASTNN_H
+#define FASTNN_H
+
+#include "kernels/kernels.h"
+#include "team.h"
+
+/* ---- instruction sets (dispatch.c) and threads (team.c) ---- */
+
+#define FNN_MAX_ISAS 4
+
+size_t fnn_available_kernels(const fnn_kernels *tables[FNN_MAX_ISAS]); /* slowest first; returns how many */
+const fnn_kernels *fnn_active_kernels(void);
+bool fnn_use_kernels(const char *isa); /* false: this machine lacks it */
+
+int fnn_omp_max_threads(void);
+int fnn_omp_version(void); /* _OPENMP, or 0 in a build without */
+
+/* ---- what went wrong inside a batch; the first problem by row is kept ---- */
+
+typedef enum { FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE } fnn_problem;
+
+typedef struct fnn_status {
+    atomic_uint_fast64_t first; /* row << 8 | problem, or 0 */
+    atomic_bool leave;          /* the team leaves at its next meeting: a problem, or time is up */
+} fnn_status;
+
+/* ---- operations: their kinds, arguments, and what a share of a team does (ops/) ---- */
+
+typedef enum {
+    FNN_OP_GATHER,
+    FNN_OP_GATHER_LABELS,
+    FNN_OP_GATHER_TARGETS,
+    FNN_OP_DENSE_FORWARD,
+    FNN_OP_ACTIVATION_FORWARD,
+    FNN_OP_SOFTMAX_FORWARD,
+    FNN_OP_SOFTMAX_CROSS_ENTROPY,
+    FNN_OP_ACTIVATION_BACKWARD,
+    FNN_OP_DENSE_BACKWARD_INPUT,
+    FNN_OP_DENSE_BACKWARD_WEIGHTS,
+    FNN_OP_REDUCE_LOSS,
+    FNN_OP_UPDATE,
+    FNN_OP_KINDS
+} fnn_op_kind;
+
+/* Rows of the user's array, taken by index, as floats: out = (float)((double)value * scale + shift). */
+typedef struct fnn_gather {
+    const char *source; /* [source_rows, features], rows row_stride bytes apart, elements adjacent */
+    fnn_dtype dtype;
+    ptrdiff_t row_stride;
+    size_t item, source_rows, features;
+    const int64_t *index; /* row r of the batch is row index[r] of the source; NULL: r itself */
+    double scale, shift;
+    bool check_finite;
+    float *out;
+    size_t ld;
+    fnn_status *status;
+} fnn_gather;
+
+/* Integer labels by index, as int32, each checked against [0, classes). A bad one is stored as 0 and reported. */
+typedef struct fnn_gather_labels {
+    const char *source;
+    fnn_dtype dtype; /* an integer one */
+    ptrdiff_t stride;
+    size_t source_rows;
+    const int64_t *index;
+    int64_t classes;
+    int32_t *out;
+    fnn_status *status;
+} fnn_gather_labels;
+
+/* y = f(bias + x w), by rows or by tiles. */
+typedef struct fnn_dense_forward {
+    size_t batch, in, out;
+    bool by_rows; /* take the rows of the share through all columns; else a cell of a grid over [batch, out] */
+    const float *x;
+    size_t ldx;
+    const float *w, *b; /* b may be NULL */
+    float *y;
+    size_t ldy;
+    float *z; /* receives the pre-activation; may be NULL */
+    size_t ldz;
+    fnn_activation activation;
+    float alpha;
+} fnn_dense_forward;
+
+/* dx = (dy w^T) f'(saved), f the activation that made x and saved its output (x itself). */
+typedef struct fnn_dense_backward_input {
+    size_t batch, in, out;
+    bool by_rows;
+    const float *dy;
+    size_t lddy;
+    const float *w;
+    float *dx;
+    size_t lddx;
+    bool accumulate; /* add to what dx holds, before the derivative */
+    const float *saved;
+    size_t ldsaved;
+    fnn_activation activation;
+    float alpha;
+} fnn_dense_backward_input;
+
+/* A parameter (or any array) with its gradient and the states of its optimizer. */
+typedef struct fnn_tensor {
+    void *w;
+    const void *g;
+    void *state[2]; /* NULL where the rule has fewer */
+    size_t n;
+    bool is_double;
+    int group;
+} fnn_tensor;
+
+/* dw = x^T dy and db = the sum of dy's rows; with `update`, w and b are updated instead of dw and db being stored. */
+typedef struct fnn_dense_backward_weights {
+    size_t batch, in, out;
+    const float *x;
+    size_t ldx;
+    const float *dy;
+    size_t lddy;
+    float *dw, *db; /* either may be NULL: not wanted */
+    bool accumulate;
+    const fnn_tensor *update_w, *update_b; /* NULL: no update */
+    const fnn_update_rule *rules;          /* by group */
+    const fnn_update_scalars *scalars;     /* by group */
+} fnn_dense_backward_weights;
+
+/* y = f(x), or dx = dy f'(saved), over [rows, columns]. In place is allowed. */
+typedef struct fnn_elementwise {
+    size_t columns;
+    fnn_activation activation;
+    float alpha;
+    const float *x; /* forward: x; backward: dy */
+    size_t ldx;
+    const float *saved; /* backward only */
+    size_t ldsaved;
+    float *y;
+    size_t ldy;
+} fnn_elementwise;
+
+typedef struct fnn_loss {
+    size_t classes;
+    const float *logits;
+    size_t ldl;
+    const int32_t *labels; /* or, when NULL, */
+    const float *targets;
+    size_t ldt;
+    float scale;    /* of the gradient: 1 / batch */
+    float *dlogits; /* may be NULL, may be logits */
+    size_t ldd;
+    double *loss; /* per row */
+    uint8_t *correct;
+} fnn_loss;
+
+/* Hyper-parameters of one parameter group. */
+typedef struct fnn_group {
+    fnn_update_rule rule;
+    double beta1, beta2, eps, weight_decay; /* SGD: beta1 is the momentum, beta2 the dampening */
+    bool nesterov;
+    uint64_t t0; /* steps that the group has done */
+} fnn_group;
+
+/* The update of many arrays in one call. */
+typedef struct fnn_update {
+    const fnn_tensor *tensors;
+    size_t count;
+    const fnn_update_rule *rules;
+    const fnn_update_scalars *scalars;
+} fnn_update;
+
+void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_share s);
+void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_share s);
+void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s);
+void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s);
+void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_share s);
+void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
+void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
+
+/* The numbers of step t (from 1) that an update of this group needs, in double. */
+fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr, uint64_t t);
+
+/* Sum of per-row losses, in chunks of 16 rows added in order. */
+double fnn_sum_rows(const double *loss, size_t rows);
+
+/* ---- eager calls: one operation, a team of `threads` (ops/eager.c) ---- */
+
+/* `arguments` is the operation's own struct above (for the gathers: fnn_gather, fnn_gather_labels). */
+void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads);
+
+/* ---- random numbers (ops/random.c) ---- */
+
+void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out);
+void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out);
+
+/* ---- the plan (plan.c) ---- */
+
+#define FNN_OP_BUFFERS 6
+
+/* One operation of a plan. Buffers are positions in the workspace's table, in the order that the op catalogue of
+ * fastnn/plan/ops.py lists; -1 where there is none. */
+typedef struct fnn_op {
+    fnn_op_kind kind;
+    bool by_rows;      /* split by rows of the batch; else by tiles, chunks, or done by one thread */
+    bool barrier;      /* the team meets after it */
+    int buffer[FNN_OP_BUFFERS];
+    size_t in, out;    /* columns of input and output */
+    fnn_activation activation;
+    float alpha;
+    bool accumulate;
+    int update_w, update_b; /* tensors that the op updates; -1: none */
+    size_t first, last;     /* UPDATE: the tensors */
+} fnn_op;
+
+typedef struct fnn_buffer {
+    void *data;
+    size_t ld; /* elements between rows */
+} fnn_buffer;
+
+/* The user's data of one call. */
+typedef struct fnn_source {
+    const char *data;
+    fnn_dtype dtype;
+    ptrdiff_t stride; /* bytes between rows */
+    size_t item, rows;
+    double scale, shift;
+} fnn_source;
+
+/* One call: the ops [first_op, last_op) of a plan, for each of `steps` batches of at most `batch` of `rows` rows. */
+typedef struct fnn_run {
+    const fnn_op *ops;
+    size_t first_op, last_op;
+    fnn_buffer *buffers; /* (threads + 1) tables of n_buffers: the first is read, the others are the threads' own copies */
+    size_t n_buffers;
+    int output;        /* the buffer that lands in `out`, or -1 */
+    float *out;
+    size_t ldout;
+    fnn_source x, y;
+    const int64_t *index; /* [rows], or NULL: rows in order */
+    size_t rows, batch, steps;
+    bool check_finite;
+    int64_t classes;
+    double seconds; /* stop between two steps once this has passed; 0: never */
+    int threads;
+    const fnn_tensor *tensors;
+    const fnn_group *groups;
+    const fnn_update_rule *rules; /* by group */
+    size_t n_groups;
+    const double *lr;            /* [steps, n_groups] */
+    fnn_update_scalars *scalars; /* [n_groups], filled by the call */
+    /* results */
+    double *losses; /* mean loss of each step; may be NULL */
+    double loss_sum;
+    int64_t correct;
+    size_t steps_done;
+    fnn_status status;
+} fnn_run;
+
+void fnn_plan_run(fnn_run *run);
+
+/* The problem of a finished run and its row within the batch. */
+static inline fnn_problem fnn_status_problem(const fnn_status *s) { return (fnn_problem)(atomic_load(&s->first) & 0xFF); }
+static inline size_t fnn_status_row(const fnn_status *s) { return (size_t)(atomic_load(&s->first) >> 8); }
+
+#endif

@@ -1,0 +1,4 @@
+#define FNN_ISA_AVX2 1
+#define FNN_TABLE fnn_kernels_avx2
+#define FNN_TABLE_NAME "avx2"
+#include "table.h"

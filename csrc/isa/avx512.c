@@ -1,0 +1,4 @@
+#define FNN_ISA_AVX512 1
+#define FNN_TABLE fnn_kernels_avx512
+#define FNN_TABLE_NAME "avx512"
+#include "table.h"

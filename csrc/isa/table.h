@@ -1,0 +1,25 @@
+/* The body of every file in this folder: all kernels, compiled with that file's flags, in one exported table.
+ * Everything else is static, so that the linker can never hand one ISA's copy of a function to another's caller. */
+#include "../kernels/kernels.h"
+#include "../simd/simd.h"
+#include "../simd/math.h"
+#include "../kernels/activation.h"
+#include "../kernels/optimizer.h"
+#include "../kernels/gemm.h"
+#include "../kernels/bias.h"
+#include "../kernels/softmax.h"
+#include "../kernels/loss.h"
+#include "../kernels/convert.h"
+#include "../kernels/measure.h"
+
+extern const fnn_kernels FNN_TABLE;
+
+const fnn_kernels FNN_TABLE = {
+    .isa = FNN_TABLE_NAME,
+#define FNN_UPDATE(rule, name) .update_f32[rule] = fnn_##name##_f32, .update_f64[rule] = fnn_##name##_f64,
+#include "../kernels.def"
+#undef FNN_UPDATE
+#define FNN_KERNEL(name, result, arguments) .name = fnn_##name,
+#include "../kernels.def"
+#undef FNN_KERNEL
+};

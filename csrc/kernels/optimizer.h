@@ -1,0 +1,29 @@
+/* The optimizers' update kernels in float32 and float64: optimizer_rules.h, compiled for each.
+ * What a new rule needs: its body there, its line in kernels.def and its scalars in ops/optimizer.c. */
+#ifndef FNN_KERNELS_OPTIMIZER_H
+#define FNN_KERNELS_OPTIMIZER_H
+
+#include "../simd/simd.h"
+#include "kernels.h"
+
+#define FNN_REAL float
+#define FNN_LANES FNN_VF
+#define V(name) vf##name
+#define FNN_NAME(name) name##_f32
+#include "optimizer_rules.h"
+#undef FNN_REAL
+#undef FNN_LANES
+#undef V
+#undef FNN_NAME
+
+#define FNN_REAL double
+#define FNN_LANES FNN_VD
+#define V(name) vd##name
+#define FNN_NAME(name) name##_f64
+#include "optimizer_rules.h"
+#undef FNN_REAL
+#undef FNN_LANES
+#undef V
+#undef FNN_NAME
+
+#endif

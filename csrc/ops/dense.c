@@ -1,0 +1,109 @@
+/* The three products of a dense layer: which part of each a thread does. */
+#include "grid.h"
+
+static fnn_cell cell_of(bool by_rows, size_t m, size_t n, fnn_share s)
+{
+    return by_rows ? (fnn_cell){s.begin, s.end, 0, n} : fnn_grid_cell(m, n, s);
+}
+
+static bool is_empty(fnn_cell c) { return c.i0 >= c.i1 || c.j0 >= c.j1; }
+
+void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s)
+{
+    const fnn_cell c = cell_of(o->by_rows, o->batch, o->out, s);
+    if (is_empty(c)) return;
+    k->gemm(&(fnn_product){
+        .m = c.i1 - c.i0,
+        .n = c.j1 - c.j0,
+        .k = o->in,
+        .a = o->x + c.i0 * o->ldx,
+        .lda = o->ldx,
+        .b = o->w + c.j0,
+        .ldb = o->out,
+        .bias = o->b ? o->b + c.j0 : NULL,
+        .c = o->y + c.i0 * o->ldy + c.j0,
+        .ldc = o->ldy,
+        .epilogue = o->activation == FNN_IDENTITY && !o->z ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_ACTIVATION,
+        .activation = o->activation,
+        .alpha = o->alpha,
+        .z = o->z ? o->z + c.i0 * o->ldz + c.j0 : NULL,
+        .ldz = o->ldz,
+    });
+}
+
+void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s)
+{
+    const fnn_cell c = cell_of(o->by_rows, o->batch, o->in, s);
+    if (is_empty(c)) return;
+    k->gemm(&(fnn_product){
+        .m = c.i1 - c.i0,
+        .n = c.j1 - c.j0,
+        .k = o->out,
+        .a = o->dy + c.i0 * o->lddy,
+        .lda = o->lddy,
+        .b = o->w + c.j0 * o->out,
+        .ldb = o->out,
+        .b_transposed = true,
+        .accumulate = o->accumulate,
+        .c = o->dx + c.i0 * o->lddx + c.j0,
+        .ldc = o->lddx,
+        .epilogue = o->activation == FNN_IDENTITY ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_DERIVATIVE,
+        .activation = o->activation,
+        .alpha = o->alpha,
+        .saved = o->saved ? o->saved + c.i0 * o->ldsaved + c.j0 : NULL,
+        .ldsaved = o->ldsaved,
+    });
+}
+
+/* db, or b updated by it: the threads whose cell holds the first rows of dw do their columns of it. */
+static void bias(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_cell c)
+{
+    const float *dy = o->dy + c.j0;
+    const size_t n = c.j1 - c.j0;
+    if (!o->update_b) {
+        if (o->db) k->bias_gradient(o->batch, n, dy, o->lddy, o->accumulate, o->db + c.j0);
+        return;
+    }
+    const fnn_tensor *t = o->update_b;
+    for (size_t j = 0; j < n; j += 256) { /* by way of the stack */
+        float db[256];
+        const size_t width = n - j < 256 ? n - j : 256, at = c.j0 + j;
+        k->bias_gradient(o->batch, width, dy + j, o->lddy, false, db);
+        k->update_f32[o->rules[t->group]](width, &o->scalars[t->group], (float *)t->w + at, db,
+                                          t->state[0] ? (float *)t->state[0] + at : NULL,
+                                          t->state[1] ? (float *)t->state[1] + at : NULL);
+    }
+}
+
+void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_share s)
+{
+    const fnn_cell c = fnn_grid_cell(o->in, o->out, s);
+    if (is_empty(c)) return;
+    if (c.i0 == 0) bias(k, o, c);
+    if (!o->dw && !o->update_w) return;
+    const size_t at = c.i0 * o->out + c.j0;
+    fnn_product p = {
+        .m = c.i1 - c.i0,
+        .n = c.j1 - c.j0,
+        .k = o->batch,
+        .a = o->x + c.i0,
+        .lda = o->ldx,
+        .a_transposed = true,
+        .b = o->dy + c.j0,
+        .ldb = o->lddy,
+    };
+    if (o->update_w) {
+        const fnn_tensor *t = o->update_w;
+        p.epilogue = FNN_EPILOGUE_UPDATE;
+        p.rule = o->rules[t->group];
+        p.scalars = &o->scalars[t->group];
+        p.w = (float *)t->w + at;
+        for (int i = 0; i < 2; i++) p.state[i] = t->state[i] ? (float *)t->state[i] + at : NULL;
+        p.ldw = o->out;
+    } else {
+        p.accumulate = o->accumulate;
+        p.c = o->dw + at;
+        p.ldc = o->out;
+    }
+    k->gemm(&p);
+}

@@ -1,0 +1,36 @@
+/* One operation by a team, without a plan around it. */
+#include "../fastnn.h"
+
+typedef struct {
+    fnn_op_kind op;
+    const void *arguments;
+    const fnn_kernels *kernels;
+    size_t rows;
+} call;
+
+static void body(void *argument, int id, int count, fnn_barrier *barrier)
+{
+    (void)barrier;
+    const call *c = argument;
+    const fnn_kernels *k = c->kernels;
+    const fnn_share s = fnn_share_of(id, count, c->rows);
+    switch (c->op) {
+    case FNN_OP_GATHER: fnn_op_gather(k, c->arguments, s); break;
+    case FNN_OP_GATHER_LABELS: fnn_op_gather_labels(k, c->arguments, s); break;
+    case FNN_OP_DENSE_FORWARD: fnn_op_dense_forward(k, c->arguments, s); break;
+    case FNN_OP_ACTIVATION_FORWARD: fnn_op_activation_forward(k, c->arguments, s); break;
+    case FNN_OP_SOFTMAX_FORWARD: fnn_op_softmax_forward(k, c->arguments, s); break;
+    case FNN_OP_SOFTMAX_CROSS_ENTROPY: fnn_op_softmax_cross_entropy(k, c->arguments, s); break;
+    case FNN_OP_ACTIVATION_BACKWARD: fnn_op_activation_backward(k, c->arguments, s); break;
+    case FNN_OP_DENSE_BACKWARD_INPUT: fnn_op_dense_backward_input(k, c->arguments, s); break;
+    case FNN_OP_DENSE_BACKWARD_WEIGHTS: fnn_op_dense_backward_weights(k, c->arguments, s); break;
+    case FNN_OP_UPDATE: fnn_op_update(k, c->arguments, s); break;
+    default: break; /* the others need a plan */
+    }
+}
+
+void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
+{
+    call c = {op, arguments, fnn_active_kernels(), rows};
+    fnn_team_run(threads, body, &c);
+}

@@ -1,0 +1,35 @@
+/* How a team cuts a matrix [m, n] into one cell a thread. The cut may depend on the team: what is in a cell never does. */
+#ifndef FNN_OPS_GRID_H
+#define FNN_OPS_GRID_H
+
+#include "../fastnn.h"
+
+typedef struct fnn_cell {
+    size_t i0, i1, j0, j1;
+} fnn_cell;
+
+static inline size_t fnn_divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
+
+/* Of the grids down x across = count, the one whose largest cell has the fewest tiles of 6 rows x 16 columns; rows are
+ * cut anywhere, columns only between vectors. Among equals the one with the most columns of cells, since each thread
+ * then packs its own part of B. */
+static inline fnn_cell fnn_grid_cell(size_t m, size_t n, fnn_share s)
+{
+    const size_t count = (size_t)s.count, vectors = fnn_divide_up(n, 16);
+    size_t across = 1, least = SIZE_MAX;
+    for (size_t c = 1; c <= count; c++) {
+        if (count % c) continue;
+        const size_t tiles = fnn_divide_up(fnn_divide_up(m, count / c), 6) * fnn_divide_up(vectors, c);
+        if (tiles <= least) {
+            least = tiles;
+            across = c;
+        }
+    }
+    const size_t down = count / across, i = (size_t)s.id / across, j = (size_t)s.id % across;
+    fnn_cell cell = {m * i / down, m * (i + 1) / down, vectors * j / across * 16, vectors * (j + 1) / across * 16};
+    if (cell.j0 > n) cell.j0 = n;
+    if (cell.j1 > n) cell.j1 = n;
+    return cell;
+}
+
+#endif

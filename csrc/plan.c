@@ -1,0 +1,277 @@
+/* The executor: runs a plan's list of operations, for many batches, in one parallel region.
+ *
+ * Threads meet only where the plan says so. Between two meetings each thread does its share of every operation: its rows
+ * of the batch, or its cell or chunk of a matrix. Nothing is allocated here and nothing can fail but a batch: a bad
+ * label or index is seen by the whole team at the next meeting, before any update, and all leave together. */
+#include "fastnn.h"
+
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* One batch as a thread sees it. */
+typedef struct {
+    fnn_run *run;
+    const fnn_kernels *k;
+    fnn_buffer *buffers; /* this thread's table: input and output may point into the user's arrays */
+    size_t step, begin, rows;
+} batch;
+
+static fnn_buffer buffer(const batch *b, const fnn_op *op, int i)
+{
+    return op->buffer[i] < 0 ? (fnn_buffer){0} : b->buffers[op->buffer[i]];
+}
+
+static const int64_t *batch_index(const batch *b) { return b->run->index ? b->run->index + b->begin : NULL; }
+
+static const char *batch_source(const batch *b, const fnn_source *s)
+{
+    return b->run->index ? s->data : s->data + (ptrdiff_t)b->begin * s->stride;
+}
+
+static size_t source_rows(const batch *b, const fnn_source *s) { return b->run->index ? s->rows : s->rows - b->begin; }
+
+static void gather(const batch *b, const fnn_op *op, const fnn_source *s, fnn_share share)
+{
+    fnn_buffer *out = &b->buffers[op->buffer[0]];
+    /* Float rows in order need no copy: the operations that follow read the user's array. */
+    if (!b->run->index && s->dtype == FNN_F32 && s->scale == 1.0 && s->shift == 0.0 && !b->run->check_finite &&
+        s->stride % (ptrdiff_t)sizeof(float) == 0 && s->stride >= 0) {
+        *out = (fnn_buffer){(void *)batch_source(b, s), (size_t)s->stride / sizeof(float)};
+        return;
+    }
+    fnn_op_gather(b->k,
+                  &(fnn_gather){
+                      .source = batch_source(b, s),
+                      .dtype = s->dtype,
+                      .row_stride = s->stride,
+                      .item = s->item,
+                      .source_rows = source_rows(b, s),
+                      .features = op->out,
+                      .index = batch_index(b),
+                      .scale = s->scale,
+                      .shift = s->shift,
+                      .check_finite = b->run->check_finite,
+                      .out = out->data,
+                      .ld = out->ld,
+                      .status = &b->run->status,
+                  },
+                  share);
+}
+
+static void gather_labels(const batch *b, const fnn_op *op, fnn_share share)
+{
+    const fnn_source *s = &b->run->y;
+    fnn_op_gather_labels(b->k,
+                         &(fnn_gather_labels){
+                             .source = batch_source(b, s),
+                             .dtype = s->dtype,
+                             .stride = s->stride,
+                             .source_rows = source_rows(b, s),
+                             .index = batch_index(b),
+                             .classes = b->run->classes,
+                             .out = buffer(b, op, 0).data,
+                             .status = &b->run->status,
+                         },
+                         share);
+}
+
+/* buffers: x, w, b, y, z */
+static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
+{
+    const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 3), z = buffer(b, op, 4);
+    fnn_op_dense_forward(b->k,
+                         &(fnn_dense_forward){
+                             .batch = b->rows,
+                             .in = op->in,
+                             .out = op->out,
+                             .by_rows = op->by_rows,
+                             .x = x.data,
+                             .ldx = x.ld,
+                             .w = buffer(b, op, 1).data,
+                             .b = buffer(b, op, 2).data,
+                             .y = y.data,
+                             .ldy = y.ld,
+                             .z = z.data,
+                             .ldz = z.ld,
+                             .activation = op->activation,
+                             .alpha = op->alpha,
+                         },
+                         share);
+}
+
+/* buffers: dy, w, saved, dx */
+static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share share)
+{
+    const fnn_buffer dy = buffer(b, op, 0), saved = buffer(b, op, 2), dx = buffer(b, op, 3);
+    fnn_op_dense_backward_input(b->k,
+                                &(fnn_dense_backward_input){
+                                    .batch = b->rows,
+                                    .in = op->in,
+                                    .out = op->out,
+                                    .by_rows = op->by_rows,
+                                    .dy = dy.data,
+                                    .lddy = dy.ld,
+                                    .w = buffer(b, op, 1).data,
+                                    .dx = dx.data,
+                                    .lddx = dx.ld,
+                                    .accumulate = op->accumulate,
+                                    .saved = saved.data,
+                                    .ldsaved = saved.ld,
+                                    .activation = op->activation,
+                                    .alpha = op->alpha,
+                                },
+                                share);
+}
+
+/* buffers: x, dy, dw, db */
+static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share share)
+{
+    const fnn_run *run = b->run;
+    const fnn_buffer x = buffer(b, op, 0), dy = buffer(b, op, 1);
+    fnn_op_dense_backward_weights(b->k,
+                                  &(fnn_dense_backward_weights){
+                                      .batch = b->rows,
+                                      .in = op->in,
+                                      .out = op->out,
+                                      .x = x.data,
+                                      .ldx = x.ld,
+                                      .dy = dy.data,
+                                      .lddy = dy.ld,
+                                      .dw = buffer(b, op, 2).data,
+                                      .db = buffer(b, op, 3).data,
+                                      .accumulate = op->accumulate,
+                                      .update_w = op->update_w < 0 ? NULL : &run->tensors[op->update_w],
+                                      .update_b = op->update_b < 0 ? NULL : &run->tensors[op->update_b],
+                                      .rules = run->rules,
+                                      .scalars = run->scalars,
+                                  },
+                                  share);
+}
+
+/* forward: x, y;  backward: dy, saved, dx */
+static fnn_elementwise elementwise(const batch *b, const fnn_op *op, bool backward)
+{
+    const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, backward ? 2 : 1);
+    fnn_elementwise o = {.columns = op->out, .activation = op->activation, .alpha = op->alpha,
+                         .x = x.data, .ldx = x.ld, .y = y.data, .ldy = y.ld};
+    if (backward) {
+        o.saved = buffer(b, op, 1).data;
+        o.ldsaved = buffer(b, op, 1).ld;
+    }
+    return o;
+}
+
+/* buffers: logits, labels, targets, dlogits, row_loss, row_correct */
+static void softmax_cross_entropy(const batch *b, const fnn_op *op, fnn_share share)
+{
+    const fnn_buffer logits = buffer(b, op, 0), targets = buffer(b, op, 2), dlogits = buffer(b, op, 3);
+    fnn_op_softmax_cross_entropy(b->k,
+                                 &(fnn_loss){
+                                     .classes = op->out,
+                                     .logits = logits.data,
+                                     .ldl = logits.ld,
+                                     .labels = buffer(b, op, 1).data,
+                                     .targets = targets.data,
+                                     .ldt = targets.ld,
+                                     .scale = (float)(1.0 / (double)b->rows),
+                                     .dlogits = dlogits.data,
+                                     .ldd = dlogits.ld,
+                                     .loss = buffer(b, op, 4).data,
+                                     .correct = buffer(b, op, 5).data,
+                                 },
+                                 share);
+}
+
+/* buffers: row_loss, row_correct. By one thread. */
+static void reduce_loss(const batch *b, const fnn_op *op, fnn_share share)
+{
+    if (share.id != share.count - 1) return;
+    fnn_run *run = b->run;
+    const double sum = fnn_sum_rows(buffer(b, op, 0).data, b->rows);
+    const uint8_t *correct = buffer(b, op, 1).data;
+    run->loss_sum += sum;
+    if (run->losses) run->losses[b->step] = sum / (double)b->rows;
+    for (size_t i = 0; i < b->rows; i++) run->correct += correct[i];
+}
+
+static void run_op(const batch *b, const fnn_op *op, fnn_share share)
+{
+    switch (op->kind) {
+    case FNN_OP_GATHER: gather(b, op, &b->run->x, share); break;
+    case FNN_OP_GATHER_TARGETS: gather(b, op, &b->run->y, share); break;
+    case FNN_OP_GATHER_LABELS: gather_labels(b, op, share); break;
+    case FNN_OP_DENSE_FORWARD: dense_forward(b, op, share); break;
+    case FNN_OP_ACTIVATION_FORWARD: {
+        const fnn_elementwise o = elementwise(b, op, false);
+        fnn_op_activation_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_SOFTMAX_FORWARD: {
+        const fnn_elementwise o = elementwise(b, op, false);
+        fnn_op_softmax_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_ACTIVATION_BACKWARD: {
+        const fnn_elementwise o = elementwise(b, op, true);
+        fnn_op_activation_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_SOFTMAX_CROSS_ENTROPY: softmax_cross_entropy(b, op, share); break;
+    case FNN_OP_DENSE_BACKWARD_INPUT: dense_backward_input(b, op, share); break;
+    case FNN_OP_DENSE_BACKWARD_WEIGHTS: dense_backward_weights(b, op, share); break;
+    case FNN_OP_REDUCE_LOSS: reduce_loss(b, op, share); break;
+    case FNN_OP_UPDATE: {
+        const fnn_run *run = b->run;
+        fnn_op_update(b->k, &(fnn_update){run->tensors + op->first, op->last - op->first, run->rules, run->scalars}, share);
+        break;
+    }
+    default: break;
+    }
+}
+
+static void body(void *argument, int id, int count, fnn_barrier *barrier)
+{
+    fnn_run *run = argument;
+    const double start = id == 0 && run->seconds > 0 ? now() : 0.0;
+    batch b = {.run = run, .k = fnn_active_kernels(), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
+    memcpy(b.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
+
+    for (b.step = 0; b.step < run->steps; b.step++) {
+        b.begin = b.step * run->batch;
+        b.rows = run->rows - b.begin < run->batch ? run->rows - b.begin : run->batch;
+        const fnn_share share = fnn_share_of(id, count, b.rows);
+        if (run->output >= 0) b.buffers[run->output] = (fnn_buffer){run->out + b.begin * run->ldout, run->ldout};
+        if (id == 0) /* read by the updates, which stand behind a barrier */
+            for (size_t g = 0; g < run->n_groups; g++)
+                run->scalars[g] = fnn_update_prepare(&run->groups[g], run->lr[b.step * run->n_groups + g],
+                                                     run->groups[g].t0 + b.step + 1);
+        for (size_t i = run->first_op; i < run->last_op; i++) {
+            const fnn_op *op = &run->ops[i];
+            run_op(&b, op, share);
+            if (op->barrier && fnn_barrier_wait(barrier, count, &run->status.leave)) return;
+        }
+        if (id == 0) {
+            run->steps_done = b.step + 1;
+            if (run->seconds > 0 && now() - start >= run->seconds)
+                atomic_store_explicit(&run->status.leave, true, memory_order_relaxed);
+        }
+        if (b.step + 1 < run->steps && fnn_barrier_wait(barrier, count, &run->status.leave)) return;
+    }
+}
+
+void fnn_plan_run(fnn_run *run)
+{
+    run->loss_sum = 0.0;
+    run->correct = 0;
+    run->steps_done = 0;
+    atomic_store(&run->status.first, 0);
+    atomic_store(&run->status.leave, false);
+    fnn_team_run(run->threads, body, run);
+}

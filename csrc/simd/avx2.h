@@ -1,0 +1,150 @@
+/* The vocabulary of simd.h on AVX2 + FMA: a vf is two registers. */
+#include <immintrin.h>
+
+/* Micro-tile of the matrix product: 12 accumulators + 2 of B + 2 broadcasts = 16 registers. */
+#define FNN_MR 6
+#define FNN_NV 1
+
+typedef struct { __m256 lo, hi; } vf;
+typedef struct { __m256d lo, hi; } vd;
+typedef struct { __m256i lo, hi; } vi;
+typedef struct { __m256 lo, hi; } vm;
+typedef struct { __m256i lo, hi; size_t n; } vt;
+
+FNN_INLINE vt vt_first(size_t n)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i count = _mm256_set1_epi32((int)(n < 16 ? n : 16));
+    return (vt){_mm256_cmpgt_epi32(count, lane), _mm256_cmpgt_epi32(count, _mm256_add_epi32(lane, _mm256_set1_epi32(8))), n};
+}
+
+FNN_INLINE vf vf_zero(void) { return (vf){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+FNN_INLINE vf vf_set1(float a) { return (vf){_mm256_set1_ps(a), _mm256_set1_ps(a)}; }
+FNN_INLINE vf vf_load(const float *p) { return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+FNN_INLINE void vf_store(float *p, vf a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
+FNN_INLINE vf vf_load_t(const float *p, vt t) { return (vf){_mm256_maskload_ps(p, t.lo), _mm256_maskload_ps(p + 8, t.hi)}; }
+
+/* Masked stores are microcoded on AMD: whole registers where they fit, the rest by way of the stack. */
+FNN_INLINE void vf_store_t(float *p, vf a, vt t)
+{
+    if (t.n >= 16) {
+        vf_store(p, a);
+        return;
+    }
+    float tile[16];
+    vf_store(tile, a);
+    size_t i = 0;
+    if (t.n >= 8) {
+        _mm256_storeu_ps(p, a.lo);
+        i = 8;
+    }
+    for (; i < t.n; i++) p[i] = tile[i];
+}
+
+FNN_INLINE vf vf_add(vf a, vf b) { return (vf){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+FNN_INLINE vf vf_sub(vf a, vf b) { return (vf){_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+FNN_INLINE vf vf_mul(vf a, vf b) { return (vf){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+FNN_INLINE vf vf_div(vf a, vf b) { return (vf){_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+FNN_INLINE vf vf_sqrt(vf a) { return (vf){_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
+FNN_INLINE vf vf_fma(vf a, vf b, vf c) { return (vf){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+
+FNN_INLINE vm vf_lt(vf a, vf b) { return (vm){_mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ)}; }
+FNN_INLINE vm vf_le(vf a, vf b) { return (vm){_mm256_cmp_ps(a.lo, b.lo, _CMP_LE_OQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_LE_OQ)}; }
+FNN_INLINE vm vf_eq(vf a, vf b) { return (vm){_mm256_cmp_ps(a.lo, b.lo, _CMP_EQ_OQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_EQ_OQ)}; }
+FNN_INLINE vf vf_select(vm m, vf a, vf b) { return (vf){_mm256_blendv_ps(b.lo, a.lo, m.lo), _mm256_blendv_ps(b.hi, a.hi, m.hi)}; }
+FNN_INLINE uint32_t vm_bits(vm m) { return (uint32_t)_mm256_movemask_ps(m.lo) | (uint32_t)_mm256_movemask_ps(m.hi) << 8; }
+FNN_INLINE vm vm_from_t(vt t) { return (vm){_mm256_castsi256_ps(t.lo), _mm256_castsi256_ps(t.hi)}; }
+
+FNN_INLINE vi vf_bits(vf a) { return (vi){_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
+FNN_INLINE vf vi_float(vi a) { return (vf){_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
+FNN_INLINE vi vi_set1(int32_t a) { return (vi){_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
+FNN_INLINE vi vi_add(vi a, vi b) { return (vi){_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
+FNN_INLINE vi vi_sub(vi a, vi b) { return (vi){_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)}; }
+FNN_INLINE vi vi_and(vi a, vi b) { return (vi){_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)}; }
+FNN_INLINE vi vi_xor(vi a, vi b) { return (vi){_mm256_xor_si256(a.lo, b.lo), _mm256_xor_si256(a.hi, b.hi)}; }
+#define vi_shl(a, n) ((vi){_mm256_slli_epi32((a).lo, (n)), _mm256_slli_epi32((a).hi, (n))})
+#define vi_sar(a, n) ((vi){_mm256_srai_epi32((a).lo, (n)), _mm256_srai_epi32((a).hi, (n))})
+FNN_INLINE vf vi_convert(vi a) { return (vf){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+
+FNN_INLINE vd vd_set1(double a) { return (vd){_mm256_set1_pd(a), _mm256_set1_pd(a)}; }
+FNN_INLINE vd vd_load(const double *p) { return (vd){_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
+FNN_INLINE void vd_store(double *p, vd a) { _mm256_storeu_pd(p, a.lo); _mm256_storeu_pd(p + 4, a.hi); }
+FNN_INLINE vd vd_load_t(const double *p, vt t)
+{
+    double tile[8] = {0};
+    for (size_t i = 0; i < t.n; i++) tile[i] = p[i];
+    return vd_load(tile);
+}
+FNN_INLINE void vd_store_t(double *p, vd a, vt t)
+{
+    double tile[8];
+    vd_store(tile, a);
+    for (size_t i = 0; i < t.n; i++) p[i] = tile[i];
+}
+FNN_INLINE vd vd_add(vd a, vd b) { return (vd){_mm256_add_pd(a.lo, b.lo), _mm256_add_pd(a.hi, b.hi)}; }
+FNN_INLINE vd vd_sub(vd a, vd b) { return (vd){_mm256_sub_pd(a.lo, b.lo), _mm256_sub_pd(a.hi, b.hi)}; }
+FNN_INLINE vd vd_mul(vd a, vd b) { return (vd){_mm256_mul_pd(a.lo, b.lo), _mm256_mul_pd(a.hi, b.hi)}; }
+FNN_INLINE vd vd_div(vd a, vd b) { return (vd){_mm256_div_pd(a.lo, b.lo), _mm256_div_pd(a.hi, b.hi)}; }
+FNN_INLINE vd vd_sqrt(vd a) { return (vd){_mm256_sqrt_pd(a.lo), _mm256_sqrt_pd(a.hi)}; }
+FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd){_mm256_fmadd_pd(a.lo, b.lo, c.lo), _mm256_fmadd_pd(a.hi, b.hi, c.hi)}; }
+
+/* Folds: lane i with i+8, then i+4, i+2, i+1: one fixed tree. */
+FNN_INLINE float vf_sum(vf a)
+{
+    __m256 x = _mm256_add_ps(a.lo, a.hi);
+    __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_add_ss(y, _mm_shuffle_ps(y, y, 1)));
+}
+
+/* The largest lane; a NaN may or may not win. */
+FNN_INLINE float vf_max(vf a)
+{
+    __m256 x = _mm256_max_ps(a.lo, a.hi);
+    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_max_ss(y, _mm_shuffle_ps(y, y, 1)));
+}
+
+FNN_INLINE void fnn_transpose8(__m256 r[8])
+{
+    __m256 t[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
+        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+        t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+    }
+    for (int i = 0; i < 8; i++) r[i] = t[i];
+}
+
+/* r[i][j] becomes r[j][i], 16 by 16, as four blocks of 8 by 8. */
+FNN_INLINE void vf_transpose(vf r[16])
+{
+    __m256 a[8], b[8], c[8], d[8];
+    for (int i = 0; i < 8; i++) {
+        a[i] = r[i].lo;
+        b[i] = r[i].hi;
+        c[i] = r[i + 8].lo;
+        d[i] = r[i + 8].hi;
+    }
+    fnn_transpose8(a);
+    fnn_transpose8(b);
+    fnn_transpose8(c);
+    fnn_transpose8(d);
+    for (int i = 0; i < 8; i++) {
+        r[i] = (vf){a[i], c[i]};
+        r[i + 8] = (vf){b[i], d[i]};
+    }
+}

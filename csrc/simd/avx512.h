@@ -1,0 +1,109 @@
+/* The vocabulary of simd.h on AVX-512 (F, BW, DQ, VL): a vf is one register. */
+#include <immintrin.h>
+
+/* Micro-tile of the matrix product: FNN_MR rows of FNN_NV vectors. 24 accumulators + 4 of B + 1 broadcast = 29 of 32. */
+#define FNN_MR 6
+#define FNN_NV 4
+
+typedef __m512 vf;
+typedef __m512d vd;
+typedef __m512i vi;
+typedef __mmask16 vm;
+typedef __mmask16 vt;
+
+FNN_INLINE vt vt_first(size_t n) { return (vt)(n >= 16 ? 0xFFFFu : (1u << n) - 1u); }
+
+FNN_INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
+FNN_INLINE vf vf_set1(float a) { return _mm512_set1_ps(a); }
+FNN_INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+FNN_INLINE void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+FNN_INLINE vf vf_load_t(const float *p, vt t) { return _mm512_maskz_loadu_ps(t, p); }
+FNN_INLINE void vf_store_t(float *p, vf a, vt t) { _mm512_mask_storeu_ps(p, t, a); }
+
+FNN_INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+FNN_INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+FNN_INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+FNN_INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+FNN_INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
+FNN_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+
+FNN_INLINE vm vf_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+FNN_INLINE vm vf_le(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+FNN_INLINE vm vf_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+FNN_INLINE vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
+FNN_INLINE uint32_t vm_bits(vm m) { return m; }
+FNN_INLINE vm vm_from_t(vt t) { return t; }
+
+FNN_INLINE vi vf_bits(vf a) { return _mm512_castps_si512(a); }
+FNN_INLINE vf vi_float(vi a) { return _mm512_castsi512_ps(a); }
+FNN_INLINE vi vi_set1(int32_t a) { return _mm512_set1_epi32(a); }
+FNN_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+FNN_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+FNN_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+FNN_INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
+#define vi_shl(a, n) _mm512_slli_epi32((a), (n))
+#define vi_sar(a, n) _mm512_srai_epi32((a), (n))
+FNN_INLINE vf vi_convert(vi a) { return _mm512_cvtepi32_ps(a); }
+
+FNN_INLINE vd vd_set1(double a) { return _mm512_set1_pd(a); }
+FNN_INLINE vd vd_load(const double *p) { return _mm512_loadu_pd(p); }
+FNN_INLINE void vd_store(double *p, vd a) { _mm512_storeu_pd(p, a); }
+FNN_INLINE vd vd_load_t(const double *p, vt t) { return _mm512_maskz_loadu_pd((__mmask8)t, p); }
+FNN_INLINE void vd_store_t(double *p, vd a, vt t) { _mm512_mask_storeu_pd(p, (__mmask8)t, a); }
+FNN_INLINE vd vd_add(vd a, vd b) { return _mm512_add_pd(a, b); }
+FNN_INLINE vd vd_sub(vd a, vd b) { return _mm512_sub_pd(a, b); }
+FNN_INLINE vd vd_mul(vd a, vd b) { return _mm512_mul_pd(a, b); }
+FNN_INLINE vd vd_div(vd a, vd b) { return _mm512_div_pd(a, b); }
+FNN_INLINE vd vd_sqrt(vd a) { return _mm512_sqrt_pd(a); }
+FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return _mm512_fmadd_pd(a, b, c); }
+
+/* Folds: lane i with i+8, then i+4, i+2, i+1: one fixed tree. */
+FNN_INLINE float vf_sum(vf a)
+{
+    __m256 x = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_add_ss(y, _mm_shuffle_ps(y, y, 1)));
+}
+
+/* The largest lane; a NaN may or may not win. */
+FNN_INLINE float vf_max(vf a)
+{
+    __m256 x = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_max_ss(y, _mm_shuffle_ps(y, y, 1)));
+}
+
+/* r[i][j] becomes r[j][i], 16 by 16. */
+FNN_INLINE void vf_transpose(vf r[16])
+{
+    vf t[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(t[i]), _mm512_castps_pd(t[i + 2])));
+        r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(t[i]), _mm512_castps_pd(t[i + 2])));
+        r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(t[i + 1]), _mm512_castps_pd(t[i + 3])));
+        r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(t[i + 1]), _mm512_castps_pd(t[i + 3])));
+    }
+    /* r[4q + c] now holds, in its 128-bit quarter p, column 4p + c of rows 4q .. 4q+3 */
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        t[c] = _mm512_shuffle_f32x4(r[c], r[4 + c], 0x88);
+        t[4 + c] = _mm512_shuffle_f32x4(r[c], r[4 + c], 0xDD);
+        t[8 + c] = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0x88);
+        t[12 + c] = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0xDD);
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        r[c] = _mm512_shuffle_f32x4(t[c], t[8 + c], 0x88);
+        r[8 + c] = _mm512_shuffle_f32x4(t[c], t[8 + c], 0xDD);
+        r[4 + c] = _mm512_shuffle_f32x4(t[4 + c], t[12 + c], 0x88);
+        r[12 + c] = _mm512_shuffle_f32x4(t[4 + c], t[12 + c], 0xDD);
+    }
+}

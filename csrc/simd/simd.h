@@ -1,0 +1,44 @@
+/* The vector vocabulary: one small set of names, written once per instruction set.
+ *
+ * A kernel is written once against this vocabulary and compiled once for each ISA. The width is *virtual*: `vf` is
+ * always 16 floats and `vd` always 8 doubles, whatever the registers are, so that an order of addition that depends
+ * on the lane is the same everywhere. The FMA-capable sets (AVX2, AVX-512) give the same bits for every function
+ * here; generic has no fused multiply-add and rounds twice in `vf_fma`.
+ *
+ *   vf  16 floats      vd  8 doubles      vi  16 int32      vm  a truth value per lane of a vf
+ *   vt  "the first n lanes", made by vt_first(n), for the last, partial vector of a row
+ *
+ * Comparisons are ordered (false on NaN) and vf_select(m, a, b) is m ? a : b. vf_load_t fills the lanes it does not
+ * read with zero and never touches their memory; vf_store_t writes no other lane.
+ *
+ * What this is not: a general vector library. A function enters when a kernel needs it. */
+#ifndef FNN_SIMD_H
+#define FNN_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define FNN_VF 16 /* lanes of vf */
+#define FNN_VD 8  /* lanes of vd */
+
+#define FNN_INLINE static inline __attribute__((always_inline))
+
+#if defined(FNN_ISA_AVX512)
+#include "avx512.h"
+#elif defined(FNN_ISA_AVX2)
+#include "avx2.h"
+#elif defined(FNN_ISA_NEON)
+#include "neon.h"
+#elif defined(FNN_ISA_GENERIC)
+#include "generic.h"
+#else
+#error "simd.h is for the files of csrc/isa/, which say which instruction set they are"
+#endif
+
+/* What can be said in terms of the above, once. */
+
+FNN_INLINE vf vf_neg(vf a) { return vi_float(vi_xor(vf_bits(a), vi_set1(INT32_MIN))); }
+FNN_INLINE vf vf_abs(vf a) { return vi_float(vi_and(vf_bits(a), vi_set1(INT32_MAX))); }
+
+#endif

@@ -1,0 +1,208 @@
+# The C API (csrc/fastnn.h) as Cython sees it: only what _native.pyx uses.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+
+cdef extern from "fastnn.h" nogil:
+    ctypedef int fnn_activation
+    ctypedef int fnn_update_rule
+    ctypedef int fnn_dtype
+    ctypedef int fnn_math
+    ctypedef int fnn_problem
+    ctypedef int fnn_op_kind
+
+    ctypedef struct fnn_update_scalars:
+        pass
+
+    ctypedef struct fnn_kernels:
+        const char *isa
+        void (*math_map)(fnn_math f, size_t n, const float *x, float *y) noexcept nogil
+        float (*fma_peak)(size_t n) noexcept nogil
+
+    size_t fnn_available_kernels(const fnn_kernels **tables)
+    const fnn_kernels *fnn_active_kernels()
+    bint fnn_use_kernels(const char *isa)
+    int fnn_omp_max_threads()
+    int fnn_omp_version()
+
+    ctypedef struct fnn_status:
+        pass
+
+    fnn_problem fnn_status_problem(const fnn_status *s)
+    size_t fnn_status_row(const fnn_status *s)
+    fnn_problem FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE
+
+    fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
+    fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
+    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS, FNN_OP_UPDATE
+    void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
+
+    ctypedef struct fnn_gather:
+        const char *source
+        fnn_dtype dtype
+        Py_ssize_t row_stride
+        size_t item, source_rows, features
+        const int64_t *index
+        double scale, shift
+        bint check_finite
+        float *out
+        size_t ld
+        fnn_status *status
+
+    ctypedef struct fnn_gather_labels:
+        const char *source
+        fnn_dtype dtype
+        Py_ssize_t stride
+        size_t source_rows
+        const int64_t *index
+        int64_t classes
+        int32_t *out
+        fnn_status *status
+
+    ctypedef struct fnn_dense_forward:
+        size_t batch
+        size_t n_in "in"
+        size_t n_out "out"
+        bint by_rows
+        const float *x
+        size_t ldx
+        const float *w
+        const float *b
+        float *y
+        size_t ldy
+        float *z
+        size_t ldz
+        fnn_activation activation
+        float alpha
+
+    ctypedef struct fnn_dense_backward_input:
+        size_t batch
+        size_t n_in "in"
+        size_t n_out "out"
+        bint by_rows
+        const float *dy
+        size_t lddy
+        const float *w
+        float *dx
+        size_t lddx
+        bint accumulate
+        const float *saved
+        size_t ldsaved
+        fnn_activation activation
+        float alpha
+
+    ctypedef struct fnn_tensor:
+        void *w
+        const void *g
+        void *state[2]
+        size_t n
+        bint is_double
+        int group
+
+    ctypedef struct fnn_dense_backward_weights:
+        size_t batch
+        size_t n_in "in"
+        size_t n_out "out"
+        const float *x
+        size_t ldx
+        const float *dy
+        size_t lddy
+        float *dw
+        float *db
+        bint accumulate
+
+    ctypedef struct fnn_elementwise:
+        size_t columns
+        fnn_activation activation
+        float alpha
+        const float *x
+        size_t ldx
+        const float *saved
+        size_t ldsaved
+        float *y
+        size_t ldy
+
+    ctypedef struct fnn_loss:
+        size_t classes
+        const float *logits
+        size_t ldl
+        const int32_t *labels
+        const float *targets
+        size_t ldt
+        float scale
+        float *dlogits
+        size_t ldd
+        double *loss
+        uint8_t *correct
+
+    ctypedef struct fnn_group:
+        fnn_update_rule rule
+        double beta1, beta2, eps, weight_decay
+        bint nesterov
+        uint64_t t0
+
+    ctypedef struct fnn_update:
+        const fnn_tensor *tensors
+        size_t count
+        const fnn_update_rule *rules
+        const fnn_update_scalars *scalars
+
+    fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr, uint64_t t)
+    double fnn_sum_rows(const double *loss, size_t rows)
+
+    void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out)
+    void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out)
+
+    int FNN_OP_BUFFERS
+
+    ctypedef struct fnn_op:
+        fnn_op_kind kind
+        bint by_rows, barrier
+        int buffer[6]
+        size_t n_in "in"
+        size_t n_out "out"
+        fnn_activation activation
+        float alpha
+        bint accumulate
+        int update_w, update_b
+        size_t first, last
+
+    ctypedef struct fnn_buffer:
+        void *data
+        size_t ld
+
+    ctypedef struct fnn_source:
+        const char *data
+        fnn_dtype dtype
+        Py_ssize_t stride
+        size_t item, rows
+        double scale, shift
+
+    ctypedef struct fnn_run:
+        const fnn_op *ops
+        size_t first_op, last_op
+        fnn_buffer *buffers
+        size_t n_buffers
+        int output
+        float *out
+        size_t ldout
+        fnn_source x, y
+        const int64_t *index
+        size_t rows, batch, steps
+        bint check_finite
+        int64_t classes
+        double seconds
+        int threads
+        const fnn_tensor *tensors
+        const fnn_group *groups
+        const fnn_update_rule *rules
+        size_t n_groups
+        const double *lr
+        fnn_update_scalars *scalars
+        double *losses
+        double loss_sum
+        int64_t correct
+        size_t steps_done
+        fnn_status status
+
+    void fnn_plan_run(fnn_run *run)

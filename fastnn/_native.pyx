@@ -1,0 +1,860 @@
+# The one extension module: checks arrays, unwraps them, and calls the C API without the GIL.
+#
+# Nothing is computed here and no policy is decided here: defaults, names and documentation are in the Python layer.
+# Every function checks all of its arguments before it changes anything.
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+import numpy as np
+
+cnp.import_array()
+
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #endif
+
+    /* 64-byte aligned; blocks of 2 MB and more are aligned to that, and huge pages asked for: fewer TLB misses. */
+    static void *fnn_aligned_alloc(size_t bytes)
+    {
+        const size_t huge = (size_t)2 << 20, alignment = bytes >= huge ? huge : 64;
+        void *block = NULL;
+        if (bytes > SIZE_MAX - alignment) return NULL;
+        if (posix_memalign(&block, alignment, (bytes + 63) / 64 * 64 + 64)) return NULL;
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        if (bytes >= huge) madvise(block, bytes, MADV_HUGEPAGE);
+    #endif
+        return block;
+    }
+    """
+    void *fnn_aligned_alloc(size_t bytes) nogil
+
+
+# ---- memory ----
+
+cdef class _Block:
+    """Owns one aligned block; the base object of the arrays that look into it."""
+
+    cdef void *data
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+def aligned_zeros(shape, dtype=np.float32):
+    """A C-contiguous array of zeros whose first element is 64-byte aligned. MemoryError where there is no memory."""
+    shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    dtype = np.dtype(dtype)
+    cdef size_t bytes = dtype.itemsize
+    cdef size_t limit = <size_t>cython.cast(Py_ssize_t, -1) >> 1
+    for n in shape:
+        if n < 0:
+            raise ValueError(f"shape must not have negative sizes, got {shape}")
+        if n and bytes > limit // <size_t>n:
+            raise ValueError(f"shape {shape} of {dtype} is larger than the address space")
+        bytes *= <size_t>n
+    block = _Block()
+    (<_Block>block).data = fnn_aligned_alloc(bytes)
+    if (<_Block>block).data == NULL:
+        raise MemoryError(f"could not allocate {bytes} bytes")
+    memset((<_Block>block).data, 0, bytes)
+    cdef cnp.npy_intp length = bytes
+    flat = cnp.PyArray_SimpleNewFromData(1, &length, cnp.NPY_UINT8, (<_Block>block).data)
+    cnp.set_array_base(flat, block)
+    return flat.view(dtype).reshape(shape) if bytes else np.zeros(shape, dtype)
+
+
+# ---- checks ----
+
+def check_array(obj, str name, dtype=None, ndim=None, bint writable=False):
+    """Return `obj` if it is what a kernel can work on, else raise.
+
+    That is: a NumPy array of `dtype` (None: any real number) in native byte order, aligned, C-contiguous, of `ndim`
+    dimensions (None: any), not empty and, where `writable`, not read-only. The message names the argument, what was
+    expected and what came. Nothing is copied or cast.
+    """
+    if not isinstance(obj, np.ndarray):
+        raise TypeError(f"{name}: expected a NumPy array, got {type(obj).__name__}")
+    cdef cnp.ndarray a = obj
+    if dtype is not None and a.dtype != dtype:
+        raise TypeError(f"{name}: expected dtype {np.dtype(dtype)}, got {a.dtype}")
+    if a.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, got dtype {a.dtype}")
+    if not a.dtype.isnative:
+        raise TypeError(f"{name}: expected native byte order, got dtype {a.dtype.str}")
+    if ndim is not None and a.ndim != ndim:
+        raise ValueError(f"{name}: expected {ndim} dimension{'s' if ndim != 1 else ''}, got shape {_shape(a)}")
+    if a.size == 0:
+        raise ValueError(f"{name}: expected at least one element, got shape {_shape(a)}")
+    if not cnp.PyArray_IS_C_CONTIGUOUS(a):
+        raise ValueError(f"{name}: expected a C-contiguous array, got strides {obj.strides} for shape {_shape(a)}; "
+                         f"np.ascontiguousarray({name}) makes one")
+    if not a.flags.aligned:
+        raise ValueError(f"{name}: expected an aligned array, got one that is not")
+    if writable and not cnp.PyArray_ISWRITEABLE(a):
+        raise ValueError(f"{name}: expected a writable array, got a read-only one")
+    return a
+
+
+cdef tuple _shape(cnp.ndarray a):
+    return (<object>a).shape
+
+
+cdef int _check(object obj, str name, int type_number, int ndim, bint writable) except -1:
+    """check_array for one dtype, at C speed where all is well."""
+    if (
+        cnp.PyArray_CheckExact(obj)
+        and cnp.PyArray_TYPE(<cnp.ndarray>obj) == type_number
+        and cnp.PyArray_NDIM(<cnp.ndarray>obj) == ndim
+        and (cnp.PyArray_ISCARRAY(<cnp.ndarray>obj) if writable else cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>obj))
+        and cnp.PyArray_SIZE(<cnp.ndarray>obj) > 0
+    ):
+        return 0
+    check_array(obj, name, cnp.PyArray_DescrFromType(type_number), ndim, writable)
+    return 0
+
+
+cdef int _check_shape(cnp.ndarray a, str name, cnp.npy_intp m, cnp.npy_intp n=-1) except -1:
+    if cnp.PyArray_DIM(a, 0) != m or (n >= 0 and cnp.PyArray_DIM(a, 1) != n):
+        expected = f"({m},)" if n < 0 else f"({m}, {n})"
+        raise ValueError(f"{name}: expected shape {expected}, got {_shape(a)}")
+    return 0
+
+
+cdef bint _overlap(cnp.ndarray a, cnp.ndarray b):
+    cdef char *p = cnp.PyArray_BYTES(a)
+    cdef char *q = cnp.PyArray_BYTES(b)
+    return p < q + cnp.PyArray_NBYTES(b) and q < p + cnp.PyArray_NBYTES(a)
+
+
+cdef int _check_apart(cnp.ndarray out, str out_name, tuple inputs) except -1:
+    """`out` must not overlap any of the inputs, given as (array or None, name)."""
+    for other, name in inputs:
+        if other is not None and _overlap(out, other):
+            raise ValueError(f"{out_name}: expected memory of its own, got an array that overlaps {name}")
+    return 0
+
+
+cdef inline float *_f32(object a):
+    return NULL if a is None else <float *>cnp.PyArray_DATA(<cnp.ndarray>a)
+
+
+cdef cnp.ndarray _new_f32(cnp.npy_intp m, cnp.npy_intp n=-1):
+    cdef cnp.npy_intp shape[2]
+    shape[0] = m
+    shape[1] = n
+    return cnp.PyArray_SimpleNew(1 if n < 0 else 2, shape, cnp.NPY_FLOAT32)
+
+
+cdef cnp.ndarray _out_f32(object out, str name, cnp.npy_intp m, cnp.npy_intp n=-1):
+    """`out` once it fits, or a new array."""
+    if out is None:
+        return _new_f32(m, n)
+    _check(out, name, cnp.NPY_FLOAT32, 1 if n < 0 else 2, True)
+    _check_shape(out, name, m, n)
+    return out
+
+
+# ---- instruction sets and threads ----
+
+cdef int _threads = 1
+cdef int _omp_at_start = fnn_omp_max_threads()
+
+# Work below this, in floating-point operations of a call, is done by one thread: opening the region and meeting in it
+# costs a few microseconds, in which one thread does about this much.
+cdef double _team_work = 1.0e6
+
+
+def available_isas():
+    cdef const fnn_kernels *tables[4]
+    cdef size_t n = fnn_available_kernels(tables)
+    return [tables[i].isa.decode() for i in range(n)]
+
+
+def get_isa():
+    return fnn_active_kernels().isa.decode()
+
+
+def use_isa(str name):
+    """Whether the table of that name exists here; if so it is the one in use from now on."""
+    cdef bytes encoded = name.encode()
+    return bool(fnn_use_kernels(encoded))
+
+
+def omp_max_threads():
+    return fnn_omp_max_threads()
+
+
+def omp_version():
+    return fnn_omp_version()
+
+
+def set_threads(int n):
+    global _threads
+    _threads = n
+
+
+cdef int _team() noexcept nogil:
+    """Threads that a team would have now: as configured, or fewer where someone has lowered OpenMP's own limit since
+    (omp_set_num_threads, threadpoolctl)."""
+    cdef int limit = fnn_omp_max_threads()
+    if limit < _omp_at_start and limit < _threads:
+        return limit
+    return _threads
+
+
+cdef inline int _team_for(double work) noexcept nogil:
+    return _team() if work >= _team_work else 1
+
+
+def get_threads():
+    return _team()
+
+
+def team_work(value=None):
+    """The threshold of work, in floating-point operations, from which a team is used; sets it if a value is given."""
+    global _team_work
+    if value is not None:
+        _team_work = value
+    return _team_work
+
+
+# ---- eager kernels: kernels.py documents them ----
+
+def dense_forward(x, w, b, int activation, float alpha, out, z):
+    cdef fnn_dense_forward o
+    memset(&o, 0, sizeof(o))
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    _check(w, "w", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n_in = cnp.PyArray_DIM(x, 1), n_out = cnp.PyArray_DIM(w, 1)
+    _check_shape(w, "w", n_in, n_out)
+    if b is not None:
+        _check(b, "b", cnp.NPY_FLOAT32, 1, False)
+        _check_shape(b, "b", n_out)
+    cdef cnp.ndarray y = _out_f32(out, "out", batch, n_out)
+    inputs = ((x, "x"), (w, "w"), (b, "b"))
+    if out is not None:
+        _check_apart(y, "out", inputs)
+    if z is not None:
+        _out_f32(z, "z", batch, n_out)
+        _check_apart(z, "z", inputs + ((y, "out"),))
+    o.batch, o.n_in, o.n_out = batch, n_in, n_out
+    o.x, o.ldx = _f32(x), n_in
+    o.w, o.b = _f32(w), _f32(b)
+    o.y, o.ldy = _f32(y), n_out
+    o.z, o.ldz = _f32(z), n_out
+    o.activation, o.alpha = activation, alpha
+    cdef int threads = _team_for(2.0 * batch * n_in * n_out)
+    with nogil:
+        fnn_eager(FNN_OP_DENSE_FORWARD, &o, batch, threads)
+    return y
+
+
+cdef _differentiate(cnp.ndarray dy, cnp.ndarray saved, cnp.ndarray out, int activation, float alpha):
+    """out = dy f'(saved) for arrays of one shape, seen as rows of a vector each."""
+    cdef fnn_elementwise o
+    memset(&o, 0, sizeof(o))
+    cdef size_t n = cnp.PyArray_SIZE(dy), columns = 4096 if n > 4096 else n
+    o.columns = columns
+    o.ldx = o.ldsaved = o.ldy = columns
+    o.activation, o.alpha = activation, alpha
+    o.x, o.saved, o.y = _f32(dy), _f32(saved), _f32(out)
+    cdef int threads = _team_for(10.0 * n)
+    with nogil:
+        fnn_eager(FNN_OP_ACTIVATION_BACKWARD, &o, n // columns, threads)
+        if n % columns:
+            o.x += n - n % columns
+            o.saved += n - n % columns
+            o.y += n - n % columns
+            o.columns = n % columns
+            fnn_eager(FNN_OP_ACTIVATION_BACKWARD, &o, 1, 1)
+
+
+def dense_backward(dy, x, w, saved, int activation, float alpha, dx, dw, db, bint need_dx):
+    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    _check(w, "w", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n_in = cnp.PyArray_DIM(x, 1), n_out = cnp.PyArray_DIM(w, 1)
+    _check_shape(w, "w", n_in, n_out)
+    _check_shape(dy, "dy", batch, n_out)
+    if activation != 0:
+        if saved is None:
+            raise ValueError("saved: expected the output of the activation, got None")
+        _check(saved, "saved", cnp.NPY_FLOAT32, 2, False)
+        _check_shape(saved, "saved", batch, n_out)
+    if not need_dx and dx is not None:
+        raise ValueError("out: expected no dx where need_dx is False, got an array")
+    new_dx = _out_f32(dx, "dx", batch, n_in) if need_dx else None
+    new_dw = _out_f32(dw, "dw", n_in, n_out)
+    new_db = _out_f32(db, "db", n_out)
+    inputs = ((dy, "dy"), (x, "x"), (w, "w"), (saved, "saved"))
+    if dx is not None:
+        _check_apart(dx, "dx", inputs)
+    if dw is not None:
+        _check_apart(dw, "dw", inputs + ((dx, "dx"),))
+    if db is not None:
+        _check_apart(db, "db", inputs + ((dx, "dx"), (dw, "dw")))
+
+    dz = dy
+    if activation != 0:
+        dz = _new_f32(batch, n_out)
+        _differentiate(dy, saved, dz, activation, alpha)
+    cdef int threads = _team_for(2.0 * batch * n_in * n_out)
+    cdef fnn_dense_backward_weights weights
+    memset(&weights, 0, sizeof(weights))
+    weights.batch, weights.n_in, weights.n_out = batch, n_in, n_out
+    weights.x, weights.ldx = _f32(x), n_in
+    weights.dy, weights.lddy = _f32(dz), n_out
+    weights.dw, weights.db = _f32(new_dw), _f32(new_db)
+    cdef fnn_dense_backward_input inward
+    memset(&inward, 0, sizeof(inward))
+    inward.batch, inward.n_in, inward.n_out = batch, n_in, n_out
+    inward.dy, inward.lddy = _f32(dz), n_out
+    inward.w = _f32(w)
+    inward.dx, inward.lddx = _f32(new_dx), n_in
+    with nogil:
+        fnn_eager(FNN_OP_DENSE_BACKWARD_WEIGHTS, &weights, batch, threads)
+        if need_dx:
+            fnn_eager(FNN_OP_DENSE_BACKWARD_INPUT, &inward, batch, threads)
+    return new_dx, new_dw, new_db
+
+
+def bias_gradient(dy, out):
+    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(dy, 0), n = cnp.PyArray_DIM(dy, 1)
+    db = _out_f32(out, "out", n)
+    if out is not None:
+        _check_apart(db, "out", ((dy, "dy"),))
+    cdef fnn_dense_backward_weights o
+    memset(&o, 0, sizeof(o))
+    o.batch, o.n_in, o.n_out = batch, 1, n
+    o.dy, o.lddy = _f32(dy), n
+    o.db = _f32(db)
+    cdef int threads = _team_for(1.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_DENSE_BACKWARD_WEIGHTS, &o, batch, threads)
+    return db
+
+
+cdef cnp.ndarray _like_f32(object out, str name, cnp.ndarray x):
+    """`out` once it fits x's shape, or a new array of it. It may be x itself, but not a part of it."""
+    if out is None:
+        return cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.NPY_FLOAT32)
+    _check(out, name, cnp.NPY_FLOAT32, cnp.PyArray_NDIM(x), True)
+    if _shape(out) != _shape(x):
+        raise ValueError(f"{name}: expected shape {_shape(x)}, got {_shape(out)}")
+    return out
+
+
+cdef int _check_same_or_apart(cnp.ndarray out, cnp.ndarray x, str name) except -1:
+    if cnp.PyArray_DATA(out) != cnp.PyArray_DATA(x) and _overlap(out, x):
+        raise ValueError(f"out: expected {name} itself or memory of its own, got an array that overlaps {name}")
+    return 0
+
+
+def activation_forward(x, int activation, float alpha, out):
+    check_array(x, "x", np.float32)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    cdef fnn_elementwise o
+    memset(&o, 0, sizeof(o))
+    cdef size_t n = cnp.PyArray_SIZE(x), columns = 4096 if n > 4096 else n
+    o.columns = columns
+    o.ldx = o.ldy = columns
+    o.activation, o.alpha = activation, alpha
+    o.x, o.y = _f32(x), _f32(y)
+    cdef int threads = _team_for(20.0 * n)
+    with nogil:
+        fnn_eager(FNN_OP_ACTIVATION_FORWARD, &o, n // columns, threads)
+        if n % columns:
+            o.x += n - n % columns
+            o.y += n - n % columns
+            o.columns = n % columns
+            fnn_eager(FNN_OP_ACTIVATION_FORWARD, &o, 1, 1)
+    return y
+
+
+def activation_backward(dy, saved, int activation, float alpha, out):
+    check_array(dy, "dy", np.float32)
+    check_array(saved, "saved", np.float32)
+    if _shape(saved) != _shape(dy):
+        raise ValueError(f"saved: expected dy's shape {_shape(dy)}, got {_shape(saved)}")
+    cdef cnp.ndarray dx = _like_f32(out, "out", dy)
+    _check_same_or_apart(dx, dy, "dy")
+    _check_same_or_apart(dx, saved, "saved")
+    _differentiate(dy, saved, dx, activation, alpha)
+    return dx
+
+
+def softmax_forward(x, out):
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    cdef fnn_elementwise o
+    memset(&o, 0, sizeof(o))
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0)
+    o.columns = o.ldx = o.ldy = cnp.PyArray_DIM(x, 1)
+    o.x, o.y = _f32(x), _f32(y)
+    cdef int threads = _team_for(20.0 * cnp.PyArray_SIZE(x))
+    with nogil:
+        fnn_eager(FNN_OP_SOFTMAX_FORWARD, &o, batch, threads)
+    return y
+
+
+def softmax_cross_entropy(logits, targets, out):
+    """targets: int32 labels that have been checked, or float32 [batch, classes]. Returns (row losses, dlogits, correct)."""
+    _check(logits, "logits", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(logits, 0), classes = cnp.PyArray_DIM(logits, 1)
+    cdef fnn_loss o
+    memset(&o, 0, sizeof(o))
+    if cnp.PyArray_TYPE(targets) == cnp.NPY_INT32:
+        _check(targets, "targets", cnp.NPY_INT32, 1, False)
+        _check_shape(targets, "targets", batch)
+        o.labels = <int32_t *>cnp.PyArray_DATA(targets)
+    else:
+        _check(targets, "targets", cnp.NPY_FLOAT32, 2, False)
+        _check_shape(targets, "targets", batch, classes)
+        o.targets, o.ldt = _f32(targets), classes
+    cdef cnp.ndarray dlogits = _out_f32(out, "out", batch, classes)
+    _check_same_or_apart(dlogits, logits, "logits")
+    if out is not None:
+        _check_apart(dlogits, "out", ((targets, "targets"),))
+    loss, correct = np.empty(batch, np.float64), np.empty(batch, np.uint8)
+    o.classes = classes
+    o.logits, o.ldl = _f32(logits), classes
+    o.scale = <float>(1.0 / batch)
+    o.dlogits, o.ldd = _f32(dlogits), classes
+    o.loss = <double *>cnp.PyArray_DATA(loss)
+    o.correct = <uint8_t *>cnp.PyArray_DATA(correct)
+    cdef int threads = _team_for(50.0 * batch * classes)
+    with nogil:
+        fnn_eager(FNN_OP_SOFTMAX_CROSS_ENTROPY, &o, batch, threads)
+    return loss, dlogits, correct
+
+
+def sum_rows(loss):
+    """The sum of per-row losses in the order that the plan's reduction has."""
+    _check(loss, "loss", cnp.NPY_FLOAT64, 1, False)
+    return fnn_sum_rows(<double *>cnp.PyArray_DATA(loss), cnp.PyArray_SIZE(loss))
+
+
+# ---- the user's data ----
+
+# By NumPy's type number: the fnn_dtype, in the order of its enum, or -1.
+cdef int _dtype_codes[32]
+for _i in range(32):
+    _dtype_codes[_i] = -1
+_ORDER = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")
+for _char in "?bBhHiIlLqQefd":
+    _dtype_codes[np.dtype(_char).num] = _ORDER.index(np.dtype(_char).str[1:].replace("b", "u"))
+
+
+cdef int _fill_source(fnn_source *s, object obj, str name, size_t features, double scale, double shift) except -1:
+    """Describe the rows of an array: any real dtype, rows anywhere, the elements of a row adjacent."""
+    if not isinstance(obj, np.ndarray):
+        raise TypeError(f"{name}: expected a NumPy array, got {type(obj).__name__}")
+    cdef cnp.ndarray a = obj
+    cdef int number = cnp.PyArray_TYPE(a), ndim = cnp.PyArray_NDIM(a)
+    cdef int code = _dtype_codes[number] if 0 <= number < 32 else -1
+    if code < 0 or not cnp.PyArray_ISNOTSWAPPED(a):
+        raise TypeError(f"{name}: expected a real dtype in native byte order, got {a.dtype.str}")
+    if not cnp.PyArray_ISALIGNED(a):
+        raise ValueError(f"{name}: expected an aligned array, got one that is not")
+    cdef size_t item = cnp.PyArray_ITEMSIZE(a), adjacent = item
+    cdef int axis
+    for axis in range(ndim - 1, 0, -1):
+        if cnp.PyArray_DIM(a, axis) != 1 and <size_t>cnp.PyArray_STRIDE(a, axis) != adjacent:
+            raise ValueError(f"{name}: expected the elements of a row side by side in memory, got strides {obj.strides}")
+        adjacent *= cnp.PyArray_DIM(a, axis)
+    if ndim < 1 or adjacent != features * item or cnp.PyArray_DIM(a, 0) == 0:
+        raise ValueError(f"{name}: expected at least one row of {features} value{'s' if features != 1 else ''}, "
+                         f"got shape {_shape(a)}")
+    s.data = cnp.PyArray_BYTES(a)
+    s.dtype = code
+    s.stride = cnp.PyArray_STRIDE(a, 0) if cnp.PyArray_DIM(a, 0) > 1 else adjacent
+    s.item = item
+    s.rows = cnp.PyArray_DIM(a, 0)
+    s.scale = scale
+    s.shift = shift
+    return 0
+
+
+cdef const int64_t *_index_data(object index, size_t *rows) except? NULL:
+    if index is None:
+        return NULL
+    _check(index, "index", cnp.NPY_INT64, 1, False)
+    rows[0] = cnp.PyArray_SIZE(index)
+    return <const int64_t *>cnp.PyArray_DATA(index)
+
+
+def gather(source, index, double scale, double shift, out, bint check_finite):
+    """Returns (rows, problem, row of the index)."""
+    cdef fnn_source s
+    cdef size_t features = 1, rows
+    if isinstance(source, np.ndarray):
+        if source.ndim < 2:
+            raise ValueError(f"source: expected 2 dimensions or more, got shape {source.shape}")
+        for n in source.shape[1:]:
+            features *= <size_t>n
+    _fill_source(&s, source, "source", features, scale, shift)
+    rows = s.rows
+    cdef fnn_gather o
+    memset(&o, 0, sizeof(o))
+    o.index = _index_data(index, &rows)
+    cdef cnp.ndarray result = _out_f32(out, "out", rows, features)
+    if out is not None:
+        _check_apart(result, "out", ((source, "source"), (index, "index")))
+    cdef fnn_status status
+    memset(&status, 0, sizeof(status))
+    o.source, o.dtype, o.row_stride, o.item, o.source_rows = s.data, s.dtype, s.stride, s.item, s.rows
+    o.features = features
+    o.scale, o.shift, o.check_finite = scale, shift, check_finite
+    o.out, o.ld = _f32(result), features
+    o.status = &status
+    cdef int threads = _team_for(4.0 * rows * features)
+    with nogil:
+        fnn_eager(FNN_OP_GATHER, &o, rows, threads)
+    return result, fnn_status_problem(&status), fnn_status_row(&status)
+
+
+def gather_labels(labels, index, int64_t classes, out):
+    """Returns (labels, problem, row of the index)."""
+    cdef fnn_source s
+    cdef size_t rows
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "biu":
+        raise TypeError(f"labels: expected integers, got dtype {labels.dtype}")
+    if isinstance(labels, np.ndarray) and labels.ndim != 1:
+        raise ValueError(f"labels: expected 1 dimension, got shape {labels.shape}")
+    _fill_source(&s, labels, "labels", 1, 1.0, 0.0)
+    rows = s.rows
+    cdef fnn_gather_labels o
+    memset(&o, 0, sizeof(o))
+    o.index = _index_data(index, &rows)
+    if out is None:
+        out = np.empty(rows, np.int32)
+    else:
+        _check(out, "out", cnp.NPY_INT32, 1, True)
+        _check_shape(out, "out", rows)
+        _check_apart(out, "out", ((labels, "labels"), (index, "index")))
+    cdef fnn_status status
+    memset(&status, 0, sizeof(status))
+    o.source, o.dtype, o.stride, o.source_rows, o.classes = s.data, s.dtype, s.stride, s.rows, classes
+    o.out = <int32_t *>cnp.PyArray_DATA(out)
+    o.status = &status
+    with nogil:
+        fnn_eager(FNN_OP_GATHER_LABELS, &o, rows, 1)
+    return out, fnn_status_problem(&status), fnn_status_row(&status)
+
+
+# ---- random numbers ----
+
+def random_bits(n, seed, stream, step, offset):
+    out = np.empty(n, np.uint32)
+    cdef size_t count = n
+    cdef uint64_t s = seed, o = offset
+    cdef uint32_t c = stream, t = step
+    cdef uint32_t *data = <uint32_t *>cnp.PyArray_DATA(out)
+    with nogil:
+        fnn_random_bits(s, c, t, o, count, data)
+    return out
+
+
+def permutation(n, seed, epoch):
+    out = np.empty(n, np.int64)
+    cdef size_t count = n
+    cdef uint64_t s = seed
+    cdef uint32_t e = epoch
+    cdef int64_t *data = <int64_t *>cnp.PyArray_DATA(out)
+    with nogil:
+        fnn_permutation(s, e, count, data)
+    return out
+
+
+# ---- optimizers ----
+
+cdef class Tensors:
+    """Arrays with their states and groups, resolved to pointers once: what an optimizer updates.
+
+    params: arrays; states: a tuple of arrays for each; group_of: a group number for each.
+    """
+
+    cdef fnn_tensor *tensors
+    cdef size_t count
+    cdef fnn_group *groups
+    cdef fnn_update_rule *rules
+    cdef fnn_update_scalars *scalars
+    cdef double *rates
+    cdef size_t n_groups
+    cdef double elements
+    cdef list params, states, names  # keeps the arrays alive
+
+    def __cinit__(self, list params, list states, list group_of, size_t n_groups, list names):
+        cdef fnn_tensor *t
+        cdef size_t i
+        self.params, self.states, self.names = params, states, names
+        self.count, self.n_groups = len(params), n_groups
+        self.tensors = <fnn_tensor *>calloc(max(self.count, 1), sizeof(fnn_tensor))
+        self.groups = <fnn_group *>calloc(max(n_groups, 1), sizeof(fnn_group))
+        self.rules = <fnn_update_rule *>calloc(max(n_groups, 1), sizeof(fnn_update_rule))
+        self.scalars = <fnn_update_scalars *>calloc(max(n_groups, 1), sizeof(fnn_update_scalars))
+        self.rates = <double *>calloc(max(n_groups, 1), sizeof(double))
+        if not self.tensors or not self.groups or not self.rules or not self.scalars or not self.rates:
+            raise MemoryError
+        for i in range(self.count):
+            t = &self.tensors[i]
+            t.w = cnp.PyArray_DATA(params[i])
+            t.n = cnp.PyArray_SIZE(params[i])
+            t.is_double = cnp.PyArray_TYPE(params[i]) == cnp.NPY_FLOAT64
+            t.group = group_of[i]
+            for j, state in enumerate(states[i]):
+                t.state[<int>j] = cnp.PyArray_DATA(state)
+            self.elements += t.n
+
+    def __dealloc__(self):
+        free(self.tensors)
+        free(self.groups)
+        free(self.rules)
+        free(self.scalars)
+        free(self.rates)
+
+    def set_group(self, size_t i, int rule, double beta1, double beta2, double eps, double weight_decay, bint nesterov,
+                  uint64_t t0):
+        """The hyper-parameters of a group, and how many steps it has done."""
+        self.groups[i] = fnn_group(rule, beta1, beta2, eps, weight_decay, nesterov, t0)
+        self.rules[i] = rule
+
+    cdef int _check_gradient(self, size_t i, object g) except -1:
+        cdef cnp.ndarray p = self.params[i]
+        cdef cnp.ndarray a
+        cdef int axis
+        cdef bint same
+        if cnp.PyArray_Check(g):
+            a = g
+            same = (
+                cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(p)
+                and cnp.PyArray_NDIM(a) == cnp.PyArray_NDIM(p)
+                and cnp.PyArray_ISBEHAVED_RO(a)
+            )
+            if same:
+                for axis in range(cnp.PyArray_NDIM(p)):
+                    same = same and cnp.PyArray_DIM(a, axis) == cnp.PyArray_DIM(p, axis)
+                    if cnp.PyArray_DIM(p, axis) > 1:
+                        same = same and cnp.PyArray_STRIDE(a, axis) == cnp.PyArray_STRIDE(p, axis)
+            if same and not _overlap(a, p):
+                return 0
+        name = f"gradient of {self.names[i]}"
+        if not isinstance(g, np.ndarray):
+            raise TypeError(f"{name}: expected a NumPy array, got {type(g).__name__}")
+        if g.dtype != p.dtype:
+            raise TypeError(f"{name}: expected the parameter's dtype {p.dtype}, got {g.dtype}")
+        if g.shape != _shape(p):
+            raise ValueError(f"{name}: expected the parameter's shape {_shape(p)}, got {g.shape}")
+        if _overlap(g, p):
+            raise ValueError(f"{name}: expected memory of its own, got an array that overlaps the parameter")
+        raise ValueError(f"{name}: expected an aligned array with the parameter's memory layout (strides "
+                         f"{(<object>p).strides}), got strides {g.strides}")
+
+    def step(self, list grads, list rates):
+        """One update of all arrays: a gradient for each array, a rate for each group. The groups' t0 is not advanced."""
+        cdef size_t i
+        if <size_t>len(grads) != self.count:
+            raise ValueError(f"grads: expected {self.count} gradients, one for each parameter, got {len(grads)}")
+        for i in range(self.count):
+            self._check_gradient(i, grads[i])
+        for i in range(self.count):
+            self.tensors[i].g = cnp.PyArray_DATA(grads[i])
+        for i in range(self.n_groups):
+            self.scalars[i] = fnn_update_prepare(&self.groups[i], rates[i], self.groups[i].t0 + 1)
+        cdef fnn_update o = fnn_update(self.tensors, self.count, self.rules, self.scalars)
+        cdef int threads = _team_for(16.0 * self.elements)
+        with nogil:
+            fnn_eager(FNN_OP_UPDATE, &o, 1, threads)
+
+
+# ---- the plan ----
+
+PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite"}
+
+
+cdef class NativePlan:
+    """A plan's operations over the buffers of one workspace, ready to run.
+
+    ops: tuples in the order of fnn_op's fields; buffers: (array or None, leading dimension); tensors: what the updates
+    update, or None; gradients: for each tensor the array of its gradient, or None where the update is fused.
+    """
+
+    cdef fnn_op *ops
+    cdef size_t n_ops
+    cdef fnn_buffer *buffers
+    cdef size_t n_buffers
+    cdef int tables
+    cdef Tensors tensors
+    cdef list arrays
+    cdef fnn_run r
+    cdef readonly double work  # floating-point operations of a full batch
+    cdef readonly size_t batch
+    cdef size_t features, targets
+    cdef double scale, shift
+
+    def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
+                  size_t features, size_t targets, int64_t classes, int output, double scale, double shift):
+        cdef size_t i
+        cdef fnn_op *op
+        self.n_ops, self.n_buffers = len(ops), len(buffers)
+        self.ops = <fnn_op *>calloc(max(self.n_ops, 1), sizeof(fnn_op))
+        self.buffers = <fnn_buffer *>calloc(2 * max(self.n_buffers, 1), sizeof(fnn_buffer))
+        if not self.ops or not self.buffers:
+            raise MemoryError
+        self.tables = 1
+        for i in range(self.n_ops):
+            op = &self.ops[i]
+            (kind, by_rows, barrier, slots, n_in, n_out, activation, alpha, accumulate, update_w, update_b, first,
+             last) = ops[i]
+            op.kind, op.by_rows, op.barrier = kind, by_rows, barrier
+            for j in range(6):
+                op.buffer[<int>j] = slots[j] if j < len(slots) else -1
+            op.n_in, op.n_out, op.activation, op.alpha = n_in, n_out, activation, alpha
+            op.accumulate, op.update_w, op.update_b, op.first, op.last = accumulate, update_w, update_b, first, last
+        self.arrays = []
+        for i in range(self.n_buffers):
+            array, ld = buffers[i]
+            self.arrays.append(array)
+            self.buffers[i].data = NULL if array is None else cnp.PyArray_DATA(array)
+            self.buffers[i].ld = ld
+        self.tensors = tensors
+        if tensors is not None:
+            for i in range(tensors.count):
+                if gradients[i] is not None:
+                    self.arrays.append(gradients[i])
+                    tensors.tensors[i].g = cnp.PyArray_DATA(gradients[i])
+            self.r.tensors = tensors.tensors
+            self.r.groups = tensors.groups
+            self.r.rules = tensors.rules
+            self.r.scalars = tensors.scalars
+            self.r.n_groups = tensors.n_groups
+        self.work, self.batch, self.features, self.targets = work, batch, features, targets
+        self.scale, self.shift = scale, shift
+        self.r.ops = self.ops
+        self.r.n_buffers = self.n_buffers
+        self.r.classes = classes
+        self.r.output = output
+        self.r.batch = batch
+
+    def __dealloc__(self):
+        free(self.ops)
+        free(self.buffers)
+
+    cdef int _tables_for(self, int threads) except -1:
+        """Room for one private table of buffers a thread."""
+        cdef fnn_buffer *grown
+        if threads > self.tables:
+            grown = <fnn_buffer *>realloc(self.buffers, (threads + 1) * max(self.n_buffers, 1) * sizeof(fnn_buffer))
+            if not grown:
+                raise MemoryError
+            self.buffers = grown
+            self.tables = threads
+        self.r.buffers = self.buffers
+        self.r.threads = threads
+        return 0
+
+    def run(self, x, y, index, size_t first_op, size_t last_op, rates, losses, bint check_finite, double seconds, out):
+        """Run ops [first_op, last_op) for every batch of the rows, or until `seconds` have passed.
+
+        x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups] or None;
+        losses: float64 [steps] or None; out: float32 [rows, outputs] that receives the output buffer, or None.
+        Returns (steps done, sum of row losses, correct rows, problem, row of the problem within its batch).
+        """
+        cdef fnn_run *r = &self.r
+        cdef size_t rows
+        if last_op > self.n_ops or first_op > last_op:
+            raise ValueError(f"first, last: expected 0 <= first <= last <= {self.n_ops}, got {first_op}, {last_op}")
+        _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
+        rows = r.x.rows
+        if y is not None:
+            _fill_source(&r.y, y, "y", self.targets, 1.0, 0.0)
+            if r.y.rows != r.x.rows:
+                raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
+        r.index = _index_data(index, &rows)
+        r.rows = rows
+        r.steps = (rows + self.batch - 1) // self.batch
+        r.first_op, r.last_op = first_op, last_op
+        r.check_finite, r.seconds = check_finite, seconds
+        r.lr = NULL
+        if r.n_groups:
+            _check(rates, "rates", cnp.NPY_FLOAT64, 2, False)
+            _check_shape(rates, "rates", r.steps, r.n_groups)
+            r.lr = <double *>cnp.PyArray_DATA(rates)
+        r.losses = NULL
+        if losses is not None:
+            _check(losses, "losses", cnp.NPY_FLOAT64, 1, True)
+            _check_shape(losses, "losses", r.steps)
+            r.losses = <double *>cnp.PyArray_DATA(losses)
+        r.out = NULL
+        output = r.output
+        if out is None:
+            r.output = -1
+        else:
+            _check(out, "out", cnp.NPY_FLOAT32, 2, True)
+            _check_shape(out, "out", rows)
+            r.out, r.ldout = _f32(out), cnp.PyArray_DIM(out, 1)
+        try:
+            self._tables_for(_team_for(self.work * (rows if rows < self.batch else self.batch) / self.batch))
+            with nogil:
+                fnn_plan_run(r)
+        finally:
+            r.output = output
+        return r.steps_done, r.loss_sum, r.correct, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
+
+    def step(self, x, y, rates):
+        """One step on one batch with nothing optional: the low-overhead door. rates: a float for each group.
+        Returns (mean loss, problem or None, row)."""
+        cdef fnn_run *r = &self.r
+        cdef double loss = 0.0
+        cdef size_t i
+        _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
+        _fill_source(&r.y, y, "y", self.targets, 1.0, 0.0)
+        if r.y.rows != r.x.rows:
+            raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
+        if r.x.rows > self.batch:
+            raise ValueError(f"x: expected at most {self.batch} rows, got {r.x.rows}")
+        for i in range(r.n_groups):
+            self.tensors.rates[i] = rates[i]
+        r.index = NULL
+        r.rows, r.steps = r.x.rows, 1
+        r.first_op, r.last_op = 0, self.n_ops
+        r.check_finite, r.seconds = False, 0.0
+        r.lr, r.losses, r.out = self.tensors.rates if r.n_groups else NULL, &loss, NULL
+        output = r.output
+        r.output = -1
+        self._tables_for(_team_for(self.work * r.rows / self.batch))
+        with nogil:
+            fnn_plan_run(r)
+        r.output = output
+        return loss, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
+
+
+# ---- for tests and benches ----
+
+def math_map(str function, x):
+    """exp, log, sigmoid or tanh of each element by the kernels' own code."""
+    _check(x, "x", cnp.NPY_FLOAT32, 1, False)
+    cdef int code = ("exp", "log", "sigmoid", "tanh").index(function)
+    y = _new_f32(cnp.PyArray_SIZE(x))
+    fnn_active_kernels().math_map(code, cnp.PyArray_SIZE(x), _f32(x), _f32(y))
+    return y
+
+
+def fma_peak(size_t rounds):
+    """Runs rounds * 12 * 16 fused multiply-adds on one thread, in registers."""
+    cdef float result
+    with nogil:
+        result = fnn_active_kernels().fma_peak(rounds)
+    return result

@@ -1,0 +1,37 @@
+"""What every kernel must compute, in NumPy.
+
+Each function has a twin of the same name and signature among the native kernels, which is tested against it. The code here is
+written to be read as the specification: vectorised, in the floating dtype of its arguments (float64 included), with no
+regard for speed. It imports NumPy and nothing else of fastnn.
+"""
+
+from .activation import ACTIVATIONS, activation_backward, activation_forward
+from .dense import bias_gradient, dense_backward, dense_forward
+from .gather import gather, gather_labels
+from .loss import softmax_cross_entropy, softmax_cross_entropy_correct, softmax_cross_entropy_rows
+from .optimizer import adam_update, sgd_update
+from .rng import normal, permutation, philox, random_bits, random_bits64, uniform
+from .softmax import softmax_forward
+
+__all__ = [
+    "ACTIVATIONS",
+    "activation_backward",
+    "activation_forward",
+    "adam_update",
+    "bias_gradient",
+    "dense_backward",
+    "dense_forward",
+    "gather",
+    "gather_labels",
+    "normal",
+    "permutation",
+    "philox",
+    "random_bits",
+    "random_bits64",
+    "sgd_update",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_correct",
+    "softmax_cross_entropy_rows",
+    "softmax_forward",
+    "uniform",
+]

@@ -1,0 +1,109 @@
+"""Builds the one extension module: thin Cython over the C kernels of csrc/.
+
+Each file of csrc/isa/ is compiled with its own instruction set; everything else at the platform's baseline, so that a
+wheel built here runs on every other machine of the platform. Switches, in the environment:
+
+    FASTNN_NO_OPENMP=1   build for one thread even if the compiler has OpenMP
+    FASTNN_SANITIZE=1    AddressSanitizer and UndefinedBehaviorSanitizer (run Python with libasan preloaded)
+    FASTNN_WERROR=1      warnings in csrc/ are errors
+"""
+
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+CSRC = Path("csrc")
+
+# -ffp-contract=off: an FMA stands in the code where one is meant. -fno-math-errno, so that sqrt is one instruction.
+COMMON = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+WARNINGS = ["-Wall", "-Wextra"]
+GENERATED = ["-Wno-sign-compare"]  # for the C that Cython writes
+
+ISA_FLAGS = {"generic": []}
+if platform.machine().lower() in ("x86_64", "amd64"):
+    ISA_FLAGS["avx2"] = ["-mavx2", "-mfma"]
+    ISA_FLAGS["avx512"] = ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
+
+
+def switch(name):
+    return os.environ.get(name, "0") not in ("", "0")
+
+
+class BuildExt(build_ext):
+    def finalize_options(self):
+        super().finalize_options()
+        self.include_dirs = [*(self.include_dirs or [])]
+
+    def build_extension(self, ext):
+        import numpy
+
+        ext.include_dirs.append(numpy.get_include())
+        common, link = list(COMMON), []
+        if switch("FASTNN_SANITIZE"):
+            sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+            common += [*sanitize, "-g1"]
+            link += sanitize
+        warnings = WARNINGS + (["-Werror"] if switch("FASTNN_WERROR") else [])
+        openmp = self.openmp_flags()
+        link += openmp
+
+        temp = self.build_temp
+        objects = []
+        for isa, flags in ISA_FLAGS.items():
+            objects += self.compiler.compile(
+                [str(CSRC / "isa" / f"{isa}.c")],
+                output_dir=temp,
+                extra_postargs=common + warnings + flags,
+                depends=ext.depends,
+            )
+        sources = sorted([*CSRC.glob("*.c"), *(CSRC / "ops").glob("*.c")])
+        objects += self.compiler.compile(
+            [str(s) for s in sources],
+            output_dir=temp,
+            extra_postargs=common + warnings + openmp,
+            depends=ext.depends,
+        )
+        ext.extra_objects = objects
+        ext.extra_compile_args = common + GENERATED
+        ext.extra_link_args = link + ["-lm"]
+        super().build_extension(ext)
+
+    def openmp_flags(self):
+        """-fopenmp if a program with it compiles and links, else nothing: the package then works on one thread."""
+        if switch("FASTNN_NO_OPENMP"):
+            return []
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=["-fopenmp"])
+                self.compiler.link_executable(objects, str(Path(folder, "probe")), extra_postargs=["-fopenmp"])
+            except Exception as error:  # any compiler's way of failing
+                print(f"fastnn: no OpenMP ({error}); building for one thread", file=sys.stderr)
+                return []
+        return ["-fopenmp"]
+
+
+def cythonized(extension):
+    from Cython.Build import cythonize
+
+    return cythonize([extension], compiler_directives={"language_level": 3, "embedsignature": True})
+
+
+headers = [str(h) for pattern in ("**/*.h", "**/*.def") for h in sorted(CSRC.glob(pattern))]
+extension = Extension(
+    "fastnn._native",
+    ["fastnn/_native.pyx"],
+    include_dirs=[str(CSRC)],
+    depends=headers + [str(s) for s in sorted(CSRC.glob("**/*.c"))],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+)
+
+os.chdir(ROOT)
+setup(ext_modules=cythonized(extension), cmdclass={"build_ext": BuildExt})
