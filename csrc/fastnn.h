@@ -44,6 +44,7 @@ typedef enum {
     FNN_OP_DENSE_BACKWARD_WEIGHTS,
     FNN_OP_REDUCE_LOSS,
     FNN_OP_UPDATE,
+    FNN_OP_NORM,
     FNN_OP_KINDS
 } fnn_op_kind;
 
@@ -171,6 +172,13 @@ typedef struct fnn_update {
     const fnn_update_scalars *scalars;
 } fnn_update;
 
+/* Sums of squares of the gradients: one for each chunk, to be added in order. */
+typedef struct fnn_norm {
+    const fnn_tensor *tensors;
+    size_t count;
+    double *partial; /* [fnn_update_chunks] */
+} fnn_norm;
+
 void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_share s);
 void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_share s);
 void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s);
@@ -181,6 +189,10 @@ void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, 
 void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
+void fnn_op_norm(const fnn_kernels *k, const fnn_norm *o, fnn_share s);
+
+/* Chunks into which an update or a norm cuts these arrays. */
+size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count);
 
 /* The numbers of step t (from 1) that an update of this group needs, in double. */
 fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr, uint64_t t);

@@ -12,7 +12,7 @@ cdef extern from "fastnn.h" nogil:
     ctypedef int fnn_op_kind
 
     ctypedef struct fnn_update_scalars:
-        pass
+        double gradient_scale
 
     ctypedef struct fnn_kernels:
         const char *isa
@@ -34,7 +34,7 @@ cdef extern from "fastnn.h" nogil:
 
     fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
     fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
-    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS, FNN_OP_UPDATE
+    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS, FNN_OP_UPDATE, FNN_OP_NORM
     void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
 
     ctypedef struct fnn_gather:
@@ -147,6 +147,12 @@ cdef extern from "fastnn.h" nogil:
         const fnn_update_rule *rules
         const fnn_update_scalars *scalars
 
+    ctypedef struct fnn_norm:
+        const fnn_tensor *tensors
+        size_t count
+        double *partial
+
+    size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
     fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr, uint64_t t)
     double fnn_sum_rows(const double *loss, size_t rows)
 

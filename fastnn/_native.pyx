@@ -4,6 +4,7 @@
 # Every function checks all of its arguments before it changes anything.
 
 cimport cython
+from libc.math cimport sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
@@ -129,10 +130,28 @@ cdef int _check_shape(cnp.ndarray a, str name, cnp.npy_intp m, cnp.npy_intp n=-1
     return 0
 
 
-cdef bint _overlap(cnp.ndarray a, cnp.ndarray b):
-    cdef char *p = cnp.PyArray_BYTES(a)
-    cdef char *q = cnp.PyArray_BYTES(b)
-    return p < q + cnp.PyArray_NBYTES(b) and q < p + cnp.PyArray_NBYTES(a)
+cdef void _extent(cnp.ndarray a, char **low, char **high) noexcept:
+    """The bytes between which the elements of an array lie, whatever its strides."""
+    cdef int axis
+    cdef Py_ssize_t span
+    low[0] = cnp.PyArray_BYTES(a)
+    high[0] = low[0] + (cnp.PyArray_ITEMSIZE(a) if cnp.PyArray_SIZE(a) else 0)
+    for axis in range(cnp.PyArray_NDIM(a) if cnp.PyArray_SIZE(a) else 0):
+        span = (cnp.PyArray_DIM(a, axis) - 1) * cnp.PyArray_STRIDE(a, axis)
+        if span < 0:
+            low[0] += span
+        else:
+            high[0] += span
+
+
+cdef bint _overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef char *a_low
+    cdef char *a_high
+    cdef char *b_low
+    cdef char *b_high
+    _extent(a, &a_low, &a_high)
+    _extent(b, &b_low, &b_high)
+    return a_low < b_high and b_low < a_high
 
 
 cdef int _check_apart(cnp.ndarray out, str out_name, tuple inputs) except -1:
@@ -495,8 +514,17 @@ cdef const int64_t *_index_data(object index, size_t *rows) except? NULL:
     return <const int64_t *>cnp.PyArray_DATA(index)
 
 
+cdef size_t _first_bad_index(const int64_t *index, size_t n, size_t rows) noexcept nogil:
+    """The first position whose index is not a row; n where there is none."""
+    cdef size_t i
+    for i in range(n):
+        if <uint64_t>index[i] >= rows:
+            return i
+    return n
+
+
 def gather(source, index, double scale, double shift, out, bint check_finite):
-    """Returns (rows, problem, row of the index)."""
+    """Returns (rows, problem, row of the index); rows is None for a bad index. `out` changes only if there is no problem."""
     cdef fnn_source s
     cdef size_t features = 1, rows
     if isinstance(source, np.ndarray):
@@ -512,6 +540,14 @@ def gather(source, index, double scale, double shift, out, bint check_finite):
     cdef cnp.ndarray result = _out_f32(out, "out", rows, features)
     if out is not None:
         _check_apart(result, "out", ((source, "source"), (index, "index")))
+        if check_finite:
+            result = _new_f32(rows, features)
+    cdef size_t bad
+    if o.index:
+        with nogil:
+            bad = _first_bad_index(o.index, rows, s.rows)
+        if bad < rows:
+            return None, FNN_BAD_INDEX, bad
     cdef fnn_status status
     memset(&status, 0, sizeof(status))
     o.source, o.dtype, o.row_stride, o.item, o.source_rows = s.data, s.dtype, s.stride, s.item, s.rows
@@ -522,11 +558,14 @@ def gather(source, index, double scale, double shift, out, bint check_finite):
     cdef int threads = _team_for(4.0 * rows * features)
     with nogil:
         fnn_eager(FNN_OP_GATHER, &o, rows, threads)
+    if out is not None and out is not result and fnn_status_problem(&status) == FNN_OK:
+        out[...] = result
+        result = out
     return result, fnn_status_problem(&status), fnn_status_row(&status)
 
 
 def gather_labels(labels, index, int64_t classes, out):
-    """Returns (labels, problem, row of the index)."""
+    """Returns (labels, problem, row of the index). `out` changes only if there is no problem."""
     cdef fnn_source s
     cdef size_t rows
     if isinstance(labels, np.ndarray) and labels.dtype.kind not in "biu":
@@ -538,20 +577,22 @@ def gather_labels(labels, index, int64_t classes, out):
     cdef fnn_gather_labels o
     memset(&o, 0, sizeof(o))
     o.index = _index_data(index, &rows)
-    if out is None:
-        out = np.empty(rows, np.int32)
-    else:
+    if out is not None:
         _check(out, "out", cnp.NPY_INT32, 1, True)
         _check_shape(out, "out", rows)
         _check_apart(out, "out", ((labels, "labels"), (index, "index")))
     cdef fnn_status status
     memset(&status, 0, sizeof(status))
     o.source, o.dtype, o.stride, o.source_rows, o.classes = s.data, s.dtype, s.stride, s.rows, classes
-    o.out = <int32_t *>cnp.PyArray_DATA(out)
+    taken = np.empty(rows, np.int32)
+    o.out = <int32_t *>cnp.PyArray_DATA(taken)
     o.status = &status
     with nogil:
         fnn_eager(FNN_OP_GATHER_LABELS, &o, rows, 1)
-    return out, fnn_status_problem(&status), fnn_status_row(&status)
+    if out is not None and fnn_status_problem(&status) == FNN_OK:
+        out[...] = taken
+        taken = out
+    return taken, fnn_status_problem(&status), fnn_status_row(&status)
 
 
 # ---- random numbers ----
@@ -662,9 +703,21 @@ cdef class Tensors:
         raise ValueError(f"{name}: expected an aligned array with the parameter's memory layout (strides "
                          f"{(<object>p).strides}), got strides {g.strides}")
 
-    def step(self, list grads, list rates):
-        """One update of all arrays: a gradient for each array, a rate for each group. The groups' t0 is not advanced."""
+    def set_steps(self, list t0):
+        """How many steps each group has done."""
         cdef size_t i
+        for i in range(self.n_groups):
+            self.groups[i].t0 = t0[i]
+
+    def step(self, list grads, list rates, double clip_norm=0.0):
+        """One update of all arrays: a gradient for each array, a rate for each group; the groups' t0 is not advanced.
+
+        With clip_norm > 0 the gradients are scaled as if by min(1, clip_norm / (norm + 1e-6)), and their global norm is
+        returned; else 0.
+        """
+        cdef size_t i, chunks
+        cdef double norm = 0.0, scale = 1.0
+        cdef fnn_norm n
         if <size_t>len(grads) != self.count:
             raise ValueError(f"grads: expected {self.count} gradients, one for each parameter, got {len(grads)}")
         for i in range(self.count):
@@ -675,8 +728,23 @@ cdef class Tensors:
             self.scalars[i] = fnn_update_prepare(&self.groups[i], rates[i], self.groups[i].t0 + 1)
         cdef fnn_update o = fnn_update(self.tensors, self.count, self.rules, self.scalars)
         cdef int threads = _team_for(16.0 * self.elements)
+        if clip_norm > 0:
+            chunks = fnn_update_chunks(self.tensors, self.count)
+            partial = np.empty(chunks, np.float64)
+            n.tensors, n.count, n.partial = self.tensors, self.count, <double *>cnp.PyArray_DATA(partial)
+            with nogil:
+                fnn_eager(FNN_OP_NORM, &n, 1, threads)
+                for i in range(chunks):
+                    norm += n.partial[i]
+            norm = sqrt(norm)
+            scale = clip_norm / (norm + 1e-6)
+            if scale >= 1:  # a NaN norm scales: the update shows it
+                scale = 1.0
+            for i in range(self.n_groups):
+                self.scalars[i].gradient_scale = scale
         with nogil:
             fnn_eager(FNN_OP_UPDATE, &o, 1, threads)
+        return norm
 
 
 # ---- the plan ----
@@ -765,6 +833,12 @@ cdef class NativePlan:
         self.r.threads = threads
         return 0
 
+    cdef int _fill_targets(self, y) except -1:
+        _fill_source(&self.r.y, y, "y", self.targets, 1.0, 0.0)
+        if self.r.classes and (cnp.PyArray_NDIM(y) != 1 or self.r.y.dtype > 7):  # the integer dtypes come first
+            raise TypeError(f"y: expected integer labels of 1 dimension, got dtype {y.dtype} and shape {_shape(y)}")
+        return 0
+
     def run(self, x, y, index, size_t first_op, size_t last_op, rates, losses, bint check_finite, double seconds, out):
         """Run ops [first_op, last_op) for every batch of the rows, or until `seconds` have passed.
 
@@ -779,7 +853,7 @@ cdef class NativePlan:
         _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
         rows = r.x.rows
         if y is not None:
-            _fill_source(&r.y, y, "y", self.targets, 1.0, 0.0)
+            self._fill_targets(y)
             if r.y.rows != r.x.rows:
                 raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
         r.index = _index_data(index, &rows)
@@ -820,7 +894,7 @@ cdef class NativePlan:
         cdef double loss = 0.0
         cdef size_t i
         _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
-        _fill_source(&r.y, y, "y", self.targets, 1.0, 0.0)
+        self._fill_targets(y)
         if r.y.rows != r.x.rows:
             raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
         if r.x.rows > self.batch:

@@ -5,17 +5,19 @@ then the elements in row-major order, big-endian. Files are not trusted: what a 
 the bytes have been read.
 """
 
-import contextlib
 import gzip
 import math
 import numbers
 import os
-import secrets
 import sys
 import zlib
 from importlib import resources
 
 import numpy as np
+
+from . import _native
+from .files import replacing
+from .init import check_seed
 
 __all__ = ["load_digits", "one_hot", "read_idx", "train_test_split", "write_idx"]
 
@@ -173,7 +175,7 @@ def write_idx(path, array):
 
     header = bytes([0, 0, code, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
     data = np.ascontiguousarray(array, dtype=_IDX_DTYPES[code]).reshape(-1).view(np.uint8)
-    with _replacing(name) as file:
+    with replacing(name) as file:
         if name.endswith(".gz"):
             with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packer:
                 packer.write(header)
@@ -181,23 +183,6 @@ def write_idx(path, array):
         else:
             file.write(header)
             file.write(data)
-
-
-@contextlib.contextmanager
-def _replacing(name):
-    """A binary file to write, which becomes `name` when the block ends well and vanishes when it does not."""
-    target = os.path.realpath(name)
-    temporary = os.path.join(os.path.dirname(target), f".fastnn-{secrets.token_hex(8)}.tmp")
-    file = open(temporary, "xb")  # not tempfile: its files are private, these get the permissions of any new file
-    try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def load_digits():
@@ -266,8 +251,6 @@ def train_test_split(X, y, test_size=0.2, seed=0):
     >>> X_train.shape, X_test.shape, y_train.shape, y_test.shape
     ((1500, 8, 8), (297, 8, 8), (1500,), (297,))
     """
-    from fastnn.reference.rng import permutation
-
     X, y = np.asarray(X), np.asarray(y)
     for name, array in (("X", X), ("y", y)):
         if array.ndim == 0:
@@ -279,7 +262,7 @@ def train_test_split(X, y, test_size=0.2, seed=0):
         raise ValueError(f"X: expected at least 2 rows to split, got {n}")
 
     tests = _test_rows(test_size, n)
-    order = permutation(n, seed)
+    order = _native.permutation(n, check_seed(seed), 0)
     train, test = order[tests:], order[:tests]
     return tuple(np.ascontiguousarray(array[rows]) for array in (X, y) for rows in (train, test))
 

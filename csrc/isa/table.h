@@ -9,6 +9,7 @@
 #include "../kernels/bias.h"
 #include "../kernels/softmax.h"
 #include "../kernels/loss.h"
+#include "../kernels/norm.h"
 #include "../kernels/convert.h"
 #include "../kernels/measure.h"
 

@@ -4,7 +4,7 @@
  *   sigmoid     y = 1 / (1 + e^-z)                 y (1 - y)
  *   tanh        y = tanh z                         1 - y^2
  *   relu        y = z <= 0 ? 0 : z                 y <= 0 ? 0 : 1
- *   leaky_relu  y = z <= 0 ? alpha z : z           y <= 0 ? alpha : 1      alpha >= 0, so y and z have one sign
+ *   leaky_relu  y = z <= 0 ? alpha z : z           y > 0 ? 1 : alpha       alpha >= 0, so y and z have one sign
  *
  * A NaN compares false with 0, so it stays a NaN. In place is allowed everywhere: y may be x, dx may be dy or saved. */
 #ifndef FNN_KERNELS_ACTIVATION_H
@@ -31,7 +31,7 @@ FNN_INLINE vf fnn_differentiate(fnn_activation f, vf dy, vf y, vf alpha)
     case FNN_SIGMOID: return vf_mul(dy, vf_mul(y, vf_sub(vf_set1(1.0f), y)));
     case FNN_TANH: return vf_mul(dy, vf_sub(vf_set1(1.0f), vf_mul(y, y)));
     case FNN_RELU: return vf_select(vf_le(y, vf_zero()), vf_zero(), dy);
-    case FNN_LEAKY_RELU: return vf_select(vf_le(y, vf_zero()), vf_mul(alpha, dy), dy);
+    case FNN_LEAKY_RELU: return vf_select(vf_lt(vf_zero(), y), dy, vf_mul(alpha, dy));
     default: return dy;
     }
 }

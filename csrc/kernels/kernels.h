@@ -26,7 +26,8 @@ typedef enum { FNN_SGD, FNN_ADAM, FNN_UPDATE_RULES } fnn_update_rule;
 /* Numbers of an update that are the same for all elements, hoisted out of the loop, in double (ops/optimizer.c). */
 typedef struct fnn_update_scalars {
     double lr;           /* the step's rate; for Adam lr / (1 - beta1^t) */
-    double weight_decay; /* coupled: added to the gradient as weight_decay * w; 0: w is not read for it */
+    double gradient_scale; /* the gradient is first multiplied by this: clipping */
+    double weight_decay;   /* coupled: added to the gradient as weight_decay * w; 0: w is not read for it */
     double beta1;        /* momentum, beta1 */
     double one_beta1;    /* 1 - dampening (1 in the first step), 1 - beta1 */
     double beta2;

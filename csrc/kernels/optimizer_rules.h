@@ -3,13 +3,14 @@
  * w, g, s0 and s1 must not overlap. Formulas: Sutskever et al. 2013 (momentum, as PyTorch writes it), Kingma & Ba 2015. */
 
 typedef struct {
-    V() lr, weight_decay, beta1, one_beta1, beta2, one_beta2, inverse_sqrt_bc2, eps;
+    V() lr, gradient_scale, weight_decay, beta1, one_beta1, beta2, one_beta2, inverse_sqrt_bc2, eps;
 } FNN_NAME(fnn_scalars);
 
 FNN_INLINE FNN_NAME(fnn_scalars) FNN_NAME(fnn_splat)(const fnn_update_scalars *s)
 {
     return (FNN_NAME(fnn_scalars)){
         .lr = V(_set1)((FNN_REAL)s->lr),
+        .gradient_scale = V(_set1)((FNN_REAL)s->gradient_scale),
         .weight_decay = V(_set1)((FNN_REAL)s->weight_decay),
         .beta1 = V(_set1)((FNN_REAL)s->beta1),
         .one_beta1 = V(_set1)((FNN_REAL)s->one_beta1),
@@ -57,13 +58,13 @@ FNN_INLINE V() FNN_NAME(fnn_adam_rule)(const FNN_NAME(fnn_scalars) * s, V() w, V
     return FNN_NAME(fnn_minus_product)(w, s->lr, V(_div)(*s0, denominator));
 }
 
-/* One pass over n elements. `decay`, `states` and `rule` are constants wherever this is called, so each call is a
- * loop of its own with no choice inside. */
+/* One pass over n elements. `rule`, `scaled`, `decay` and `states` are constants wherever this is called, so each call
+ * is a loop of its own with no choice inside. */
 typedef V() FNN_NAME(fnn_rule)(const FNN_NAME(fnn_scalars) * s, V() w, V() g, V() * s0, V() * s1);
 
-FNN_INLINE void FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_rule) * rule, const bool decay, const int states, size_t n,
-                                          const fnn_update_scalars *scalars, FNN_REAL *w, const FNN_REAL *g,
-                                          FNN_REAL *s0, FNN_REAL *s1)
+FNN_INLINE void FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_rule) * rule, const bool scaled, const bool decay,
+                                          const int states, size_t n, const fnn_update_scalars *scalars, FNN_REAL *w,
+                                          const FNN_REAL *g, FNN_REAL *s0, FNN_REAL *s1)
 {
     const FNN_NAME(fnn_scalars) s = FNN_NAME(fnn_splat)(scalars);
     size_t i = 0;
@@ -71,6 +72,7 @@ FNN_INLINE void FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_rule) * rule, const bool 
         V() vw = V(_load)(w + i), vg = V(_load)(g + i), v0 = vg, v1 = vg;
         if (states > 0) v0 = V(_load)(s0 + i);
         if (states > 1) v1 = V(_load)(s1 + i);
+        if (scaled) vg = V(_mul)(s.gradient_scale, vg);
         if (decay) vg = V(_fma)(s.weight_decay, vw, vg);
         V(_store)(w + i, rule(&s, vw, vg, &v0, &v1));
         if (states > 0) V(_store)(s0 + i, v0);
@@ -81,6 +83,7 @@ FNN_INLINE void FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_rule) * rule, const bool 
         V() vw = V(_load_t)(w + i, t), vg = V(_load_t)(g + i, t), v0 = vg, v1 = vg;
         if (states > 0) v0 = V(_load_t)(s0 + i, t);
         if (states > 1) v1 = V(_load_t)(s1 + i, t);
+        if (scaled) vg = V(_mul)(s.gradient_scale, vg);
         if (decay) vg = V(_fma)(s.weight_decay, vw, vg);
         V(_store_t)(w + i, rule(&s, vw, vg, &v0, &v1), t);
         if (states > 0) V(_store_t)(s0 + i, v0, t);
@@ -88,13 +91,18 @@ FNN_INLINE void FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_rule) * rule, const bool 
     }
 }
 
-/* weight_decay * w is only formed when asked for: 0 * inf would be NaN */
-#define FNN_UPDATE_WITH(rule, states)                                                    \
-    do {                                                                                 \
-        if (s->weight_decay != 0)                                                        \
-            FNN_NAME(fnn_update_loop)(FNN_NAME(rule), true, states, n, s, w, g, s0, s1);  \
-        else                                                                             \
-            FNN_NAME(fnn_update_loop)(FNN_NAME(rule), false, states, n, s, w, g, s0, s1); \
+/* Scaling and decay are only done when asked for: 0 * inf would be NaN. */
+#define FNN_UPDATE_WITH(rule, states)                                                            \
+    do {                                                                                         \
+        const bool decay = s->weight_decay != 0;                                                 \
+        if (s->gradient_scale != 1 && decay)                                                     \
+            FNN_NAME(fnn_update_loop)(FNN_NAME(rule), true, true, states, n, s, w, g, s0, s1);    \
+        else if (s->gradient_scale != 1)                                                         \
+            FNN_NAME(fnn_update_loop)(FNN_NAME(rule), true, false, states, n, s, w, g, s0, s1);   \
+        else if (decay)                                                                          \
+            FNN_NAME(fnn_update_loop)(FNN_NAME(rule), false, true, states, n, s, w, g, s0, s1);   \
+        else                                                                                     \
+            FNN_NAME(fnn_update_loop)(FNN_NAME(rule), false, false, states, n, s, w, g, s0, s1);  \
     } while (0)
 
 static void FNN_NAME(fnn_sgd)(size_t n, const fnn_update_scalars *s, FNN_REAL *w, const FNN_REAL *g, FNN_REAL *s0,

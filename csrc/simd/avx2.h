@@ -88,6 +88,15 @@ FNN_INLINE vd vd_div(vd a, vd b) { return (vd){_mm256_div_pd(a.lo, b.lo), _mm256
 FNN_INLINE vd vd_sqrt(vd a) { return (vd){_mm256_sqrt_pd(a.lo), _mm256_sqrt_pd(a.hi)}; }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd){_mm256_fmadd_pd(a.lo, b.lo, c.lo), _mm256_fmadd_pd(a.hi, b.hi, c.hi)}; }
 
+/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
+FNN_INLINE vd vd_load_f32(const float *p) { return (vd){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
+FNN_INLINE double vd_sum(vd a)
+{
+    __m256d x = _mm256_add_pd(a.lo, a.hi);
+    __m128d y = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(y, _mm_unpackhi_pd(y, y)));
+}
+
 /* Folds: lane i with i+8, then i+4, i+2, i+1: one fixed tree. */
 FNN_INLINE float vf_sum(vf a)
 {

@@ -57,6 +57,15 @@ FNN_INLINE vd vd_div(vd a, vd b) { return _mm512_div_pd(a, b); }
 FNN_INLINE vd vd_sqrt(vd a) { return _mm512_sqrt_pd(a); }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return _mm512_fmadd_pd(a, b, c); }
 
+/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
+FNN_INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+FNN_INLINE double vd_sum(vd a)
+{
+    __m256d x = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
+    __m128d y = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(y, _mm_unpackhi_pd(y, y)));
+}
+
 /* Folds: lane i with i+8, then i+4, i+2, i+1: one fixed tree. */
 FNN_INLINE float vf_sum(vf a)
 {

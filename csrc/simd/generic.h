@@ -115,6 +115,14 @@ FNN_INLINE vd vd_div(vd a, vd b) { FNN_QUARTERS(vd, a.q[i] / b.q[i]); }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { FNN_QUARTERS(vd, a.q[i] * b.q[i] + c.q[i]); }
 FNN_INLINE vd vd_sqrt(vd a) { FNN_QUARTERS(vd, ((fnn_d2){__builtin_sqrt(a.q[i][0]), __builtin_sqrt(a.q[i][1])})); }
 
+/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
+FNN_INLINE vd vd_load_f32(const float *p) { FNN_QUARTERS(vd, ((fnn_d2){(double)p[2 * i], (double)p[2 * i + 1]})); }
+FNN_INLINE double vd_sum(vd a)
+{
+    const fnn_d2 x = (a.q[0] + a.q[2]) + (a.q[1] + a.q[3]);
+    return x[0] + x[1];
+}
+
 /* Folds: lane i with i+8, then i+4, i+2, i+1: one fixed tree. */
 FNN_INLINE float vf_sum(vf a)
 {

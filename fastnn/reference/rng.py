@@ -207,7 +207,7 @@ def uniform(n, seed, stream, step=0):
     >>> uniform(2, seed=0, stream=0).round(6)
     array([0.88052 , 0.605482])
     """
-    return (random_bits64(n, seed, stream, step) >> np.uint64(11)) * 2.0**-53
+    return to_uniform(random_bits64(n, seed, stream, step))
 
 
 def normal(n, seed, stream, step=0):
@@ -242,13 +242,22 @@ def normal(n, seed, stream, step=0):
     True
     """
     n = _check_range(n, "n", 62)
-    pairs = (n + 1) // 2
-    r = random_bits64(2 * pairs, seed, stream, step) >> np.uint64(11)
+    return to_normal(random_bits64(n + n % 2, seed, stream, step))[:n]
+
+
+def to_uniform(words):
+    """The numbers of `uniform` from 64-bit words."""
+    return (words >> np.uint64(11)) * 2.0**-53
+
+
+def to_normal(words):
+    """The numbers of `normal` from an even number of 64-bit words."""
+    r = words >> np.uint64(11)
     u1 = (r[0::2] + np.uint64(1)) * 2.0**-53
     u2 = r[1::2] * 2.0**-53
     radius = np.sqrt(-2 * np.log(u1))
     angle = 2 * np.pi * u2
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).ravel()[:n]
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).ravel()
 
 
 def _check_range(value, name, bits):

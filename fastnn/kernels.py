@@ -1,0 +1,823 @@
+"""The eager kernels: one operation on NumPy arrays, done by the C kernels on the team of threads.
+
+Each function has a twin of the same name and signature in `fastnn.reference`, which says what it computes. What is
+narrower here: data are float32 (optimizers: float32 or float64), arrays are C-contiguous, aligned and not empty, and an
+output shares no memory with an input except where its docstring says so. Nothing is copied or cast to fit: an argument
+is as it must be, or the error names it, what was expected and what came, before anything is changed.
+"""
+
+import operator
+
+import numpy as np
+
+from . import _native
+from .activations import ACTIVATIONS, check_activation
+
+__all__ = [
+    "activation_backward",
+    "activation_forward",
+    "adam_update",
+    "bias_gradient",
+    "dense_backward",
+    "dense_forward",
+    "gather",
+    "gather_labels",
+    "permutation",
+    "random_bits",
+    "sgd_update",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_correct",
+    "softmax_cross_entropy_rows",
+    "softmax_forward",
+]
+
+_ROWS_NAMED = 5  # an error names this many rows at most
+_SGD, _ADAM = 0, 1  # fnn_update_rule
+
+
+# ---- the dense layer ----
+
+
+def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alpha=None):
+    """One dense layer: z = x w + b, y = f(z).
+
+    Each element is one chain of multiply-adds in the order of the inputs, started from the bias (fused on every
+    instruction set but ``generic``): a row's result depends neither on the number of threads nor on the rows beside it.
+
+    Parameters
+    ----------
+    x : float32 array [batch, in]
+    w : float32 array [in, out]
+    b : float32 array [out], optional
+        No bias when None.
+    activation : str, default "identity"
+        f, a name from `activation_forward`.
+    out : float32 array [batch, out], optional
+        Receives y.
+    z : float32 array [batch, out], optional
+        Receives the pre-activation z.
+    alpha : float, optional
+        Parameter of the activation.
+
+    Returns
+    -------
+    y : float32 array [batch, out]
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty, not contiguous or overlap an output, an unknown activation, a bad
+        alpha, a read-only `out` or `z`.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> x, w, b = np.float32([[1, 2]]), np.float32([[1], [-1]]), np.float32([3])
+    >>> fastnn.kernels.dense_forward(x, w, b, activation="relu")
+    array([[2.]], dtype=float32)
+    """
+    code, alpha = _activation(activation, alpha)
+    return _native.dense_forward(x, w, b, code, alpha, out, z)
+
+
+def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alpha=None, need_dx=True):
+    """Gradients of a dense layer: dz = dy · f', dx = dz wᵀ, dw = xᵀ dz, db = Σ_rows dz.
+
+    (Rumelhart, Hinton & Williams 1986.)
+
+    Parameters
+    ----------
+    dy : float32 array [batch, out]
+        Gradient of the loss with respect to the layer's output.
+    x : float32 array [batch, in]
+    w : float32 array [in, out]
+    saved : float32 array [batch, out], optional
+        The layer's output y; not needed for identity, which does not look at it.
+    activation : str, default "identity"
+    out : tuple (dx, dw, db), optional
+        Arrays that receive the gradients; None in a place makes a new array.
+    alpha : float, optional
+        Parameter of the activation.
+    need_dx : bool, default True
+        False leaves dx out, as for the first layer of a model.
+
+    Returns
+    -------
+    dx : float32 array [batch, in], or None when need_dx is False
+    dw : float32 array [in, out]
+    db : float32 array [out]
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty, not contiguous or overlap an output, an unknown activation, a bad
+        alpha, `saved` missing where it is needed, a read-only array in `out`, or a dx in `out` that need_dx=False would
+        leave unwritten.
+    TypeError
+        Not an array, or not float32; an `out` that is not a 3-tuple.
+
+    Examples
+    --------
+    >>> dy, x, w = np.float32([[1]]), np.float32([[2, 3]]), np.float32([[4], [5]])
+    >>> dx, dw, db = fastnn.kernels.dense_backward(dy, x, w)
+    >>> dx, dw.T, db
+    (array([[4., 5.]], dtype=float32), array([[2., 3.]], dtype=float32), array([1.], dtype=float32))
+    """
+    code, alpha = _activation(activation, alpha)
+    if out is None:
+        out = (None, None, None)
+    if not isinstance(out, tuple) or len(out) != 3:
+        got = f"{len(out)} items" if isinstance(out, tuple) else type(out).__name__
+        raise TypeError(f"out: expected None or a tuple (dx, dw, db), got {got}")
+    saved = saved if ACTIVATIONS[activation or "identity"].saves else None
+    return _native.dense_backward(dy, x, w, saved, code, alpha, *out, bool(need_dx))
+
+
+def bias_gradient(dy, out=None):
+    """Gradient of a bias that was added to every row: db_j = Σ_i dy_ij.
+
+    Rows are summed in chunks of 16 and the chunks then added, always in the same order.
+
+    Parameters
+    ----------
+    dy : float32 array [batch, out]
+    out : float32 array [out], optional
+        Receives db.
+
+    Returns
+    -------
+    db : float32 array [out]
+
+    Raises
+    ------
+    ValueError
+        `dy` that is not two-dimensional, empty or not contiguous; `out` of another shape, read-only or overlapping dy.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.bias_gradient(np.float32([[1, 2], [3, 4]]))
+    array([4., 6.], dtype=float32)
+    """
+    return _native.bias_gradient(dy, out)
+
+
+# ---- activations and softmax ----
+
+
+def activation_forward(x, activation, out=None, *, alpha=None):
+    """Apply an activation to every element: y = f(x).
+
+    ==========  ===============================  =============================
+    name        f(x)                             source
+    ==========  ===============================  =============================
+    identity    x
+    sigmoid     1 / (1 + exp(-x))
+    tanh        tanh(x)
+    relu        0 if x <= 0 else x               Nair & Hinton 2010
+    leaky_relu  x if x > 0 else alpha · x        Maas, Hannun & Ng 2013
+    ==========  ===============================  =============================
+
+    NaN stays NaN in all of them. Sigmoid and tanh are within 4 ulp of the exact value.
+
+    Parameters
+    ----------
+    x : float32 array of any shape
+    activation : str
+        A name from the table.
+    out : float32 array like x, optional
+        Receives y; may be x itself.
+    alpha : float, optional
+        Slope of leaky_relu for x <= 0, finite and >= 0; 0.01 by default. The others have no parameter and ignore it.
+
+    Returns
+    -------
+    y : float32 array like x
+
+    Raises
+    ------
+    ValueError
+        Unknown activation, negative or non-finite alpha, arrays that are empty or not contiguous, `out` of another shape,
+        read-only, or overlapping a part of x.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.activation_forward(np.float32([-1, 0, 2]), "relu")
+    array([0., 0., 2.], dtype=float32)
+    """
+    code, alpha = _activation(activation, alpha)
+    return _native.activation_forward(x, code, alpha, out)
+
+
+def activation_backward(dy, saved, activation, out=None, *, alpha=None):
+    """Carry a gradient back through an activation: dx = dy · f'.
+
+    ==========  =========================================
+    name        dx, from the output y
+    ==========  =========================================
+    identity    dy
+    sigmoid     dy · (y · (1 - y))
+    tanh        dy · (1 - y · y)
+    relu        0 if y <= 0 else dy
+    leaky_relu  dy if y > 0 else alpha · dy
+    ==========  =========================================
+
+    Parameters
+    ----------
+    dy : float32 array of any shape
+        Gradient of the loss with respect to y.
+    saved : float32 array like dy, or None
+        The output y of `activation_forward`. Identity needs nothing and does not look at it.
+    activation : str
+        The name given to `activation_forward`.
+    out : float32 array like dy, optional
+        Receives dx; may be dy or saved itself.
+    alpha : float, optional
+        The slope given to `activation_forward`.
+
+    Returns
+    -------
+    dx : float32 array like dy
+
+    Raises
+    ------
+    ValueError
+        Unknown activation, negative or non-finite alpha, arrays that are empty or not contiguous, `saved` missing or of
+        another shape, `out` of another shape, read-only, or overlapping a part of an input.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.activation_backward(np.float32([1, 1]), np.float32([0, 2]), "relu")
+    array([0., 1.], dtype=float32)
+    """
+    code, alpha = _activation(activation, alpha)
+    if not ACTIVATIONS[activation or "identity"].saves:
+        saved = dy
+    elif saved is None:
+        raise ValueError(f"saved: expected the output of {activation}, got None")
+    return _native.activation_backward(dy, saved, code, alpha, out)
+
+
+def softmax_forward(x, out=None):
+    """Softmax of each row: y_ij = exp(x_ij - m_i) / Σ_k exp(x_ik - m_i), m_i = max_k x_ik.
+
+    (Bridle 1990.) A row that holds a NaN or +inf, or nothing but -inf, has no softmax and is NaN throughout.
+
+    Parameters
+    ----------
+    x : float32 array [batch, classes]
+    out : float32 array like x, optional
+        Receives y; may be x itself.
+
+    Returns
+    -------
+    y : float32 array like x
+        Each row sums to 1, up to rounding.
+
+    Raises
+    ------
+    ValueError
+        `x` that is not two-dimensional, empty or not contiguous; `out` of another shape, read-only, or overlapping a part
+        of x.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.softmax_forward(np.float32([[0, 0], [1000, 0]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]], dtype=float32)
+    """
+    return _native.softmax_forward(x, out)
+
+
+# ---- losses ----
+
+
+def softmax_cross_entropy(logits, targets, out=None):
+    """Mean softmax cross entropy of a batch, and its gradient with respect to the logits.
+
+    With lse_i = log Σ_k exp(z_ik),
+
+        loss = 1/batch · Σ_i Σ_j t_ij · (lse_i - z_ij),        terms with t_ij = 0 count 0
+        dlogits_ij = (softmax(z)_ij · Σ_k t_ik - t_ij) / batch
+
+    (Bishop 2006, equations 4.108 and 4.109.) A class number c stands for the row with t_ic = 1 and zeros elsewhere. Each
+    row's largest logit is subtracted first, so any finite logits are safe.
+
+    Parameters
+    ----------
+    logits : float32 array [batch, classes]
+        z, before any softmax.
+    targets : integer array [batch], or float32 array [batch, classes]
+        Class numbers in [0, classes), of any integer dtype; or t, whose rows need not sum to 1.
+    out : float32 array like logits, optional
+        Receives dlogits; may be logits itself.
+
+    Returns
+    -------
+    loss : float
+        Summed in double, in the same order whatever the number of threads.
+    dlogits : float32 array like logits
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, a class number out of range (the first is named),
+        `out` read-only or overlapping an input other than logits itself.
+    TypeError
+        Logits that are not float32, targets that are neither integers nor float32 rows.
+
+    Examples
+    --------
+    >>> loss, dlogits = fastnn.kernels.softmax_cross_entropy(np.float32([[0, 0]]), np.array([1]))
+    >>> round(loss, 6), dlogits
+    (0.693147, array([[ 0.5, -0.5]], dtype=float32))
+    """
+    losses, dlogits, _ = _cross_entropy(logits, targets, out)
+    return _native.sum_rows(losses) / len(losses), dlogits
+
+
+def softmax_cross_entropy_rows(logits, targets):
+    """Softmax cross entropy of each row: loss_i = Σ_j t_ij · (lse_i - z_ij).
+
+    Parameters
+    ----------
+    logits, targets
+        As for `softmax_cross_entropy`.
+
+    Returns
+    -------
+    losses : float64 array [batch]
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `softmax_cross_entropy`.
+
+    Examples
+    --------
+    >>> fastnn.kernels.softmax_cross_entropy_rows(np.float32([[0, 0], [1000, 0]]), np.array([1, 1])).round(3)
+    array([6.93e-01, 1.00e+03])
+    """
+    return _cross_entropy(logits, targets, None)[0]
+
+
+def softmax_cross_entropy_correct(logits, targets):
+    """Number of rows whose largest logit stands at the target.
+
+    Of equal logits the first counts, and so does the first of equal probabilities in a row of t. A row with a NaN, in the
+    logits or in t, is not correct.
+
+    Parameters
+    ----------
+    logits, targets
+        As for `softmax_cross_entropy`.
+
+    Returns
+    -------
+    correct : int
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `softmax_cross_entropy`.
+
+    Examples
+    --------
+    >>> fastnn.kernels.softmax_cross_entropy_correct(np.float32([[1, 2], [1, 1]]), np.array([1, 1]))
+    1
+    """
+    return int(np.count_nonzero(_cross_entropy(logits, targets, None)[2]))
+
+
+def _cross_entropy(logits, targets, out):
+    """(row losses, dlogits, whether each row is correct)"""
+    _native.check_array(logits, "logits", np.float32, 2)
+    _require_array(targets, "targets")
+    kind = targets.dtype.kind
+    if kind not in "iuf" or not targets.dtype.isnative:
+        raise TypeError(f"targets: expected integers or float32 rows, got dtype {targets.dtype}")
+    if kind == "f":
+        if targets.ndim == 1:
+            raise TypeError(f"targets: expected class numbers of an integer dtype, got dtype {targets.dtype}")
+        return _native.softmax_cross_entropy(logits, targets, out)
+    batch, classes = logits.shape
+    if targets.shape != (batch,):
+        raise ValueError(f"targets: expected shape ({batch},), got {targets.shape}")
+    labels, problem, row = _native.gather_labels(targets, None, classes, None)
+    if problem:
+        raise _label_error("targets", row, classes, targets[row])
+    return _native.softmax_cross_entropy(logits, labels, out)
+
+
+# ---- rows by index ----
+
+
+def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False):
+    """Take rows, convert, scale and shift: value = float32(float64(v) · scale + shift).
+
+    The product and the sum are each rounded in double, then the value once to float32.
+
+    Parameters
+    ----------
+    source : array [rows, ...]
+        bool, integers of 8 to 64 bits, float16, float32 or float64, two axes or more. Trailing axes are flattened in C
+        order. Rows may lie anywhere (slices, memory-mapped files); the elements of a row must be side by side.
+    index : int64 array [n], or None
+        Rows to take, each in [0, rows); repeats are fine. None takes all rows in order.
+    scale, shift : float, default 1.0 and 0.0
+    out : float32 array [n, features], optional
+        Receives the values. Untouched if there is an error.
+    check_finite : bool, default False
+        Refuse values that are NaN or infinite, after scaling and rounding.
+
+    Returns
+    -------
+    values : float32 array [n, features]
+
+    Raises
+    ------
+    IndexError
+        An index out of range; the first is named.
+    ValueError
+        Shapes or strides that do not fit, `out` read-only or overlapping an input, or values that are not finite; their
+        first rows are named.
+    TypeError
+        A source that is not real, an index that is not int64, an `out` that is not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.gather(np.array([[0, 51], [102, 255]], dtype=np.uint8), np.array([1, 0]), scale=1 / 255)
+    array([[0.4, 1. ],
+           [0. , 0.2]], dtype=float32)
+    """
+    _require_array(source, "source")
+    values, problem, row = _native.gather(source, index, _number(scale, "scale"), _number(shift, "shift"), out, check_finite)
+    if not problem:
+        return values
+    if _native.PROBLEMS[problem] == "index":
+        raise _index_error(row, len(source), index[row])
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    rows = ", ".join(str(r if index is None else index[r]) for r in bad[:_ROWS_NAMED])
+    more = f" and {bad.size - _ROWS_NAMED} more" if bad.size > _ROWS_NAMED else ""
+    raise ValueError(f"source: expected finite values, got NaN or infinity in row {rows}{more}")
+
+
+def gather_labels(labels, index, classes, out=None):
+    """Take class numbers by index.
+
+    Only the labels that are taken are checked.
+
+    Parameters
+    ----------
+    labels : integer array [rows]
+        Of any integer dtype, with any stride.
+    index : int64 array [n], or None
+        As for `gather`.
+    classes : int
+        Labels lie in [0, classes); at most 2^31.
+    out : int32 array [n], optional
+        Receives the labels. Untouched if there is an error.
+
+    Returns
+    -------
+    taken : int32 array [n]
+
+    Raises
+    ------
+    IndexError
+        An index out of range; the first is named.
+    ValueError
+        Shapes that do not fit, `out` read-only or overlapping an input, or a label out of range; the first is named, with
+        its row.
+    TypeError
+        Labels that are not of integers, an index that is not int64, an `out` that is not int32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.gather_labels(np.array([7, 8, 9]), np.array([2, 0]), classes=10)
+    array([9, 7], dtype=int32)
+    """
+    _require_array(labels, "labels")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels: expected an integer dtype, got {labels.dtype}")
+    classes = _integer(classes, "classes", 0, 2**31)
+    taken, problem, row = _native.gather_labels(labels, index, classes, out)
+    if not problem:
+        return taken
+    if _native.PROBLEMS[problem] == "index":
+        raise _index_error(row, len(labels), index[row])
+    row = row if index is None else index[row]
+    raise _label_error("labels", row, classes, labels[row])
+
+
+def _index_error(position, rows, value):
+    return IndexError(f"index[{position}]: expected a row from 0 to {rows - 1}, got {value}")
+
+
+def _label_error(name, row, classes, value):
+    return ValueError(f"{name}[{row}]: expected a class number >= 0 and < {classes}, got {value}")
+
+
+# ---- optimizers ----
+
+
+def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
+    """Stochastic gradient descent, with classical or Nesterov momentum.
+
+        g = grad + weight_decay · p
+        buffer = g                                            at step 1
+        buffer = momentum · buffer + (1 - dampening) · g      later
+        d = g + momentum · buffer  if nesterov,  else  buffer          (d = g without momentum)
+        p = p - lr · d
+
+    (Polyak 1964; Sutskever et al. 2013; the form of PyTorch's ``torch.optim.SGD``, in which lr scales the buffer's use and
+    not its content.)
+
+    Parameters
+    ----------
+    params : list of float32 or float64 arrays, C- or F-contiguous
+        Updated in place, all of them in one call.
+    grads : list of arrays like params, in the same memory layout
+    buffers : list of arrays like params, in the same memory layout, or None
+        Updated in place; None when momentum is 0. What they hold before step 1 does not matter.
+    step : int
+        Number of this step, from 1.
+    lr : float
+        Learning rate, >= 0.
+    momentum : float, default 0.0
+        >= 0.
+    dampening : float, default 0.0
+    nesterov : bool, default False
+        Needs a momentum and no dampening.
+    weight_decay : float, default 0.0
+        L2 penalty, >= 0.
+
+    Raises
+    ------
+    ValueError
+        Lists, shapes or memory layouts that do not fit, a hyper-parameter out of range, an array that is empty, or one
+        that is to be updated and is read-only or overlaps another. Nothing has changed then.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64.
+
+    Examples
+    --------
+    >>> w = np.array([1.0]); fastnn.kernels.sgd_update([w], [np.array([0.5])], None, 1, lr=0.1); w
+    array([0.95])
+    """
+    step = _integer(step, "step", 1, 2**63)
+    lr, momentum, weight_decay = _at_least_zero(lr=lr, momentum=momentum, weight_decay=weight_decay)
+    dampening = _number(dampening, "dampening")
+    if nesterov and (momentum == 0 or dampening != 0):
+        raise ValueError(f"nesterov: expected momentum > 0 and dampening 0, got momentum {momentum}, dampening {dampening}")
+    if momentum == 0 and buffers is not None:
+        raise ValueError(f"buffers: expected None when momentum is 0, got {type(buffers).__name__}")
+    _check_lists(params, grads, **({"buffers": buffers} if momentum else {}))
+    if momentum and step == 1:
+        for buffer in buffers:
+            buffer[...] = 0
+    states = [(buffer,) for buffer in buffers] if momentum else [()] * len(params)
+    _update(params, grads, states, lr, step, (_SGD, momentum, dampening, 0.0, weight_decay, bool(nesterov)))
+
+
+def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
+    """Adam.
+
+        g = grad + weight_decay · p
+        m = m + (1 - beta1) · (g - m)
+        v = beta2 · v + (1 - beta2) · g · g
+        p = p - lr / (1 - beta1^step) · m / (√v / √(1 - beta2^step) + eps)
+
+    (Kingma & Ba 2015, algorithm 1; weight decay as an L2 penalty, as in PyTorch's ``torch.optim.Adam``.)
+
+    Parameters
+    ----------
+    params : list of float32 or float64 arrays, C- or F-contiguous
+        Updated in place, all of them in one call.
+    grads : list of arrays like params, in the same memory layout
+    exp_avgs, exp_avg_sqs : lists of arrays like params, in the same memory layout
+        m and v, zero before step 1; updated in place.
+    step : int
+        Number of this step, from 1.
+    lr : float, default 1e-3
+        Learning rate, >= 0.
+    beta1, beta2 : float, default 0.9 and 0.999
+        In [0, 1).
+    eps : float, default 1e-8
+        >= 0.
+    weight_decay : float, default 0.0
+        L2 penalty, >= 0.
+
+    Raises
+    ------
+    ValueError
+        Lists, shapes or memory layouts that do not fit, a hyper-parameter out of range, an array that is empty, or one
+        that is to be updated and is read-only or overlaps another. Nothing has changed then.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64.
+
+    Examples
+    --------
+    >>> w, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)
+    >>> fastnn.kernels.adam_update([w], [np.array([0.5])], [m], [v], 1, lr=0.25, eps=0.0); w.round(6)
+    array([0.75])
+    """
+    step = _integer(step, "step", 1, 2**63)
+    lr, eps, weight_decay = _at_least_zero(lr=lr, eps=eps, weight_decay=weight_decay)
+    beta1, beta2 = _number(beta1, "beta1"), _number(beta2, "beta2")
+    for name, beta in (("beta1", beta1), ("beta2", beta2)):
+        if not 0 <= beta < 1:
+            raise ValueError(f"{name}: expected a number >= 0 and < 1, got {beta}")
+    _check_lists(params, grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs)
+    _update(params, grads, list(zip(exp_avgs, exp_avg_sqs)), lr, step, (_ADAM, beta1, beta2, eps, weight_decay, False))
+
+
+def _update(params, grads, states, lr, step, group):
+    names = [f"params[{i}]" for i in range(len(params))]
+    tensors = _native.Tensors(list(params), states, [0] * len(params), 1, names)
+    tensors.set_group(0, *group, step - 1)
+    tensors.step(list(grads), [lr])
+
+
+def _check_lists(params, grads, **states):
+    """Every array of every list fits the parameter of its place; what is updated is writable and shares no memory."""
+    for name, arrays in {"params": params, "grads": grads, **states}.items():
+        if not isinstance(arrays, (list, tuple)):
+            raise TypeError(f"{name}: expected a list of arrays, got {type(arrays).__name__}")
+        if len(arrays) != len(params):
+            raise ValueError(f"{name}: expected {len(params)} arrays, one for each parameter, got {len(arrays)}")
+    for i, p in enumerate(params):
+        _check_tensor(p, f"params[{i}]", None, True)
+        _check_tensor(grads[i], f"grads[{i}]", p, False)
+        for name, arrays in states.items():
+            _check_tensor(arrays[i], f"{name}[{i}]", p, True)
+
+    # In the order of their addresses an array overlaps another only if it begins before an earlier one ends. Gradients
+    # are only read and may be one array.
+    spans = []
+    for name, arrays in {"params": params, "grads": grads, **states}.items():
+        for i, a in enumerate(arrays):
+            spans.append((a.__array_interface__["data"][0], a.nbytes, name != "grads", f"{name}[{i}]"))
+    end = end_updated = 0
+    latest = latest_updated = ""
+    for start, size, updated, name in sorted(spans):
+        if start < (end if updated else end_updated):
+            other = latest if updated else latest_updated
+            raise ValueError(f"{name}: expected memory of its own, got an array that overlaps {other}")
+        if start + size > end:
+            end, latest = start + size, name
+        if updated and start + size > end_updated:
+            end_updated, latest_updated = start + size, name
+
+
+def _check_tensor(a, name, like, updated):
+    _require_array(a, name)
+    if like is None:
+        if a.dtype not in (np.float32, np.float64) or not a.dtype.isnative:
+            raise TypeError(f"{name}: expected dtype float32 or float64, got {a.dtype}")
+        if a.size == 0:
+            raise ValueError(f"{name}: expected at least one element, got shape {a.shape}")
+        if not (a.flags.c_contiguous or a.flags.f_contiguous):
+            raise ValueError(f"{name}: expected a contiguous array, got strides {a.strides} for shape {a.shape}")
+    else:
+        if a.dtype != like.dtype:
+            raise TypeError(f"{name}: expected the parameter's dtype {like.dtype}, got {a.dtype}")
+        if a.shape != like.shape:
+            raise ValueError(f"{name}: expected the parameter's shape {like.shape}, got {a.shape}")
+        if not (a.flags.c_contiguous if like.flags.c_contiguous else a.flags.f_contiguous):
+            raise ValueError(f"{name}: expected the parameter's memory layout (strides {like.strides}), got {a.strides}")
+    if not a.flags.aligned:
+        raise ValueError(f"{name}: expected an aligned array, got one that is not")
+    if updated and not a.flags.writeable:
+        raise ValueError(f"{name}: expected a writable array, got a read-only one")
+
+
+# ---- random numbers ----
+
+
+def random_bits(n, seed, stream, step=0, offset=0):
+    """n random 32-bit words, beginning with word `offset`: a pure function of its arguments.
+
+    Word i is word i mod 4 of Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011) with the counter
+    (block mod 2^32, block div 2^32, step, stream), block = i div 4, and the key (seed mod 2^32, seed div 2^32).
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    seed : int
+        In [0, 2^64).
+    stream, step : int
+        In [0, 2^32) each; step is 0 by default.
+    offset : int, default 0
+        Number of the first word; offset + n is at most 2^64.
+
+    Returns
+    -------
+    words : uint32 array [n]
+
+    Raises
+    ------
+    ValueError
+        An argument out of range.
+    TypeError
+        An argument that is not an integer.
+
+    Examples
+    --------
+    >>> whole = fastnn.kernels.random_bits(10, seed=7, stream=0)
+    >>> bool((whole[6:] == fastnn.kernels.random_bits(4, seed=7, stream=0, offset=6)).all())
+    True
+    """
+    n = _integer(n, "n", 0, 2**60)
+    seed = _integer(seed, "seed", 0, 2**64 - 1)
+    stream = _integer(stream, "stream", 0, 2**32 - 1)
+    step = _integer(step, "step", 0, 2**32 - 1)
+    offset = _integer(offset, "offset", 0, 2**64 - 1)
+    if offset + n > 2**64:
+        raise ValueError(f"offset: expected offset + n of at most 2**64, got {offset + n}")
+    return _native.random_bits(n, seed, stream, step, offset)
+
+
+def permutation(n, seed, epoch=0):
+    """A random permutation of 0 … n - 1, by Fisher and Yates.
+
+        p = 0 … n - 1
+        for i = n - 1 down to 1:  swap p[i] and p[j],  j = (r[i] · (i + 1)) div 2^64
+
+    (Durstenfeld 1964.) r[i] is bits[2i] | bits[2i + 1] << 32 with the bits of ``random_bits(2 · n, seed, stream=1,
+    step=epoch)``, and the product has 128 bits.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    seed : int
+        In [0, 2^64).
+    epoch : int, default 0
+        In [0, 2^32); each has its own permutation.
+
+    Returns
+    -------
+    p : int64 array [n]
+
+    Raises
+    ------
+    ValueError
+        An argument out of range.
+    TypeError
+        An argument that is not an integer.
+
+    Examples
+    --------
+    >>> np.sort(fastnn.kernels.permutation(5, seed=0))
+    array([0, 1, 2, 3, 4])
+    """
+    n = _integer(n, "n", 0, 2**59)
+    return _native.permutation(n, _integer(seed, "seed", 0, 2**64 - 1), _integer(epoch, "epoch", 0, 2**32 - 1))
+
+
+# ---- checks of what is not an array ----
+
+
+def _activation(activation, alpha):
+    name, alpha = check_activation(activation, alpha)
+    return ACTIVATIONS[name].code, alpha
+
+
+def _require_array(obj, name):
+    if not isinstance(obj, np.ndarray):
+        raise TypeError(f"{name}: expected a NumPy array, got {type(obj).__name__}")
+
+
+def _integer(value, name, low, high):
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if not low <= value <= high:
+        raise ValueError(f"{name}: expected an integer from {low} to {high}, got {value}")
+    return value
+
+
+def _number(value, name):
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+
+
+def _at_least_zero(**values):
+    numbers = {name: _number(value, name) for name, value in values.items()}
+    for name, value in numbers.items():
+        if not value >= 0:
+            raise ValueError(f"{name}: expected a number >= 0, got {value}")
+    return numbers.values()

@@ -1,0 +1,266 @@
+"""Emits the operations of a plan: layers call its methods, one for each operation, and get buffers back.
+
+With `composite` it emits what the kernels do best (product with bias and activation; dX with the derivative of the layer
+below; dW with the update); without, the plain operations one by one. Both give the same bits, which the tests hold
+against each other.
+"""
+
+from dataclasses import dataclass
+
+from . import backward
+from .ops import Buffer, Op
+from .plan import Plan
+from .schedule import arrange
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an optimizer updates: for each tensor the parameter, its states (arrays) and its group's number."""
+
+    tensors: tuple  # of (Parameter, tuple of arrays, int)
+    n_groups: int
+
+
+class Builder:
+    """Collects operations and buffers, then makes a Plan of them.
+
+    Parameters
+    ----------
+    batch : int
+        The most rows that a call will have at once.
+    composite : bool, default True
+        Emit fused operations.
+    """
+
+    def __init__(self, batch, composite=True):
+        if batch < 1:
+            raise ValueError(f"batch: expected at least 1 row, got {batch}")
+        self.batch = batch
+        self.composite = composite
+        self.ops = []
+        self.buffers = []
+        self.scale, self.shift = 1.0, 0.0
+        self.features = self.targets = self.classes = 0
+        self.output = None
+        self.trainable = set()  # ids of parameters whose gradient is wanted
+        self.parameter_gradients = {}  # id of a parameter -> (parameter, gradient buffer, the operations that add to it)
+        self._parameters = {}  # id of a parameter -> (parameter, buffer)
+        self._gradients = {}  # id of a buffer -> its gradient's buffer
+        self._wanted = set()  # ids of buffers that depend on a trainable parameter
+        self._update = None
+        self._loss = None
+
+    # ---- buffers ----
+
+    def buffer(self, name, columns, dtype="float32", role="activation", **more):
+        """A new buffer."""
+        b = Buffer(name, columns, dtype, role, index=len(self.buffers), **more)
+        self.buffers.append(b)
+        return b
+
+    def parameter(self, p):
+        """The buffer of a Parameter, the same one each time."""
+        if id(p) not in self._parameters:
+            columns = p.shape[-1] if p.shape else 1
+            self._parameters[id(p)] = (p, self.buffer(p.name, columns, role="parameter", array=p.data))
+        b = self._parameters[id(p)][1]
+        if id(p) in self.trainable:
+            self._wanted.add(id(b))
+        return b
+
+    def emit(self, kind, buffers, **fields):
+        """Append an operation. What it writes is wanted if anything that it reads is."""
+        op = Op(kind, {k: v for k, v in buffers.items() if v is not None}, **fields)
+        self.ops.append(op)
+        if any(id(b) in self._wanted for b in op.reads()):
+            self._wanted.update(id(b) for b in op.writes())
+        return op
+
+    # ---- forward ----
+
+    def input(self, features):
+        """Rows of the user's array, as float32."""
+        self.features = features
+        x = self.buffer("x", features, role="input")
+        self.emit("gather", {"out": x}, n_out=features)
+        return x
+
+    def rescale(self, x, scale, shift):
+        """x * scale + shift, done while the rows are gathered: `x` must be the input, which nothing has read yet."""
+        if len(self.ops) != 1 or self.ops[0].buffers.get("out") is not x or self.ops[0].kind != "gather":
+            raise ValueError("rescaling: expected to be the first layer, got one behind others")
+        self.scale, self.shift = self.scale * scale, self.shift * scale + shift
+        return x
+
+    def dense(self, x, weight, bias, activation="identity", alpha=0.0):
+        """f(x w + b)."""
+        n_in, n_out = weight.shape
+        if x.columns != n_in:
+            raise ValueError(f"{weight.name}: expected inputs of {n_in} features, got {x.columns}")
+        buffers = {"x": x, "w": self.parameter(weight), "b": None if bias is None else self.parameter(bias)}
+        y = self.buffer(f"y{self._count('dense_forward')}", n_out)
+        if not self.composite and activation != "identity":
+            self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
+            return self.activation(y, activation, alpha)
+        self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out, activation=activation, alpha=alpha)
+        return y
+
+    def activation(self, x, name, alpha=0.0):
+        """f(x); in a composite plan the dense operation that makes x does it, if nothing came between."""
+        if name == "identity":
+            return x
+        last = self.ops[-1]
+        fits = last.kind == "dense_forward" and last.buffers.get("y") is x and last.activation == "identity"
+        if self.composite and fits:
+            last.activation, last.alpha = name, alpha
+            return x
+        y = self.buffer(f"a{self._count('activation_forward')}", x.columns)
+        self.emit("activation_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, activation=name, alpha=alpha)
+        return y
+
+    def softmax(self, x):
+        """softmax over each row, for inference."""
+        y = self.buffer("probabilities", x.columns)
+        self.emit("softmax_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns)
+        return y
+
+    def labels(self, classes):
+        """Integer class labels of the batch."""
+        self.targets, self.classes = 1, classes
+        y = self.buffer("labels", 1, dtype="int32", role="input")
+        self.emit("gather_labels", {"out": y}, n_out=1)
+        return y
+
+    def target_rows(self, columns):
+        """Target rows of the batch, as float32."""
+        self.targets = columns
+        y = self.buffer("targets", columns, role="input")
+        self.emit("gather_targets", {"out": y}, n_out=columns)
+        return y
+
+    def softmax_cross_entropy(self, logits, targets):
+        """The mean loss over the batch; its gradient is made in the same pass if it is wanted."""
+        integer = targets.dtype == "int32"
+        wanted = id(logits) in self._wanted
+        dlogits = self.buffer("dlogits", logits.columns, role="gradient") if wanted else None
+        loss = self.buffer("row_loss", 1, dtype="float64", role="scratch")
+        correct = self.buffer("row_correct", 1, dtype="uint8", role="scratch")
+        self.emit(
+            "softmax_cross_entropy",
+            {
+                "logits": logits,
+                "labels": targets if integer else None,
+                "targets": None if integer else targets,
+                "dlogits": dlogits,
+                "loss": loss,
+                "correct": correct,
+            },
+            n_out=logits.columns,
+        )
+        if wanted:
+            self._gradients[id(logits)] = dlogits
+        self._loss = {"loss": loss, "correct": correct}
+
+    def mark_output(self, buffer):
+        """The buffer that a call hands to the user."""
+        self.output = buffer
+
+    # ---- backward and update ----
+
+    def differentiate(self):
+        """Emit the backward operations of everything emitted so far."""
+        for op in reversed([op for op in self.ops if op.kind in backward.RULES]):
+            backward.RULES[op.kind](self, op)
+
+    def gradient(self, buffer):
+        """The gradient's buffer of an activation, or None where nothing wanted depends on it."""
+        return self._gradients.get(id(buffer))
+
+    def set_gradient(self, buffer, gradient):
+        self._gradients[id(buffer)] = gradient
+
+    def wants(self, buffer):
+        """Whether the buffer's gradient is needed."""
+        return id(buffer) in self._wanted
+
+    def producer(self, buffer):
+        """The last operation that writes a buffer."""
+        return next(op for op in reversed(self.ops) if any(b is buffer for b in op.writes()))
+
+    def parameter_of(self, buffer):
+        return next(p for p, b in self._parameters.values() if b is buffer)
+
+    def parameter_gradient(self, buffer):
+        """(gradient's buffer, whether something is in it already) for the buffer of a trainable parameter."""
+        p = self.parameter_of(buffer)
+        if id(p) not in self.parameter_gradients:
+            g = self.buffer(f"d{p.name}", buffer.columns, role="parameter gradient", whole=p.shape)
+            self.parameter_gradients[id(p)] = (p, g, [])
+        _, g, ops = self.parameter_gradients[id(p)]
+        return g, bool(ops)
+
+    def update(self, update):
+        """Emit the optimizer's update: inside the products that make the gradients where the rule allows, else after."""
+        self._update = update
+        apart = []
+        for i, (p, _, _) in enumerate(update.tensors):
+            _, gradient, ops = self.parameter_gradients[id(p)]
+            buffer = self._parameters[id(p)][1]
+            if self.composite and len(ops) == 1 and ops[0].kind == "dense_backward_weights":
+                op = ops[0]
+                role = "dw" if op.buffers.get("dw") is gradient else "db"
+                del op.buffers[role]
+                setattr(op, "update_w" if role == "dw" else "update_b", i)
+                op.reads_also += (buffer,)
+                op.writes_also += (buffer,)
+                self.parameter_gradients[id(p)] = (p, None, ops)
+            else:
+                apart.append((i, buffer, gradient))
+        # tensors that are updated apart stand in runs, one operation each
+        while apart:
+            run = [apart.pop(0)]
+            while apart and apart[0][0] == run[-1][0] + 1:
+                run.append(apart.pop(0))
+            self.emit(
+                "update",
+                {},
+                first=run[0][0],
+                last=run[-1][0] + 1,
+                reads_also=tuple(b for _, *pair in run for b in pair),
+                writes_also=tuple(b for _, b, _ in run),
+                n_out=sum(b.array.size for _, b, _ in run),
+            )
+
+    # ---- the result ----
+
+    def build(self, schedule="rows"):
+        """The plan. schedule: "rows" or "layers" (see `fastnn.plan.schedule`)."""
+        if self._loss:
+            self.emit("reduce_loss", self._loss)
+        used = {id(b) for op in self.ops for b in [*op.reads(), *op.writes()]}
+        keep = [b for b in self.buffers if id(b) in used]
+        for i, b in enumerate(keep):
+            b.index = i
+        gradients = [(p, g) for p, g, _ in self.parameter_gradients.values() if g is not None]
+        kept = {id(g) for _, g in gradients} if self._update is None else set()
+        ops, workspace_bytes = arrange(self.ops, keep, self.batch, schedule, kept | {id(self.output)})
+        return Plan(
+            ops=tuple(ops),
+            buffers=tuple(keep),
+            batch=self.batch,
+            schedule=schedule,
+            composite=self.composite,
+            features=self.features,
+            targets=self.targets,
+            classes=self.classes,
+            scale=self.scale,
+            shift=self.shift,
+            output=self.output,
+            update=self._update,
+            gradients=tuple(gradients),
+            parameters=tuple(p for p, _ in self._parameters.values()),
+            workspace_bytes=workspace_bytes,
+        )
+
+    def _count(self, kind):
+        return 1 + sum(op.kind == kind for op in self.ops)

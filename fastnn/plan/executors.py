@@ -1,0 +1,178 @@
+"""The two executors of a plan: compiled kernels and the NumPy interpreter. Same list, same interface.
+
+An executor owns a workspace, so one call at a time may use it.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import _native
+from ..activations import ACTIVATIONS
+from ..reference.interpreter import Interpreter
+
+RULES = {"sgd": 0, "adam": 1}
+
+
+class GroupState(NamedTuple):
+    """Hyper-parameters of a parameter group at a moment; for SGD beta1 is the momentum and beta2 the dampening."""
+
+    rule: str
+    beta1: float = 0.0
+    beta2: float = 0.0
+    eps: float = 0.0
+    weight_decay: float = 0.0
+    nesterov: bool = False
+    t0: int = 0  # steps done
+
+
+class Result(NamedTuple):
+    """What a run reports. problem: None, "index", "label" or "not finite", in row `row` of batch number `steps`."""
+
+    steps: int
+    loss_sum: float
+    correct: int
+    problem: str
+    row: int
+
+
+class NativeExecutor:
+    """Runs a plan with the compiled kernels of csrc/."""
+
+    def __init__(self, plan):
+        self.plan = plan
+        self._arena = _native.aligned_zeros(max(plan.workspace_bytes, 1), np.uint8)
+        self._arrays = {}
+        buffers = []
+        for b in plan.buffers:
+            if b.array is not None:
+                array = b.array
+            else:
+                flat = self._arena[b.offset : b.offset + b.nbytes(plan.batch)].view(b.dtype)
+                if b.whole is not None:
+                    array = flat[: math.prod(b.whole)].reshape(b.whole)
+                else:
+                    array = flat[: plan.batch * b.ld].reshape(plan.batch, b.ld)[:, : b.columns]
+            self._arrays[b.name] = array
+            buffers.append((array, b.ld))
+        ops = []
+        for op in plan.ops:
+            slots = [op.buffers[r].index if op.buffers.get(r) is not None else -1 for r in op.spec.roles]
+            ops.append(
+                (
+                    op.spec.code,
+                    op.by_rows,
+                    op.barrier,
+                    slots,
+                    op.n_in,
+                    op.n_out,
+                    ACTIVATIONS[op.activation].code,
+                    op.alpha,
+                    op.accumulate,
+                    op.update_w,
+                    op.update_b,
+                    op.first,
+                    op.last,
+                )
+            )
+        tensors, gradients = None, []
+        if plan.update:
+            params = [p.data for p, _, _ in plan.update.tensors]
+            tensors = _native.Tensors(
+                params,
+                [states for _, states, _ in plan.update.tensors],
+                [group for _, _, group in plan.update.tensors],
+                plan.update.n_groups,
+                [p.name for p, _, _ in plan.update.tensors],
+            )
+            by_parameter = {id(p): g for p, g in plan.gradients}
+            for p, _, _ in plan.update.tensors:
+                g = by_parameter.get(id(p))
+                gradients.append(None if g is None else self._arrays[g.name])
+        self.tensors = tensors  # for an optimizer's `sync`
+        self._native = _native.NativePlan(
+            ops,
+            buffers,
+            tensors,
+            gradients,
+            float(plan.flops),
+            plan.batch,
+            plan.features,
+            plan.targets,
+            plan.classes,
+            -1 if plan.output is None else plan.output.index,
+            plan.scale,
+            plan.shift,
+        )
+        self.step = self._native.step  # (x, y, rates) -> (loss, problem, row): one step, as little around it as can be
+
+    def set_groups(self, groups):
+        """Take over the optimizer's hyper-parameters."""
+        for i, g in enumerate(groups):
+            self.tensors.set_group(i, RULES[g.rule], *g[1:])
+
+    def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
+            first=0, last=None):
+        """Run the plan for every batch of the rows; see `_native.NativePlan.run`. rates: [steps][groups]."""
+        if groups is not None:
+            self.set_groups(groups)
+        if rates is not None:
+            rates = np.ascontiguousarray(rates, np.float64)
+        last = len(self.plan.ops) if last is None else last
+        return Result(*self._native.run(x, y, index, first, last, rates, losses, check_finite, seconds, out))
+
+    def array(self, name):
+        """A buffer's contents, [batch, columns] or the parameter's shape; a view."""
+        return self._arrays[name]
+
+
+class ReferenceExecutor:
+    """Runs the same plan operation by operation in NumPy, in float32 or float64.
+
+    In float64 the parameters are converted once, when it is made, and updates stay in the copies: for checking gradients.
+    """
+
+    def __init__(self, plan, dtype=np.float32):
+        self.plan = plan
+        self._interpreter = Interpreter(plan, dtype)
+        self._groups = None
+
+    def set_groups(self, groups):
+        """Take over the optimizer's hyper-parameters."""
+        self._groups = list(groups)
+
+    def step(self, x, y, rates):
+        """One step; (mean loss, problem, row)."""
+        losses = np.zeros(1)
+        result = self.run(x, y, rates=[rates], losses=losses)
+        return float(losses[0]), result.problem, result.row
+
+    def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
+            first=0, last=None):
+        """As NativeExecutor.run; `seconds` is ignored."""
+        if groups is not None:
+            self.set_groups(groups)
+        rows, batch = len(x) if index is None else len(index), self.plan.batch
+        if y is not None and len(y) != len(x):
+            raise ValueError(f"y: expected one target for each of x's {len(x)} rows, got {len(y)}")
+        loss_sum, correct = 0.0, 0
+        for step, begin in enumerate(range(0, rows, batch)):
+            chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
+            groups = self._groups and [g._replace(t0=g.t0 + step) for g in self._groups]
+            found = self._interpreter.run(
+                x, y, chosen, groups, None if rates is None else rates[step], check_finite, first, last
+            )
+            if found.problem:
+                return Result(step, loss_sum, correct, found.problem, found.row)
+            loss_sum += found.loss_sum
+            correct += found.correct
+            if losses is not None:
+                losses[step] = found.loss_sum / len(chosen)
+            if out is not None:
+                out[begin : begin + len(chosen)] = self.array(self.plan.output.name)[: len(chosen)]
+        return Result(-(-rows // batch), loss_sum, correct, None, 0)
+
+    def array(self, name):
+        """A buffer's contents; a view."""
+        return self._interpreter.arrays[name]

@@ -1,0 +1,151 @@
+"""The catalogue of operations: for each kind its code, the roles of its buffers, and what it costs.
+
+Roles stand in the order that csrc/plan.c reads them. `reads` and `writes` say what the operation does to them, which is
+all that the schedule needs to place barriers and share memory. An operation that can run `by_rows` treats every row of
+the batch alone, so a thread may take its rows through several such operations without meeting the others.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is common to all operations of one kind."""
+
+    code: int
+    roles: tuple
+    writes: tuple
+    by_rows: bool = False
+    flops: object = staticmethod(lambda op, rows: 0)
+
+    @property
+    def reads(self):
+        return tuple(r for r in self.roles if r not in self.writes)
+
+
+def _elementwise(op, rows):
+    return 10 * rows * op.n_out
+
+
+def _product(op, rows):
+    return 2 * rows * op.n_in * op.n_out
+
+
+def _weights(op, rows):
+    return (_product(op, rows) if op.has_weights else 0) + rows * op.n_out
+
+
+KINDS = {
+    "gather": Kind(0, ("out",), ("out",), True, lambda op, rows: 2 * rows * op.n_out),
+    "gather_labels": Kind(1, ("out",), ("out",), True),
+    "gather_targets": Kind(2, ("out",), ("out",), True),
+    "dense_forward": Kind(3, ("x", "w", "b", "y", "z"), ("y", "z"), True, _product),
+    "activation_forward": Kind(4, ("x", "y"), ("y",), True, _elementwise),
+    "softmax_forward": Kind(5, ("x", "y"), ("y",), True, _elementwise),
+    "softmax_cross_entropy": Kind(
+        6,
+        ("logits", "labels", "targets", "dlogits", "loss", "correct"),
+        ("dlogits", "loss", "correct"),
+        True,
+        lambda op, rows: 30 * rows * op.n_out,
+    ),
+    "activation_backward": Kind(7, ("dy", "saved", "dx"), ("dx",), True, _elementwise),
+    "dense_backward_input": Kind(8, ("dy", "w", "saved", "dx"), ("dx",), True, _product),
+    "dense_backward_weights": Kind(9, ("x", "dy", "dw", "db"), ("dw", "db"), False, _weights),
+    "reduce_loss": Kind(10, ("loss", "correct"), (), False),
+    "update": Kind(11, (), (), False),
+}
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory that operations read and write: [batch, columns] in the workspace, or a whole array that lives outside it.
+
+    `array` is set for parameters, whose memory is their owner's; `whole` for gradients of parameters, which have the
+    parameter's shape and no batch.
+    """
+
+    name: str
+    columns: int
+    dtype: str = "float32"
+    role: str = "activation"  # input, activation, gradient, scratch, parameter or parameter gradient
+    array: object = None
+    whole: tuple = None
+    index: int = -1
+    offset: int = -1  # in the workspace, in bytes
+
+    @property
+    def itemsize(self):
+        return {"float32": 4, "int32": 4, "float64": 8, "uint8": 1}[self.dtype]
+
+    @property
+    def ld(self):
+        """Elements between rows: whole vectors, and never a multiple of 4096 bytes, on which cache sets collide."""
+        if self.array is not None or self.whole is not None or self.dtype != "float32":
+            return self.columns
+        ld = -(-self.columns // 16) * 16
+        return ld + 16 if ld * 4 % 4096 == 0 else ld
+
+    def nbytes(self, batch):
+        """Bytes in the workspace."""
+        if self.array is not None:
+            return 0
+        if self.whole is not None:
+            rows, columns = 1, 1
+            for n in self.whole:
+                columns *= n
+        else:
+            rows, columns = batch, self.ld
+        return -(-rows * columns * self.itemsize // 64) * 64
+
+
+@dataclass(eq=False)
+class Op:
+    """One operation. `buffers` maps roles to buffers; the rest are the fields of csrc/fastnn.h's fnn_op."""
+
+    kind: str
+    buffers: dict
+    n_in: int = 0
+    n_out: int = 0
+    activation: str = "identity"
+    alpha: float = 0.0
+    accumulate: bool = False
+    update_w: int = -1
+    update_b: int = -1
+    first: int = 0
+    last: int = 0
+    by_rows: bool = False
+    barrier: bool = False
+    reads_also: tuple = ()  # beyond the roles: parameters that an update reads and writes
+    writes_also: tuple = field(default=())
+
+    @property
+    def spec(self):
+        return KINDS[self.kind]
+
+    @property
+    def has_weights(self):
+        return self.update_w >= 0 or self.buffers.get("dw") is not None
+
+    def reads(self):
+        spec = self.spec
+        found = [self.buffers[r] for r in spec.reads if self.buffers.get(r) is not None]
+        if self.accumulate:
+            found += [self.buffers[r] for r in spec.writes if self.buffers.get(r) is not None]
+        return [*found, *self.reads_also]
+
+    def writes(self):
+        return [self.buffers[r] for r in self.spec.writes if self.buffers.get(r) is not None] + list(self.writes_also)
+
+    def flops(self, rows):
+        return self.spec.flops(self, rows)
+
+    def bytes(self, rows):
+        """Bytes that the operation touches at least: each operand once."""
+        total = 0
+        for b in {id(b): b for b in [*self.reads(), *self.writes()]}.values():
+            if b.array is not None:
+                total += b.array.nbytes
+            else:
+                total += b.nbytes(rows)
+        return total

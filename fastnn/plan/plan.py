@@ -1,0 +1,119 @@
+"""Plan: the immutable result of the builder, and the table that shows it."""
+
+from dataclasses import dataclass
+
+from .ops import Buffer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A step (or an inference) as a flat list of operations over buffers. Executors run it; see `fastnn.plan.executors`.
+
+    Attributes
+    ----------
+    ops : tuple of Op
+    buffers : tuple of Buffer
+    batch : int
+        The most rows of a call's batch.
+    schedule : str
+        "rows" or "layers".
+    features, targets, classes : int
+        Values in a row of x and of y; classes if y holds labels, else 0.
+    output : Buffer or None
+        What a call hands to the user.
+    update : Update or None
+        What the optimizer updates.
+    gradients : tuple of (Parameter, Buffer)
+        Gradients that stand in the workspace after a step.
+    workspace_bytes : int
+        Memory of all buffers.
+    """
+
+    ops: tuple
+    buffers: tuple
+    batch: int
+    schedule: str
+    composite: bool
+    features: int
+    targets: int
+    classes: int
+    scale: float
+    shift: float
+    output: Buffer
+    update: object
+    gradients: tuple
+    parameters: tuple
+    workspace_bytes: int
+
+    @property
+    def flops(self):
+        """Floating-point operations of one full batch."""
+        return sum(op.flops(self.batch) for op in self.ops)
+
+    @property
+    def peak_bytes(self):
+        """Memory that running the plan needs: parameters, optimizer states, and the workspace. The user's data is not in it."""
+        states = sum(s.nbytes for _, states, _ in self.update.tensors for s in states) if self.update else 0
+        return self.workspace_bytes + sum(p.data.nbytes for p in self.parameters) + states
+
+    def run(self, first=0, last=None, *, x, y=None, executor=None, rates=None, groups=None):
+        """Run the operations [first, last) once, for tests and debugging.
+
+        Parameters
+        ----------
+        first, last : int
+            Positions in `ops`; all by default.
+        x, y : numpy.ndarray
+            At most `batch` rows of data and targets.
+        executor : executor, optional
+            A NativeExecutor or ReferenceExecutor of this plan, which keeps its buffers between calls; a native one by default.
+        rates : list of float, optional
+            The learning rate of each group, where the plan updates.
+        groups : list of GroupState, optional
+            The hyper-parameters of each group.
+
+        Returns
+        -------
+        executor
+            Its `array(name)` gives the contents of a buffer by the name that `describe` shows.
+        """
+        if executor is None:
+            from .executors import NativeExecutor
+
+            executor = NativeExecutor(self)
+        if len(x) > self.batch:
+            raise ValueError(f"x: expected at most {self.batch} rows, got {len(x)}")
+        executor.run(x, y, rates=None if rates is None else [rates], groups=groups, first=first, last=last)
+        return executor
+
+    def describe(self):
+        """The plan as a table: operations in order, their shapes and buffers, how each is shared by a team, where the
+        team meets, and what each costs for a full batch.
+
+        Returns
+        -------
+        str
+        """
+        rows = [("", "operation", "shape", "buffers", "split", "flops", "bytes")]
+        for i, op in enumerate(self.ops):
+            shape = f"{self.batch}x{op.n_in}x{op.n_out}" if op.kind.startswith("dense") else f"{self.batch}x{op.n_out}"
+            if op.kind in ("update", "reduce_loss"):
+                shape = str(op.n_out) if op.n_out else str(self.batch)
+            name = op.kind + (f"+{op.activation}" if op.activation != "identity" else "")
+            name += "+update" * (op.update_w >= 0 or op.update_b >= 0)
+            writes = [b.name for b in op.writes()]
+            reads = [b.name for b in op.reads() if b.name not in writes or b.array is None]
+            split = "rows" if op.by_rows else "one" if op.kind == "reduce_loss" else "tiles"
+            flow = f"{' '.join(dict.fromkeys(reads))} -> {' '.join(dict.fromkeys(writes))}"
+            rows.append((str(i), name, shape, flow, split, f"{op.flops(self.batch):,}", f"{op.bytes(self.batch):,}"))
+        widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]
+        right = (0, 5, 6)
+        lines = [
+            "  ".join(v.rjust(w) if c in right else v.ljust(w) for c, (v, w) in enumerate(zip(r, widths))).rstrip() for r in rows
+        ]
+        body = [line + ("\n" + "-" * 12 + " barrier" if op.barrier else "") for line, op in zip(lines[1:], self.ops)]
+        total = (
+            f"{self.schedule} schedule, batch {self.batch}, {self.flops:,} flops a step; workspace {self.workspace_bytes:,} bytes, "
+            f"peak {self.peak_bytes:,} bytes"
+        )
+        return "\n".join([lines[0], *body, total])

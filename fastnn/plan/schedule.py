@@ -1,0 +1,140 @@
+"""Orders the operations of a step, places the barriers, and lets buffers share memory.
+
+Two schedules, which give the same bits:
+
+rows    each thread takes its rows of the batch through all forward layers, the loss and all dX without meeting the
+        others; then the team shares the weights' gradients and updates, layer after layer. Two meetings a step. For
+        small and medium networks.
+layers  the team shares every product by tiles; dW of a layer, with its update, stands beside the dX of the layer below.
+        For weights much larger than a cache.
+
+A barrier stands where an operation touches what another of the same phase has written, or writes what it has read,
+unless both go by rows, when each thread meets only its own rows.
+"""
+
+
+def _order(ops, schedule):
+    """The operations in an order that the schedule likes; every dependency still points backwards."""
+    weights = [op for op in ops if op.kind == "dense_backward_weights"]
+    last = [op for op in ops if op.kind in ("update", "reduce_loss")]
+    chain = [op for op in ops if op not in weights and op not in last]
+    if schedule == "rows":
+        return [*chain, *weights, *sorted(last, key=lambda op: op.kind)]
+    ordered, pending = [], []
+    for op in chain:
+        ordered.append(op)
+        if op.kind == "dense_backward_input":
+            # dX of a layer, then the dW of the layer above, whose weights nobody reads any more
+            ordered += pending
+            pending = [w for w in weights if w.buffers["dy"] is op.buffers["dy"]]
+    done = {id(op) for op in [*ordered, *pending]}
+    return [*ordered, *pending, *(w for w in weights if id(w) not in done), *sorted(last, key=lambda op: op.kind)]
+
+
+def _split(ops, schedule):
+    for op in ops:
+        op.by_rows = op.spec.by_rows and (schedule == "rows" or op.kind not in ("dense_forward", "dense_backward_input"))
+
+
+def _meets(a, b):
+    """Whether two operations must not run at the same time."""
+    writes_a, writes_b = a.writes(), b.writes()
+    shared = [x for x in writes_a if any(x is y for y in [*b.reads(), *writes_b])]
+    shared += [x for x in a.reads() if any(x is y for y in writes_b)]
+    return any(not (a.by_rows and b.by_rows and x.array is None and x.whole is None) for x in shared)
+
+
+def _place_barriers(ops):
+    """Greedily: a phase goes on until an operation must not run beside one of it. Returns the phase of each."""
+    phases, start = [], 0
+    for i, op in enumerate(ops):
+        op.barrier = False
+        if any(_meets(op, earlier) for earlier in ops[start:i]):
+            ops[i - 1].barrier = True
+            start = i
+        phases.append(phases[-1] + (start == i and i > 0) if phases else 0)
+    return phases
+
+
+def _lives(ops, phases, buffers, kept):
+    """For each buffer its first and last (phase, operation); kept ones live to the end."""
+    lives = {}
+    for i, (op, phase) in enumerate(zip(ops, phases)):
+        for b in [*op.reads(), *op.writes()]:
+            first, _, rows = lives.get(id(b), ((phase, i), None, True))
+            lives[id(b)] = (first, (phase, i), rows and op.by_rows)
+    end = (len(ops), len(ops))
+    for b in buffers:
+        if id(b) in kept and id(b) in lives:
+            first, _, rows = lives[id(b)]
+            lives[id(b)] = (first, end, rows)
+    return lives
+
+
+def _may_share(a, b, lives):
+    """Whether two buffers are never needed at the same time.
+
+    Within a phase threads are at different operations. Two buffers may then share memory only if both go by rows and
+    have rows of one length in bytes, so that a thread's rows of one lie where its rows of the other do.
+    """
+    (a_first, a_last, a_rows), (b_first, b_last, b_rows) = lives[id(a)], lives[id(b)]
+    if a_last[0] < b_first[0] or b_last[0] < a_first[0]:
+        return True
+    same_rows = a.ld * a.itemsize == b.ld * b.itemsize and a.whole is None and b.whole is None
+    return a_rows and b_rows and same_rows and (a_last[1] < b_first[1] or b_last[1] < a_first[1])
+
+
+def _allocate(buffers, lives, batch):
+    """First fit, largest first. Returns the bytes of the workspace."""
+    placed, total = [], 0
+    mine = [b for b in buffers if b.array is None and id(b) in lives]
+    for b in sorted(mine, key=lambda b: (-b.nbytes(batch), b.index)):
+        size = b.nbytes(batch)
+        taken = sorted((o.offset, o.offset + o.nbytes(batch)) for o in placed if not _may_share(b, o, lives))
+        exact = [o for o in placed if o.nbytes(batch) == size and _may_share(b, o, lives)]
+        at = 0
+        for o in exact:  # the very place of another: sharing by rows needs it, and it fits best
+            if all(o.offset + size <= begin or end <= o.offset for begin, end in taken):
+                at = o.offset
+                break
+        else:
+            # any gap will do, but memory shared within a phase must be shared exactly: keep off those buffers too
+            blocked = sorted(
+                (o.offset, o.offset + o.nbytes(batch))
+                for o in placed
+                if not (_may_share(b, o, lives) and _apart(b, o, lives))
+            )
+            for begin, end in blocked:
+                if at + size <= begin:
+                    break
+                at = max(at, end)
+        b.offset = at
+        placed.append(b)
+        total = max(total, at + size)
+    return total
+
+
+def _apart(a, b, lives):
+    """Whether the phases of two buffers do not touch."""
+    (a_first, a_last, _), (b_first, b_last, _) = lives[id(a)], lives[id(b)]
+    return a_last[0] < b_first[0] or b_last[0] < a_first[0]
+
+
+def arrange(ops, buffers, batch, schedule, kept):
+    """Order `ops`, place barriers, give every buffer its offset. Returns (operations, bytes of the workspace)."""
+    if schedule not in ("rows", "layers"):
+        raise ValueError(f"schedule: expected 'rows' or 'layers', got {schedule!r}")
+    ordered = _order(ops, schedule)
+    _split(ordered, schedule)
+    phases = _place_barriers(ordered)
+    return ordered, _allocate(buffers, _lives(ordered, phases, buffers, kept), batch)
+
+
+_ROWS_BYTES = 4 << 20  # up to this size of the weights, by rows
+
+
+def choose_schedule(parameters, batch, threads):
+    """The schedule for a step: by rows while each thread has rows enough and the weights, which every thread then reads
+    in full, stay in its cache's reach; else by layers."""
+    size = sum(p.data.nbytes for p in parameters)
+    return "rows" if size <= _ROWS_BYTES and batch >= 6 * threads else "layers"

@@ -1,0 +1,257 @@
+"""Threads, instruction sets and build information: what the package may use of the machine, and what it uses.
+
+The only file that reads the environment:
+
+    FASTNN_ISA          generic, avx2 or avx512: the kernels to use; an error at import if this machine lacks them
+    FASTNN_NUM_THREADS  an upper bound on the number of threads
+
+It trains nothing and holds no state of models.
+"""
+
+import math
+import operator
+import os
+import platform
+import sys
+
+from . import _native
+from ._version import __version__
+
+__all__ = [
+    "available_isas",
+    "get_isa",
+    "get_num_threads",
+    "openmp_runtime",
+    "set_num_threads",
+    "show_config",
+    "use_isa",
+]
+
+ISAS = ("generic", "avx2", "avx512", "neon")
+
+
+def available_isas():
+    """The instruction sets that this machine can run, slowest first.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> "generic" in fastnn.available_isas()
+    True
+    """
+    return _native.available_isas()
+
+
+def get_isa():
+    """The instruction set whose kernels are in use.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> fastnn.get_isa() in fastnn.available_isas()
+    True
+    """
+    return _native.get_isa()
+
+
+def use_isa(name):
+    """Use the kernels of one instruction set from now on, in the whole process.
+
+    Results are the same bits on ``avx2`` and ``avx512``; ``generic`` has no fused multiply-add and rounds differently.
+
+    Parameters
+    ----------
+    name : str
+        One of `available_isas()`.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or this machine cannot run it.
+
+    Examples
+    --------
+    >>> before = fastnn.get_isa()
+    >>> fastnn.use_isa("generic"); fastnn.get_isa()
+    'generic'
+    >>> fastnn.use_isa(before)
+    """
+    _use_isa(name, "name")
+
+
+def _use_isa(name, source):
+    if not isinstance(name, str):
+        raise TypeError(f"{source}: expected the name of an instruction set, got {type(name).__name__}")
+    if not _native.use_isa(name):
+        available = ", ".join(available_isas())
+        why = "this machine cannot run it" if name in ISAS else "unknown instruction set"
+        raise ValueError(f"{source}: expected one of {available}, got {name!r} ({why})")
+
+
+def _positive(value, name):
+    """`value` as an int of at least 1."""
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a number of threads, got {value!r}") from None
+    if not 1 <= n <= 4096:
+        raise ValueError(f"{name}: expected a number of threads from 1 to 4096, got {n}")
+    return n
+
+
+def set_num_threads(n):
+    """Set how many threads a call may use.
+
+    The number asked for is used as it is, even beyond the number of CPUs, but never more than ``FASTNN_NUM_THREADS`` or
+    than a limit that someone puts on OpenMP later (``threadpoolctl``, ``omp_set_num_threads``). Calls with little work
+    use one thread whatever the number. Results do not depend on it.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If `n` is less than 1 (or absurd: more than 4096).
+    TypeError
+        If `n` is not an integer.
+
+    Examples
+    --------
+    >>> before = fastnn.get_num_threads()
+    >>> fastnn.set_num_threads(1); fastnn.get_num_threads()
+    1
+    >>> fastnn.set_num_threads(before)
+    """
+    n = _positive(n, "n")
+    if not _native.omp_version():
+        n = 1
+    _native.set_threads(n if _cap is None else min(n, _cap))
+
+
+def get_num_threads():
+    """How many threads a call with enough work uses.
+
+    At import the least of ``FASTNN_NUM_THREADS``, OpenMP's own default (``OMP_NUM_THREADS``), the CPUs that the process
+    may run on and the CPU quota of its control group.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> fastnn.get_num_threads() >= 1
+    True
+    """
+    return _native.get_threads()
+
+
+def _cpus():
+    """CPUs that this process may use at once: its affinity, and the quota of its control group (Linux, v2 and v1)."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for path in ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"):
+        try:
+            with open(path, encoding="ascii") as file:
+                words = file.read().split()
+            if len(words) == 1:
+                with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us", encoding="ascii") as file:
+                    words += file.read().split()
+            quota, period = int(words[0]), int(words[1])
+        except (OSError, ValueError, IndexError):
+            continue  # no such file, or no limit ("max", -1)
+        if quota > 0 and period > 0:
+            count = min(count, max(1, math.ceil(quota / period)))
+    return count
+
+
+def openmp_runtime():
+    """The OpenMP library that the package runs on, as (version of the standard, path of the library).
+
+    Returns
+    -------
+    tuple
+        (0, None) in a build without OpenMP; the path is None where it cannot be told.
+    """
+    version = _native.omp_version()
+    path = None
+    if version and sys.platform.startswith("linux"):
+        try:
+            with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+                paths = {line.split(None, 5)[5].strip() for line in maps if "omp" in line and len(line.split(None, 5)) == 6}
+            libraries = [p for p in paths if os.path.basename(p).startswith(("libgomp", "libomp", "libiomp"))]
+            path = ", ".join(sorted(libraries)) or None
+        except OSError:
+            pass
+    return version, path
+
+
+def _cpu_name():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def config():
+    """What `show_config` prints, as a dict of strings."""
+    import numpy
+
+    version, library = openmp_runtime()
+    return {
+        "fastnn": __version__,
+        "Python": platform.python_version(),
+        "NumPy": numpy.__version__,
+        "platform": platform.platform(),
+        "CPU": f"{_cpu_name()} ({_cpus()} usable)",
+        "ISA": f"{get_isa()} (available: {', '.join(available_isas())})",
+        "threads": str(get_num_threads()),
+        "OpenMP": f"{version} ({library or 'unknown library'})" if version else "none: one thread",
+    }
+
+
+def show_config(file=None):
+    """Print versions, CPU, instruction set, threads and OpenMP runtime.
+
+    Parameters
+    ----------
+    file : file-like, optional
+        Where to print; standard output by default.
+
+    Examples
+    --------
+    >>> fastnn.show_config()  # doctest: +ELLIPSIS
+    fastnn    ...
+    """
+    for name, value in config().items():
+        print(f"{name:<9} {value}", file=file)
+
+
+def _configure():
+    """At import: the fastest kernels that this machine runs, and as many threads as it may use."""
+    global _cap
+    _use_isa(os.environ.get("FASTNN_ISA") or available_isas()[-1], "FASTNN_ISA")
+    wanted = os.environ.get("FASTNN_NUM_THREADS")
+    if wanted:
+        try:
+            wanted = int(wanted)
+        except ValueError:
+            raise ValueError(f"FASTNN_NUM_THREADS: expected a number of threads, got {wanted!r}") from None
+        _cap = _positive(wanted, "FASTNN_NUM_THREADS")
+    set_num_threads(min(_native.omp_max_threads(), _cpus()))
+
+
+_cap = None
+_configure()

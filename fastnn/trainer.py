@@ -1,0 +1,522 @@
+"""Trainer: a model, a loss and an optimizer, compiled into plans and run. Also `value_and_grad`."""
+
+import operator
+import threading
+import time
+
+import numpy as np
+
+from . import _native
+from .callbacks import check_callbacks, wants_steps
+from .init import check_seed
+from .losses import check_loss
+from .nn import Sequential, as_rows
+from .optim import Optimizer
+from .plan import Builder, NativeExecutor, ReferenceExecutor
+from .plan.builder import Update
+from .plan.schedule import choose_schedule
+from .progress import progress
+from .runtime import get_num_threads
+
+__all__ = ["History", "Trainer", "value_and_grad"]
+
+_SLICE = 0.05  # seconds in one native call: how long Ctrl-C and the progress bar may wait
+_BACKENDS = {"native": NativeExecutor, "reference": ReferenceExecutor}
+
+
+class History(dict):
+    """What `fit` returns: a dict from the name of a number to the list of its values, one for each epoch.
+
+    Names: loss, accuracy, seconds, and with validation data val_loss and val_accuracy. Loss and accuracy are means over
+    the epoch's samples as they were trained on, so the weights moved meanwhile.
+    """
+
+    @property
+    def history(self):
+        """The dict itself, for code that knows Keras."""
+        return self
+
+    def add(self, logs):
+        """Append an epoch."""
+        for k, v in logs.items():
+            self.setdefault(k, []).append(v)
+
+
+def _count(value, name, least):
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if n < least:
+        raise ValueError(f"{name}: expected an integer >= {least}, got {n}")
+    return n
+
+
+def _check_model(model):
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: expected a fastnn.nn.Sequential, got {type(model).__name__}")
+    return model
+
+
+class _Data:
+    """A pair of inputs and targets, checked against a model and a loss."""
+
+    def __init__(self, model, loss, X, y, names=("X", "y")):
+        self.X = model.rows(X, names[0])
+        y = y if isinstance(y, np.ndarray) else np.asarray(y)
+        if len(self.X) != (len(y) if y.ndim else 0):
+            raise ValueError(f"{names[1]}: expected {len(self.X)} targets, one for each row of {names[0]}, got shape {y.shape}")
+        self.kind = loss.check_targets(y, model.out_features, names[1])
+        self.y = as_rows(y[:, None], names[1], False)[:, 0] if self.kind == "labels" else as_rows(y, names[1], False)
+        self.names = names
+        self.classes = model.out_features if self.kind == "labels" else 0
+
+    def check_labels(self):
+        """ValueError where a label is out of range."""
+        if self.classes:
+            if self.y.min() < 0 or self.y.max() >= self.classes:
+                self.refuse("label")
+
+    def check_finite(self):
+        """ValueError where a row is not finite; block by block, so that memory-mapped data need not fit in memory."""
+        for name, a in zip(self.names, (self.X, self.y)):
+            if a.dtype.kind != "f":
+                continue
+            for begin in range(0, len(a), 4096):
+                block = a[begin : begin + 4096].reshape(len(a[begin : begin + 4096]), -1)
+                bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+                if len(bad):
+                    raise ValueError(f"{name}: expected finite values, got NaN or infinity in row {begin + bad[0]}")
+
+    def refuse(self, problem, rows=None):
+        """Raise for a problem that was found in a batch of these rows (None: somewhere)."""
+        if problem == "label":
+            labels = self.y if rows is None else self.y[rows]
+            bad = np.flatnonzero((labels < 0) | (labels >= self.classes))
+            where = bad if rows is None else rows[bad]
+            listed = ", ".join(f"{self.y[r]} in row {r}" for r in where[:5]) + (", ..." if len(where) > 5 else "")
+            raise ValueError(f"{self.names[1]}: expected labels from 0 to {self.classes - 1}, got {listed}")
+        self.check_finite()
+        raise ValueError(f"{self.names[0]}: expected rows that can be read, got a bad one ({problem})")
+
+
+class Trainer:
+    """Trains a model.
+
+    Parameters
+    ----------
+    model : nn.Sequential
+    loss : losses.Loss
+        E.g. ``losses.SoftmaxCrossEntropy()``.
+    optimizer : optim.Optimizer
+        Made from ``model.parameters()``, or from some of them: the others are frozen.
+    seed : int, default 0
+        Governs everything random in training (the shuffle).
+    backend : {"native", "reference"}, default "native"
+        The compiled kernels, or the same plan in NumPy (slow; for comparison).
+
+    Attributes
+    ----------
+    steps_done, epochs_done : int
+        Over the trainer's life.
+    stop_training : bool
+        Set it in a callback to end training after the current epoch.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another kind.
+    ValueError
+        If the optimizer has an array that the model lacks, or the backend is unknown.
+
+    Examples
+    --------
+    >>> X, y = data.load_digits()
+    >>> model = nn.Sequential(nn.Flatten(), nn.Rescaling(1 / 16), nn.Dense(64, 32, activation="relu"), nn.Dense(32, 10))
+    >>> trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters(), lr=3e-3))
+    >>> history = trainer.fit(X, y, epochs=10, batch_size=32, verbose=0)
+    >>> trainer.evaluate(X, y)["accuracy"] > 0.95
+    True
+    """
+
+    def __init__(self, model, loss, optimizer, seed=0, backend="native"):
+        self.model = _check_model(model)
+        self.loss = check_loss(loss)
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer: expected an optimizer of fastnn.optim, got {type(optimizer).__name__}")
+        if backend not in _BACKENDS:
+            raise ValueError(f"backend: expected 'native' or 'reference', got {backend!r}")
+        self.optimizer = optimizer
+        self.seed = check_seed(seed)
+        self.backend = backend
+        self.steps_done = self.epochs_done = 0
+        self.stop_training = False
+        self._tensors = self._match()
+        self._training = self._evaluation = (None, None)  # (key, executor)
+        self._lock = threading.Lock()
+
+    def _match(self):
+        """The optimizer's tensors with the model's Parameters in place of arrays."""
+        by_address = {p.data.__array_interface__["data"][0]: p for p in self.model.parameters()}
+        found = []
+        for i, (p, states, group) in enumerate(self.optimizer.update_tensors()):
+            array = np.asarray(p)
+            mine = by_address.get(array.__array_interface__["data"][0])
+            if mine is None or mine.shape != array.shape or mine.dtype != array.dtype:
+                raise ValueError(f"optimizer: expected parameters of the model, got one that it lacks: params[{i}], shape {array.shape}")
+            found.append((mine, states, group))
+        return tuple(found)
+
+    # ---- plans ----
+
+    def plan(self, batch, kind="labels", training=True, composite=True, schedule=None):
+        """The plan of a training step, or of an evaluation.
+
+        Parameters
+        ----------
+        batch : int
+            The most rows of a batch.
+        kind : {"labels", "rows"}
+            How targets stand: integer labels, or rows of numbers.
+        training : bool, default True
+            With backward operations and the optimizer's update.
+        composite : bool, default True
+            Fused operations; else the plain ones, with the same results.
+        schedule : {"rows", "layers"}, optional
+            Chosen by size where it is not given.
+
+        Returns
+        -------
+        fastnn.plan.Plan
+            ``print(plan.describe())`` shows it.
+        """
+        builder = Builder(batch, composite)
+        if training:
+            builder.trainable = {id(p) for p, _, _ in self._tensors}
+        outputs = self.model.emit(builder, builder.input(self.model.in_features))
+        self.loss.emit(builder, outputs, kind)
+        if training:
+            builder.differentiate()
+            builder.update(Update(self._tensors, len(self.optimizer.param_groups)))
+        if schedule is None:
+            schedule = choose_schedule(self.model.parameters(), batch, get_num_threads())
+        return builder.build(schedule)
+
+    def _executor(self, batch, kind, training):
+        key = (batch, kind)
+        held = self._training if training else self._evaluation
+        if held[0] != key:
+            held = (key, _BACKENDS[self.backend](self.plan(batch, kind, training)))
+            if training:
+                self._training = held
+            else:
+                self._evaluation = held
+        return held[1]
+
+    def _sync(self, executor):
+        if self.backend == "native":
+            self.optimizer.sync(executor.tensors)
+        else:
+            executor.set_groups(self.optimizer.group_states())
+
+    # ---- one call at a time ----
+
+    def _enter(self):
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("this Trainer is in use: a second call was made while one was running")
+
+    # ---- training ----
+
+    def step(self, xb, yb):
+        """One training step on one batch; the low-overhead door.
+
+        Parameters
+        ----------
+        xb : array_like [rows, in_features]
+        yb : array_like
+            Targets of the rows.
+
+        Returns
+        -------
+        float
+            The mean loss over the batch, before the update.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the batch does not fit, or a label is out of range. No parameter has changed then.
+        RuntimeError
+            If another thread is using the trainer.
+        """
+        self._enter()
+        try:
+            (batch, kind), executor = self._training if self._training[0] else ((0, None), None)
+            if not (
+                type(xb) is np.ndarray
+                and type(yb) is np.ndarray
+                and xb.ndim == 2
+                and len(xb) <= batch
+                and (yb.ndim == 1) == (kind == "labels")
+                and xb.dtype == np.float32
+                and xb.flags.c_contiguous
+                and yb.dtype.kind == ("i" if kind == "labels" else "f")
+                and yb.flags.c_contiguous
+            ):
+                pair = _Data(self.model, self.loss, xb, yb, ("xb", "yb"))
+                xb, yb = pair.X, pair.y
+                if len(xb) > batch or pair.kind != kind:
+                    executor = self._executor(len(xb), pair.kind, True)
+            self._sync(executor)
+            loss, problem, _ = executor.step(xb, yb, self.optimizer.rates())
+            if problem:
+                _Data(self.model, self.loss, xb, yb, ("xb", "yb")).refuse(problem)
+            self.optimizer.advance(1)
+            self.steps_done += 1
+            return loss
+        finally:
+            self._lock.release()
+
+    def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
+            check_finite=False, callbacks=None, verbose=1):
+        """Train for a number of epochs.
+
+        Batches are gathered, and whole steps done, in compiled code without the GIL; Ctrl-C takes effect within about
+        50 ms, between two steps.
+
+        Parameters
+        ----------
+        X : array_like [rows, in_features]
+            Of any real dtype; read in place, memory-mapped arrays too. With `nn.Flatten` first, samples of any shape.
+        y : array_like
+            Targets, as the loss takes them.
+        epochs : int, default 1
+            0 or more.
+        batch_size : int, default 32
+            The last batch of an epoch may be smaller.
+        validation_data : (X, y), optional
+            Evaluated after every epoch.
+        shuffle : bool, default True
+            Take the rows in a new order every epoch.
+        seed : int, optional
+            In place of the trainer's, while no step has run.
+        drop_last : bool, default False
+            Leave out a last batch that is smaller.
+        check_finite : bool, default False
+            Refuse X (and y) with NaN or infinity, before anything changes. Else NaN propagates.
+        callbacks : list of callbacks.Callback, optional
+        verbose : {0, 1, 2}, default 1
+            Nothing, a progress bar, or a line an epoch.
+
+        Returns
+        -------
+        History
+            ``history["loss"]`` is the list of the epochs' mean losses.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit. No parameter has changed then.
+        RuntimeError
+            If another thread is using the trainer.
+        """
+        epochs, batch_size = _count(epochs, "epochs", 0), _count(batch_size, "batch_size", 1)
+        train = _Data(self.model, self.loss, X, y)
+        train.check_labels()
+        validation = None
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise ValueError("validation_data: expected a pair (X, y)")
+            validation = _Data(self.model, self.loss, *validation_data, ("validation_data[0]", "validation_data[1]"))
+            validation.check_labels()
+        if check_finite:
+            for pair in (train, validation):
+                if pair is not None:
+                    pair.check_finite()
+        callbacks = check_callbacks(callbacks)
+        rows = len(train.X)
+        batch_size = min(batch_size, rows) if not drop_last else batch_size
+        if drop_last:
+            rows -= rows % batch_size
+            if not rows:
+                raise ValueError(f"batch_size: expected at most {len(train.X)} rows with drop_last, got {batch_size}")
+        if seed is not None:
+            seed = check_seed(seed)
+            if self.steps_done and seed != self.seed:
+                raise ValueError(f"seed: expected none or {self.seed} once steps have run, got {seed}")
+        display = progress(verbose, epochs, rows)
+
+        self._enter()
+        try:
+            if seed is not None:
+                self.seed = seed
+            return self._fit(train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display)
+        finally:
+            display.close()
+            self._lock.release()
+
+    def _fit(self, train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display):
+        history = History()
+        executor = self._executor(batch_size, train.kind, True)
+        stepwise = [c for c in callbacks if wants_steps(c)]
+        self.stop_training = False
+        for c in callbacks:
+            c.trainer = self
+            c.on_train_begin()
+        for number in range(1, epochs + 1):
+            for c in callbacks:
+                c.on_epoch_begin(self.epochs_done)
+            display.begin(number)
+            start = time.perf_counter()
+            order = _native.permutation(len(train.X), self.seed, self.epochs_done) if shuffle else None
+            loss_sum, correct, done = 0.0, 0, 0
+            while done < rows:
+                result = self._slice(executor, train, order, done, rows, batch_size, check_finite, bool(stepwise))
+                loss_sum += result.loss_sum
+                correct += result.correct
+                done = min(rows, done + result.steps * batch_size)
+                display.advance(
+                    min(rows, result.steps * batch_size), {"loss": loss_sum / done, "accuracy": correct / done}
+                )
+                for c in stepwise:
+                    c.on_step_end(self.steps_done, {"loss": result.loss_sum / min(batch_size, rows)})
+            logs = {"loss": loss_sum / rows, "accuracy": correct / rows, "seconds": time.perf_counter() - start}
+            if validation is not None:
+                logs |= {f"val_{k}": v for k, v in self._evaluate(validation, None).items()}
+            epoch = self.epochs_done
+            self.epochs_done += 1
+            history.add(logs)
+            display.end(number, logs)
+            for c in callbacks:
+                c.on_epoch_end(epoch, dict(logs))
+            if self.stop_training:
+                break
+        for c in callbacks:
+            c.on_train_end()
+        return history
+
+    def _slice(self, executor, pair, order, done, rows, batch_size, check_finite, one):
+        """Steps from row `done` of the epoch on, for about _SLICE seconds, or one."""
+        last = min(rows, done + batch_size) if one else rows
+        x, y, index = pair.X, pair.y, None
+        if order is None:
+            x, y = x[done:last], y[done:last]
+        else:
+            index = order[done:last]
+        steps = -(-(last - done) // batch_size)
+        self._sync(executor)
+        rates = self.optimizer.rates()
+        if self.optimizer.has_schedule:
+            limit = max(1, int(1.5 * self._steps_per_slice))
+            if steps > limit:  # as far as this slice may get
+                steps = limit
+                last = done + steps * batch_size
+                x, y, index = (x[: last - done], y[: last - done], None) if order is None else (x, y, order[done:last])
+            rates = [self.optimizer.rates(s) for s in range(steps)]
+        else:
+            rates = np.full((steps, len(rates)), rates)
+        result = executor.run(x, y, index, rates, check_finite=check_finite, seconds=_SLICE)
+        self._steps_per_slice = max(1, result.steps)
+        self.optimizer.advance(result.steps)
+        self.steps_done += result.steps
+        if result.problem:
+            begin = done + result.steps * batch_size
+            where = np.arange(begin, min(begin + batch_size, rows))
+            pair.refuse(result.problem, where if order is None else order[where])
+        return result
+
+    _steps_per_slice = 64
+
+    # ---- evaluation ----
+
+    def evaluate(self, X, y, batch_size=None):
+        """Loss and accuracy on data.
+
+        Parameters
+        ----------
+        X, y : array_like
+            As for `fit`.
+        batch_size : int, optional
+            Rows that are worked on at once; nothing depends on it.
+
+        Returns
+        -------
+        dict
+            {"loss": mean loss, "accuracy": share of rows whose largest output is the target's}.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the data does not fit.
+        """
+        pair = _Data(self.model, self.loss, X, y)
+        pair.check_labels()
+        if batch_size is not None:
+            batch_size = _count(batch_size, "batch_size", 1)
+        self._enter()
+        try:
+            return self._evaluate(pair, batch_size)
+        finally:
+            self._lock.release()
+
+    def _evaluate(self, pair, batch_size):
+        batch = min(batch_size or 256, 1 << (len(pair.X) - 1).bit_length())
+        executor = self._executor(batch, pair.kind, False)
+        loss_sum, correct, done = 0.0, 0, 0
+        while done < len(pair.X):
+            result = executor.run(pair.X[done:], pair.y[done:], seconds=_SLICE)
+            if result.problem:
+                pair.refuse(result.problem)
+            loss_sum += result.loss_sum
+            correct += result.correct
+            done += result.steps * batch
+        return {"loss": loss_sum / len(pair.X), "accuracy": correct / len(pair.X)}
+
+
+def value_and_grad(model, loss, x, y):
+    """The loss on a batch and its gradients, for SciPy's minimisers or an optimizer of one's own.
+
+    Parameters
+    ----------
+    model : nn.Sequential
+    loss : losses.Loss
+    x, y : array_like
+        The batch and its targets.
+
+    Returns
+    -------
+    loss : float
+    gradients : list of numpy.ndarray
+        New float32 arrays, in the order of ``model.parameters()``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the batch does not fit.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(4, 3))
+    >>> loss, (dw, db) = fastnn.value_and_grad(model, losses.SoftmaxCrossEntropy(), np.ones((2, 4)), [0, 2])
+    >>> dw.shape, db.shape
+    ((4, 3), (3,))
+    """
+    pair = _Data(_check_model(model), check_loss(loss), x, y, ("x", "y"))
+    executor = model.borrow(("gradient", len(pair.X), pair.kind, repr(loss)), lambda: NativeExecutor(_gradient_plan(model, loss, pair)))
+    try:
+        losses = np.zeros(1)
+        result = executor.run(pair.X, pair.y, losses=losses)
+        if result.problem:
+            pair.refuse(result.problem)
+        names = {id(p): g.name for p, g in executor.plan.gradients}
+        return float(losses[0]), [executor.array(names[id(p)]).copy() for p in model.parameters()]
+    finally:
+        model.give_back(executor)
+
+
+def _gradient_plan(model, loss, pair, composite=True):
+    builder = Builder(len(pair.X), composite)
+    builder.trainable = {id(p) for p in model.parameters()}
+    outputs = model.emit(builder, builder.input(model.in_features))
+    loss.emit(builder, outputs, pair.kind)
+    builder.differentiate()
+    return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))
