@@ -25,39 +25,46 @@
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
 #define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
+#define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w at a time: their pages stay in the TLB */
 
 #define FNN_UNROLL _Pragma("GCC unroll 16")
 
-/* One tile over one block of k: C [rows, vectors * 16] = start + A B. `start` NULL is zero; a start_ld of 0 repeats one
- * row. `last` says which lanes of the last vector exist. rows, vectors and a_transposed are constants where this is
- * called. Every loop over the accumulators must unroll, the first and last included, or they live in memory. */
-FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transposed, size_t k, const float *a,
-                         size_t lda, const float *b, size_t ldb, const float *start, size_t start_ld, float *c,
-                         size_t ldc, vt last)
+/* The parts of a tile of C, [rows, vectors * 16], held in registers. `last` says which lanes of the last vector exist.
+ * rows, vectors and a_transposed are constants where these are called. Every loop over the accumulators must unroll, the
+ * first and last included, or they live in memory. */
+
+/* `start` NULL is zero; a start_ld of 0 repeats one row. */
+FNN_INLINE void fnn_tile_start(const int rows, const int vectors, vf sum[FNN_MR][FNN_NV], const float *start,
+                               size_t start_ld, vt last)
 {
-    vf sum[FNN_MR][FNN_NV];
     FNN_UNROLL
     for (int i = 0; i < rows; i++) {
         FNN_UNROLL
         for (int v = 0; v < vectors; v++) {
-            const float *from = start + i * start_ld + v * FNN_VF;
+            const float *from = start ? start + i * start_ld + v * FNN_VF : NULL;
             sum[i][v] = !start ? vf_zero() : v == vectors - 1 ? vf_load_t(from, last) : vf_load(from);
         }
     }
-    for (size_t p = 0; p < k; p++) {
-        vf row[FNN_NV];
+}
+
+/* One k: a column of A times a row of B. */
+FNN_INLINE void fnn_tile_step(const int rows, const int vectors, const bool a_transposed, vf sum[FNN_MR][FNN_NV],
+                              const float *a, size_t lda, const float *b, vt last)
+{
+    vf row[FNN_NV];
+    FNN_UNROLL
+    for (int v = 0; v < vectors; v++)
+        row[v] = v == vectors - 1 ? vf_load_t(b + v * FNN_VF, last) : vf_load(b + v * FNN_VF);
+    FNN_UNROLL
+    for (int i = 0; i < rows; i++) {
+        const vf element = vf_set1(a_transposed ? a[i] : a[i * lda]);
         FNN_UNROLL
-        for (int v = 0; v < vectors; v++)
-            row[v] = v == vectors - 1 ? vf_load_t(b + v * FNN_VF, last) : vf_load(b + v * FNN_VF);
-        FNN_UNROLL
-        for (int i = 0; i < rows; i++) {
-            const vf element = vf_set1(a_transposed ? a[i] : a[i * lda]);
-            FNN_UNROLL
-            for (int v = 0; v < vectors; v++) sum[i][v] = vf_fma(element, row[v], sum[i][v]);
-        }
-        a += a_transposed ? lda : 1;
-        b += ldb;
+        for (int v = 0; v < vectors; v++) sum[i][v] = vf_fma(element, row[v], sum[i][v]);
     }
+}
+
+FNN_INLINE void fnn_tile_store(const int rows, const int vectors, vf sum[FNN_MR][FNN_NV], float *c, size_t ldc, vt last)
+{
     FNN_UNROLL
     for (int i = 0; i < rows; i++) {
         FNN_UNROLL
@@ -69,6 +76,21 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
                 vf_store(to, sum[i][v]);
         }
     }
+}
+
+/* One tile over one block of k: C = start + A B. */
+FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transposed, size_t k, const float *a,
+                         size_t lda, const float *b, size_t ldb, const float *start, size_t start_ld, float *c,
+                         size_t ldc, vt last)
+{
+    vf sum[FNN_MR][FNN_NV];
+    fnn_tile_start(rows, vectors, sum, start, start_ld, last);
+    for (size_t p = 0; p < k; p++) {
+        fnn_tile_step(rows, vectors, a_transposed, sum, a, lda, b, last);
+        a += a_transposed ? lda : 1;
+        b += ldb;
+    }
+    fnn_tile_store(rows, vectors, sum, c, ldc, last);
 }
 
 typedef void fnn_tile_fn(size_t k, const float *a, size_t lda, const float *b, size_t ldb, const float *start,
@@ -109,6 +131,101 @@ static fnn_tile_fn *const fnn_tiles[2][FNN_NV][FNN_MR] = {
     {FNN_TILE_NAMES(1, 1)},
 #endif
 };
+
+/* Ask for the weights and states of a tile while its product runs: the update then finds them in cache. */
+FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const size_t at = (i + r) * g->ldw + j;
+        for (size_t x = 0; x < width; x += 16) {
+            __builtin_prefetch(g->w + at + x, 1);
+            if (g->state[0]) __builtin_prefetch(g->state[0] + at + x, 1);
+            if (g->state[1]) __builtin_prefetch(g->state[1] + at + x, 1);
+        }
+    }
+}
+
+#if FNN_NV == 4
+/* Adam's division and square root keep one unit busy for longer than a tile's products need for their share of the
+ * others, so the update of one tile is done, a vector at a time, between the steps of the next tile's product. Nothing
+ * but the order in time differs from updating a tile when it is finished. For this there must be registers to spare. */
+#define FNN_INTERLEAVE 1
+
+/* A finished tile of a gradient that waits for its update. */
+typedef struct fnn_pending {
+    const fnn_scalars_f32 *s;
+    size_t rows, vectors; /* rows 0: none */
+    vt last;
+    const float *g; /* rows FNN_NR apart */
+    float *w, *s0, *s1;
+    size_t ldw;
+} fnn_pending;
+
+FNN_INLINE void fnn_pending_vector(const fnn_pending *q, size_t i, size_t v)
+{
+    const size_t at = i * q->ldw + v * FNN_VF;
+    const vt t = v == q->vectors - 1 ? q->last : vt_first(FNN_VF);
+    vf v0 = vf_load_t(q->s0 + at, t), v1 = vf_load_t(q->s1 + at, t);
+    const vf w = fnn_adam_rule_f32(q->s, vf_load_t(q->w + at, t), vf_load(q->g + i * FNN_NR + v * FNN_VF), &v0, &v1);
+    vf_store_t(q->w + at, w, t);
+    vf_store_t(q->s0 + at, v0, t);
+    vf_store_t(q->s1 + at, v1, t);
+}
+
+static void fnn_pending_finish(fnn_pending *q)
+{
+    for (size_t i = 0; i < q->rows; i++)
+        for (size_t v = 0; v < q->vectors; v++) fnn_pending_vector(q, i, v);
+    q->rows = 0;
+}
+
+/* As fnn_tile with A transposed and no start; the pending tile is updated meanwhile. */
+FNN_INLINE void fnn_tile_update(const int rows, const int vectors, size_t k, const float *a, size_t lda, const float *b,
+                                size_t ldb, float *c, vt last, const fnn_pending *q)
+{
+    vf sum[FNN_MR][FNN_NV];
+    const size_t count = q->rows * q->vectors, each = count ? k / count : 0;
+    size_t left = k;
+    fnn_tile_start(rows, vectors, sum, NULL, 0, last);
+    for (size_t i = 0; i < q->rows; i++) {
+        for (size_t v = 0; v < q->vectors; v++) {
+            fnn_pending_vector(q, i, v);
+            for (size_t p = 0; p < each; p++) {
+                fnn_tile_step(rows, vectors, true, sum, a, lda, b, last);
+                a += lda;
+                b += ldb;
+            }
+            left -= each;
+        }
+    }
+    for (; left > 0; left--) {
+        fnn_tile_step(rows, vectors, true, sum, a, lda, b, last);
+        a += lda;
+        b += ldb;
+    }
+    fnn_tile_store(rows, vectors, sum, c, FNN_NR, vt_first(FNN_VF));
+}
+
+typedef void fnn_tile_update_fn(size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, vt last,
+                                const fnn_pending *q);
+
+#define FNN_TILE_UPDATE(rows, vectors)                                                                              \
+    static void fnn_tile_update_##rows##_##vectors(size_t k, const float *a, size_t lda, const float *b, size_t ldb, \
+                                                   float *c, vt last, const fnn_pending *q)                         \
+    {                                                                                                               \
+        fnn_tile_update(rows, vectors, k, a, lda, b, ldb, c, last, q);                                              \
+    }
+#define FNN_TILE_UPDATES(v) \
+    FNN_TILE_UPDATE(1, v) FNN_TILE_UPDATE(2, v) FNN_TILE_UPDATE(3, v) FNN_TILE_UPDATE(4, v) FNN_TILE_UPDATE(5, v) FNN_TILE_UPDATE(6, v)
+#define FNN_TILE_UPDATE_NAMES(v) \
+    {fnn_tile_update_1_##v, fnn_tile_update_2_##v, fnn_tile_update_3_##v, fnn_tile_update_4_##v, fnn_tile_update_5_##v, fnn_tile_update_6_##v}
+FNN_TILE_UPDATES(1)
+FNN_TILE_UPDATES(2)
+FNN_TILE_UPDATES(3)
+FNN_TILE_UPDATES(4)
+static fnn_tile_update_fn *const fnn_tile_updates[FNN_NV][FNN_MR] = {
+    FNN_TILE_UPDATE_NAMES(1), FNN_TILE_UPDATE_NAMES(2), FNN_TILE_UPDATE_NAMES(3), FNN_TILE_UPDATE_NAMES(4)};
+#endif
 
 /* B [k, columns] to rows of `vectors` full vectors, zero beyond the columns. */
 static void fnn_pack(size_t k, size_t columns, size_t vectors, const float *b, size_t ldb, float *packed)
@@ -174,29 +291,16 @@ static void fnn_finish_update(const fnn_product *g, size_t i, size_t j, size_t r
     }
 }
 
-/* Ask for the weights and states of a tile while its product runs: the update then finds them in cache. */
-FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width)
-{
-    for (size_t r = 0; r < rows; r++) {
-        const size_t at = (i + r) * g->ldw + j;
-        for (size_t x = 0; x < width; x += 16) {
-            __builtin_prefetch(g->w + at + x, 1);
-            if (g->state[0]) __builtin_prefetch(g->state[0] + at + x, 1);
-            if (g->state[1]) __builtin_prefetch(g->state[1] + at + x, 1);
-        }
-    }
-}
-
-static void fnn_gemm(const fnn_product *g)
+/* The rows [i0, i1) of the product, all columns. */
+static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
 {
     float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
-    float update_tile[FNN_MR * FNN_NR] __attribute__((aligned(64)));
+    float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
-    const size_t tiles = (g->m + FNN_MR - 1) / FNN_MR;
+    const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR;
     const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_NV - 1) / FNN_NV;
-    /* An update's tile has no C to leave partial sums in: its k runs through in one block. */
-    const size_t blocks = update || g->k == 0 ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
-    const bool pack = g->b_transposed || (g->ldb >= FNN_PACK_LD && tiles >= FNN_PACK_TILES && g->k <= blocks * FNN_KC);
+    const size_t blocks = g->k == 0 ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
+    const bool pack = g->b_transposed || ((!update || blocks > 1) && g->ldb >= FNN_PACK_LD && tiles >= FNN_PACK_TILES);
 
     for (size_t panel = 0, j = 0; panel < panels; panel++) {
         const size_t wide = vectors / panels + (panel < vectors % panels);
@@ -214,13 +318,13 @@ static void fnn_gemm(const fnn_product *g)
                 b = packed;
                 ldb = wide * FNN_VF;
             }
-            for (size_t tile = 0, i = 0; tile < tiles; tile++) {
-                const size_t rows = g->m / tiles + (tile < g->m % tiles);
-                float *c = update ? update_tile : g->c + i * g->ldc + j;
+            for (size_t tile = 0, i = i0; tile < tiles; tile++) {
+                const size_t rows = m / tiles + (tile < m % tiles);
+                float *c = update ? gradient + (i - i0) * FNN_NR : g->c + i * g->ldc + j;
                 const size_t ldc = update ? FNN_NR : g->ldc;
                 const bool resume = block > 0 || g->accumulate;
                 const float *start = resume ? c : g->bias ? g->bias + j : NULL;
-                if (update) fnn_prefetch_update(g, i, j, rows, width);
+                if (update && block == blocks - 1) fnn_prefetch_update(g, i, j, rows, width);
                 fnn_tiles[g->a_transposed][wide - 1][rows - 1](
                     depth, g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p, g->lda, b, ldb, start,
                     resume ? ldc : 0, c, ldc, last);
@@ -239,4 +343,59 @@ static void fnn_gemm(const fnn_product *g)
         j += width;
     }
 }
+
+#if FNN_INTERLEAVE
+/* The rows [i0, i1) of dW = A B with A transposed, each tile's update interleaved with the product of the next; k in one
+ * block. The last tile is left pending. */
+static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1, float gradient[2][FNN_MR * FNN_NR],
+                                      fnn_pending *pending)
+{
+    const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR;
+    const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_NV - 1) / FNN_NV;
+    for (size_t panel = 0, j = 0; panel < panels; panel++) {
+        const size_t wide = vectors / panels + (panel < vectors % panels);
+        const size_t width = wide * FNN_VF < g->n - j ? wide * FNN_VF : g->n - j;
+        const vt last = vt_first(width - (wide - 1) * FNN_VF);
+        for (size_t tile = 0, i = i0; tile < tiles; tile++) {
+            const size_t rows = m / tiles + (tile < m % tiles), at = i * g->ldw + j;
+            float *c = gradient[pending->g == gradient[0]]; /* the one that is not pending */
+            fnn_prefetch_update(g, i, j, rows, width);
+            fnn_tile_updates[wide - 1][rows - 1](g->k, g->a + i, g->lda, g->b + j, g->ldb, c, last, pending);
+            *pending = (fnn_pending){.s = pending->s, .rows = rows, .vectors = wide, .last = last, .g = c, .ldw = g->ldw,
+                                     .w = g->w + at, .s0 = g->state[0] + at, .s1 = g->state[1] + at};
+            i += rows;
+        }
+        j += width;
+    }
+}
+
+/* The update of Adam with nothing before the rule, and k within a block. */
+static bool fnn_may_interleave(const fnn_product *g)
+{
+    return g->rule == FNN_ADAM && g->k <= FNN_KC && g->scalars->weight_decay == 0 && g->scalars->gradient_scale == 1;
+}
+#endif
+
+static void fnn_gemm(const fnn_product *g)
+{
+    if (g->epilogue != FNN_EPILOGUE_UPDATE) {
+        fnn_gemm_rows(g, 0, g->m);
+        return;
+    }
+    const size_t groups = (g->m + FNN_UPDATE_ROWS - 1) / FNN_UPDATE_ROWS;
+#if FNN_INTERLEAVE
+    if (fnn_may_interleave(g)) {
+        float gradient[2][FNN_MR * FNN_NR] __attribute__((aligned(64)));
+        const fnn_scalars_f32 scalars = fnn_splat_f32(g->scalars);
+        fnn_pending pending = {.s = &scalars};
+        for (size_t group = 0; group < groups; group++)
+            fnn_gemm_rows_interleaved(g, g->m * group / groups, g->m * (group + 1) / groups, gradient, &pending);
+        fnn_pending_finish(&pending);
+        return;
+    }
+#endif
+    for (size_t group = 0; group < groups; group++)
+        fnn_gemm_rows(g, g->m * group / groups, g->m * (group + 1) / groups);
+}
+
 #endif

@@ -55,6 +55,14 @@ FNN_INLINE vf vf_select(vm m, vf a, vf b) { return (vf){_mm256_blendv_ps(b.lo, a
 FNN_INLINE uint32_t vm_bits(vm m) { return (uint32_t)_mm256_movemask_ps(m.lo) | (uint32_t)_mm256_movemask_ps(m.hi) << 8; }
 FNN_INLINE vm vm_from_t(vt t) { return (vm){_mm256_castsi256_ps(t.lo), _mm256_castsi256_ps(t.hi)}; }
 
+FNN_INLINE vm vm_lane(size_t i)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i at = _mm256_set1_epi32((int)(i < 16 ? i : 16));
+    return (vm){_mm256_castsi256_ps(_mm256_cmpeq_epi32(at, lane)),
+                _mm256_castsi256_ps(_mm256_cmpeq_epi32(at, _mm256_add_epi32(lane, _mm256_set1_epi32(8))))};
+}
+
 FNN_INLINE vi vf_bits(vf a) { return (vi){_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
 FNN_INLINE vf vi_float(vi a) { return (vf){_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
 FNN_INLINE vi vi_set1(int32_t a) { return (vi){_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }

@@ -33,6 +33,7 @@ FNN_INLINE vm vf_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 FNN_INLINE vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 FNN_INLINE uint32_t vm_bits(vm m) { return m; }
 FNN_INLINE vm vm_from_t(vt t) { return t; }
+FNN_INLINE vm vm_lane(size_t i) { return (vm)(i < 16 ? 1u << i : 0u); }
 
 FNN_INLINE vi vf_bits(vf a) { return _mm512_castps_si512(a); }
 FNN_INLINE vf vi_float(vi a) { return _mm512_castsi512_ps(a); }

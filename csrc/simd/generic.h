@@ -78,6 +78,13 @@ FNN_INLINE vm vm_from_t(vt t)
     FNN_QUARTERS(vm, lane + 4 * i < n);
 }
 
+FNN_INLINE vm vm_lane(size_t n)
+{
+    const fnn_i4 lane = {0, 1, 2, 3};
+    const int32_t at = (int32_t)(n < FNN_VF ? n : FNN_VF);
+    FNN_QUARTERS(vm, lane + 4 * i == at);
+}
+
 FNN_INLINE vi vf_bits(vf a) { FNN_QUARTERS(vi, (fnn_i4)a.q[i]); }
 FNN_INLINE vf vi_float(vi a) { FNN_QUARTERS(vf, (fnn_f4)a.q[i]); }
 FNN_INLINE vi vi_set1(int32_t a) { FNN_QUARTERS(vi, ((fnn_i4){a, a, a, a})); }

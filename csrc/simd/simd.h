@@ -6,6 +6,7 @@
  * here; generic has no fused multiply-add and rounds twice in `vf_fma`.
  *
  *   vf  16 floats      vd  8 doubles      vi  16 int32      vm  a truth value per lane of a vf
+ *   vm_lane(i): true in lane i only (in none where i >= 16)
  *   vt  "the first n lanes", made by vt_first(n), for the last, partial vector of a row
  *
  * Comparisons are ordered (false on NaN) and vf_select(m, a, b) is m ? a : b. vf_load_t fills the lanes it does not
