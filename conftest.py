@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-import fastnn
-
 
 @pytest.fixture(autouse=True)
-def _doctest_names(doctest_namespace):
+def _names_of_examples(doctest_namespace):
+    import fastnn
+
     doctest_namespace["fastnn"] = fastnn
     doctest_namespace["np"] = np

@@ -23,6 +23,7 @@ CSRC = Path("csrc")
 # -ffp-contract=off: an FMA stands in the code where one is meant. -fno-math-errno, so that sqrt is one instruction.
 COMMON = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 WARNINGS = ["-Wall", "-Wextra"]
+POSIX = ["-D_POSIX_C_SOURCE=200809L"]  # clock_gettime and pthread_atfork, which -std=c11 alone hides
 GENERATED = ["-Wno-sign-compare"]  # for the C that Cython writes
 
 ISA_FLAGS = {"generic": []}
@@ -66,7 +67,7 @@ class BuildExt(build_ext):
         objects += self.compiler.compile(
             [str(s) for s in sources],
             output_dir=temp,
-            extra_postargs=common + warnings + openmp,
+            extra_postargs=common + POSIX + warnings + openmp,
             depends=ext.depends,
         )
         ext.extra_objects = objects

@@ -489,13 +489,14 @@ cdef int _fill_source(fnn_source *s, object obj, str name, size_t features, doub
         raise ValueError(f"{name}: expected an aligned array, got one that is not")
     cdef size_t item = cnp.PyArray_ITEMSIZE(a), adjacent = item
     cdef int axis
+    if ndim < 1 or cnp.PyArray_DIM(a, 0) == 0:
+        raise ValueError(f"{name}: expected at least one row, got shape {_shape(a)}")
     for axis in range(ndim - 1, 0, -1):
         if cnp.PyArray_DIM(a, axis) != 1 and <size_t>cnp.PyArray_STRIDE(a, axis) != adjacent:
             raise ValueError(f"{name}: expected the elements of a row side by side in memory, got strides {obj.strides}")
         adjacent *= cnp.PyArray_DIM(a, axis)
-    if ndim < 1 or adjacent != features * item or cnp.PyArray_DIM(a, 0) == 0:
-        raise ValueError(f"{name}: expected at least one row of {features} value{'s' if features != 1 else ''}, "
-                         f"got shape {_shape(a)}")
+    if adjacent != features * item:
+        raise ValueError(f"{name}: expected rows of {features} value{'s' if features != 1 else ''}, got shape {_shape(a)}")
     s.data = cnp.PyArray_BYTES(a)
     s.dtype = code
     s.stride = cnp.PyArray_STRIDE(a, 0) if cnp.PyArray_DIM(a, 0) > 1 else adjacent
@@ -636,6 +637,8 @@ cdef class Tensors:
     cdef size_t n_groups
     cdef double elements
     cdef list params, states, names  # keeps the arrays alive
+    cdef bint busy
+    cdef readonly size_t done  # steps of the last run of a plan, 0 since the groups' steps were set
 
     def __cinit__(self, list params, list states, list group_of, size_t n_groups, list names):
         cdef fnn_tensor *t
@@ -669,6 +672,13 @@ cdef class Tensors:
     def set_group(self, size_t i, int rule, double beta1, double beta2, double eps, double weight_decay, bint nesterov,
                   uint64_t t0):
         """The hyper-parameters of a group, and how many steps it has done."""
+        if i >= self.n_groups:
+            raise ValueError(f"groups: expected {self.n_groups}, got more")
+        cdef size_t j
+        for j in range(self.count if rule == 1 else 0):  # the rule that cannot do without its states
+            if <size_t>self.tensors[j].group == i and self.tensors[j].state[1] == NULL:
+                raise ValueError(f"groups: expected a rule for which the parameters of group {i} have states, got Adam")
+        self.done = 0
         self.groups[i] = fnn_group(rule, beta1, beta2, eps, weight_decay, nesterov, t0)
         self.rules[i] = rule
 
@@ -706,6 +716,7 @@ cdef class Tensors:
     def set_steps(self, list t0):
         """How many steps each group has done."""
         cdef size_t i
+        self.done = 0
         for i in range(self.n_groups):
             self.groups[i].t0 = t0[i]
 
@@ -834,6 +845,8 @@ cdef class NativePlan:
         return 0
 
     cdef int _fill_targets(self, y) except -1:
+        if not self.targets:
+            raise ValueError("y: expected None for a plan without targets, got an array")
         _fill_source(&self.r.y, y, "y", self.targets, 1.0, 0.0)
         if self.r.classes and (cnp.PyArray_NDIM(y) != 1 or self.r.y.dtype > 7):  # the integer dtypes come first
             raise TypeError(f"y: expected integer labels of 1 dimension, got dtype {y.dtype} and shape {_shape(y)}")
@@ -852,7 +865,7 @@ cdef class NativePlan:
             raise ValueError(f"first, last: expected 0 <= first <= last <= {self.n_ops}, got {first_op}, {last_op}")
         _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
         rows = r.x.rows
-        if y is not None:
+        if y is not None or self.targets:
             self._fill_targets(y)
             if r.y.rows != r.x.rows:
                 raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
@@ -883,6 +896,8 @@ cdef class NativePlan:
             self._tables_for(_team_for(self.work * (rows if rows < self.batch else self.batch) / self.batch))
             with nogil:
                 fnn_plan_run(r)
+            if self.tensors is not None:
+                self.tensors.done = r.steps_done
         finally:
             r.output = output
         return r.steps_done, r.loss_sum, r.correct, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
@@ -911,6 +926,8 @@ cdef class NativePlan:
         self._tables_for(_team_for(self.work * r.rows / self.batch))
         with nogil:
             fnn_plan_run(r)
+        if self.tensors is not None:
+            self.tensors.done = r.steps_done
         r.output = output
         return loss, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
 

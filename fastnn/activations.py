@@ -3,6 +3,7 @@
 A table, imported by the eager kernels, the plan and the layers; it computes nothing.
 """
 
+import math
 import numbers
 from typing import NamedTuple
 
@@ -38,7 +39,10 @@ def check_activation(name, alpha=None):
         return name, ACTIVATIONS[name].alpha
     if not isinstance(alpha, numbers.Real):
         raise TypeError(f"alpha: expected a number, got {type(alpha).__name__}")
-    alpha = float(alpha)
+    try:
+        alpha = float(alpha)
+    except OverflowError:
+        alpha = math.inf
     if not 0 <= alpha <= _FLOAT32_MAX:
         raise ValueError(f"alpha: expected a number >= 0, finite in float32, got {alpha}")
     return name, alpha

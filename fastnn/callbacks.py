@@ -39,6 +39,8 @@ def wants_steps(callback):
 
 def check_callbacks(callbacks):
     """A list of callbacks, or TypeError."""
+    if isinstance(callbacks, Callback):
+        raise TypeError(f"callbacks: expected a list, got a single {type(callbacks).__name__}; write [callback]")
     callbacks = list(callbacks or ())
     for i, c in enumerate(callbacks):
         if not isinstance(c, Callback):

@@ -5,13 +5,10 @@ then the elements in row-major order, big-endian. Files are not trusted: what a 
 the bytes have been read.
 """
 
-import gzip
 import math
 import numbers
 import os
 import sys
-import zlib
-from importlib import resources
 
 import numpy as np
 
@@ -68,6 +65,9 @@ def read_idx(path):
     ...     read_idx(path)
     array([5, 0, 4], dtype=uint8)
     """
+    import gzip
+    import zlib
+
     name = os.fsdecode(path)
     with open(name, "rb") as file:
         packed = file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
@@ -177,6 +177,8 @@ def write_idx(path, array):
     data = np.ascontiguousarray(array, dtype=_IDX_DTYPES[code]).reshape(-1).view(np.uint8)
     with replacing(name) as file:
         if name.endswith(".gz"):
+            import gzip
+
             with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packer:
                 packer.write(header)
                 packer.write(data)
@@ -209,6 +211,8 @@ def load_digits():
     >>> images.shape, int(images.max()), labels[:3]
     ((1797, 8, 8), 16, array([0, 1, 2], dtype=uint8))
     """
+    from importlib import resources
+
     packaged = resources.files("fastnn") / "datasets" / "digits.npz"
     with packaged.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return arrays["images"], arrays["labels"]

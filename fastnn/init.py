@@ -8,6 +8,7 @@ machine and agree to 1e-6 elsewhere (the mathematics library's logarithm and cos
 """
 
 import math
+import numbers
 import operator
 
 import numpy as np
@@ -92,7 +93,12 @@ def _uniform(n, bound):
 
 
 def _number(value, name, least=-math.inf):
-    value = float(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
     if not math.isfinite(value) or value < least:
         raise ValueError(f"{name}: expected a finite number{'' if least == -math.inf else f' >= {least:g}'}, got {value}")
     return value
@@ -202,7 +208,7 @@ def resolve(init, activation, alpha):
         if init not in _BY_NAME:
             raise ValueError(f"init: expected one of {', '.join(_BY_NAME)}, got {init!r}")
         return _BY_NAME[init]()
-    if init in _BY_NAME.values():
+    if any(init is f for f in _BY_NAME.values()):
         return init()
     if isinstance(init, Initializer):
         return init

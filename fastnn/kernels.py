@@ -813,6 +813,8 @@ def _number(value, name):
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number that a double can hold, got one beyond it") from None
 
 
 def _at_least_zero(**values):

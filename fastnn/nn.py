@@ -3,12 +3,13 @@
 Also here: saving a model (safetensors, with the architecture in its metadata) and loading it again.
 """
 
-import json
 import math
 import numbers
 import operator
 import os
+import sys
 import threading
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from .plan import Builder, NativeExecutor, Parameter
 
 __all__ = ["Activation", "Dense", "Flatten", "Layer", "Parameter", "Rescaling", "Sequential", "load"]
 
+_FLOAT64_MAX = sys.float_info.max
 FORMAT_VERSION = 1  # of model files; older ones stay readable, newer ones are refused
 
 
@@ -185,7 +187,7 @@ class Rescaling(Layer):
         for name, value in (("scale", scale), ("offset", offset)):
             if not isinstance(value, numbers.Real):
                 raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-            if not math.isfinite(value):
+            if not -_FLOAT64_MAX <= value <= _FLOAT64_MAX:
                 raise ValueError(f"{name}: expected a finite number, got {value}")
         self.scale, self.offset = float(scale), float(offset)
 
@@ -196,12 +198,22 @@ class Rescaling(Layer):
         return builder.rescale(x, self.scale, self.offset)
 
 
+def as_array(obj, name):
+    """`obj` itself if it is a plain NumPy array, else what it holds as one."""
+    if type(obj) is np.ndarray:
+        return obj
+    try:
+        return np.asarray(obj)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, got a {type(obj).__name__} that makes none ({error})") from None
+
+
 def as_rows(X, name, flatten, features=None):
     """Data as the executors take it: a NumPy array of a real dtype in native byte order, rows first, each row contiguous.
 
     Lists become arrays; arrays that cannot be read in place are copied. `flatten`: whether samples may have any shape.
     """
-    X = X if isinstance(X, np.ndarray) else np.asarray(X)
+    X = as_array(X, name)
     if X.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, got dtype {X.dtype}")
     if X.dtype.itemsize > 8 or not X.dtype.isnative:
@@ -250,13 +262,16 @@ class Sequential(Layer):
             raise ValueError("layers: expected at least one, got none")
         self.layers = list(layers)
         self.in_features = None
-        features, computes = None, False
+        features, computes, seen = None, False, set()
         for i, layer in enumerate(layers):
             if isinstance(layer, type) or not isinstance(layer, Layer):
                 got = f"the class {layer.__name__}" if isinstance(layer, type) else type(layer).__name__
                 raise TypeError(f"layer {i}: expected a layer, got {got}")
-            if any(layer is other for other in layers[:i]):
+            if isinstance(layer, Sequential):
+                raise TypeError(f"layer {i}: expected a single layer, got a Sequential; write Sequential(*inner.layers, ...)")
+            if id(layer) in seen:
                 raise TypeError(f"layer {i}: expected a layer of its own, got one that stands in the model already")
+            seen.add(id(layer))
             if isinstance(layer, Flatten) and i:
                 raise ValueError(f"layer {i}: Flatten is only for the model's input, expected it first")
             if isinstance(layer, Rescaling) and computes:
@@ -270,8 +285,8 @@ class Sequential(Layer):
                 except ValueError as error:
                     raise ValueError(f"layer {i}: {error}") from None
             computes = computes or isinstance(layer, (Dense, Activation))
-            for p, short in zip(layer.parameters(), ("weight", "bias")):
-                p.name = f"{i}.{short}"
+        for name, p in self._named():
+            p.name = name
         if self.in_features is None:
             raise ValueError("layers: expected at least one Dense layer, got none")
         self.out_features = features
@@ -284,6 +299,14 @@ class Sequential(Layer):
     def parameters(self):
         """All Parameters, in the order of the layers, weight before bias."""
         return [p for layer in self.layers for p in layer.parameters()]
+
+    def _named(self):
+        """(name, Parameter) in order. By position: a layer may stand in other models too, under other names."""
+        return [
+            (f"{i}.{short}", p)
+            for i, layer in enumerate(self.layers)
+            for p, short in zip(layer.parameters(), ("weight", "bias"))
+        ]
 
     def config(self):
         return {"layers": [{"class": type(layer).__name__, **layer.config()} for layer in self.layers]}
@@ -399,7 +422,7 @@ class Sequential(Layer):
         >>> sorted(nn.Sequential(nn.Dense(4, 3)).state_dict())
         ['0.bias', '0.weight']
         """
-        return {p.name: p.data.copy() for p in self.parameters()}
+        return {name: p.data.copy() for name, p in self._named()}
 
     def load_state_dict(self, state_dict):
         """Copy values into the parameters.
@@ -409,23 +432,27 @@ class Sequential(Layer):
         ValueError, TypeError
             If names, shapes or dtypes are not the model's. Nothing has changed then.
         """
-        parameters = {p.name: p for p in self.parameters()}
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"state_dict: expected a dict, got {type(state_dict).__name__}")
+        parameters = dict(self._named())
         if set(state_dict) != set(parameters):
-            missing, extra = sorted(set(parameters) - set(state_dict)), sorted(set(state_dict) - set(parameters))
+            missing = sorted(set(parameters) - set(state_dict))
+            extra = sorted(map(str, set(state_dict) - set(parameters)))
             raise ValueError(f"state_dict: expected the model's parameters; missing {missing}, unknown {extra}")
+        values = {name: as_array(value, f"state_dict[{name!r}]") for name, value in state_dict.items()}
         for name, p in parameters.items():
-            value = np.asarray(state_dict[name])
+            value = values[name]
             if value.dtype.kind not in "biuf":
                 raise TypeError(f"state_dict[{name!r}]: expected real numbers, got dtype {value.dtype}")
             if value.shape != p.shape:
                 raise ValueError(f"state_dict[{name!r}]: expected shape {p.shape}, got {value.shape}")
         for name, p in parameters.items():
-            p.data = state_dict[name]
+            p.data = values[name]
 
     def save(self, path):
         """Write the model to a safetensors file: the parameters, and in its metadata the architecture and format version.
 
-        The file appears whole or not at all.
+        The file appears whole or not at all. Equal models give equal files.
 
         Parameters
         ----------
@@ -447,12 +474,19 @@ class Sequential(Layer):
         >>> bool((again.predict(np.ones((1, 4))) == model.predict(np.ones((1, 4)))).all())
         True
         """
+        import json
+
         from safetensors.numpy import save
 
         metadata = {"format": "fastnn", "version": str(FORMAT_VERSION), "architecture": json.dumps(self.config())}
         data = save(self.state_dict(), metadata)
+        length = int.from_bytes(data[:8], "little")
+        header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()  # safetensors writes any order
+        header += b" " * (-len(header) % 8)
         with replacing(os.fsdecode(path)) as file:
-            file.write(data)
+            file.write(len(header).to_bytes(8, "little"))
+            file.write(header)
+            file.write(memoryview(data)[8 + length :])
 
 
 def _check_out(out, shape, X):
@@ -473,17 +507,17 @@ def _layers_from(config, source):
         raise ValueError(f"{source}: expected an architecture with a list of layers")
     layers = []
     for i, entry in enumerate(config["layers"]):
-        if not isinstance(entry, dict) or entry.get("class") not in _LAYERS:
-            got = entry.get("class") if isinstance(entry, dict) else entry
-            raise ValueError(f"{source}: layer {i}: expected one of {', '.join(_LAYERS)}, got {got!r}")
+        kind = entry.get("class") if isinstance(entry, dict) else None
+        if not isinstance(kind, str) or kind not in _LAYERS:
+            raise ValueError(f"{source}: layer {i}: expected one of {', '.join(_LAYERS)}, got {entry!r:.80}")
         arguments = {k: v for k, v in entry.items() if k != "class"}
-        if entry["class"] == "Dense":
-            alpha = arguments.pop("alpha", None)
-            arguments["init"] = "zeros"
-            if alpha is not None:
-                arguments["activation"] = Activation(arguments.get("activation"), alpha)
         try:
-            layers.append(_LAYERS[entry["class"]](**arguments))
+            if kind == "Dense":
+                alpha = arguments.pop("alpha", None)
+                arguments["init"] = "zeros"
+                if alpha is not None:
+                    arguments["activation"] = Activation(arguments.get("activation"), alpha)
+            layers.append(_LAYERS[kind](**arguments))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{source}: layer {i}: {error}") from None
     return layers
@@ -515,6 +549,8 @@ def load(path):
 
 
 def _parse(data, name):
+    import json
+
     from safetensors import SafetensorError
     from safetensors.numpy import load as parse
 
@@ -530,15 +566,18 @@ def _parse(data, name):
     if metadata.get("format") != "fastnn":
         raise refuse("a safetensors file of another program")
     version = metadata.get("version", "")
-    if not version.isdigit() or int(version) > FORMAT_VERSION:
-        raise refuse(f"format version {version!r}, while this fastnn reads up to {FORMAT_VERSION}")
+    if version not in map(str, range(1, FORMAT_VERSION + 1)):
+        raise refuse(f"format version {version!r:.40}, while this fastnn reads up to {FORMAT_VERSION}")
     try:
         config = json.loads(metadata["architecture"])
     except (KeyError, ValueError, RecursionError) as error:
         raise refuse(f"no readable architecture ({error})") from None
     sizes = {k: v.shape for k, v in tensors.items()}
     _check_sizes(config, sizes, refuse)
-    model = Sequential(*_layers_from(config, repr(name)))
+    try:
+        model = Sequential(*_layers_from(config, "architecture"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise refuse(f"an architecture that does not fit together: {error}") from None
     for key, value in tensors.items():
         if value.dtype != np.float32:
             raise refuse(f"dtype {value.dtype} for {key!r}")

@@ -9,6 +9,7 @@ numbers.
 
 import math
 import numbers
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -23,7 +24,10 @@ def _number(value, name, least=0.0, below=math.inf):
     """`value` as a float in [least, below)."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
     if not (math.isfinite(value) and least <= value < below):
         limit = f"in [{least:g}, {below:g})" if below < math.inf else f">= {least:g}"
         raise ValueError(f"{name}: expected a finite number {limit}, got {value}")
@@ -33,6 +37,16 @@ def _number(value, name, least=0.0, below=math.inf):
 def _rate(lr, name="lr"):
     """A learning rate: a number, or a schedule (a callable from the number of steps done to the rate)."""
     return lr if callable(lr) else _number(lr, name)
+
+
+def _state_values(value, array, name):
+    """`value` as an array that can be copied into `array`."""
+    value = np.asarray(value)
+    if value.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, got dtype {value.dtype}")
+    if value.shape != array.shape:
+        raise ValueError(f"{name}: expected shape {array.shape}, got {value.shape}")
+    return value
 
 
 class Optimizer:
@@ -64,6 +78,8 @@ class Optimizer:
         )
         if isinstance(params, (np.ndarray, Parameter)):
             raise TypeError("params: expected a list or dict of arrays, got a single one; write [array]")
+        if not isinstance(params, Iterable):
+            raise TypeError(f"params: expected a list or dict of arrays, got {type(params).__name__}")
         for i, group in enumerate(params if self._grouped else [{"params": params}]):
             if "params" not in group:
                 raise ValueError(f"params[{i}]: expected a group with an entry 'params', got keys {sorted(group)}")
@@ -74,7 +90,10 @@ class Optimizer:
         if not self._params:
             raise ValueError("params: expected at least one array, got none")
         self._check_apart()
-        self._state = [tuple(self._new_state(p) for _ in self._state_names(g)) for p, g in zip(self._params, self._group_of)]
+        self._state = [
+            tuple(self._new_state(p) for _ in self._state_names(self.param_groups[g]))
+            for p, g in zip(self._params, self._group_of)
+        ]
         self._steps = [0] * len(self.param_groups)
         self._tensors = None
         self._synced = None  # (tensors, groups): what was handed over last
@@ -90,7 +109,7 @@ class Optimizer:
         """The group as a GroupState, without its steps."""
         raise NotImplementedError
 
-    def _state_names(self, group_number):
+    def _state_names(self, group):
         """The state arrays that the group's parameters need."""
         return self.states
 
@@ -106,6 +125,8 @@ class Optimizer:
         else:
             if isinstance(params, (np.ndarray, Parameter)):
                 raise TypeError(f"{name}: expected a list or dict of arrays, got a single one; write [array]")
+            if not isinstance(params, Iterable):
+                raise TypeError(f"{name}: expected a list or dict of arrays, got {type(params).__name__}")
             keys, values = None, list(params)
             names = [f"{name}[{i}]" for i in range(len(values))]
         arrays = [self._check_param(v, n) for v, n in zip(values, names)]
@@ -183,6 +204,7 @@ class Optimizer:
         for i, g in enumerate(self.param_groups):
             self._check_group(g)
             states.append(self._group_state(g)._replace(t0=self._steps[i]))
+        self._constant = None if self.has_schedule else [float(g["lr"]) for g in self.param_groups]
         return states
 
     def sync(self, tensors):
@@ -191,7 +213,6 @@ class Optimizer:
             for i, g in enumerate(self.group_states()):
                 tensors.set_group(i, RULES[g.rule], *g[1:])
             self._synced = (tensors, [dict(g) for g in self.param_groups])
-            self._constant = None if self.has_schedule else [float(g["lr"]) for g in self.param_groups]
         else:
             tensors.set_steps(self._steps)
 
@@ -271,7 +292,7 @@ class Optimizer:
             if callable(g["lr"]):
                 del g["lr"]  # schedules are code: they are not state
         state = [
-            {name: s.copy(order="K") for name, s in zip(self._state_names(i), states)}
+            {name: s.copy(order="K") for name, s in zip(self._state_names(self.param_groups[i]), states)}
             for i, states in zip(self._group_of, self._state)
         ]
         return {"optimizer": type(self).__name__, "groups": groups, "state": state}
@@ -281,8 +302,8 @@ class Optimizer:
 
         Raises
         ------
-        ValueError
-            If it is of another optimizer, or groups, names or shapes differ. Nothing has changed then.
+        TypeError, ValueError
+            If it is of another optimizer, or groups, names, shapes or kinds differ. Nothing has changed then.
         """
         name = type(self).__name__
         try:
@@ -291,6 +312,9 @@ class Optimizer:
             raise ValueError("state_dict: expected a dict with 'optimizer', 'groups' and 'state'") from None
         if kind != name:
             raise ValueError(f"state_dict: expected the state of {name}, got that of {kind!r}")
+        for key, value in (("groups", groups), ("state", state)):
+            if not isinstance(value, (list, tuple)) or not all(isinstance(v, dict) for v in value):
+                raise ValueError(f"state_dict[{key!r}]: expected a list of dicts, got {value!r:.60}")
         if len(groups) != len(self.param_groups) or len(state) != len(self._params):
             raise ValueError(
                 f"state_dict: expected {len(self.param_groups)} groups and {len(self._params)} parameters, "
@@ -303,24 +327,24 @@ class Optimizer:
                 raise ValueError(f"state_dict['groups'][{i}]: expected entries {sorted(known)}, got {sorted(g)}")
             merged = {**mine, **{k: v for k, v in g.items() if k != "steps"}}
             self._check_group(merged)
-            if isinstance(g["steps"], bool) or not isinstance(g["steps"], numbers.Integral) or g["steps"] < 0:
-                raise ValueError(f"state_dict['groups'][{i}]['steps']: expected an integer >= 0, got {g['steps']!r}")
+            if set(self._state_names(merged)) != set(self._state_names(mine)):
+                raise ValueError(f"state_dict['groups'][{i}]: expected hyper-parameters with the states of this optimizer's")
+            steps = g["steps"]
+            if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or not 0 <= steps < 2**63:
+                raise ValueError(f"state_dict['groups'][{i}]['steps']: expected an integer from 0 to 2**63 - 1, got {steps!r}")
             new_groups.append((merged, int(g["steps"])))
+        new_state = []
         for i, (s, arrays, n) in enumerate(zip(state, self._state, self._group_of)):
-            names = self._state_names(n)
+            names = self._state_names(self.param_groups[n])
             if set(s) != set(names):
                 raise ValueError(f"state_dict['state'][{i}]: expected entries {sorted(names)}, got {sorted(s)}")
-            for key, array in zip(names, arrays):
-                if np.shape(s[key]) != array.shape:
-                    raise ValueError(
-                        f"state_dict['state'][{i}][{key!r}]: expected shape {array.shape}, got {np.shape(s[key])}"
-                    )
+            new_state.append([_state_values(s[key], array, f"state_dict['state'][{i}][{key!r}]") for key, array in zip(names, arrays)])
         for mine, (merged, _) in zip(self.param_groups, new_groups):
             mine.update(merged)
         self._steps = [steps for _, steps in new_groups]
-        for s, arrays, n in zip(state, self._state, self._group_of):
-            for key, array in zip(self._state_names(n), arrays):
-                array[...] = s[key]
+        for values, arrays in zip(new_state, self._state):
+            for value, array in zip(values, arrays):
+                array[...] = value
 
     def __repr__(self):
         g = self.param_groups[0]
@@ -395,8 +419,8 @@ class SGD(Optimizer):
     def _group_state(self, g):
         return GroupState("sgd", g["momentum"], g["dampening"], 0.0, g["weight_decay"], bool(g["nesterov"]))
 
-    def _state_names(self, number):
-        return self.states if self.param_groups[number]["momentum"] != 0 else ()
+    def _state_names(self, group):
+        return self.states if group["momentum"] != 0 else ()
 
     def group_states(self):
         for i, (g, had) in enumerate(zip(self.param_groups, self._with_momentum)):
@@ -454,8 +478,8 @@ class Adam(Optimizer):
             beta1, beta2 = g["betas"]
         except (TypeError, ValueError):
             raise ValueError(f"betas: expected a pair of numbers, got {g['betas']!r}") from None
-        _number(beta1, "betas[0]", 0.0, 1.0)
-        _number(beta2, "betas[1]", 0.0, 1.0)
+        # a tuple of its own: a list that changes in place would go unnoticed by `sync`
+        g["betas"] = (_number(beta1, "betas[0]", 0.0, 1.0), _number(beta2, "betas[1]", 0.0, 1.0))
         _number(g["eps"], "eps")
         _number(g["weight_decay"], "weight_decay")
 

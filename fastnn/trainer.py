@@ -10,7 +10,7 @@ from . import _native
 from .callbacks import check_callbacks, wants_steps
 from .init import check_seed
 from .losses import check_loss
-from .nn import Sequential, as_rows
+from .nn import Sequential, as_array, as_rows
 from .optim import Optimizer
 from .plan import Builder, NativeExecutor, ReferenceExecutor
 from .plan.builder import Update
@@ -63,7 +63,7 @@ class _Data:
 
     def __init__(self, model, loss, X, y, names=("X", "y")):
         self.X = model.rows(X, names[0])
-        y = y if isinstance(y, np.ndarray) else np.asarray(y)
+        y = as_array(y, names[1])
         if len(self.X) != (len(y) if y.ndim else 0):
             raise ValueError(f"{names[1]}: expected {len(self.X)} targets, one for each row of {names[0]}, got shape {y.shape}")
         self.kind = loss.check_targets(y, model.out_features, names[1])
@@ -84,9 +84,11 @@ class _Data:
                 continue
             for begin in range(0, len(a), 4096):
                 block = a[begin : begin + 4096].reshape(len(a[begin : begin + 4096]), -1)
-                bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+                with np.errstate(over="ignore"):
+                    bad = np.flatnonzero(~np.isfinite(block.astype(np.float32, copy=False)).all(axis=1))
                 if len(bad):
-                    raise ValueError(f"{name}: expected finite values, got NaN or infinity in row {begin + bad[0]}")
+                    what = "NaN or infinity" if not np.isfinite(block[bad[0]]).all() else "one beyond float32"
+                    raise ValueError(f"{name}: expected finite values, got {what} in row {begin + bad[0]}")
 
     def refuse(self, problem, rows=None):
         """Raise for a problem that was found in a batch of these rows (None: somewhere)."""
@@ -219,6 +221,11 @@ class Trainer:
         else:
             executor.set_groups(self.optimizer.group_states())
 
+    def _note_steps(self, executor):
+        """Ctrl-C came when a call was over, but before its steps were counted."""
+        self.optimizer.advance(executor.steps_done)
+        self.steps_done += executor.steps_done
+
     # ---- one call at a time ----
 
     def _enter(self):
@@ -256,7 +263,7 @@ class Trainer:
                 and type(yb) is np.ndarray
                 and xb.ndim == 2
                 and len(xb) <= batch
-                and (yb.ndim == 1) == (kind == "labels")
+                and yb.ndim == (1 if kind == "labels" else 2)
                 and xb.dtype == np.float32
                 and xb.flags.c_contiguous
                 and yb.dtype.kind == ("i" if kind == "labels" else "f")
@@ -267,7 +274,15 @@ class Trainer:
                 if len(xb) > batch or pair.kind != kind:
                     executor = self._executor(len(xb), pair.kind, True)
             self._sync(executor)
-            loss, problem, _ = executor.step(xb, yb, self.optimizer.rates())
+            rates = self.optimizer.rates()
+            try:
+                loss, problem, _ = executor.step(xb, yb, rates)
+            except KeyboardInterrupt:
+                self._note_steps(executor)
+                raise
+            except (TypeError, ValueError):
+                _Data(self.model, self.loss, xb, yb, ("xb", "yb"))  # says the same under the caller's names
+                raise
             if problem:
                 _Data(self.model, self.loss, xb, yb, ("xb", "yb")).refuse(problem)
             self.optimizer.advance(1)
@@ -343,15 +358,16 @@ class Trainer:
             seed = check_seed(seed)
             if self.steps_done and seed != self.seed:
                 raise ValueError(f"seed: expected none or {self.seed} once steps have run, got {seed}")
-        display = progress(verbose, epochs, rows)
-
         self._enter()
+        display = None
         try:
+            display = progress(verbose, epochs, rows)
             if seed is not None:
                 self.seed = seed
             return self._fit(train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display)
         finally:
-            display.close()
+            if display is not None:
+                display.close()
             self._lock.release()
 
     def _fit(self, train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display):
@@ -373,12 +389,11 @@ class Trainer:
                 result = self._slice(executor, train, order, done, rows, batch_size, check_finite, bool(stepwise))
                 loss_sum += result.loss_sum
                 correct += result.correct
-                done = min(rows, done + result.steps * batch_size)
-                display.advance(
-                    min(rows, result.steps * batch_size), {"loss": loss_sum / done, "accuracy": correct / done}
-                )
+                fresh = min(rows - done, result.steps * batch_size)
+                done += fresh
+                display.advance(fresh, {"loss": loss_sum / done, "accuracy": correct / done})
                 for c in stepwise:
-                    c.on_step_end(self.steps_done, {"loss": result.loss_sum / min(batch_size, rows)})
+                    c.on_step_end(self.steps_done, {"loss": result.loss_sum / fresh})
             logs = {"loss": loss_sum / rows, "accuracy": correct / rows, "seconds": time.perf_counter() - start}
             if validation is not None:
                 logs |= {f"val_{k}": v for k, v in self._evaluate(validation, None).items()}
@@ -414,7 +429,11 @@ class Trainer:
             rates = [self.optimizer.rates(s) for s in range(steps)]
         else:
             rates = np.full((steps, len(rates)), rates)
-        result = executor.run(x, y, index, rates, check_finite=check_finite, seconds=_SLICE)
+        try:
+            result = executor.run(x, y, index, rates, check_finite=check_finite, seconds=_SLICE)
+        except KeyboardInterrupt:
+            self._note_steps(executor)
+            raise
         self._steps_per_slice = max(1, result.steps)
         self.optimizer.advance(result.steps)
         self.steps_done += result.steps

@@ -45,6 +45,7 @@ class Builder:
         self.trainable = set()  # ids of parameters whose gradient is wanted
         self.parameter_gradients = {}  # id of a parameter -> (parameter, gradient buffer, the operations that add to it)
         self._parameters = {}  # id of a parameter -> (parameter, buffer)
+        self._names = {}  # name of a buffer -> how many have asked for it
         self._gradients = {}  # id of a buffer -> its gradient's buffer
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
         self._update = None
@@ -53,7 +54,9 @@ class Builder:
     # ---- buffers ----
 
     def buffer(self, name, columns, dtype="float32", role="activation", **more):
-        """A new buffer."""
+        """A new buffer. Its name is its own: a second one of the same name gets a number."""
+        self._names[name] = again = self._names.get(name, 0) + 1
+        name = name if again == 1 else f"{name}#{again}"
         b = Buffer(name, columns, dtype, role, index=len(self.buffers), **more)
         self.buffers.append(b)
         return b

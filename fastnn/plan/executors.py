@@ -107,6 +107,11 @@ class NativeExecutor:
         )
         self.step = self._native.step  # (x, y, rates) -> (loss, problem, row): one step, as little around it as can be
 
+    @property
+    def steps_done(self):
+        """Training steps that the last run did, since the hyper-parameters were last handed over."""
+        return self.tensors.done
+
     def set_groups(self, groups):
         """Take over the optimizer's hyper-parameters."""
         for i, g in enumerate(groups):
@@ -119,6 +124,8 @@ class NativeExecutor:
             self.set_groups(groups)
         if rates is not None:
             rates = np.ascontiguousarray(rates, np.float64)
+        if out is not None and (self.plan.output is None or np.shape(out)[1:] != (self.plan.output.columns,)):
+            raise ValueError(f"out: expected rows of the plan's output, got shape {np.shape(out)}")
         last = len(self.plan.ops) if last is None else last
         return Result(*self._native.run(x, y, index, first, last, rates, losses, check_finite, seconds, out))
 
@@ -137,10 +144,12 @@ class ReferenceExecutor:
         self.plan = plan
         self._interpreter = Interpreter(plan, dtype)
         self._groups = None
+        self.steps_done = 0  # of the last run, as in NativeExecutor
 
     def set_groups(self, groups):
         """Take over the optimizer's hyper-parameters."""
         self._groups = list(groups)
+        self.steps_done = 0
 
     def step(self, x, y, rates):
         """One step; (mean loss, problem, row)."""
@@ -154,6 +163,8 @@ class ReferenceExecutor:
         if groups is not None:
             self.set_groups(groups)
         rows, batch = len(x) if index is None else len(index), self.plan.batch
+        if not rows or not len(x):
+            raise ValueError(f"x: expected at least one row, got shape {x.shape}")
         if y is not None and len(y) != len(x):
             raise ValueError(f"y: expected one target for each of x's {len(x)} rows, got {len(y)}")
         loss_sum, correct = 0.0, 0
@@ -165,6 +176,7 @@ class ReferenceExecutor:
             )
             if found.problem:
                 return Result(step, loss_sum, correct, found.problem, found.row)
+            self.steps_done = step + 1
             loss_sum += found.loss_sum
             correct += found.correct
             if losses is not None:

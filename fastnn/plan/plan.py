@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from .ops import Buffer
 
 
@@ -83,7 +85,11 @@ class Plan:
             executor = NativeExecutor(self)
         if len(x) > self.batch:
             raise ValueError(f"x: expected at most {self.batch} rows, got {len(x)}")
-        executor.run(x, y, rates=None if rates is None else [rates], groups=groups, first=first, last=last)
+        last = len(self.ops) if last is None else last
+        if not 0 <= first <= last <= len(self.ops):
+            raise ValueError(f"first, last: expected 0 <= first <= last <= {len(self.ops)}, got {first}, {last}")
+        # with an index the rows are copied into their buffer, where a later call may look for them
+        executor.run(x, y, np.arange(len(x)), None if rates is None else [rates], groups, first=first, last=last)
         return executor
 
     def describe(self):

@@ -32,20 +32,35 @@ class Interpreter:
     ----------
     plan : Plan
     dtype : float32 or float64
-        Of every floating buffer. In float32 updates change the parameters themselves, in float64 copies of them.
+        Of every floating buffer. In float32 updates change the parameters and the optimizer's states themselves, in
+        float64 copies of them.
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> model = nn.Sequential(nn.Dense(2, 3, init="zeros"))
+    >>> interpreter = Interpreter(model.plan(batch=4))
+    >>> interpreter.run(np.ones((2, 2)), None, [0, 1]).problem is None
+    True
+    >>> interpreter.arrays["y1"].shape
+    (4, 3)
     """
 
     def __init__(self, plan, dtype=np.float32):
         self.plan = plan
         self.dtype = np.dtype(dtype)
         self.arrays = {}
+        self.parameters = {}  # by the id of the owner's array, which plans never replace
         for b in plan.buffers:
             kind = self.dtype if b.dtype == "float32" else np.dtype(b.dtype)
             if b.array is not None:
                 self.arrays[b.name] = b.array if kind == b.array.dtype else b.array.astype(kind)
+                self.parameters[id(b.array)] = self.arrays[b.name]
             else:
                 shape = b.whole if b.whole is not None else (plan.batch, b.columns)
                 self.arrays[b.name] = np.zeros(shape, kind)
+        tensors = plan.update.tensors if plan.update else ()
+        self.states = [tuple(s.astype(self.dtype, copy=False) for s in states) for _, states, _ in tensors]
 
     def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None):
         """Run the operations [first, last) on the batch of rows that `index` names. Returns an Outcome."""
@@ -78,14 +93,19 @@ class _Batch:
         return a if b.array is not None or b.whole is not None else a[: self.rows]
 
     def report(self, bad, what):
-        """Note the first of the rows that are bad."""
-        if bad.any() and (self.problem is None or int(bad.argmax()) < self.problem[0]):
-            self.problem = (int(bad.argmax()), what)
+        """Note the first of the rows that are bad; of several problems in one row index, then label, then not finite."""
+        if bad.any():
+            found = (int(bad.argmax()), what)
+            self.problem = found if self.problem is None else min(self.problem, found)
 
-    def _gather(self, op, source, scale, shift):
+    def source_rows(self, source):
+        """The batch's rows of an array, 0 for those that it lacks."""
         bad = (self.index < 0) | (self.index >= len(source))
         self.report(bad, "index")
-        rows = np.where(bad, 0, self.index)
+        return np.where(bad, 0, self.index)
+
+    def _gather(self, op, source, scale, shift):
+        rows = self.source_rows(source)
         out = self.at(op, "out")
         out[...] = gather(source.reshape(len(source), -1), rows, scale, shift)
         if self.check_finite:
@@ -98,7 +118,7 @@ class _Batch:
         self._gather(op, self.y, 1.0, 0.0)
 
     def gather_labels(self, op):
-        labels = self.y[self.index]
+        labels = self.y[self.source_rows(self.y)]
         bad = (labels < 0) | (labels >= self.interpreter.plan.classes)
         self.report(bad, "label")
         labels = np.where(bad, 0, labels).astype(np.int64)
@@ -157,8 +177,8 @@ class _Batch:
             self._update(i, self.interpreter.arrays[gradients[id(p)].name])
 
     def _update(self, i, gradient):
-        p, states, number = self.interpreter.plan.update.tensors[i]
-        w = self.interpreter.arrays[p.name]
+        p, _, number = self.interpreter.plan.update.tensors[i]
+        w, states = self.interpreter.parameters[id(p.data)], self.interpreter.states[i]
         g, lr = self.groups[number], self.rates[number]
         if g.rule == "sgd":
             sgd_update([w], [gradient], [states[0]] if states else None, g.t0 + 1, lr=lr, momentum=g.beta1,

@@ -1,0 +1,197 @@
+"""fastnn beside the libraries that people would use instead: `python -m bench.compare`, with --quick for a first look.
+
+Every library runs in processes of its own, one for each number of threads, which live throughout and are asked in turn:
+machine, fastnn, library, library ..., and again, every other round backwards. So drift of the machine meets all alike,
+no thread pool disturbs another, and a ratio compares neighbours in time. Before anything is timed, each library must show
+that from the same weights and batches it reaches the same losses, or outputs, as NumPy in float64.
+
+It prints Markdown tables (--markdown FILE), and writes raw samples (--json FILE) and a chart (--plot FILE.png).
+"""
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+
+import numpy as np
+
+from . import machine, peers, report, works
+from .peers import numpy as judge
+from .pool import Watch, Worker, WorkerFailed
+
+MEMORY_WORK = "784-3x1024-10 @ 256"
+
+
+def parse(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="few short rounds, no heavy work: to look at, not to quote")
+    parser.add_argument("--only", metavar="TEXT", action="append", help="only works with TEXT in their name; may be repeated")
+    parser.add_argument("--peers", metavar="A,B", help=f"of {','.join(peers.NAMES)}; all that are installed by default")
+    parser.add_argument("--threads", type=int, default=machine.usable_cpus(), metavar="N", help="compare 1 and N threads")
+    parser.add_argument("--repeats", type=int, metavar="R", help="rounds (9; with --quick 3)")
+    parser.add_argument("--patience", type=float, default=120, metavar="S", help="seconds to wait in all for a quiet machine")
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--plot", metavar="FILE.png")
+    parser.add_argument("--markdown", metavar="FILE")
+    options = parser.parse_args(arguments)
+    options.repeats = options.repeats or (3 if options.quick else 9)
+    options.block, options.blocks = (0.01, 3) if options.quick else (0.02, 5)
+    return options
+
+
+def log(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def expected(work):
+    """What float64 NumPy makes of a work's check, or None where that would take too long."""
+    if work.heavy:
+        return None
+    make = judge.Training if work.kind == "train" else judge.Inference
+    loop = make(work, works.weights(work), works.batches(work), np.float64)
+    if work.kind == "infer":
+        return loop.step(*loop.batches[0])
+    return np.array([loop.step(*loop.batches[0]) for _ in range(works.check_steps(work))])
+
+
+def check(name, work, found, truth):
+    """{"difference": the largest relative one, "agrees": whether it is rounding}."""
+    found = np.array(found)
+    if name == "sklearn" and work.sizes[-1] == 2:
+        found, truth = found[:1], truth[:1]
+    difference = float(np.abs(found - truth).max() / np.abs(truth).max())
+    return {"difference": difference, "agrees": difference <= getattr(peers.load(name), "LOSS_TOLERANCE", 1e-4)}
+
+
+def measure(work, workers, machines, watch, options):
+    """One work in all workers. Returns its entry for the results, and notes."""
+    entry = {"name": work.name, "kind": work.kind, "flops": work.flops}
+    entry |= {key: {} for key in ("check", "steps", "peaks", "samples", "disturbed", "foreign")}
+    notes, truth, taking = [], expected(work), []
+    if truth is not None and work.kind == "train" and abs(truth[0] - truth[-1]) < 0.01 * truth[0]:
+        raise AssertionError(f"{work.name}: the loss hardly moves, so comparing it shows nothing")
+    for worker in workers:
+        name = worker.name
+        if work.only and name not in work.only:
+            continue
+        try:
+            ready = worker.ask("prepare", work=work.name)
+        except WorkerFailed as error:
+            notes.append(f"{work.name}: {name} on {worker.threads} threads failed: {str(error).strip().splitlines()[-1][:200]}")
+            continue
+        if not ready["supported"]:
+            continue
+        result = ready["losses"] if work.kind == "train" else ready["outputs"]
+        truth = result if truth is None else truth
+        verdict = check(name, work, result, np.array(truth))
+        if name not in entry["check"] or verdict["difference"] > entry["check"][name]["difference"]:
+            entry["check"][name] = verdict
+        if not verdict["agrees"]:
+            notes.append(f"{work.name}: {name} reaches other results ({verdict['difference']:.1e}); it is not timed")
+            worker.ask("drop")
+            continue
+        steps = max(1, round(options.block / ready["step"]))
+        request = {"steps": steps, "blocks": 1 if work.heavy else options.blocks, "warm": 1 if work.heavy else max(2, steps)}
+        entry["steps"].setdefault(name, {})[str(worker.threads)] = steps
+        taking.append((worker, request))
+    turns = [(m, {"bandwidth": True}) for m in machines] + taking
+    turns.sort(key=lambda turn: turn[0].threads)  # the machine's peak stands before the libraries on as many threads
+    for r in range(min(3, options.repeats) if work.heavy else options.repeats):
+        for worker, request in turns if r % 2 == 0 else turns[::-1]:
+            reply = watch.ask(worker, "round", **request)
+            key = str(worker.threads)
+            if worker.name == "machine":
+                entry["peaks"].setdefault(key, []).append({k: reply[k] for k in ("gflops", "copy", "add", "disturbed")})
+            else:
+                for kept, value in (("samples", "seconds"), ("disturbed", "disturbed"), ("foreign", "foreign")):
+                    entry[kept].setdefault(worker.name, {}).setdefault(key, []).append(reply[value])
+    for worker, _ in taking:
+        worker.ask("drop")
+    return entry, notes
+
+
+def memory(names):
+    """Peak memory of each peer that trains, by `bench.memory`."""
+    work = works.WORKS[MEMORY_WORK]
+    found = {}
+    for name in names:
+        if peers.load(name).Training is None or name == "fastnn_call":
+            continue
+        run = subprocess.run([sys.executable, "-m", "bench.memory", name, work.name], capture_output=True, text=True)
+        if run.returncode == 0:
+            found[name] = json.loads(run.stdout.splitlines()[-1])
+    return {"work": work.name, "least": 3 * work.parameter_bytes + work.activation_bytes, "peers": found}
+
+
+def run(options):
+    """Measure everything that the options ask for; returns the results."""
+    wanted = options.peers.split(",") if options.peers else peers.NAMES
+    absent = {p: peers.missing(p) for p in wanted}
+    notes = [f"{p} is left out: {', '.join(m)} is not installed" for p, m in absent.items() if m]
+    threads = sorted({1, options.threads})
+    workers, versions = [], {}
+    machines = [Worker("machine", t) for t in threads]
+    try:
+        for name in (p for p in peers.NAMES if p in wanted and not absent[p]):
+            try:
+                pair = [Worker(name, t) for t in threads]
+                workers += pair
+                for worker in pair:
+                    versions |= worker.ask("hello")["versions"]
+            except WorkerFailed as error:
+                workers = [w for w in workers if w.name != name]
+                notes.append(f"{name} is left out: {str(error).strip().splitlines()[-1][:200]}")
+        watch, entries = Watch(), []
+        selected = [w for w in works.WORKS.values() if not (options.quick and w.heavy)]
+        if options.only:
+            selected = [w for w in selected if any(text in w.name for text in options.only)]
+        for work in selected:
+            log(work.name)
+            watch.patience += options.patience / len(selected)
+            entry, more = measure(work, workers, machines, watch, options)
+            entries.append(entry)
+            notes += more
+        epochs = {}
+        if not options.only:
+            for worker in (w for w in workers if w.name == "fastnn"):
+                log(f"an epoch on {worker.threads} threads")
+                epochs[str(worker.threads)] = watch.ask(worker, "epoch", rounds=2 * options.repeats + 1)
+        idle = max((w.idle_cpu / w.idle_wall for w in workers if w.idle_wall), default=0.0)
+    finally:
+        for worker in workers + machines:
+            worker.close()
+    names = list(dict.fromkeys(w.name for w in workers))
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "versions": versions,
+        "threads": threads,
+        "rounds": options.repeats,
+        "options": vars(options),
+        "labels": {name: peers.load(name).LABEL for name in names},
+        "works": entries,
+        "epoch": epochs,
+        "memory": None if options.only else memory(names),
+        "watch": {"taken": watch.taken, "again": watch.again, "kept": watch.kept, "idle": idle},
+        "notes": notes,
+    }
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    results = run(options)
+    text = report.markdown(results)
+    print(text)
+    if options.markdown:
+        with open(options.markdown, "w", encoding="utf-8") as file:
+            file.write(text)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(results, file)
+    if options.plot:
+        report.chart(results, options.plot)
+
+
+if __name__ == "__main__":
+    main()

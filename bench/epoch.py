@@ -1,0 +1,60 @@
+"""An epoch through fastnn's `fit`, against the sum of its bare steps.
+
+`fit` shuffles: it draws a permutation, gathers rows at random places and comes back to Python every 50 ms. Three
+figures of "bare" stand beside it, each for as many steps as the epoch has, all in the same process and taken in turn:
+
+    step    `trainer.step(xb, yb)` on the epoch's batches in order, contiguous and ready
+    call    one native call over the same rows in order, so that nothing is gathered
+    hot     one native call over one batch again and again, which stays in cache
+"""
+
+import time
+
+import numpy as np
+
+from .peers import fastnn as peer
+from .works import LEARNING_RATE, Work, weights
+
+ROWS, BATCH, SIZES = 8000, 100, (784, 100, 10)
+
+
+def _seconds(run):
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def measure(rounds):
+    """{"fit": [seconds of each round], "step": ..., "call": ..., "hot": ...}"""
+    fastnn = peer.fastnn
+    work = Work("train", SIZES, BATCH)
+    rng = np.random.default_rng(3)
+    x = rng.random((ROWS, SIZES[0]), np.float32)
+    y = rng.integers(0, SIZES[-1], ROWS)
+    steps = ROWS // BATCH
+    model = peer.model(work, weights(work))
+    optimizer = fastnn.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    trainer = fastnn.Trainer(model, fastnn.losses.SoftmaxCrossEntropy(), optimizer)
+    executor = fastnn.plan.NativeExecutor(trainer.plan(BATCH))
+    rates = np.full((steps, 1), LEARNING_RATE)
+    groups = optimizer.group_states()
+    ready = [(x[i : i + BATCH], y[i : i + BATCH]) for i in range(0, ROWS, BATCH)]
+    again = np.tile(np.arange(BATCH), steps)
+
+    def bare():
+        for xb, yb in ready:
+            trainer.step(xb, yb)
+
+    runs = {
+        "fit": lambda: trainer.fit(x, y, epochs=1, batch_size=BATCH, verbose=0),
+        "step": bare,
+        "call": lambda: executor.run(x, y, None, rates, groups=groups),
+        "hot": lambda: executor.run(x, y, again, rates, groups=groups),
+    }
+    found = {name: [] for name in runs}
+    for i in range(rounds + 1):
+        for name, run in runs.items():
+            seconds = _seconds(run)
+            if i:  # the first round warms up
+                found[name].append(seconds)
+    return {"seconds": found, "rows": ROWS, "batch": BATCH, "net": work.name}

@@ -1,0 +1,83 @@
+"""JAX with optax: one jitted training step whose parameters and optimizer state are donated; jitted inference.
+
+Steps are dispatched without waiting; only the end of a run waits.
+"""
+
+import importlib
+
+import numpy as np
+
+from ..works import LEARNING_RATE
+from . import Loop, common_environment
+
+LABEL = "JAX jit, optax Adam"
+REQUIRES = ("jax", "optax")
+
+
+def environment(threads):
+    # NPROC is what XLA takes for the number of CPUs, and so of its threads
+    flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if threads == 1 else {}
+    return {**common_environment(threads), "JAX_PLATFORMS": "cpu", "NPROC": str(threads), **flags}
+
+
+def setup(threads):
+    global jax, optax
+    jax = importlib.import_module("jax")
+    optax = importlib.import_module("optax")
+
+
+def versions():
+    return {"jax": jax.__version__, "optax": optax.__version__}
+
+
+def forward(params, x):
+    for w, b in params[:-1]:
+        x = jax.nn.relu(x @ w + b)
+    w, b = params[-1]
+    return x @ w + b
+
+
+class Training(Loop):
+    def __init__(self, work, weights, batches):
+        self.weights = weights
+        self.batches = [(jax.device_put(x), jax.device_put(y.astype(np.int32))) for x, y in batches]
+        self.optimizer = optax.adam(LEARNING_RATE)
+
+        def loss(params, x, y):
+            return optax.softmax_cross_entropy_with_integer_labels(forward(params, x), y).mean()
+
+        def update(params, state, x, y):
+            value, gradients = jax.value_and_grad(loss)(params, x, y)
+            updates, state = self.optimizer.update(gradients, state, params)
+            return optax.apply_updates(params, updates), state, value
+
+        self.update = jax.jit(update, donate_argnums=(0, 1))
+        self.reset()
+
+    def reset(self):
+        self.params = [(jax.device_put(w.copy()), jax.device_put(b.copy())) for w, b in self.weights]
+        self.state = self.optimizer.init(self.params)
+
+    def step(self, x, y):
+        self.params, self.state, value = self.update(self.params, self.state, x, y)
+        return value
+
+    def finish(self):
+        jax.block_until_ready((self.params, self.state))
+
+
+class Inference(Loop):
+    def __init__(self, work, weights, batches):
+        self.batches = [(jax.device_put(x),) for x, _ in batches]
+        self.params = [(jax.device_put(w), jax.device_put(b)) for w, b in weights]
+        self.forward = jax.jit(forward)
+
+    def step(self, x):
+        self.out = self.forward(self.params, x)
+        return self.out
+
+    def finish(self):
+        self.out.block_until_ready()
+
+    def array(self, outputs):
+        return np.asarray(outputs)

@@ -1,0 +1,107 @@
+"""NumPy by hand: forward, backward and Adam written out, everything in arrays that are made once; products by its BLAS.
+
+In float64 it is also the judge: what every library's losses and outputs are held against.
+"""
+
+import numpy as np
+
+from ..works import LEARNING_RATE
+from . import Loop, common_environment as environment
+
+LABEL = "NumPy by hand (OpenBLAS)"
+REQUIRES = ("numpy",)
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+
+
+def setup(threads):
+    pass
+
+
+def versions():
+    return {"numpy": np.__version__}
+
+
+class Training(Loop):
+    def __init__(self, work, weights, batches, dtype=np.float32):
+        self.weights = weights
+        self.batches = [(x.astype(dtype, copy=False), y) for x, y in batches]
+        self.params = [a.astype(dtype) for pair in weights for a in pair]
+        self.grads = [np.empty_like(p) for p in self.params]
+        self.m = [np.empty_like(p) for p in self.params]
+        self.v = [np.empty_like(p) for p in self.params]
+        self.scratch = [np.empty_like(p) for p in self.params]
+        self.y = [np.empty((work.batch, n), dtype) for n in work.sizes[1:]]
+        self.dy = [np.empty_like(y) for y in self.y]
+        self.mask = [np.empty(y.shape, bool) for y in self.y]
+        self.rows = np.arange(work.batch)
+        self.reset()
+
+    def reset(self):
+        for p, value in zip(self.params, (a for pair in self.weights for a in pair)):
+            p[...] = value
+        for moment in self.m + self.v:
+            moment[...] = 0
+        self.t = 0
+
+    def step(self, x, labels):
+        w, b = self.params[0::2], self.params[1::2]
+        last = len(w) - 1
+        inputs = [x, *self.y[:-1]]
+        for i in range(last + 1):
+            y = self.y[i]
+            np.matmul(inputs[i], w[i], out=y)
+            y += b[i]
+            if i < last:
+                np.maximum(y, 0, out=y)
+
+        logits, dy = self.y[-1], self.dy[-1]
+        logits -= logits.max(axis=1, keepdims=True)
+        np.exp(logits, out=dy)
+        sums = dy.sum(axis=1, keepdims=True)
+        loss = float((np.log(sums[:, 0]) - logits[self.rows, labels]).mean())
+        dy /= sums
+        dy[self.rows, labels] -= 1
+        dy /= len(dy)
+
+        for i in range(last, -1, -1):
+            np.matmul(inputs[i].T, self.dy[i], out=self.grads[2 * i])
+            self.dy[i].sum(axis=0, out=self.grads[2 * i + 1])
+            if i:
+                np.matmul(self.dy[i], w[i].T, out=self.dy[i - 1])
+                np.greater(self.y[i - 1], 0, out=self.mask[i - 1])
+                self.dy[i - 1] *= self.mask[i - 1]
+
+        self.t += 1
+        rate = LEARNING_RATE / (1 - BETA1**self.t)
+        correction = (1 - BETA2**self.t) ** 0.5
+        for p, g, m, v, s in zip(self.params, self.grads, self.m, self.v, self.scratch):
+            m *= BETA1
+            np.multiply(g, 1 - BETA1, out=s)
+            m += s
+            v *= BETA2
+            np.multiply(g, g, out=s)
+            s *= 1 - BETA2
+            v += s
+            np.sqrt(v, out=s)
+            s /= correction
+            s += EPS
+            np.divide(m, s, out=s)
+            s *= rate
+            p -= s
+        return loss
+
+
+class Inference(Loop):
+    def __init__(self, work, weights, batches, dtype=np.float32):
+        self.batches = [(x.astype(dtype, copy=False),) for x, _ in batches]
+        self.weights = [(w.astype(dtype), b.astype(dtype)) for w, b in weights]
+        self.y = [np.empty((work.batch, n), dtype) for n in work.sizes[1:]]
+
+    def step(self, x):
+        last = len(self.weights) - 1
+        for i, ((w, b), y) in enumerate(zip(self.weights, self.y)):
+            np.matmul(x, w, out=y)
+            y += b
+            x = np.maximum(y, 0, out=y) if i < last else y
+        return x

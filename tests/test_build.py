@@ -1,0 +1,144 @@
+"""The C sources: they compile without a warning, each instruction set by its own flags, and export one symbol each."""
+
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import types
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CSRC = ROOT / "csrc"
+
+
+def compiler():
+    """The compiler that Python was built with, or any."""
+    for command in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "gcc", "cc", "clang"):
+        words = shlex.split(command or "")
+        if words and shutil.which(words[0]):
+            return words[:1]
+    return None
+
+
+pytestmark = pytest.mark.skipif(
+    not (CSRC / "kernels.def").exists() or compiler() is None or shutil.which("nm") is None,
+    reason="needs the sources, a C compiler and nm",
+)
+
+
+@pytest.fixture(scope="module")
+def flags():
+    """setup.py's own names, of a run that builds nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        setuptools = pytest.importorskip("setuptools")
+        patch.setattr(setuptools, "setup", lambda **_: None)
+        cython, build = types.ModuleType("Cython"), types.ModuleType("Cython.Build")
+        build.cythonize = lambda extensions, **_: extensions
+        patch.setitem(sys.modules, "Cython", cython)
+        patch.setitem(sys.modules, "Cython.Build", build)
+        return runpy.run_path(str(ROOT / "setup.py"))
+
+
+@pytest.fixture(scope="module")
+def objects(flags, tmp_path_factory):
+    """{source below csrc: (return code, output, object)} of all that setup.py compiles, with warnings as errors."""
+    folder = tmp_path_factory.mktemp("objects")
+
+    def build(source, extra):
+        target = folder / (source.relative_to(CSRC).as_posix().replace("/", "_") + ".o")
+        command = [*compiler(), *flags["COMMON"], *flags["WARNINGS"], "-Werror", "-fPIC", *extra]
+        done = subprocess.run([*command, "-c", str(source), "-o", str(target)], capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr, target
+
+    probe = subprocess.run([*compiler(), "-fopenmp", "-x", "c", "-", "-o", os.devnull], input="int main(void) { return 0; }",
+                           capture_output=True, text=True)  # fmt: skip
+    openmp = ["-fopenmp"] if probe.returncode == 0 else []
+    jobs = {f"isa/{isa}.c": extra for isa, extra in flags["ISA_FLAGS"].items()}
+    jobs |= {p.relative_to(CSRC).as_posix(): openmp for p in [*CSRC.glob("*.c"), *(CSRC / "ops").glob("*.c")]}
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(jobs, pool.map(lambda job: build(CSRC / job[0], job[1]), jobs.items())))
+
+
+def symbols(path):
+    """[(letter, name)] of an object file."""
+    text = subprocess.run(["nm", str(path)], capture_output=True, text=True, check=True).stdout
+    return [tuple(line.split()[-2:]) for line in text.splitlines() if line.strip()]
+
+
+def exported(path):
+    """Names that the linker may give to others: defined, and not local to the file."""
+    return sorted(name for letter, name in symbols(path) if letter.isupper() and letter not in "UVWN")
+
+
+def listed():
+    """The functions that kernels.def lists."""
+    text = (CSRC / "kernels.def").read_text()
+    names = [f"fnn_{name}" for name in re.findall(r"^FNN_KERNEL\((\w+)", text, re.M)]
+    for name in re.findall(r"^FNN_UPDATE\(\w+, (\w+)\)", text, re.M):
+        names += [f"fnn_{name}_f32", f"fnn_{name}_f64"]
+    return names
+
+
+def test_everything_compiles_without_a_warning(objects):
+    failed = {source: output for source, (code, output, _) in objects.items() if code or output.strip()}
+    assert not failed, "\n".join(failed.values())
+
+
+def test_every_instruction_set_is_built(flags):
+    sources = {p.stem for p in (CSRC / "isa").glob("*.c")}
+    assert set(flags["ISA_FLAGS"]) <= sources
+    assert "generic" in flags["ISA_FLAGS"] and flags["ISA_FLAGS"]["generic"] == []
+
+
+def test_an_instruction_set_exports_its_table_and_nothing_else(objects, flags):
+    for isa in flags["ISA_FLAGS"]:
+        assert exported(objects[f"isa/{isa}.c"][2]) == [f"fnn_kernels_{isa}"]
+
+
+def test_a_table_needs_only_the_c_library(objects, flags):
+    """A kernel that called into another file would run code of another instruction set."""
+    for isa in flags["ISA_FLAGS"]:
+        needed = {name for letter, name in symbols(objects[f"isa/{isa}.c"][2]) if letter == "U"}
+        assert needed <= {"memcpy", "memset", "memmove", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
+
+
+def test_every_kernel_of_the_list_is_in_every_table(objects, flags):
+    assert len(listed()) >= 12
+    for isa in flags["ISA_FLAGS"]:
+        functions = {name for letter, name in symbols(objects[f"isa/{isa}.c"][2]) if letter == "t"}
+        assert set(listed()) <= functions, isa
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
+def test_an_instruction_set_uses_its_registers_and_no_wider_ones(objects, flags):
+    widest = {"generic": "xmm", "avx2": "ymm", "avx512": "zmm"}
+    for isa in set(flags["ISA_FLAGS"]) & set(widest):
+        if isa == "generic" and not {"avx2", "avx512"} & set(flags["ISA_FLAGS"]):
+            continue  # another architecture
+        command = ["objdump", "-d", str(objects[f"isa/{isa}.c"][2])]
+        code = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found = {register for register in ("xmm", "ymm", "zmm") if f"%{register}" in code}
+        assert max(found) == widest[isa], isa  # xmm < ymm < zmm
+        fused = re.search(r"\bvfn?m(add|sub)", code) is not None
+        assert fused == (isa != "generic"), isa
+
+
+def test_exported_names_have_the_prefix(objects):
+    for source, (_, _, path) in objects.items():
+        assert all(name.startswith("fnn_") for name in exported(path)), source
+
+
+def test_the_extension_exports_its_init_function_only():
+    from fastnn import _native
+
+    text = subprocess.run(["nm", "-D", "--defined-only", _native.__file__], capture_output=True, text=True, check=True).stdout
+    names = {line.split()[-1] for line in text.splitlines() if line.strip()} - {"_init", "_fini", "__bss_start", "_edata", "_end"}
+    assert names == {"PyInit__native"}

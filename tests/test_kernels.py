@@ -1,0 +1,1311 @@
+"""The eager kernels against their NumPy twins in float64: every instruction set, team sizes, tails, aliasing, errors.
+
+Every call of `everywhere` runs on each instruction set with teams of 1, 2, 3 and 5 threads, into outputs that held NaN and
+stand between guard elements, and requires the same bits of all teams and of all sets with fused multiply-add.
+
+Tolerances are bounds, not guesses: U is half an ulp of 1, a chain of n roundings of terms t is off by at most n·U·Σ|t|, and
+products of small integers are exact, so there the tolerance is none.
+"""
+
+import inspect
+import math
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import _native, kernels, reference
+from fastnn.activations import ACTIVATIONS
+
+U = 2.0**-24
+TINY = 2.0**-149  # the smallest subnormal: the spacing of floats around zero
+ISAS = fastnn.available_isas()
+FMA_ISAS = [isa for isa in ISAS if isa != "generic"]
+TEAMS = (1, 2, 3, 5)
+V = 16  # lanes of a vector, on every instruction set
+TAILS = (1, 2, V - 1, V, V + 1, 2 * V, 3 * V + 2)
+GUARD, SENTINEL = 17, -12345.0  # odd, so that outputs are not aligned to anything but their type
+
+F32, F64 = np.float32, np.float64
+
+
+@pytest.fixture(autouse=True)
+def teams_for_the_smallest_work():
+    work, threads, isa = _native.team_work(), fastnn.get_num_threads(), fastnn.get_isa()
+    _native.team_work(0)
+    yield
+    _native.team_work(work)
+    fastnn.set_num_threads(threads)
+    fastnn.use_isa(isa)
+
+
+# ---- the checker ----
+
+
+def poisoned(*shape, dtype=F32):
+    """An output: NaN where a kernel must write, sentinels around."""
+    block = np.full(math.prod(shape) + 2 * GUARD, SENTINEL, dtype)
+    block[GUARD:-GUARD] = np.nan if np.dtype(dtype).kind == "f" else -1
+    return block[GUARD:-GUARD].reshape(shape)
+
+
+def placed(array):
+    """A copy of an array, with sentinels around it."""
+    out = poisoned(*array.shape, dtype=array.dtype)
+    out[...] = array
+    return out
+
+
+def assert_guards(*arrays):
+    for a in arrays:
+        block = a.base
+        assert (block[:GUARD] == SENTINEL).all() and (block[-GUARD:] == SENTINEL).all(), "written outside the output"
+
+
+def same_bits(a, b):
+    """Whether two arrays, numbers or tuples of them are the same bits; NaNs count as equal."""
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(same_bits(x, y) for x, y in zip(a, b))
+    if a is None or b is None:
+        return a is b
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if a.tobytes() == b.tobytes():
+        return True
+    if a.dtype.kind != "f":
+        return False
+    bits = f"u{a.itemsize}"
+    return bool(((a.view(bits) == b.view(bits)) | (np.isnan(a) & np.isnan(b))).all())
+
+
+def assert_within(actual, expected, bound):
+    """|actual - expected| <= bound; NaNs and infinities stand exactly where they are expected."""
+    actual, expected = np.asarray(actual, F64), np.asarray(expected, F64)
+    bound = np.broadcast_to(bound, expected.shape)
+    assert actual.shape == expected.shape
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(actual[~finite], expected[~finite])
+    error = np.zeros(expected.shape)
+    error[finite] = np.abs(actual[finite] - expected[finite])
+    bad = ~(error <= np.where(finite, bound, 0))  # a NaN is bad
+    if bad.any():
+        at = tuple(np.argwhere(bad)[0])
+        raise AssertionError(
+            f"{bad.sum()} of {bad.size} elements are off, the first at {at}: "
+            f"expected {expected[at]!r} within {bound[at]:.3g}, got {actual[at]!r}"
+        )
+
+
+def across(call, cases):
+    """[(isa, case, call(case))], having found the same bits for every team and on every instruction set that has FMA.
+
+    Teams are changed as seldom as can be: the OpenMP library makes its threads anew each time.
+    """
+    cases, results = list(cases), {}
+    for threads in TEAMS:
+        fastnn.set_num_threads(threads)
+        for isa in ISAS:
+            fastnn.use_isa(isa)
+            for i, case in enumerate(cases):
+                result = call(case)
+                same = same_bits(result, results.setdefault((isa, i), result))
+                assert same, f"{isa}: other bits with {threads} threads than with 1 in case {case!r:.200}"
+            assert fastnn.get_isa() == isa
+    for isa in FMA_ISAS[1:]:
+        for i, case in enumerate(cases):
+            same = same_bits(results[isa, i], results[FMA_ISAS[0], i])
+            assert same, f"other bits on {isa} than on {FMA_ISAS[0]} in case {case!r:.200}"
+    return [(isa, cases[i], result) for (isa, i), result in results.items()]
+
+
+def everywhere(call):
+    """{isa: call()}, checked as `across` does."""
+    return {isa: result for isa, _, result in across(lambda _: call(), [None])}
+
+
+def rng(*seed):
+    return np.random.default_rng(seed)
+
+
+def normal(r, *shape, scale=1.0):
+    return (r.standard_normal(shape) * scale).astype(F32)
+
+
+def whole(r, *shape, largest=8):
+    """Small whole numbers: every product and sum of them is exact in float32."""
+    return r.integers(-largest, largest + 1, shape).astype(F32)
+
+
+def wide(*arrays):
+    return [None if a is None else a.astype(F64) for a in arrays]
+
+
+def test_checker_rejects_zeros_and_changes():
+    x, w, b = normal(rng(0), 20, 30), normal(rng(1), 30, 40), normal(rng(2), 40)
+    y = kernels.dense_forward(x, w, b)
+    expected, bound = product_bound(x, w, b)
+    assert_within(y, expected, bound)
+    for change in (lambda a: a.fill(0), lambda a: a.__setitem__((19, 39), 0), lambda a: a.__setitem__((7, 3), np.nan),
+                   lambda a: a.__setitem__((0, 0), np.inf), lambda a: a.__setitem__((3, 5), a[3, 5] * F32(1.001))):
+        changed = y.copy()
+        change(changed)
+        with pytest.raises(AssertionError):
+            assert_within(changed, expected, bound)
+        assert not same_bits(changed, y)
+    with pytest.raises(AssertionError):
+        assert_within(kernels.dense_forward(x[:, :-1].copy(), w[:-1], b), expected, bound)  # one term of 30 left out
+    with pytest.raises(AssertionError):
+        assert_within(y[:-1], expected, bound)
+    with pytest.raises(AssertionError):  # NaN where a number is expected, and the reverse
+        assert_within([np.nan, 1.0], [0.0, np.nan], np.inf)
+
+
+def test_checker_tells_bits_apart():
+    y = normal(rng(0), 5, 7)
+    nudged = y.copy()
+    nudged[4, 6] = np.nextafter(nudged[4, 6], F32(np.inf))
+    assert same_bits(y, y.copy()) and not same_bits(nudged, y)
+    assert not same_bits(F32([0.0]), F32([-0.0]))
+    assert not same_bits(y, y.astype(F64)) and not same_bits(y, y.ravel())
+    other_nan = np.uint32([0xFFC00001]).view(F32)
+    assert same_bits(F32([np.nan]), other_nan) and not same_bits(F32([np.nan]), F32([1.0]))
+    assert same_bits((y, None), (y, None)) and not same_bits((y, None), (y, y))
+
+
+def test_checker_sees_guards():
+    out = poisoned(3, 4)
+    assert_guards(out)
+    out.base[GUARD + 12] = 0
+    with pytest.raises(AssertionError):
+        assert_guards(out)
+
+
+def test_every_kernel_has_a_test():
+    tested = {
+        "gemm": test_dense_exact,
+        "activation_forward": test_activation_forward,
+        "activation_backward": test_activation_backward,
+        "bias_gradient": test_bias_gradient,
+        "softmax_forward": test_softmax_forward,
+        "softmax_cross_entropy": test_softmax_cross_entropy,
+        "convert": test_gather_dtypes,
+        "all_finite": test_gather_check_finite,
+        "sum_squares_f32": test_gradient_norm,
+        "sum_squares_f64": test_gradient_norm,
+        "math_map": test_math_ulps,
+        "fma_peak": test_fma_peak,
+        "sgd": test_sgd,
+        "adam": test_adam,
+    }
+    text = (Path(__file__).parents[1] / "csrc" / "kernels.def").read_text()
+    names = set(re.findall(r"^FNN_KERNEL\((\w+)", text, re.M)) | set(re.findall(r"^FNN_UPDATE\(\w+, (\w+)", text, re.M))
+    assert names == set(tested)
+
+
+def test_twins_have_the_same_signature():
+    for name in kernels.__all__:
+        assert str(inspect.signature(getattr(kernels, name))) == str(inspect.signature(getattr(reference, name))), name
+
+
+# ---- the dense layer ----
+
+
+def product_bound(x, w, b=None):
+    """x w + b in float64, and how far a chain of k + 1 terms, each rounded twice without FMA, may be off."""
+    x, w, b = wide(x, w, np.zeros(w.shape[1]) if b is None else b)
+    return x @ w + b, (x.shape[1] + 2) * U * (np.abs(x) @ np.abs(w) + np.abs(b))
+
+
+# Tiles are 6 x 64 (AVX-512), 6 x 16 (AVX2) and 2 x 16 (generic): rows and columns around their multiples.
+ROWS = (1, 2, 3, 5, 6, 7, 11, 12, 13, 25)
+COLUMNS = (1, 2, 10, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 79, 80, 81, 96, 100, 127, 128, 129, 193)
+# k goes through blocks of 256 (FNN_KC).
+DEPTHS = (1, 2, 15, 16, 17, 255, 256, 257, 512, 513)
+# From 512 columns and 8 tiles of rows on, B is packed; each team cuts other cells, so tiles are counted there too.
+PACKED = [(m, n, k) for m in (42, 43, 48, 49, 97, 250) for n, k in ((511, 3), (512, 17), (530, 257), (577, 300))]
+
+
+def assert_dense_exact(shapes):
+    """Forward and backward of whole numbers against float64, exactly, for each (m, n, k)."""
+    data = {}
+    for m, n, k in shapes:
+        r = rng(m, n, k)
+        data[m, n, k] = whole(r, m, k), whole(r, k, n), whole(r, n), whole(r, m, n)
+
+    def call(shape):
+        m, n, k = shape
+        x, w, b, dy = data[shape]
+        y, out = poisoned(m, n), (poisoned(m, k), poisoned(k, n), poisoned(n))
+        assert kernels.dense_forward(x, w, b, out=y) is y
+        gradients = kernels.dense_backward(dy, x, w, out=out)
+        assert all(a is b for a, b in zip(gradients, out))
+        assert_guards(y, *out)
+        return y, *out
+
+    expected = {}
+    for shape, arrays in data.items():
+        x, w, b, dy = wide(*arrays)
+        expected[shape] = reference.dense_forward(x, w, b), *reference.dense_backward(dy, x, w)
+    for isa, shape, result in across(call, data):
+        for actual, want, what in zip(result, expected[shape], ("y", "dx", "dw", "db")):
+            np.testing.assert_array_equal(actual, want, err_msg=f"{what} of {shape} on {isa}")
+
+
+@pytest.mark.parametrize("m", ROWS)
+def test_dense_exact(m):
+    assert_dense_exact([(m, n, k) for n in COLUMNS for k in (1, 7)])
+
+
+def test_dense_exact_depths():
+    assert_dense_exact([(m, n, k) for m, n in ((1, 1), (7, 17), (13, 70)) for k in DEPTHS])
+
+
+def test_dense_exact_packed():
+    assert_dense_exact(PACKED)
+    assert_dense_exact([(60, n, m) for m, n, _ in PACKED])  # dw: as many rows of w, of 512 columns or more
+
+
+@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (3, 784, 100), (100, 100, 10), (33, 257, 65), (64, 300, 520), (5, 1000, 3)])
+def test_dense_rounding(m, k, n):
+    r = rng(m, n, k)
+    x, w, b, dy = normal(r, m, k), normal(r, k, n), normal(r, n), normal(r, m, n)
+    for y in everywhere(lambda: kernels.dense_forward(x, w, b, out=poisoned(m, n))).values():
+        assert_within(y, *product_bound(x, w, b))
+    for y in everywhere(lambda: kernels.dense_forward(x, w)).values():
+        assert_within(y, *product_bound(x, w))
+    for dx, dw, db in everywhere(lambda: kernels.dense_backward(dy, x, w)).values():
+        assert_within(dx, *product_bound(dy, w.T))
+        assert_within(dw, *product_bound(x.T, dy))
+        assert_within(db, dy.sum(axis=0, dtype=F64), bias_bound(dy))
+
+
+def fused(a, b, c):
+    """a b + c of three float32, rounded once."""
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    if exact == 0:
+        return F32(0)
+    unit = Fraction(2) ** (math.frexp(exact)[1] - 24)
+    return F32(float(round(exact / unit) * unit))
+
+
+@pytest.mark.skipif(not FMA_ISAS, reason="no instruction set with fused multiply-add")
+@pytest.mark.parametrize("m, n, k", [(2, 3, 40), (2, 18, 3), (1, 2, 260)])
+def test_dense_is_one_chain_of_fma(m, n, k):
+    r = rng(m, n, k)
+    x, w, b = normal(r, m, k), normal(r, k, n), normal(r, n)
+    expected = np.empty((m, n), F32)
+    for i in range(m):
+        for j in range(n):
+            total = b[j]
+            for p in range(k):
+                total = fused(x[i, p], w[p, j], total)
+            expected[i, j] = total
+    results = everywhere(lambda: kernels.dense_forward(x, w, b))
+    for isa in FMA_ISAS:
+        assert same_bits(results[isa], expected)
+
+
+def test_dense_rows_do_not_depend_on_the_batch():
+    r = rng(3)
+    x, w, b = normal(r, 97, 300), normal(r, 300, 530), normal(r, 530)
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        y = kernels.dense_forward(x, w, b, activation="tanh")
+        dx = kernels.dense_backward(y, x, w, y, activation="tanh")[0]
+        for rows in (slice(0, 1), slice(5, 12), slice(40, 97)):
+            part = kernels.dense_forward(x[rows], w, b, activation="tanh")
+            assert same_bits(part, y[rows])
+            assert same_bits(kernels.dense_backward(part, x[rows], w, part, activation="tanh")[0], dx[rows])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense_with_activation_is_its_parts(activation):
+    """The fused forms have the bits of the separate ones, and z is the pre-activation."""
+    for m, k, n in ((1, 1, 1), (7, 20, 17), (13, 9, 130)):
+        r = rng(m, n, k)
+        x, w, b, dy = normal(r, m, k), normal(r, k, n), normal(r, n), normal(r, m, n)
+
+        def forward():
+            y, z = poisoned(m, n), poisoned(m, n)
+            kernels.dense_forward(x, w, b, activation=activation, out=y, z=z, alpha=0.125)
+            assert_guards(y, z)
+            assert same_bits(kernels.dense_forward(x, w, b, activation=activation, alpha=0.125), y)
+            assert same_bits(kernels.dense_forward(x, w, b), z)
+            assert same_bits(kernels.activation_forward(z, activation, alpha=0.125), y)
+            return y
+
+        for isa, y in everywhere(forward).items():
+            fastnn.use_isa(isa)
+            dz = kernels.activation_backward(dy, y, activation, alpha=0.125)
+            parts = kernels.dense_backward(dz, x, w)
+            assert same_bits(kernels.dense_backward(dy, x, w, y, activation, alpha=0.125), parts)
+            assert same_bits(kernels.dense_backward(dy, x, w, y, activation, alpha=0.125, need_dx=False), (None, *parts[1:]))
+        everywhere(lambda: kernels.dense_backward(dy, x, w, y, activation))
+
+
+def test_dense_special_values():
+    """A NaN or infinity in a row reaches that row, through zeros too, and no other."""
+    r = rng(4)
+    x, w, b = whole(r, 9, 20), whole(r, 20, 70), whole(r, 70)
+    x[2, 3], x[4, 19], x[6, 0], w[3, 5], b[9] = np.nan, np.inf, -np.inf, 0, -np.inf
+    x[7] = F32(3e38)  # overflows to an infinity
+    x[8], w[:, 66] = F32(1e-30), F32(1e-15)  # a subnormal result
+    with np.errstate(all="ignore"):
+        expected = reference.dense_forward(*wide(x, w, b)).astype(F32)
+        bound = product_bound(x, w, b)[1] + TINY
+    rows = [0, 1, 2, 3, 4, 5, 6, 8]
+    for y in everywhere(lambda: kernels.dense_forward(x, w, b, out=poisoned(9, 70))).values():
+        assert_within(y[rows], expected[rows], np.nan_to_num(bound[rows], nan=0, posinf=0))
+        assert not np.isfinite(y[7, np.abs(w).max(axis=0) >= 2]).any()
+    for y in everywhere(lambda: kernels.dense_forward(x, w, b, activation="relu")).values():
+        np.testing.assert_array_equal(np.isnan(y[rows]), np.isnan(expected[rows]))
+
+
+def bias_bound(dy):
+    """Of a chunk at most 15 roundings, of the chunks one each."""
+    return (15 + -(-dy.shape[0] // 16)) * U * np.abs(dy.astype(F64)).sum(axis=0)
+
+
+@pytest.mark.parametrize("rows", (1, 2, 15, 16, 17, 31, 32, 33, 100))
+def test_bias_gradient(rows):
+    cases = [normal(rng(rows, columns), rows, columns) for columns in (*TAILS, 64, 65, 130)]
+
+    def call(dy):
+        db = poisoned(dy.shape[1])
+        assert kernels.bias_gradient(dy, out=db) is db
+        assert_guards(db)
+        return db
+
+    for _, dy, db in across(call, cases):
+        assert_within(db, reference.bias_gradient(dy.astype(F64)), bias_bound(dy))
+        total = np.zeros_like(db)  # the order of summation, which is part of what the kernel promises
+        for i in range(0, rows, 16):
+            chunk = np.zeros_like(db)
+            for row in dy[i : i + 16]:
+                chunk += row
+            total += chunk
+        assert same_bits(db, total)
+
+
+# ---- activations ----
+
+SPECIAL = np.array(
+    [np.nan, np.inf, -np.inf, 0.0, -0.0, 2**-149, -(2**-149), 2**-130, -(2**-130), 2**-126, -(2**-126), 1e-20, -1e-20, 1e4, -1e4,
+     3.4e38, -3.4e38, 88.0, -88.0, 89.0, -89.0, -104.0, 9.02, -9.02, 0.5, -0.5, 1.0, -1.0, 20.0, -20.0],
+    dtype=F32,
+)  # fmt: skip
+
+
+LENGTHS = (*TAILS, 4095, 4096, 4097, 9000)  # a team shares runs of 4096 elements
+
+
+def mixed(r, n):
+    """Normal numbers of several sizes, and special ones among them."""
+    x = normal(r, n, scale=10.0 ** r.integers(-3, 2, n))
+    at = r.permutation(n)[: n // 2 + 1]
+    x[at] = r.choice(SPECIAL, len(at))
+    return x
+
+
+def ulp(exact):
+    """The distance between float32 numbers at `exact`."""
+    return np.spacing(np.minimum(np.abs(exact), 2.0**127).astype(F32)).astype(F64)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activation_forward(activation, in_place):
+    def call(x):
+        out = placed(x) if in_place else poisoned(*x.shape)
+        assert kernels.activation_forward(out if in_place else x, activation, out=out, alpha=0.01) is out
+        assert_guards(out)
+        return out
+
+    for _, x, y in across(call, [SPECIAL, *(mixed(rng(n), n) for n in LENGTHS)]):
+        if activation in ("sigmoid", "tanh"):
+            expected = reference.activation_forward(x.astype(F64), activation)
+            with np.errstate(invalid="ignore"):
+                assert_within(y, expected, 4 * ulp(expected))
+        else:
+            assert same_bits(y, reference.activation_forward(x, activation, alpha=0.01))
+
+
+@pytest.mark.parametrize("alias", ["none", "dy", "saved"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activation_backward(activation, alias):
+    """The derivative is the twin's in float32 bit for bit: the same products in the same order, nothing fused."""
+    cases = []
+    for n in LENGTHS:
+        dy, saved = mixed(rng(n, 1), n), mixed(rng(n, 2), n)
+        cases.append((dy, reference.activation_forward(saved, activation) if activation in ("sigmoid", "tanh") else saved))
+
+    def call(case):
+        dy, saved = case
+        out = {"none": poisoned(*dy.shape), "dy": placed(dy), "saved": placed(saved)}[alias]
+        g, s = out if alias == "dy" else dy, out if alias == "saved" else saved
+        assert kernels.activation_backward(g, s, activation, out=out, alpha=0.01) is out
+        assert_guards(out)
+        return out
+
+    for _, (dy, saved), dx in across(call, cases):
+        assert same_bits(dx, reference.activation_backward(dy, saved, activation, alpha=0.01))
+
+
+def test_activation_backward_rounding():
+    """Against float64: dy (y (1 - y)) has three roundings, and 1 - y y one of size U y^2 before it cancels."""
+    r = rng(5)
+    dy, y = normal(r, 1000), r.uniform(0, 1, 1000).astype(F32)
+    bounds = {"sigmoid": np.abs(dy) * y * (1.0 - y) * 3.01 * U, "tanh": np.abs(dy) * (3.01 * np.abs(1.0 - y * y) + y * y) * U}
+    for activation, bound in bounds.items():
+        expected = reference.activation_backward(*wide(dy, y), activation)
+        for dx in everywhere(lambda: kernels.activation_backward(dy, y, activation)).values():
+            assert_within(dx, expected, bound)
+
+
+def test_activations_take_any_shape():
+    for shape in ((), (3,), (2, 3, 5), (70, 1, 99)):
+        x = normal(rng(len(shape)), *shape) if shape else np.array(0.5, F32)
+        for y in everywhere(lambda: kernels.activation_forward(x, "tanh")).values():
+            assert_within(y, np.tanh(x.astype(F64)), 4 * U)
+        dy = np.ones_like(x)
+        assert kernels.activation_backward(dy, y, "tanh").shape == shape
+        assert same_bits(kernels.activation_backward(dy, None, "identity"), dy)
+
+
+MATH = {
+    "exp": (np.exp, 2),
+    "log": (np.log, 2),
+    "sigmoid": (lambda x: reference.activation_forward(x, "sigmoid"), 4),
+    "tanh": (np.tanh, 4),
+}
+
+
+@pytest.mark.parametrize("function", MATH)
+def test_math_ulps(function):
+    """Floats of every size, signs and NaNs included, and densely where the function does something."""
+    exactly, limit = MATH[function]
+    every = np.arange(0, 2**32, 3001, dtype=np.uint64).astype(np.uint32).view(F32)
+    dense = np.concatenate([np.linspace(-105, 90, 400_001), np.linspace(-1, 1, 100_001), np.linspace(0.5, 2, 100_001)])
+    x = np.concatenate([SPECIAL, every, dense.astype(F32), np.arange(1, 2000, dtype=np.uint32).view(F32)])
+    with np.errstate(all="ignore"):
+        exact = exactly(x.astype(F64))
+    results = {}
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        results[isa] = _native.math_map(function, x)
+    assert all(same_bits(results[isa], results[FMA_ISAS[0]]) for isa in FMA_ISAS)
+    # An infinity stands one ulp above the largest float; NaN and infinite results are compared as they are.
+    finite = np.isfinite(exact)
+    spacing = ulp(np.where(finite, exact, 0))
+    for y in results.values():
+        np.testing.assert_array_equal(y[~finite], exact[~finite])
+        over = lambda a: np.clip(a, -(2.0**128), 2.0**128)
+        error = np.abs(over(y[finite].astype(F64)) - over(exact[finite])) / spacing[finite]
+        worst = int(np.argmax(error))
+        assert error[worst] <= limit, f"{function}({x[finite][worst]!r}) is off by {error[worst]:.3f} ulp"
+
+
+def test_math_special_values():
+    nan, inf = np.nan, np.inf
+    rows = {
+        "exp": ([0.0, -0.0, inf, -inf, 89.0, -104.0, 1e38, -1e38], [1, 1, inf, 0, inf, 0, inf, 0]),
+        "log": ([0.0, -0.0, inf, -inf, -1.0, -1e-40, 1.0, 2**-149], [-inf, -inf, inf, nan, nan, nan, 0, np.log(2.0**-149)]),
+        "sigmoid": ([0.0, -0.0, inf, -inf, 1e30, -1e30], [0.5, 0.5, 1, 0, 1, 0]),
+        "tanh": ([0.0, -0.0, inf, -inf, 1e30, -1e30, 2**-149, -1e-40], [0.0, -0.0, 1, -1, 1, -1, 2**-149, -1e-40]),
+    }
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        for function, (x, y) in rows.items():
+            assert same_bits(_native.math_map(function, F32(x)), F32(y)), (isa, function)
+            assert np.isnan(_native.math_map(function, F32([nan, -nan]))).all()
+
+
+def test_fma_peak():
+    """12 chains of 16 lanes: s <- 0.999 s + 0.001 tends to 1, so the sum of all tends to 192."""
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        assert _native.fma_peak(0) == 16 * sum(range(12))
+        assert abs(_native.fma_peak(20_000) - 192) < 0.1
+
+
+# ---- softmax and its loss ----
+
+CLASSES = (1, 2, 9, 10, 15, 16, 17, 31, 32, 33, 100, 1000)
+
+
+def logits_of(rows, columns, seed=0):
+    """Rows of ordinary, close, far apart and huge logits in turn."""
+    z = normal(rng(rows, columns, seed), rows, columns)
+    z *= np.resize(F32([1, 1e-3, 30, 1e4]), rows)[:, None]
+    return z + np.resize(F32([0, 100, 0, -1e4]), rows)[:, None]
+
+
+def special_logits():
+    z = logits_of(24, 17, seed=1)
+    z[0, 3] = z[1, 16] = np.nan
+    z[2, 5] = z[3, 16] = np.inf
+    z[4, 5] = z[5, 16] = -np.inf
+    z[6] = -np.inf
+    z[7] = np.inf
+    z[8] = np.nan
+    z[9, 0], z[9, 1] = np.inf, -np.inf
+    z[10] = 0
+    z[11] = -0.0
+    z[12] = 3e38
+    z[13] = np.where(np.arange(17) % 2, 3e38, -3e38)
+    z[14] = 2.0**-149
+    return z
+
+
+def softmax_bound(z):
+    """The relative error of each softmax, as a bound, and of each row's sum of exponentials.
+
+    e^(z - max) is off by U |z - max| for the rounded difference and 2 ulp (4 U); a sum of n adds n / 16 + 4 roundings.
+    """
+    with np.errstate(all="ignore"):
+        z = z.astype(F64)
+        away = z.max(axis=1, keepdims=True) - z
+        p = reference.softmax_forward(z)
+        of_sum = U * ((p * np.where(p > 0, away, 0)).sum(axis=1, keepdims=True) + z.shape[1] / 16 + 10)
+        return np.where(p > 0, U * (away + 6), 0) + of_sum, of_sum
+
+
+def clean(bound):
+    return np.nan_to_num(bound, nan=0.0, posinf=0.0)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("columns", (*CLASSES, "special"))
+def test_softmax_forward(columns, in_place):
+    def call(z):
+        out = placed(z) if in_place else poisoned(*z.shape)
+        assert kernels.softmax_forward(out if in_place else z, out=out) is out
+        assert_guards(out)
+        return out
+
+    cases = [special_logits()] if columns == "special" else [logits_of(rows, columns) for rows in (1, 2, 7, 33)]
+    for _, z, y in across(call, cases):
+        expected = reference.softmax_forward(z.astype(F64))
+        assert_within(y, expected, clean(softmax_bound(z)[0] * expected) + 2 * TINY)
+
+
+def entropy_bounds(z, t):
+    """(expected row losses, their bound, expected dlogits, their bound) of targets given as rows."""
+    z, t = wide(z, t)
+    batch = len(z)
+    p_bound, sum_bound = softmax_bound(z)
+    rows = reference.softmax_cross_entropy_rows(z, t)
+    _, d = reference.softmax_cross_entropy(z, t)
+    with np.errstate(all="ignore"):
+        p, mass = reference.softmax_forward(z), t.sum(axis=1, keepdims=True)
+        log_total = np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True))
+        # log is off by its argument's relative error and 2 ulp; the rest of a row's loss is in double
+        row_bound = (np.abs(t).sum(axis=1, keepdims=True) * (sum_bound + 4 * U * log_total)).ravel() + 1e-15 * np.abs(rows)
+        # p, its product with the mass (rounded too), the difference with t, the rounded scale and the product with it;
+        # a subnormal p is off by its exponential's 2 ulp and the quotient's half
+        d_bound = (np.abs(mass) * (p * (p_bound + 3 * U) + 3 * TINY) + 4 * U * np.abs(p * mass - t)) / batch + TINY
+    return rows, clean(row_bound), d, clean(d_bound)
+
+
+def one_hot(labels, classes):
+    return np.eye(classes, dtype=F32)[labels]
+
+
+def assert_entropy(cases, in_place=False):
+    """Loss, gradient, row losses and correct rows, for each (logits, targets, targets as rows)."""
+
+    def call(case):
+        z, targets, _ = case
+        out = placed(z) if in_place else poisoned(*z.shape)
+        loss, d = kernels.softmax_cross_entropy(out if in_place else z, targets, out=out)
+        assert d is out and isinstance(loss, float)
+        assert_guards(out)
+        correct = kernels.softmax_cross_entropy_correct(z, targets)
+        assert isinstance(correct, int)
+        return loss, d, kernels.softmax_cross_entropy_rows(z, targets), correct
+
+    for _, (z, targets, t), (loss, dlogits, losses, correct) in across(call, cases):
+        rows, row_bound, d, d_bound = entropy_bounds(z, t)
+        assert losses.dtype == F64
+        assert_within(losses, rows, row_bound)
+        assert_within(dlogits, d, d_bound)
+        with np.errstate(invalid="ignore"):
+            assert_within(loss, rows.mean(), row_bound.mean() + 1e-15 * np.abs(clean(rows)).sum())
+        assert correct == reference.softmax_cross_entropy_correct(z, targets)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_softmax_cross_entropy(classes):
+    by_label, by_row = [], []
+    for batch in (1, 2, 17, 33):
+        r = rng(batch, classes)
+        z = logits_of(batch, classes)
+        labels = r.integers(0, classes, batch)
+        labels[0], labels[-1] = 0, classes - 1
+        by_label.append((z, labels, one_hot(labels, classes)))
+        t = r.uniform(0, 1, (batch, classes)).astype(F32)
+        t *= t > 0.3
+        t[-1] *= -2  # not a distribution at all
+        by_row.append((z, t, t))
+    assert_entropy(by_label, in_place=True)
+    assert_entropy(by_row)
+
+
+def test_softmax_cross_entropy_special_values():
+    z = special_logits()
+    labels = [np.full(len(z), label) for label in (0, 5, 16)]
+    t = np.zeros(z.shape, F32)
+    t[:, 1] = 1
+    t[20, 3], t[21] = np.nan, 0
+    assert_entropy([*((z, label, one_hot(label, 17)) for label in labels), (z, t, t)])
+    assert kernels.softmax_cross_entropy_rows(F32([[-np.inf, 0]]), np.array([0]))[0] == np.inf
+    assert kernels.softmax_cross_entropy_rows(F32([[-np.inf, 0]]), np.array([1]))[0] == 0
+
+
+def test_softmax_cross_entropy_label_dtypes():
+    z = logits_of(9, 5)
+    labels = np.array([0, 1, 2, 3, 4, 3, 2, 1, 0])
+    expected = kernels.softmax_cross_entropy(z, labels)
+    for dtype in "bBhHiIlLqQ":
+        assert same_bits(kernels.softmax_cross_entropy(z, labels.astype(dtype)), expected)
+    assert same_bits(kernels.softmax_cross_entropy(z, labels[::-1]), kernels.softmax_cross_entropy(z, labels[::-1].copy()))
+    assert same_bits(kernels.softmax_cross_entropy(z, one_hot(labels, 5))[1], expected[1])
+
+
+def test_correct_counts_first_of_equals():
+    z = F32([[1, 1, 0], [0, 1, 1], [2, np.nan, 1], [-np.inf] * 3, [-0.0, 0.0, -1]])
+    for labels, want in (([0, 1, 0, 0, 0], 4), ([1, 2, 1, 1, 1], 0)):
+        assert reference.softmax_cross_entropy_correct(z, np.array(labels)) == want
+        for isa in ISAS:
+            fastnn.use_isa(isa)
+            assert kernels.softmax_cross_entropy_correct(z, np.array(labels)) == want
+            assert kernels.softmax_cross_entropy_correct(z, one_hot(labels, 3)) == want
+
+
+# ---- rows by index ----
+
+SOURCES = ["?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d"]
+
+
+def source_of(char, rows, *shape):
+    """An array of that dtype whose values reach its limits."""
+    r, dtype = rng(ord(char), rows), np.dtype(char)
+    if dtype.kind == "b":
+        return r.integers(0, 2, (rows, *shape)).astype(bool)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        a = r.integers(limits.min, limits.max, (rows, *shape), dtype=dtype, endpoint=True)
+        a[0].flat[0], a[-1].flat[-1] = limits.min, limits.max
+        return a
+    a = (r.standard_normal((rows, *shape)) * 10.0 ** r.integers(-5, 5, (rows, *shape))).astype(dtype)
+    a[0].flat[:4] = np.resize([np.nan, np.inf, -np.inf, np.finfo(dtype).max], min(4, a[0].size))
+    a[-1].flat[:2] = np.resize([np.finfo(dtype).smallest_subnormal, -np.finfo(dtype).tiny], min(2, a[0].size))
+    return a
+
+
+def assert_gathers(*cases):
+    """Each (source, index, options) equals the twin's result exactly, on every instruction set."""
+    expected = [reference.gather(source, index, **options) for source, index, options in cases]
+
+    def call(i):
+        source, index, options = cases[i]
+        out = poisoned(*expected[i].shape)
+        assert kernels.gather(source, index, out=out, **options) is out
+        assert_guards(out)
+        return out
+
+    results = across(call, range(len(cases)))
+    for _, i, result in results:
+        np.testing.assert_array_equal(result, expected[i])
+    for i, (source, index, options) in enumerate(cases):  # on the generic set too: conversions are rounded once
+        assert same_bits(kernels.gather(source, index, **options), results[i][2])
+        assert len({r.tobytes() for _, at, r in results if at == i}) == 1
+
+
+SCALES = [{}, {"scale": 1 / 255}, {"scale": 2.5, "shift": -0.3}, {"shift": 1e-3}, {"scale": 1e300, "shift": 1.0}]
+
+
+@pytest.mark.parametrize("char", SOURCES)
+def test_gather_dtypes(char):
+    cases = []
+    for features in (*TAILS, 100):
+        index = rng(features).integers(0, 12, 19)
+        cases += [(source_of(char, 12, features), index, options) for options in SCALES]
+    assert_gathers(*cases, *((source_of(char, 12, 17), None, options) for options in SCALES))
+
+
+def test_gather_every_float16():
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(256, 256)
+    assert_gathers((halves, None, {}), (halves, None, {"scale": 0.1, "shift": 3.0}))
+
+
+def test_gather_layouts(tmp_path):
+    base = source_of("d", 24, 6, 5)
+    index = np.array([3, 0, 0, 5, 2])
+    sources = [base, base[::2], base[::-1], base[4:12], base[:, 2:4], base[:, 0], base[::-3, 1:2, :]]
+    sources += [np.broadcast_to(base[3], (10, 6, 5)), frozen(base.copy())]
+    path = tmp_path / "rows.bin"
+    source_of("B", 50, 30).tofile(path)
+    mapped = np.memmap(path, np.uint8, "r", shape=(50, 30))
+    assert_gathers(
+        *((source, index, {}) for source in sources),
+        *((source, None, {"scale": 0.5}) for source in sources),
+        (base[:1, :1, :1], np.array([0, 0]), {}),
+        (mapped, np.array([49, 0, 7]), {"scale": 1 / 255}),
+        (mapped[::7], None, {}),
+    )
+
+
+def test_gather_check_finite():
+    cases = []
+    for columns in (*TAILS, 100):
+        good = normal(rng(columns), 40, columns)
+        for column in {0, columns // 2, columns - 1}:
+            for value in (np.nan, np.inf, -np.inf):
+                bad = good.copy()
+                bad[[31, 7], column] = value
+                cases.append((good, bad))
+
+    def call(case):
+        good, bad = case
+        out = np.full(bad.shape, 7, F32)
+        with pytest.raises(ValueError, match=r"^source: expected finite values, got NaN or infinity in row 7, 31$"):
+            kernels.gather(bad, None, out=out, check_finite=True)
+        assert (out == 7).all()
+        assert kernels.gather(good, None, out=out, check_finite=True) is out
+        assert same_bits(out, good)
+
+    across(call, cases)
+    index = np.array([0, 9, 3, 9, 8, 7, 6, 5], np.int64)
+    bad = np.full((10, 3), np.nan)
+    for twin in (kernels, reference):
+        with pytest.raises(ValueError, match=r"row 0, 9, 3, 9, 8 and 3 more$"):
+            twin.gather(bad, index, check_finite=True)
+    with pytest.raises(ValueError, match="in row 1$"):  # finite before it is scaled and rounded
+        kernels.gather(np.array([[1.0], [1e30]]), None, scale=1e30, check_finite=True)
+
+
+def test_gather_labels():
+    index = rng(2).integers(0, 50, 70)
+    for char in SOURCES[1:11]:
+        labels = rng(1).integers(0, 100, 50).astype(char)
+        for source in (labels, labels[::-1], labels[::3]):
+            for at in (index % len(source), None):
+                assert same_bits(kernels.gather_labels(source, at, 100), reference.gather_labels(source, at, 100))
+        out = np.full(70, -1, np.int32)
+        assert kernels.gather_labels(labels, index, 100, out=out) is out
+        assert same_bits(out, reference.gather_labels(labels, index, 100))
+    assert kernels.gather_labels(np.array([5, 99]), np.array([0]), 6) == [5]  # what is not taken is not checked
+    assert kernels.gather_labels(np.array([2**31 - 1]), None, 2**31) == [2**31 - 1]
+
+
+@pytest.mark.parametrize(
+    "labels, index, classes, error, message",
+    [
+        (np.array([1, 5, 9]), None, 9, ValueError, "labels[2]: expected a class number >= 0 and < 9, got 9"),
+        (np.array([1, -1, -1]), None, 9, ValueError, "labels[1]: expected a class number >= 0 and < 9, got -1"),
+        (np.array([1, 5, 9]), np.array([0, 2, 2]), 6, ValueError, "labels[2]: expected a class number >= 0 and < 6, got 9"),
+        (np.array([2**64 - 1], np.uint64), None, 6, ValueError, "expected a class number >= 0 and < 6, got 18446744073709551615"),
+        (np.array([0]), None, 0, ValueError, "labels[0]: expected a class number >= 0 and < 0, got 0"),
+        (np.array([1, 5]), np.array([0, 2]), 6, IndexError, "index[1]: expected a row from 0 to 1, got 2"),
+        (np.array([1, 5]), np.array([-1, 2]), 6, IndexError, "index[0]: expected a row from 0 to 1, got -1"),
+    ],
+)
+def test_labels_that_are_refused(labels, index, classes, error, message):
+    out = np.full(len(labels) if index is None else len(index), 7, np.int32)
+    with pytest.raises(error) as native:
+        kernels.gather_labels(labels, index, classes, out=out)
+    assert message in str(native.value)
+    assert (out == 7).all()
+    with pytest.raises(error):
+        reference.gather_labels(labels, index, classes)
+
+
+def test_index_that_is_refused():
+    source = np.arange(12.0).reshape(4, 3)
+    for values, message in (
+        ([0, 4], "index[1]: expected a row from 0 to 3, got 4"),
+        ([-1, 9], "index[0]: expected a row from 0 to 3, got -1"),
+        ([0, 2**62], "index[1]: expected"),
+        ([-(2**63), 0], "index[0]: expected"),
+    ):
+        index = np.array(values, np.int64)
+        for check_finite in (False, True):
+            out = np.full((2, 3), 7, F32)
+            with pytest.raises(IndexError, match=re.escape(message)):
+                kernels.gather(source, index, out=out, check_finite=check_finite)
+            assert (out == 7).all()
+        with pytest.raises(IndexError):
+            reference.gather(source, index)
+
+
+# ---- optimizers ----
+
+SHAPES = [(1,), (V - 1,), (V,), (), (V + 1,), (3, 7), (2, 3, 5), (4096,), (4097,), (50, 190)]
+SGD = [
+    {},
+    {"weight_decay": 0.1},
+    {"momentum": 0.9},
+    {"momentum": 0.9, "weight_decay": 0.1},
+    {"momentum": 0.9, "dampening": 0.5},
+    {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+]
+ADAM = [{}, {"weight_decay": 0.1}, {"beta1": 0.0, "beta2": 0.0}, {"beta1": 0.5, "beta2": 0.9, "eps": 0.1}]
+
+
+def tensors_of(dtype, *seed, order="C"):
+    r = rng(*seed)
+    return [np.asarray(np.array(r.standard_normal(s), order=order), dtype=dtype) for s in SHAPES]
+
+
+def copies(arrays):
+    return None if arrays is None else [a.copy(order="K") for a in arrays]
+
+
+def each(arrays):
+    """The elements of a list of arrays, one after another, in float64."""
+    return np.concatenate([a.ravel() for a in arrays]).astype(F64)
+
+
+def roundings(dtype):
+    """Half an ulp of 1; doubled for float64, where the twin rounds as well."""
+    return U if dtype == F32 else 2 * 2.0**-53
+
+
+def run(update, lists, step, options):
+    """The updated copies of the lists (params, grads, states ...), flat, after the gradients were found unchanged."""
+    lists = [copies(arrays) for arrays in lists]
+    before = copies(lists[1])
+    assert update(*lists, step, **options) is None
+    assert same_bits(tuple(lists[1]), tuple(before))
+    return tuple(a for i, arrays in enumerate(lists) if arrays is not None and i != 1 for a in arrays)
+
+
+@pytest.mark.parametrize("dtype, order", [(F32, "C"), (F64, "C"), (F32, "F")], ids=str)
+@pytest.mark.parametrize("options", SGD, ids=str)
+def test_sgd(options, dtype, order):
+    momentum, decay, lr = options.get("momentum", 0), options.get("weight_decay", 0), 0.03
+    u = roundings(dtype)
+    params = tensors_of(dtype, 0, order=order)
+    buffers = tensors_of(dtype, 1, order=order) if momentum else None
+    for step in (1, 2, 7):
+        grads = tensors_of(dtype, 2, step, order=order)
+        lists = (params, grads, buffers)
+        results = everywhere(lambda: run(kernels.sgd_update, lists, step, {"lr": lr, **options}))
+        wide_lists = [None if a is None else [np.array(x, F64) for x in a] for a in lists]
+        expected = run(reference.sgd_update, wide_lists, step, {"lr": lr, **options})
+        p, g, b = each(params), each(grads), each(buffers) if momentum else 0.0
+        # Sums of absolute terms: a rounding is at most u of them; beside it each scalar is rounded and each product.
+        terms = np.abs(g) + decay * np.abs(p)
+        kept = terms if step == 1 or not momentum else momentum * np.abs(b) + (1 - options.get("dampening", 0)) * terms
+        used = terms + momentum * kept if options.get("nesterov") else kept
+        for result in results.values():
+            n = len(params)
+            assert [r.shape for r in result] == SHAPES * (1 + bool(momentum))
+            assert_within(each(result[:n]), each(expected[:n]), u * (2 * np.abs(p) + 12 * lr * used))
+            if momentum:
+                assert_within(each(result[n:]), each(expected[n:]), 6 * u * kept)
+        params = list(result[: len(params)])
+        buffers = list(result[len(params) :]) or None
+
+
+@pytest.mark.parametrize("dtype, order", [(F32, "C"), (F64, "C"), (F32, "F")], ids=str)
+@pytest.mark.parametrize("options", ADAM, ids=str)
+def test_adam(options, dtype, order):
+    options = {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, **options}
+    lr, beta1, beta2, eps, decay = options.values()
+    u = roundings(dtype)
+    params = tensors_of(dtype, 3, order=order)
+    m, v = [np.zeros_like(p) for p in params], [np.zeros_like(p) for p in params]
+    for step in (1, 2, 1000):
+        grads = tensors_of(dtype, 4, step, order=order)
+        lists = (params, grads, m, v)
+        results = everywhere(lambda: run(kernels.adam_update, lists, step, options))
+        expected = run(reference.adam_update, [[np.array(x, F64) for x in a] for a in lists], step, options)
+        n = len(params)
+        new_p, new_m, new_v = each(expected[:n]), each(expected[n : 2 * n]), each(expected[2 * n :])
+        p, old_m = each(params), each(m)
+        terms = np.abs(each(grads)) + decay * np.abs(p)
+        m_bound = u * (np.abs(new_m) + 6 * (1 - beta1) * (terms + np.abs(old_m)))
+        v_bound = u * (8 * new_v + 8 * (1 - beta2) * terms**2)
+        denominator = np.sqrt(new_v / (1 - beta2**step)) + eps
+        step_bound = lr / (1 - beta1**step) / denominator * (m_bound + np.abs(new_m) * (10 * u + v_bound / (2 * new_v)))
+        for result in results.values():
+            assert_within(each(result[:n]), new_p, u * (2 * np.abs(p) + np.abs(new_p)) + step_bound)
+            assert_within(each(result[n : 2 * n]), new_m, m_bound)
+            assert_within(each(result[2 * n :]), new_v, v_bound)
+        params, m, v = (list(result[i * n : (i + 1) * n]) for i in range(3))
+
+
+def test_sgd_first_step_ignores_the_buffers():
+    for options in SGD[2:]:
+        params, grads = tensors_of(F32, 0), tensors_of(F32, 1)
+        zeros = run(kernels.sgd_update, (params, grads, [np.zeros_like(p) for p in params]), 1, {"lr": 0.1, **options})
+        garbage = run(kernels.sgd_update, (params, grads, [np.full_like(p, np.nan) for p in params]), 1, {"lr": 0.1, **options})
+        assert same_bits(zeros, garbage)
+
+
+def test_updates_of_nothing_and_of_tuples():
+    kernels.sgd_update([], [], None, 1, lr=0.1)
+    kernels.adam_update((), (), (), (), 1)
+    w = F32([1, 2])
+    kernels.sgd_update((w,), (F32([1, 1]),), None, 1, lr=0.5)
+    assert (w == [0.5, 1.5]).all()
+
+
+def test_updates_may_share_a_gradient():
+    a, b, g = np.ones(5), np.ones(5), np.full(5, 2.0)
+    kernels.sgd_update([a, b], [g, g], None, 1, lr=0.25)
+    assert (a == 0.5).all() and (b == 0.5).all()
+
+
+def test_updates_special_values():
+    """NaN and infinity come through; without weight decay an infinite weight stays one."""
+    p, g = F32([1, np.inf, -np.inf, np.nan, 1, 1, 1]), F32([0, 0, 0, 0, np.nan, np.inf, -np.inf])
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        w = p.copy()
+        kernels.sgd_update([w], [g], None, 1, lr=0.5)
+        np.testing.assert_array_equal(w, F32([1, np.inf, -np.inf, np.nan, np.nan, -np.inf, np.inf]))
+        w, m, v = p.copy(), np.zeros_like(p), np.zeros_like(p)
+        expected = [a.astype(F64) for a in (w, m, v)]
+        kernels.adam_update([w], [g], [m], [v], 1)
+        reference.adam_update([expected[0]], [g.astype(F64)], [expected[1]], [expected[2]], 1)
+        for actual, want in zip((w, m, v), expected):
+            np.testing.assert_array_equal(np.isnan(actual), np.isnan(want))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_gradient_norm(dtype):
+    """The global norm that clipping computes: squares and sums in double."""
+    for scale in (1.0, 1e-18, 1e18):
+        grads = [np.array(g * scale, dtype) for g in tensors_of(F64, 6)]
+        params = [np.zeros_like(g) for g in grads]
+        tensors = _native.Tensors(params, [()] * len(params), [0] * len(params), 1, [""] * len(params))
+        tensors.set_group(0, 0, 0.0, 0.0, 0.0, 0.0, False, 0)
+        exact = math.sqrt(math.fsum(x * x for x in each(grads)))
+        norms = everywhere(lambda: (tensors.step(grads, [0.0], 1.0),))
+        for (norm,) in norms.values():
+            assert abs(norm - exact) <= 1e-13 * exact
+
+
+# ---- random numbers ----
+
+
+def test_random_bits():
+    for n, offset in ((0, 0), (1, 0), (1, 3), (3, 2), (4, 4), (1000, 0), (1001, 5), (9, 2**64 - 9), (7, 2**34 - 3)):
+        for seed, stream, step in ((0, 0, 0), (2**64 - 1, 2**32 - 1, 2**32 - 1), (12345678901234567890, 7, 99)):
+            expected = reference.random_bits(n, seed, stream, step, offset)
+            assert same_bits(kernels.random_bits(n, seed, stream, step=step, offset=offset), expected)
+
+
+def test_permutation():
+    for n in (0, 1, 2, 3, 10, 257, 3000):
+        for seed, epoch in ((0, 0), (2**64 - 1, 2**32 - 1), (7, 3)):
+            assert same_bits(kernels.permutation(n, seed, epoch), reference.permutation(n, seed, epoch))
+
+
+# ---- errors: nothing has changed, and the message says which argument, what was expected and what came ----
+
+
+def f32(*shape):
+    return normal(rng(*shape), *shape)
+
+
+def frozen(a):
+    a.flags.writeable = False
+    return a
+
+
+def misaligned(a):
+    raw = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    raw[...] = a
+    return raw
+
+
+GOOD = {
+    "dense_forward": lambda: {"x": f32(4, 3), "w": f32(3, 5), "b": f32(5), "activation": "relu", "out": f32(4, 5), "z": f32(4, 5)},
+    "dense_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 3), "w": f32(3, 5), "saved": f32(4, 5), "activation": "relu",
+                               "out": (f32(4, 3), f32(3, 5), f32(5))},
+    "bias_gradient": lambda: {"dy": f32(4, 5), "out": f32(5)},
+    "activation_forward": lambda: {"x": f32(4, 5), "activation": "tanh", "out": f32(4, 5)},
+    "activation_backward": lambda: {"dy": f32(4, 5), "saved": f32(4, 5), "activation": "tanh", "out": f32(4, 5)},
+    "softmax_forward": lambda: {"x": f32(4, 5), "out": f32(4, 5)},
+    "softmax_cross_entropy": lambda: {"logits": f32(4, 5), "targets": np.array([0, 1, 2, 4]), "out": f32(4, 5)},
+    "gather": lambda: {"source": f32(6, 5), "index": np.array([5, 0]), "out": f32(2, 5)},
+    "gather_labels": lambda: {"labels": np.arange(6), "index": np.array([5, 0]), "classes": 6, "out": np.zeros(2, np.int32)},
+    "sgd_update": lambda: {"params": [f32(4, 5), f32(3)], "grads": [f32(4, 5), f32(3)], "buffers": [f32(4, 5), f32(3)], "step": 1,
+                           "lr": 0.1, "momentum": 0.9},
+    "adam_update": lambda: {"params": [f32(4, 5), f32(3)], "grads": [f32(4, 5), f32(3)], "exp_avgs": [f32(4, 5), f32(3)],
+                            "exp_avg_sqs": [np.abs(f32(4, 5)), np.abs(f32(3))], "step": 1},
+    "random_bits": lambda: {"n": 5, "seed": 0, "stream": 0},
+    "permutation": lambda: {"n": 5, "seed": 0},
+}  # fmt: skip
+
+# Every array argument of the kernels that take float32 arrays, with the names of those that are written.
+FLOAT_ARRAYS = {
+    "dense_forward": (["x", "w", "b"], ["out", "z"]),
+    "dense_backward": (["dy", "x", "w", "saved"], []),
+    "bias_gradient": (["dy"], ["out"]),
+    "activation_forward": (["x"], ["out"]),
+    "activation_backward": (["dy", "saved"], ["out"]),
+    "softmax_forward": (["x"], ["out"]),
+    "softmax_cross_entropy": (["logits"], ["out"]),
+    "gather": ([], ["out"]),
+}
+
+BAD = [
+    # what is wrong with one array: a change, the exception
+    (lambda a: a.astype(F64), TypeError),
+    (lambda a: a.astype(np.int32), TypeError),
+    (lambda a: a.astype(np.float16), TypeError),
+    (lambda a: a.astype(np.complex64), TypeError),
+    (lambda a: a.astype(a.dtype.newbyteorder()), TypeError),
+    (lambda a: a.tolist(), TypeError),
+    (lambda a: 1.0, TypeError),
+    (lambda a: np.repeat(a, 2, axis=-1)[..., ::2], ValueError),
+    (lambda a: np.flip(np.flip(a, -1).copy(), -1), ValueError),
+    (lambda a: misaligned(a), ValueError),
+    (lambda a: a[:0], ValueError),
+]
+BAD_SHAPE = [lambda a: a[:-1].copy(), lambda a: np.concatenate([a, a]), lambda a: a[None].copy()]
+
+
+def arrays_in(value):
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for v in value:
+            yield from arrays_in(v)
+
+
+def assert_refused(function, args, error, message=None):
+    before = [a.copy() for a in arrays_in(list(args.values()))]
+    with pytest.raises(error) as caught:
+        getattr(kernels, function)(**args)
+    text = str(caught.value)
+    assert re.match(r"[\w\[\]., ]+: expected .+, got .+", text), text
+    if message:
+        assert message in text, text
+    assert same_bits(tuple(arrays_in(list(args.values()))), tuple(before))
+
+
+def test_good_arguments_are_good():
+    for function, args in GOOD.items():
+        getattr(kernels, function)(**args())
+    rest = {"softmax_cross_entropy_rows", "softmax_cross_entropy_correct"}
+    assert set(GOOD) | rest == set(kernels.__all__)
+
+
+@pytest.mark.parametrize("function", FLOAT_ARRAYS)
+def test_arrays_that_are_refused(function):
+    inputs, outputs = FLOAT_ARRAYS[function]
+    for name in inputs + outputs:
+        for change, error in BAD:
+            args = GOOD[function]()
+            args[name] = change(args[name])
+            assert_refused(function, args, error)
+    for name in outputs:
+        args = GOOD[function]()
+        assert_refused(function, args | {name: frozen(args[name])}, ValueError, f"{name}: expected a writable array")
+        for change in BAD_SHAPE:
+            args = GOOD[function]()
+            assert_refused(function, args | {name: change(args[name])}, ValueError, f"{name}: expected")
+
+
+def test_read_only_inputs_are_fine():
+    for function, (inputs, _) in FLOAT_ARRAYS.items():
+        args = GOOD[function]()
+        getattr(kernels, function)(**args | {name: frozen(args[name]) for name in inputs})
+
+
+# function, changed arguments, exception, part of the message
+REFUSED = [
+    ("dense_forward", {"w": f32(4, 5)}, ValueError, "w: expected shape (3, 5), got (4, 5)"),
+    ("dense_forward", {"b": f32(4)}, ValueError, "b: expected shape (5,), got (4,)"),
+    ("dense_forward", {"x": f32(3)}, ValueError, "x: expected 2 dimensions, got shape (3,)"),
+    ("dense_forward", {"activation": "softmax"}, ValueError, "activation: expected one of identity, sigmoid, tanh, relu, leaky_relu, got 'softmax'"),
+    ("dense_forward", {"activation": 3}, TypeError, "activation: expected a name, got int"),
+    ("dense_forward", {"activation": "leaky_relu", "alpha": -0.1}, ValueError, "alpha: expected"),
+    ("dense_forward", {"activation": "leaky_relu", "alpha": np.nan}, ValueError, "alpha: expected"),
+    ("dense_forward", {"activation": "leaky_relu", "alpha": np.inf}, ValueError, "alpha: expected"),
+    ("dense_forward", {"activation": "leaky_relu", "alpha": 1e39}, ValueError, "alpha: expected"),
+    ("dense_forward", {"activation": "leaky_relu", "alpha": "0.1"}, TypeError, "alpha: expected"),
+    ("dense_backward", {"dy": f32(3, 5)}, ValueError, "dy: expected shape (4, 5), got (3, 5)"),
+    ("dense_backward", {"x": f32(4, 2)}, ValueError, "w: expected shape (2, 5), got (3, 5)"),
+    ("dense_backward", {"saved": None}, ValueError, "saved: expected"),
+    ("dense_backward", {"saved": f32(4, 4)}, ValueError, "saved: expected shape (4, 5), got (4, 4)"),
+    ("dense_backward", {"need_dx": False}, ValueError, "out: expected no dx where need_dx is False"),
+    ("dense_backward", {"out": f32(4, 3)}, TypeError, "out: expected None or a tuple (dx, dw, db), got ndarray"),
+    ("dense_backward", {"out": (None, None)}, TypeError, "out: expected None or a tuple (dx, dw, db), got 2 items"),
+    ("dense_backward", {"out": (f32(4, 2), None, None)}, ValueError, "dx: expected shape (4, 3), got (4, 2)"),
+    ("dense_backward", {"out": (None, f32(5, 3), None)}, ValueError, "dw: expected shape (3, 5), got (5, 3)"),
+    ("dense_backward", {"out": (None, None, f32(3))}, ValueError, "db: expected shape (5,), got (3,)"),
+    ("dense_backward", {"out": (None, None, frozen(f32(5)))}, ValueError, "db: expected a writable array"),
+    ("dense_backward", {"activation": "leaky_relu", "alpha": -1}, ValueError, "alpha: expected"),
+    ("activation_backward", {"saved": None}, ValueError, "saved: expected the output of tanh, got None"),
+    ("activation_backward", {"saved": f32(5, 4)}, ValueError, "saved: expected"),
+    ("activation_backward", {"activation": "gelu?"}, ValueError, "activation: expected"),
+    ("activation_forward", {"activation": "Relu"}, ValueError, "activation: expected"),
+    ("softmax_forward", {"x": f32(5)}, ValueError, "x: expected 2 dimensions, got shape (5,)"),
+    ("softmax_cross_entropy", {"targets": np.array([0, 1, 2, 5])}, ValueError, "targets[3]: expected a class number >= 0 and < 5, got 5"),
+    ("softmax_cross_entropy", {"targets": np.array([0, -1, 2, 9])}, ValueError, "targets[1]: expected a class number >= 0 and < 5, got -1"),
+    ("softmax_cross_entropy", {"targets": np.array([0, 1, 2])}, ValueError, "targets: expected shape (4,), got (3,)"),
+    ("softmax_cross_entropy", {"targets": np.zeros((4, 5), int)}, ValueError, "targets: expected shape (4,), got (4, 5)"),
+    ("softmax_cross_entropy", {"targets": np.zeros(4, F32)}, TypeError, "targets: expected class numbers of an integer dtype, got dtype float32"),
+    ("softmax_cross_entropy", {"targets": np.zeros(4, bool)}, TypeError, "targets: expected integers or float32 rows, got dtype bool"),
+    ("softmax_cross_entropy", {"targets": np.zeros((4, 5))}, TypeError, "targets: expected dtype float32, got float64"),
+    ("softmax_cross_entropy", {"targets": f32(4, 4)}, ValueError, "targets: expected shape (4, 5), got (4, 4)"),
+    ("softmax_cross_entropy", {"targets": [0, 1, 2, 3]}, TypeError, "targets: expected a NumPy array, got list"),
+    ("softmax_cross_entropy", {"targets": np.zeros(4, ">i8")}, TypeError, "targets: expected"),
+    ("gather", {"source": np.zeros((6, 5), complex)}, TypeError, "source: expected a real dtype in native byte order"),
+    ("gather", {"source": np.zeros((6, 5), object)}, TypeError, "source: expected a real dtype"),
+    ("gather", {"source": np.zeros((6, 5), np.longdouble)}, TypeError, "source: expected a real dtype"),
+    ("gather", {"source": np.zeros((6, 5), "M8[s]")}, TypeError, "source: expected a real dtype"),
+    ("gather", {"source": np.zeros((6, 5), "U3")}, TypeError, "source: expected a real dtype"),
+    ("gather", {"source": np.zeros((6, 5), ">f4")}, TypeError, "source: expected a real dtype in native byte order, got >f4"),
+    ("gather", {"source": [[1.0]]}, TypeError, "source: expected a NumPy array, got list"),
+    ("gather", {"source": np.zeros(6)}, ValueError, "source: expected 2 dimensions or more, got shape (6,)"),
+    ("gather", {"source": np.zeros((0, 5))}, ValueError, "source: expected at least one row"),
+    ("gather", {"source": np.zeros((5, 6)).T}, ValueError, "source: expected the elements of a row side by side"),
+    ("gather", {"source": np.zeros((6, 10))[:, ::2]}, ValueError, "source: expected the elements of a row side by side"),
+    ("gather", {"source": misaligned(np.zeros((6, 5)))}, ValueError, "source: expected an aligned array"),
+    ("gather", {"index": np.array([5, 0], np.int32)}, TypeError, "index: expected dtype int64, got int32"),
+    ("gather", {"index": np.array([5.0, 0.0])}, TypeError, "index: expected dtype int64, got float64"),
+    ("gather", {"index": [5, 0]}, TypeError, "index: expected a NumPy array, got list"),
+    ("gather", {"index": np.array([[5, 0]])}, ValueError, "index: expected 1 dimension, got shape (1, 2)"),
+    ("gather", {"index": np.zeros(0, np.int64)}, ValueError, "index: expected at least one element"),
+    ("gather", {"index": np.array([5, 0, 1, 2])[::2]}, ValueError, "index: expected a C-contiguous array"),
+    ("gather", {"index": np.array([0, 6])}, IndexError, "index[1]: expected a row from 0 to 5, got 6"),
+    ("gather", {"scale": "2x"}, TypeError, "scale: expected a number, got '2x'"),
+    ("gather_labels", {"labels": np.zeros(6)}, TypeError, "labels: expected an integer dtype, got float64"),
+    ("gather_labels", {"labels": np.zeros(6, bool)}, TypeError, "labels: expected an integer dtype, got bool"),
+    ("gather_labels", {"labels": [0] * 6}, TypeError, "labels: expected a NumPy array, got list"),
+    ("gather_labels", {"labels": np.zeros((6, 1), int)}, ValueError, "labels: expected 1 dimension, got shape (6, 1)"),
+    ("gather_labels", {"labels": np.zeros(6, ">i4")}, TypeError, "labels: expected a real dtype in native byte order"),
+    ("gather_labels", {"out": np.zeros(2, np.int64)}, TypeError, "out: expected dtype int32, got int64"),
+    ("gather_labels", {"out": np.zeros(3, np.int32)}, ValueError, "out: expected shape (2,), got (3,)"),
+    ("gather_labels", {"classes": 2**31 + 1}, ValueError, "classes: expected an integer from 0 to 2147483648"),
+    ("gather_labels", {"classes": -1}, ValueError, "classes: expected"),
+    ("gather_labels", {"classes": 6.0}, TypeError, "classes: expected an integer, got 6.0"),
+    ("sgd_update", {"params": f32(4, 5)}, TypeError, "params: expected a list of arrays, got ndarray"),
+    ("sgd_update", {"grads": [f32(4, 5)]}, ValueError, "grads: expected 2 arrays, one for each parameter, got 1"),
+    ("sgd_update", {"grads": [f32(4, 5), f32(4)]}, ValueError, "grads[1]: expected the parameter's shape (3,), got (4,)"),
+    ("sgd_update", {"grads": [f32(4, 5), np.zeros(3)]}, TypeError, "grads[1]: expected the parameter's dtype float32, got float64"),
+    ("sgd_update", {"grads": [f32(5, 4).T, f32(3)]}, ValueError, "grads[0]: expected the parameter's memory layout"),
+    ("sgd_update", {"grads": [f32(4, 10)[:, ::2], f32(3)]}, ValueError, "grads[0]: expected the parameter's memory layout"),
+    ("sgd_update", {"grads": [f32(4, 5), misaligned(f32(3))]}, ValueError, "grads[1]: expected an aligned array"),
+    ("sgd_update", {"grads": [f32(4, 5), None]}, TypeError, "grads[1]: expected a NumPy array, got NoneType"),
+    ("sgd_update", {"params": [f32(4, 5), frozen(f32(3))]}, ValueError, "params[1]: expected a writable array"),
+    ("sgd_update", {"params": [f32(4, 5), np.zeros(3, np.float16)]}, TypeError, "params[1]: expected dtype float32 or float64, got float16"),
+    ("sgd_update", {"params": [f32(4, 5), np.zeros(3, ">f4")]}, TypeError, "params[1]: expected dtype float32 or float64, got >f4"),
+    ("sgd_update", {"params": [f32(4, 5), f32(6)[::2]]}, ValueError, "params[1]: expected a contiguous array"),
+    ("sgd_update", {"params": [f32(4, 5), f32(0)]}, ValueError, "params[1]: expected at least one element"),
+    ("sgd_update", {"buffers": [f32(4, 5), frozen(f32(3))]}, ValueError, "buffers[1]: expected a writable array"),
+    ("sgd_update", {"buffers": [np.asfortranarray(f32(4, 5)), f32(3)]}, ValueError, "buffers[0]: expected the parameter's memory layout"),
+    ("sgd_update", {"buffers": None}, TypeError, "buffers: expected a list of arrays, got NoneType"),
+    ("sgd_update", {"momentum": 0.0}, ValueError, "buffers: expected None when momentum is 0, got list"),
+    ("sgd_update", {"momentum": -0.5}, ValueError, "momentum: expected a number >= 0, got -0.5"),
+    ("sgd_update", {"momentum": None}, TypeError, "momentum: expected a number, got None"),
+    ("sgd_update", {"lr": np.nan}, ValueError, "lr: expected a number >= 0, got nan"),
+    ("sgd_update", {"lr": 10**400}, ValueError, "lr: expected a number that a double can hold"),
+    ("sgd_update", {"weight_decay": -1}, ValueError, "weight_decay: expected a number >= 0, got -1"),
+    ("sgd_update", {"nesterov": True, "dampening": 0.5}, ValueError, "nesterov: expected momentum > 0 and dampening 0"),
+    ("sgd_update", {"step": 0}, ValueError, "step: expected an integer from 1"),
+    ("sgd_update", {"step": 1.0}, TypeError, "step: expected an integer, got 1.0"),
+    ("adam_update", {"beta1": 1.0}, ValueError, "beta1: expected a number >= 0 and < 1, got 1.0"),
+    ("adam_update", {"beta2": -0.1}, ValueError, "beta2: expected a number >= 0 and < 1, got -0.1"),
+    ("adam_update", {"eps": -1e-8}, ValueError, "eps: expected a number >= 0"),
+    ("adam_update", {"exp_avgs": [f32(4, 5)]}, ValueError, "exp_avgs: expected 2 arrays"),
+    ("adam_update", {"exp_avg_sqs": [f32(4, 5), np.zeros(3)]}, TypeError, "exp_avg_sqs[1]: expected the parameter's dtype"),
+    ("adam_update", {"exp_avg_sqs": [f32(4, 5), frozen(f32(3))]}, ValueError, "exp_avg_sqs[1]: expected a writable array"),
+    ("adam_update", {"step": -1}, ValueError, "step: expected"),
+    ("random_bits", {"n": -1}, ValueError, "n: expected"),
+    ("random_bits", {"n": 2.5}, TypeError, "n: expected an integer, got 2.5"),
+    ("random_bits", {"seed": 2**64}, ValueError, "seed: expected"),
+    ("random_bits", {"stream": 2**32}, ValueError, "stream: expected"),
+    ("random_bits", {"step": -1}, ValueError, "step: expected"),
+    ("random_bits", {"offset": 2**64 - 1}, ValueError, "offset: expected offset + n of at most 2**64"),
+    ("permutation", {"n": -1}, ValueError, "n: expected"),
+    ("permutation", {"seed": -1}, ValueError, "seed: expected"),
+    ("permutation", {"epoch": 2**32}, ValueError, "epoch: expected"),
+]  # fmt: skip
+
+
+IDS = [f"{function}-{'-'.join(change)}-{i}" for i, (function, change, _, _) in enumerate(REFUSED)]
+
+
+@pytest.mark.parametrize("function, change, error, message", REFUSED, ids=IDS)
+def test_arguments_that_are_refused(function, change, error, message):
+    assert_refused(function, GOOD[function]() | change, error, message)
+
+
+def test_integers_of_numpy_are_integers():
+    assert same_bits(kernels.random_bits(np.int32(5), np.uint64(7), np.int8(1)), kernels.random_bits(5, 7, 1))
+
+
+def parts_of(size, *shapes, dtype=F32):
+    """Arrays of the shapes that each begin one element after the one before, in one block."""
+    block = np.zeros(size, dtype)
+    return [block[i : i + math.prod(s)].reshape(s) for i, s in enumerate(shapes)]
+
+
+def assert_overlap_refused(function, name, **change):
+    assert_refused(function, GOOD[function]() | change, ValueError, f"{name}: expected")
+
+
+def test_outputs_that_overlap_are_refused():
+    x, out = parts_of(100, (4, 3), (4, 5))
+    assert_overlap_refused("dense_forward", "out", x=x, out=out)
+    w, z = parts_of(100, (3, 5), (4, 5))
+    assert_overlap_refused("dense_forward", "z", w=w, z=z)
+    assert_overlap_refused("dense_forward", "z", out=z, z=z)
+    dy, dw = parts_of(100, (4, 5), (3, 5))
+    assert_overlap_refused("dense_backward", "dw", dy=dy, out=(None, dw, None))
+    assert_overlap_refused("dense_backward", "dx", dy=dy, out=(dy.reshape(-1)[:12].reshape(4, 3), None, None))
+    assert_overlap_refused("dense_backward", "db", dy=dy, out=(None, None, dy[0]))
+    dx, dw = parts_of(100, (4, 3), (3, 5))
+    assert_overlap_refused("dense_backward", "dw", out=(dx, dw, None))
+    assert_overlap_refused("bias_gradient", "out", dy=dy, out=dy[1])
+    for function, name in (
+        ("activation_forward", "x"),
+        ("activation_backward", "dy"),
+        ("activation_backward", "saved"),
+        ("softmax_forward", "x"),
+        ("softmax_cross_entropy", "logits"),
+    ):
+        a, out = parts_of(100, (4, 5), (4, 5))  # not the input itself, but a part of it
+        assert_refused(function, GOOD[function]() | {name: a, "out": out}, ValueError, f"out: expected {name} itself or memory")
+    t, out = parts_of(100, (4, 5), (4, 5))
+    assert_overlap_refused("softmax_cross_entropy", "out", targets=t, out=out)
+
+
+def test_outputs_within_strided_rows_are_refused():
+    """The last row is where such an array ends, not its number of bytes from its start."""
+    block = np.zeros((9, 5), F32)
+    for source in (block[::4], block[::-4]):
+        for at in (0, 4, 7):
+            assert_overlap_refused("gather", "out", source=source, index=np.array([0]), out=block[at : at + 1])
+    labels = np.zeros(12, np.int32)
+    assert_overlap_refused("gather_labels", "out", labels=labels[::-3], index=np.array([0]), out=labels[2:3])
+
+
+def test_updated_arrays_that_overlap_are_refused():
+    block = np.zeros(40, F32)
+    a, b, c = block[:10], block[9:19], block[19:29]
+    good = lambda: np.ones(10, F32)
+    for params, grads, buffers, name in (
+        ([a, b], [good(), good()], [good(), good()], "params[1]"),
+        ([a, a], [good(), good()], [good(), good()], "params[1]"),
+        ([a, good()], [good(), a], [good(), good()], "params[0]"),
+        ([a, good()], [good(), b], [good(), good()], "grads[1]"),
+        ([a, good()], [good(), good()], [c, b], "buffers[1]"),
+        ([good(), good()], [a, b], [b, good()], "buffers[0]"),
+        ([good(), good()], [a, a], [c, c], "buffers[1]"),
+    ):
+        args = {"params": params, "grads": grads, "buffers": buffers, "step": 1, "lr": 0.1, "momentum": 0.9}
+        assert_refused("sgd_update", args, ValueError, f"{name}: expected memory of its own, got an array that overlaps")
