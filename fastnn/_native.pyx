@@ -726,9 +726,10 @@ cdef class Tensors:
         With clip_norm > 0 the gradients are scaled as if by min(1, clip_norm / (norm + 1e-6)), and their global norm is
         returned; else 0.
         """
-        cdef size_t i, chunks
-        cdef double norm = 0.0, scale = 1.0
-        cdef fnn_norm n
+        cdef size_t i
+        cdef double norm
+        if self.busy:  # it would exchange the gradients under the running call
+            raise RuntimeError("this optimizer is in use: a second step was made while one was running")
         if <size_t>len(grads) != self.count:
             raise ValueError(f"grads: expected {self.count} gradients, one for each parameter, got {len(grads)}")
         for i in range(self.count):
@@ -739,6 +740,17 @@ cdef class Tensors:
             self.scalars[i] = fnn_update_prepare(&self.groups[i], rates[i], self.groups[i].t0 + 1)
         cdef fnn_update o = fnn_update(self.tensors, self.count, self.rules, self.scalars)
         cdef int threads = _team_for(16.0 * self.elements)
+        self.busy = True
+        try:
+            norm = self._update(&o, threads, clip_norm)
+        finally:
+            self.busy = False
+        return norm
+
+    cdef double _update(self, fnn_update *o, int threads, double clip_norm) except? -1:
+        cdef size_t i, chunks
+        cdef double norm = 0.0, scale = 1.0
+        cdef fnn_norm n
         if clip_norm > 0:
             chunks = fnn_update_chunks(self.tensors, self.count)
             partial = np.empty(chunks, np.float64)
@@ -754,7 +766,7 @@ cdef class Tensors:
             for i in range(self.n_groups):
                 self.scalars[i].gradient_scale = scale
         with nogil:
-            fnn_eager(FNN_OP_UPDATE, &o, 1, threads)
+            fnn_eager(FNN_OP_UPDATE, o, 1, threads)
         return norm
 
 

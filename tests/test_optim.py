@@ -4,6 +4,7 @@ import contextlib
 import copy
 import math
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -602,3 +603,30 @@ def test_special_values_stay_in_their_place(n, name, offset, special, at):
     assert a[others].tobytes() == b[others].tobytes()
     if np.isnan(special):
         assert np.isnan(a[at % n])
+
+
+def test_a_second_step_is_refused_while_one_runs():
+    """Two threads on one optimizer: a step is whole or refused, never mixed."""
+    n = 3_000_000
+    w = np.zeros(n, np.float32)
+    opt = optim.SGD([w], lr=1.0)
+    done, failures = [], []
+    start = threading.Barrier(3)
+
+    def work(value):
+        start.wait()
+        for _ in range(20):
+            try:
+                opt.step([np.full(n, value, np.float32)], clip_norm=1e30)
+                done.append(value)
+            except RuntimeError as error:
+                failures.append(str(error))
+
+    threads = [threading.Thread(target=work, args=(v,)) for v in (1.0, 2.0, 4.0)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert done and (w == -sum(done)).all()
+    assert all(f.startswith("this optimizer is in use") for f in failures)
+    assert len(done) + len(failures) == 60
