@@ -792,11 +792,13 @@ cdef class NativePlan:
     cdef fnn_run r
     cdef readonly double work  # floating-point operations of a full batch
     cdef readonly size_t batch
-    cdef size_t features, targets
+    cdef size_t features, targets, outputs
+    cdef bint busy
     cdef double scale, shift
 
     def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
-                  size_t features, size_t targets, int64_t classes, int output, double scale, double shift):
+                  size_t features, size_t targets, int64_t classes, int output, size_t outputs, double scale,
+                  double shift):
         cdef size_t i
         cdef fnn_op *op
         self.n_ops, self.n_buffers = len(ops), len(buffers)
@@ -831,7 +833,7 @@ cdef class NativePlan:
             self.r.rules = tensors.rules
             self.r.scalars = tensors.scalars
             self.r.n_groups = tensors.n_groups
-        self.work, self.batch, self.features, self.targets = work, batch, features, targets
+        self.work, self.batch, self.features, self.targets, self.outputs = work, batch, features, targets, outputs
         self.scale, self.shift = scale, shift
         self.r.ops = self.ops
         self.r.n_buffers = self.n_buffers
@@ -856,6 +858,20 @@ cdef class NativePlan:
         self.r.threads = threads
         return 0
 
+    cdef int _enter(self) except -1:
+        """Before a call touches the run's fields: another thread must not be using them."""
+        if self.busy:
+            raise RuntimeError("this plan is in use: a second call was made while one was running")
+        return 0
+
+    cdef int _run(self) except -1:
+        cdef fnn_run *r = &self.r
+        self.busy = True
+        with nogil:
+            fnn_plan_run(r)
+        self.busy = False
+        return 0
+
     cdef int _fill_targets(self, y) except -1:
         if not self.targets:
             raise ValueError("y: expected None for a plan without targets, got an array")
@@ -875,6 +891,7 @@ cdef class NativePlan:
         cdef size_t rows
         if last_op > self.n_ops or first_op > last_op:
             raise ValueError(f"first, last: expected 0 <= first <= last <= {self.n_ops}, got {first_op}, {last_op}")
+        self._enter()
         _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
         rows = r.x.rows
         if y is not None or self.targets:
@@ -906,13 +923,53 @@ cdef class NativePlan:
             r.out, r.ldout = _f32(out), cnp.PyArray_DIM(out, 1)
         try:
             self._tables_for(_team_for(self.work * (rows if rows < self.batch else self.batch) / self.batch))
-            with nogil:
-                fnn_plan_run(r)
+            self._run()
             if self.tensors is not None:
                 self.tensors.done = r.steps_done
         finally:
             r.output = output
         return r.steps_done, r.loss_sum, r.correct, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
+
+    def infer(self, x, out, int ndim):
+        """All operations on at most a batch of rows, the low-overhead door of inference: out = the output buffer.
+
+        Returns False, and does nothing, where anything about the arrays asks for a closer look: x is to be of `ndim`
+        dimensions, readable in place, at most a batch; out float32 [rows, outputs], writable and apart from x.
+        """
+        cdef fnn_run *r = &self.r
+        cdef cnp.ndarray a, o
+        if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(out)):
+            return False
+        a, o = x, out
+        if not (
+            cnp.PyArray_NDIM(a) == ndim
+            and cnp.PyArray_NDIM(o) == 2
+            and cnp.PyArray_TYPE(o) == cnp.NPY_FLOAT32
+            and cnp.PyArray_ISCARRAY(o)
+            and cnp.PyArray_ISCARRAY_RO(a)
+            and 0 < cnp.PyArray_DIM(a, 0) <= <cnp.npy_intp>self.batch
+            and cnp.PyArray_DIM(o, 0) == cnp.PyArray_DIM(a, 0)
+            and <size_t>cnp.PyArray_DIM(o, 1) == self.outputs
+            and <size_t>cnp.PyArray_SIZE(a) == self.features * <size_t>cnp.PyArray_DIM(a, 0)
+            and 0 <= cnp.PyArray_TYPE(a) < 32
+            and _dtype_codes[cnp.PyArray_TYPE(a)] >= 0
+            and not _overlap(o, a)
+        ):
+            return False
+        for array in self.arrays:
+            if array is not None and _overlap(o, array):
+                return False
+        self._enter()
+        _fill_source(&r.x, a, "X", self.features, self.scale, self.shift)
+        r.index = NULL
+        r.rows, r.steps = r.x.rows, 1
+        r.first_op, r.last_op = 0, self.n_ops
+        r.check_finite, r.seconds = False, 0.0
+        r.lr, r.losses = NULL, NULL
+        r.out, r.ldout = _f32(o), self.outputs
+        self._tables_for(_team_for(self.work * r.rows / self.batch))
+        self._run()
+        return True
 
     def step(self, x, y, rates):
         """One step on one batch with nothing optional: the low-overhead door. rates: a float for each group.
@@ -920,6 +977,7 @@ cdef class NativePlan:
         cdef fnn_run *r = &self.r
         cdef double loss = 0.0
         cdef size_t i
+        self._enter()
         _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
         self._fill_targets(y)
         if r.y.rows != r.x.rows:
@@ -936,8 +994,7 @@ cdef class NativePlan:
         output = r.output
         r.output = -1
         self._tables_for(_team_for(self.work * r.rows / self.batch))
-        with nogil:
-            fnn_plan_run(r)
+        self._run()
         if self.tensors is not None:
             self.tensors.done = r.steps_done
         r.output = output

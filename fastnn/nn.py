@@ -8,7 +8,6 @@ import numbers
 import operator
 import os
 import sys
-import threading
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,10 +16,13 @@ from . import init as initialisers
 from .activations import check_activation
 from .files import replacing
 from .plan import Builder, NativeExecutor, Parameter
+from .plan.schedule import choose_schedule
+from .runtime import get_num_threads
 
 __all__ = ["Activation", "Dense", "Flatten", "Layer", "Parameter", "Rescaling", "Sequential", "load"]
 
 _FLOAT64_MAX = sys.float_info.max
+_BATCH = 256  # rows that an inference works on at once: their activations stay in the L2 cache
 FORMAT_VERSION = 1  # of model files; older ones stay readable, newer ones are refused
 
 
@@ -291,8 +293,7 @@ class Sequential(Layer):
             raise ValueError("layers: expected at least one Dense layer, got none")
         self.out_features = features
         self._flatten = isinstance(layers[0], Flatten)
-        self._idle = []  # (key, executor) that no call is using, the last used last
-        self._lock = threading.Lock()
+        self._idle = {}  # executors that no call is using, the last used last
 
     # ---- structure ----
 
@@ -332,44 +333,49 @@ class Sequential(Layer):
 
     # ---- inference ----
 
-    def plan(self, batch, softmax=False, composite=True, schedule="rows"):
+    def plan(self, batch, softmax=False, composite=True, schedule=None):
         """The plan of an inference over batches of at most `batch` rows."""
         builder = Builder(batch, composite)
         y = self.emit(builder, builder.input(self.in_features))
         builder.mark_output(builder.softmax(y) if softmax else y)
-        return builder.build(schedule)
+        return builder.build(schedule or choose_schedule(self.parameters(), batch, get_num_threads()))
 
     def _infer(self, X, batch_size, out, softmax):
+        if batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= _BATCH:
+            rows = len(X)
+            key = ("infer", 1 << (rows - 1).bit_length(), softmax)
+            executor = self._idle.pop(key, None)
+            if executor is not None:
+                result = np.empty((rows, self.out_features), np.float32) if out is None else out
+                done = executor.infer(X, result, X.ndim if self._flatten and X.ndim > 1 else 2)
+                self._idle[key] = executor
+                if done:
+                    return result
         X = self.rows(X)
-        batch = 256 if batch_size is None else _size(batch_size, "batch_size")
+        batch = _BATCH if batch_size is None else _size(batch_size, "batch_size")
         batch = min(batch, 1 << (len(X) - 1).bit_length())
         if out is None:
             out = np.empty((len(X), self.out_features), np.float32)
         else:
-            _check_out(out, (len(X), self.out_features), X)
-        executor = self.borrow(("infer", batch, softmax), lambda: NativeExecutor(self.plan(batch, softmax)))
+            _check_out(out, (len(X), self.out_features), X, self.parameters())
+        key = ("infer", batch, softmax)
+        executor = self.borrow(key, lambda: NativeExecutor(self.plan(batch, softmax)))
         try:
             executor.run(X, out=out)
         finally:
-            self.give_back(executor)
+            self.give_back(key, executor)
         return out
 
     def borrow(self, key, make):
-        """An executor that no other call is using: an idle one that was made for `key`, or a new one."""
-        with self._lock:
-            for i, (other, executor) in enumerate(self._idle):
-                if other == key:
-                    del self._idle[i]
-                    return executor
-        executor = make()
-        executor.key = key
-        return executor
+        """An executor that no other call is using: the idle one that was made for `key`, or a new one."""
+        executor = self._idle.pop(key, None)  # atomic, and so are the other uses of the dict: no lock
+        return make() if executor is None else executor
 
-    def give_back(self, executor):
+    def give_back(self, key, executor):
         """Keep an executor for the next call; of too many, the one unused for longest is let go."""
-        with self._lock:
-            self._idle.append((executor.key, executor))
-            del self._idle[:-8]
+        self._idle[key] = executor
+        if len(self._idle) > 8:
+            self._idle.pop(next(iter(self._idle), None), None)
 
     def predict(self, X, batch_size=None, out=None):
         """The model's outputs (logits, where it was trained on a loss that takes logits).
@@ -489,13 +495,16 @@ class Sequential(Layer):
             file.write(memoryview(data)[8 + length :])
 
 
-def _check_out(out, shape, X):
+def _check_out(out, shape, X, parameters):
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
     if out.shape != shape:
         raise ValueError(f"out: expected shape {shape}, got {out.shape}")
     if out.dtype == np.float32 and np.may_share_memory(out, X):
         raise ValueError("out: expected memory of its own, got an array that overlaps X")
+    for p in parameters:
+        if np.may_share_memory(out, p.data):
+            raise ValueError(f"out: expected memory of its own, got an array that overlaps the parameter {p.name}")
 
 
 _LAYERS = {c.__name__: c for c in (Dense, Activation, Flatten, Rescaling)}

@@ -275,6 +275,10 @@ class Optimizer:
 
     # ---- state ----
 
+    def __getstate__(self):
+        """Everything but the pointers, which are found again when they are needed."""
+        return {**self.__dict__, "_tensors": None, "_synced": None}
+
     def state_dict(self):
         """A plain dict of copies: {"optimizer": name, "groups": [hyper-parameters and "steps"], "state": [arrays by name]}.
 

@@ -155,7 +155,7 @@ class Trainer:
         self.stop_training = False
         self._tensors = self._match()
         self._training = self._evaluation = (None, None)  # (key, executor)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the thread that trains may evaluate in a callback
 
     def _match(self):
         """The optimizer's tensors with the model's Parameters in place of arrays."""
@@ -520,7 +520,8 @@ def value_and_grad(model, loss, x, y):
     ((4, 3), (3,))
     """
     pair = _Data(_check_model(model), check_loss(loss), x, y, ("x", "y"))
-    executor = model.borrow(("gradient", len(pair.X), pair.kind, repr(loss)), lambda: NativeExecutor(_gradient_plan(model, loss, pair)))
+    key = ("gradient", len(pair.X), pair.kind, repr(loss))
+    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair)))
     try:
         losses = np.zeros(1)
         result = executor.run(pair.X, pair.y, losses=losses)
@@ -529,7 +530,7 @@ def value_and_grad(model, loss, x, y):
         names = {id(p): g.name for p, g in executor.plan.gradients}
         return float(losses[0]), [executor.array(names[id(p)]).copy() for p in model.parameters()]
     finally:
-        model.give_back(executor)
+        model.give_back(key, executor)
 
 
 def _gradient_plan(model, loss, pair, composite=True):

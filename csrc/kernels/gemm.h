@@ -132,6 +132,13 @@ static fnn_tile_fn *const fnn_tiles[2][FNN_NV][FNN_MR] = {
 #endif
 };
 
+/* Ask for the next tile's part of A, pieces of rows too short for the hardware to guess. */
+FNN_INLINE void fnn_prefetch_rows(const float *a, size_t lda, size_t rows, size_t depth)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t x = 0; x < depth; x += 16) __builtin_prefetch(a + r * lda + x);
+}
+
 /* Ask for the weights and states of a tile while its product runs: the update then finds them in cache. */
 FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width)
 {
@@ -291,6 +298,63 @@ static void fnn_finish_update(const fnn_product *g, size_t i, size_t j, size_t r
     }
 }
 
+/* One row times B: every element of B is used once, so what counts is to read it as it lies. Panels are as wide as the
+ * accumulators allow, in equal parts, and k runs through in one block. */
+FNN_INLINE void fnn_row_panel(const int vectors, size_t k, const float *a, const float *b, size_t ldb, const float *start,
+                              float *c, vt last)
+{
+    vf sum[FNN_ROW_NV];
+    FNN_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        const float *from = start ? start + v * FNN_VF : NULL;
+        sum[v] = !start ? vf_zero() : v == vectors - 1 ? vf_load_t(from, last) : vf_load(from);
+    }
+    for (size_t p = 0; p < k; p++, b += ldb) {
+        const vf element = vf_set1(a[p]);
+        FNN_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            const vf row = v == vectors - 1 ? vf_load_t(b + v * FNN_VF, last) : vf_load(b + v * FNN_VF);
+            sum[v] = vf_fma(element, row, sum[v]);
+        }
+    }
+    FNN_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        if (v == vectors - 1)
+            vf_store_t(c + v * FNN_VF, sum[v], last);
+        else
+            vf_store(c + v * FNN_VF, sum[v]);
+    }
+}
+
+static void fnn_gemm_row(const fnn_product *g)
+{
+    const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_ROW_NV - 1) / FNN_ROW_NV;
+    for (size_t panel = 0, j = 0; panel < panels; panel++) {
+        const size_t wide = vectors / panels + (panel < vectors % panels);
+        const size_t width = wide * FNN_VF < g->n - j ? wide * FNN_VF : g->n - j;
+        const vt last = vt_first(width - (wide - 1) * FNN_VF);
+        const float *b = g->b + j, *start = g->accumulate ? g->c + j : g->bias ? g->bias + j : NULL;
+        float *c = g->c + j;
+        switch (wide) {
+        case 1: fnn_row_panel(1, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 2: fnn_row_panel(2, g->k, g->a, b, g->ldb, start, c, last); break;
+#if FNN_ROW_NV > 2
+        case 3: fnn_row_panel(3, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 4: fnn_row_panel(4, g->k, g->a, b, g->ldb, start, c, last); break;
+#endif
+#if FNN_ROW_NV > 4
+        case 5: fnn_row_panel(5, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 6: fnn_row_panel(6, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 7: fnn_row_panel(7, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 8: fnn_row_panel(8, g->k, g->a, b, g->ldb, start, c, last); break;
+#endif
+        }
+        if (g->epilogue == FNN_EPILOGUE_ACTIVATION) fnn_finish_activation(g, 0, j, 1, width, c, g->ldc);
+        if (g->epilogue == FNN_EPILOGUE_DERIVATIVE) fnn_finish_derivative(g, 0, j, 1, width, c, g->ldc);
+        j += width;
+    }
+}
+
 /* The rows [i0, i1) of the product, all columns. */
 static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
 {
@@ -325,6 +389,8 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
                 const bool resume = block > 0 || g->accumulate;
                 const float *start = resume ? c : g->bias ? g->bias + j : NULL;
                 if (update && block == blocks - 1) fnn_prefetch_update(g, i, j, rows, width);
+                if (panel == 0 && !g->a_transposed && tile + 1 < tiles)
+                    fnn_prefetch_rows(g->a + (i + rows) * g->lda + p, g->lda, rows, depth);
                 fnn_tiles[g->a_transposed][wide - 1][rows - 1](
                     depth, g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p, g->lda, b, ldb, start,
                     resume ? ldc : 0, c, ldc, last);
@@ -379,7 +445,10 @@ static bool fnn_may_interleave(const fnn_product *g)
 static void fnn_gemm(const fnn_product *g)
 {
     if (g->epilogue != FNN_EPILOGUE_UPDATE) {
-        fnn_gemm_rows(g, 0, g->m);
+        if (g->m == 1 && !g->a_transposed && !g->b_transposed)
+            fnn_gemm_row(g);
+        else
+            fnn_gemm_rows(g, 0, g->m);
         return;
     }
     const size_t groups = (g->m + FNN_UPDATE_ROWS - 1) / FNN_UPDATE_ROWS;

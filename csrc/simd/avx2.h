@@ -4,6 +4,7 @@
 /* Micro-tile of the matrix product: 12 accumulators + 2 of B + 2 broadcasts = 16 registers. */
 #define FNN_MR 6
 #define FNN_NV 1
+#define FNN_ROW_NV 4 /* vectors of a one-row tile: 8 accumulators, enough chains to hide the latency of an FMA */
 
 typedef struct { __m256 lo, hi; } vf;
 typedef struct { __m256d lo, hi; } vd;

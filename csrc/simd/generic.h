@@ -4,6 +4,7 @@
 /* Micro-tile of the matrix product: 2 rows of 4 registers of accumulators, 4 of B, 1 broadcast, 1 for the product. */
 #define FNN_MR 2
 #define FNN_NV 1
+#define FNN_ROW_NV 2 /* vectors of a one-row tile */
 
 typedef float fnn_f4 __attribute__((vector_size(16)));
 typedef int32_t fnn_i4 __attribute__((vector_size(16)));

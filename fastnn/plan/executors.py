@@ -102,9 +102,11 @@ class NativeExecutor:
             plan.targets,
             plan.classes,
             -1 if plan.output is None else plan.output.index,
+            0 if plan.output is None else plan.output.columns,
             plan.scale,
             plan.shift,
         )
+        self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
         self.step = self._native.step  # (x, y, rates) -> (loss, problem, row): one step, as little around it as can be
 
     @property
