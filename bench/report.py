@@ -167,15 +167,15 @@ def _memory_lines(results):
     rows = []
     for peer, measured in found["peers"].items():
         rows.append([results["labels"][peer], f"{measured['peak'] / 1e6:.1f}", f"{measured['training'] / 1e6:.1f}"])
-    least = f"{found['work']}: parameters, two moments and activations once, and no gradients, are {found['least'] / 1e6:.1f} MB."
+    least = f"{found['work']}: parameters, two moments and activations once, no gradients: {found['least'] / 1e6:.1f} MB."
     return least + "\n\n" + table(["MB beyond interpreter and data", "building and training", "training"], rows)
 
 
 def _check_lines(results):
     lines = []
     for e in results["works"]:
-        worst = ", ".join(f"{p} {c['difference']:.1e}{'' if c['agrees'] else ' DISAGREES'}" for p, c in e["check"].items())
-        lines.append(f"- {e['name']}: {worst}")
+        found = (f"{p} {c['difference']:.1e}" + " DISAGREES" * (not c["agrees"]) for p, c in e["check"].items())
+        lines.append(f"- {e['name']}: {', '.join(found)}")
     return "\n".join([*lines, *(f"- {note}" for note in results["notes"])])
 
 
@@ -198,8 +198,8 @@ def markdown(results):
         ),
     ]
     head = (
-        f"{results['date']}, {results['rounds']} rounds. A figure is the median (first–third quartile; threads) on the better of "
-        f"{' or '.join(map(str, results['threads']))} threads; ~ marks figures for which the machine was not quiet."
+        f"{results['date']}, {results['rounds']} rounds. A figure is the median (first–third quartile; threads) on the better "
+        f"of {' or '.join(map(str, results['threads']))} threads; ~ marks figures for which the machine was not quiet."
     )
     return head + "\n\n" + "\n\n".join(f"### {title}\n\n{text}" for title, text in parts if text) + "\n"
 

@@ -4,10 +4,40 @@ Four doors, each usable alone: fused optimizers on arrays (`fastnn.optim`), fuse
 models (`fastnn.nn`, `fastnn.losses`, `fastnn.Trainer`), and the command line (``fastnn train``).
 """
 
-from . import kernels, reference
-from ._version import __version__
-from .runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
+from importlib.util import find_spec as _find_spec
 
-from . import callbacks, data, init, losses, nn, optim
+if _find_spec("fastnn._native") is None:
+    raise ImportError(
+        f"the compiled part of fastnn is missing in {__path__[0]}: this is the source folder, which has not been built; "
+        "run 'pip install -e .' in it, or start Python elsewhere to use an installed fastnn"
+    )
+
+from . import callbacks, data, init, kernels, losses, nn, optim, reference
+from ._version import __version__
 from .init import manual_seed
+from .runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
+from .selftest import selftest
 from .trainer import History, Trainer, value_and_grad
+
+__all__ = [
+    "History",
+    "Trainer",
+    "__version__",
+    "available_isas",
+    "callbacks",
+    "data",
+    "get_isa",
+    "get_num_threads",
+    "init",
+    "kernels",
+    "losses",
+    "manual_seed",
+    "nn",
+    "optim",
+    "reference",
+    "selftest",
+    "set_num_threads",
+    "show_config",
+    "use_isa",
+    "value_and_grad",
+]

@@ -159,7 +159,7 @@ cdef extern from "fastnn.h" nogil:
     void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out)
     void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out)
 
-    int FNN_OP_BUFFERS
+    int FNN_OP_BUFFERS, FNN_OP_KINDS, FNN_ACTIVATIONS, FNN_UPDATE_RULES
 
     ctypedef struct fnn_op:
         fnn_op_kind kind

@@ -187,9 +187,9 @@ cdef cnp.ndarray _out_f32(object out, str name, cnp.npy_intp m, cnp.npy_intp n=-
 cdef int _threads = 1
 cdef int _omp_at_start = fnn_omp_max_threads()
 
-# Work below this, in floating-point operations of a call, is done by one thread: opening the region and meeting in it
-# costs a few microseconds, in which one thread does about this much.
-cdef double _team_work = 1.0e6
+# Work below this, in floating-point operations of a batch, is done by one thread: in the few microseconds that a team
+# needs to begin and to meet, one thread does a good part of it, and on a busy machine a team may wait much longer.
+cdef double _team_work = 2.0e6
 
 
 def available_isas():
@@ -674,6 +674,8 @@ cdef class Tensors:
         """The hyper-parameters of a group, and how many steps it has done."""
         if i >= self.n_groups:
             raise ValueError(f"groups: expected {self.n_groups}, got more")
+        if not 0 <= rule < FNN_UPDATE_RULES:
+            raise ValueError(f"rule: expected a code below {FNN_UPDATE_RULES}, got {rule}; was the extension built again?")
         cdef size_t j
         for j in range(self.count if rule == 1 else 0):  # the rule that cannot do without its states
             if <size_t>self.tensors[j].group == i and self.tensors[j].state[1] == NULL:
@@ -811,6 +813,9 @@ cdef class NativePlan:
             op = &self.ops[i]
             (kind, by_rows, barrier, slots, n_in, n_out, activation, alpha, accumulate, update_w, update_b, first,
              last) = ops[i]
+            if not (0 <= kind < FNN_OP_KINDS and 0 <= activation < FNN_ACTIVATIONS):
+                raise ValueError(f"operation {i}: expected codes that the extension knows, got kind {kind}, activation "
+                                 f"{activation}; was the extension built again?")
             op.kind, op.by_rows, op.barrier = kind, by_rows, barrier
             for j in range(6):
                 op.buffer[<int>j] = slots[j] if j < len(slots) else -1

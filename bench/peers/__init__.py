@@ -2,7 +2,7 @@
 
     LABEL                     how tables name it
     REQUIRES                  modules without which it is left out
-    LOSS_TOLERANCE            relative difference of losses that is put down to rounding (1e-4 where it is absent)
+    EPSILON_HAT               whether its Adam is the reordered one, with epsilon before the bias correction (False if absent)
     environment(threads)      variables to set before its process starts
     setup(threads)            import it and set its threads; called once in a process, before anything else
     versions()                {name: version}

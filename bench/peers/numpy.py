@@ -1,6 +1,7 @@
 """NumPy by hand: forward, backward and Adam written out, everything in arrays that are made once; products by its BLAS.
 
-In float64 it is also the judge: what every library's losses and outputs are held against.
+In float64 it is also the judge: what every library's losses and outputs are held against. With `epsilon_hat` its Adam is
+the reordered one at the end of section 2 of Kingma & Ba 2015, which adds epsilon before the bias correction.
 """
 
 import numpy as np
@@ -23,8 +24,8 @@ def versions():
 
 
 class Training(Loop):
-    def __init__(self, work, weights, batches, dtype=np.float32):
-        self.weights = weights
+    def __init__(self, work, weights, batches, dtype=np.float32, epsilon_hat=False):
+        self.weights, self.epsilon_hat = weights, epsilon_hat
         self.batches = [(x.astype(dtype, copy=False), y) for x, y in batches]
         self.params = [a.astype(dtype) for pair in weights for a in pair]
         self.grads = [np.empty_like(p) for p in self.params]
@@ -75,6 +76,7 @@ class Training(Loop):
         self.t += 1
         rate = LEARNING_RATE / (1 - BETA1**self.t)
         correction = (1 - BETA2**self.t) ** 0.5
+        eps = EPS / correction if self.epsilon_hat else EPS
         for p, g, m, v, s in zip(self.params, self.grads, self.m, self.v, self.scratch):
             m *= BETA1
             np.multiply(g, 1 - BETA1, out=s)
@@ -85,7 +87,7 @@ class Training(Loop):
             v += s
             np.sqrt(v, out=s)
             s /= correction
-            s += EPS
+            s += eps
             np.divide(m, s, out=s)
             s *= rate
             p -= s

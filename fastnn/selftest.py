@@ -1,0 +1,77 @@
+"""A quick check, on the machine where it runs, that the compiled kernels compute what the NumPy reference says.
+
+It is for users who doubt an installation. The suite in tests/ is the thorough one.
+"""
+
+import numpy as np
+
+from . import kernels, reference, runtime
+
+__all__ = ["selftest"]
+
+
+def _worst(result, expected):
+    """The largest difference, relative to the largest expected value."""
+    result, expected = np.asarray(result, np.float64), np.asarray(expected, np.float64)
+    return float(np.abs(result - expected).max() / max(1.0, np.abs(expected).max()))
+
+
+def _cases():
+    """(name, outputs of the kernels, outputs of the reference in float64) for each family of kernels."""
+    rng = np.random.default_rng(0)
+    x, w, b, dy = (rng.standard_normal(s, np.float32) for s in ((37, 133), (133, 101), (101,), (37, 101)))
+    y = kernels.dense_forward(x, w, b, activation="tanh")
+    wide = [a.astype(np.float64) for a in (x, w, b, y, dy)]
+    yield "dense_forward", [y], [reference.dense_forward(*wide[:3], activation="tanh")]
+    yield (
+        "dense_backward",
+        kernels.dense_backward(dy, x, w, y, activation="tanh"),
+        reference.dense_backward(wide[4], *wide[:2], wide[3], activation="tanh"),
+    )
+    labels = np.arange(37) % 101
+    loss, dlogits = kernels.softmax_cross_entropy(y, labels)
+    expected = reference.softmax_cross_entropy(wide[3], labels)
+    yield "softmax_cross_entropy", [loss, dlogits], expected
+    pixels = rng.integers(0, 256, (5, 77), dtype=np.uint8)
+    yield "gather", [kernels.gather(pixels, None, 1 / 255)], [reference.gather(pixels, None, 1 / 255)]
+    for name, states in (("sgd_update", 1), ("adam_update", 2)):
+        settings = {"lr": 0.1, "momentum": 0.9} if states == 1 else {"lr": 0.1}
+        outcomes = []
+        for module, dtype in ((kernels, np.float32), (reference, np.float64)):
+            p, g = w.astype(dtype), x[:, :101].astype(dtype)
+            p = p[:37].copy()
+            moments = [[np.zeros_like(p)] for _ in range(states)]
+            getattr(module, name)([p], [g.copy()], *moments, 1, **settings)
+            outcomes.append([p])
+        yield name, *outcomes
+
+
+def selftest():
+    """Compare the kernels of every instruction set that this machine runs with the NumPy reference.
+
+    Returns
+    -------
+    dict
+        For each instruction set, the largest difference of each kernel relative to the largest value; all below 2e-5.
+
+    Raises
+    ------
+    RuntimeError
+        If a kernel is wrong.
+
+    Examples
+    --------
+    >>> sorted(fastnn.selftest()["generic"])[:2]
+    ['adam_update', 'dense_backward']
+    """
+    before, found = runtime.get_isa(), {}
+    try:
+        for isa in runtime.available_isas():
+            runtime.use_isa(isa)
+            found[isa] = {n: max(_worst(a, e) for a, e in zip(out, want)) for n, out, want in _cases()}
+    finally:
+        runtime.use_isa(before)
+    wrong = [f"{n} on {isa} (off by {d:.1e})" for isa, kinds in found.items() for n, d in kinds.items() if not d < 2e-5]
+    if wrong:
+        raise RuntimeError(f"the compiled kernels are wrong on this machine: {', '.join(wrong)}")
+    return found

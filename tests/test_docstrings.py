@@ -1,0 +1,44 @@
+"""Every example in a public docstring runs, and every public name has a docstring."""
+
+import doctest
+import importlib
+import inspect
+
+import numpy as np
+import pytest
+
+import fastnn
+
+MODULES = [
+    "callbacks", "data", "init", "kernels", "losses", "nn", "optim", "plan.parameter", "plan.plan", "runtime", "selftest",
+    "trainer",
+]
+NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim")}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    module = importlib.import_module(f"fastnn.{name}")
+    threads = fastnn.get_num_threads()
+    try:
+        results = doctest.testmod(module, extraglobs={"fastnn": fastnn, "np": np, **NAMES})
+    finally:
+        fastnn.set_num_threads(threads)
+    assert results.failed == 0
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if not m.startswith("plan")])
+def test_public_names_have_docstrings(name):
+    module = importlib.import_module(f"fastnn.{name}")
+    for public in getattr(module, "__all__", ()):
+        thing = getattr(module, public)
+        if inspect.isfunction(thing) or inspect.isclass(thing):
+            assert inspect.getdoc(thing), f"{name}.{public}"
+
+
+def test_the_selftest_finds_a_wrong_kernel(monkeypatch):
+    assert set(fastnn.selftest()) == set(fastnn.available_isas())
+    right = fastnn.kernels.dense_forward
+    monkeypatch.setattr(fastnn.kernels, "dense_forward", lambda *a, **k: right(*a, **k) * np.float32(1.001))
+    with pytest.raises(RuntimeError, match="dense_forward on generic"):
+        fastnn.selftest()
