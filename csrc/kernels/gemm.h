@@ -166,12 +166,16 @@ typedef struct fnn_pending {
     const float *g; /* rows FNN_NR apart */
     float *w, *s0, *s1;
     size_t ldw;
+    ptrdiff_t next; /* from this tile's weights to those of the tile whose product runs meanwhile, which are asked for */
 } fnn_pending;
 
 FNN_INLINE void fnn_pending_vector(const fnn_pending *q, size_t i, size_t v)
 {
     const size_t at = i * q->ldw + v * FNN_VF;
     const vt t = v == q->vectors - 1 ? q->last : vt_first(FNN_VF);
+    __builtin_prefetch(q->w + at + q->next, 1); /* one line a step: all at once they would hold up the product's loads */
+    __builtin_prefetch(q->s0 + at + q->next, 1);
+    __builtin_prefetch(q->s1 + at + q->next, 1);
     vf v0 = vf_load_t(q->s0 + at, t), v1 = vf_load_t(q->s1 + at, t);
     const vf w = fnn_adam_rule_f32(q->s, vf_load_t(q->w + at, t), vf_load(q->g + i * FNN_NR + v * FNN_VF), &v0, &v1);
     vf_store_t(q->w + at, w, t);
@@ -425,7 +429,10 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
         for (size_t tile = 0, i = i0; tile < tiles; tile++) {
             const size_t rows = m / tiles + (tile < m % tiles), at = i * g->ldw + j;
             float *c = gradient[pending->g == gradient[0]]; /* the one that is not pending */
-            fnn_prefetch_update(g, i, j, rows, width);
+            if (pending->rows)
+                pending->next = g->w + at - pending->w;
+            else
+                fnn_prefetch_update(g, i, j, rows, width);
             fnn_tile_updates[wide - 1][rows - 1](g->k, g->a + i, g->lda, g->b + j, g->ldb, c, last, pending);
             *pending = (fnn_pending){.s = pending->s, .rows = rows, .vectors = wide, .last = last, .g = c, .ldw = g->ldw,
                                      .w = g->w + at, .s0 = g->state[0] + at, .s1 = g->state[1] + at};
