@@ -5,12 +5,14 @@ machine, fastnn, library, library ..., and again, every other round backwards. S
 no thread pool disturbs another, and a ratio compares neighbours in time. Before anything is timed, each library must show
 that from the same weights and batches it reaches the same losses, or outputs, as NumPy in float64.
 
-It prints Markdown tables (--markdown FILE), and writes raw samples (--json FILE) and a chart (--plot FILE.png).
+It prints Markdown tables (--markdown FILE), and writes raw samples (--json FILE) and a chart (--plot FILE.png). Ctrl-C, or
+the signal to terminate, ends the measuring; what has been measured by then is reported.
 """
 
 import argparse
 import datetime
 import json
+import signal
 import subprocess
 import sys
 
@@ -140,7 +142,8 @@ def run(options):
     threads = sorted({1, options.threads})
     machines = [Worker("machine", t) for t in threads]
     started = [Worker(p, t) for p in peers.NAMES if p in wanted and not absent[p] for t in threads]
-    workers, versions = [], {}
+    workers, versions, entries, epochs, used, watch = [], {}, [], {}, None, Watch()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for worker in started:
             try:
@@ -148,7 +151,6 @@ def run(options):
                 workers.append(worker)
             except WorkerFailed as error:
                 notes.append(f"{worker.name} on {worker.threads} threads is left out: {last_line(error)}")
-        watch, entries = Watch(), []
         selected = [w for w in works.WORKS.values() if not (options.quick and w.heavy)]
         if options.only:
             selected = [w for w in selected if any(text in w.name for text in options.only)]
@@ -158,15 +160,19 @@ def run(options):
             entry, more = measure(work, workers, machines, watch, options)
             entries.append(entry)
             notes += more
-        epochs = {}
         if not options.only:
             for worker in (w for w in workers if w.name == "fastnn"):
                 log(f"an epoch on {worker.threads} threads")
                 epochs[str(worker.threads)] = watch.ask(worker, "epoch", rounds=2 * options.repeats + 1)
-        idle = max((w.idle_cpu / w.idle_wall for w in workers if w.idle_wall), default=0.0)
+            log("memory")
+            used = memory(dict.fromkeys(w.name for w in workers))
+    except KeyboardInterrupt:
+        notes.append("interrupted: the works that follow are missing")
     finally:
+        signal.signal(signal.SIGTERM, before)
         for worker in started + machines:
             worker.close()
+    idle = max((w.idle_cpu / w.idle_wall for w in workers if w.idle_wall), default=0.0)
     names = list(dict.fromkeys(w.name for w in workers))
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -178,7 +184,7 @@ def run(options):
         "labels": {name: peers.load(name).LABEL for name in names},
         "works": entries,
         "epoch": epochs,
-        "memory": None if options.only else memory(names),
+        "memory": used,
         "watch": {"taken": watch.taken, "again": watch.again, "kept": watch.kept, "idle": idle},
         "notes": notes,
     }

@@ -40,6 +40,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
+            start_new_session=True,  # Ctrl-C is for the parent
             env={**os.environ, **environment, "PYTHONPATH": path},
         )
         self.asleep = None  # (time, its CPU time) since its last answer

@@ -409,8 +409,8 @@ class Sequential(Layer):
         Examples
         --------
         >>> model = nn.Sequential(nn.Dense(4, 3))
-        >>> model.predict_proba(np.zeros((1, 4))).sum().round(3)
-        np.float32(1.0)
+        >>> float(model.predict_proba(np.zeros((1, 4))).sum().round(3))
+        1.0
         """
         return self._infer(X, batch_size, out, True)
 

@@ -20,8 +20,8 @@ class Parameter:
     Examples
     --------
     >>> p = fastnn.nn.Parameter(np.ones((2, 3)))
-    >>> p.data = np.zeros((2, 3)); p.data.sum()
-    np.float32(0.0)
+    >>> p.data = np.zeros((2, 3)); float(p.data.sum())
+    0.0
     """
 
     def __init__(self, data, name="parameter"):
