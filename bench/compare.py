@@ -11,6 +11,7 @@ the signal to terminate, ends the measuring; what has been measured by then is r
 
 import argparse
 import datetime
+import functools
 import json
 import signal
 import subprocess
@@ -51,15 +52,16 @@ def last_line(error):
     return str(error).strip().splitlines()[-1][:200]
 
 
-def expected(work, epsilon_hat=False):
-    """What float64 NumPy makes of a work's check, or None where that would take too long."""
+@functools.lru_cache(4)
+def expected(work, variant=()):
+    """What float64 NumPy makes of a work's check, or None where that would take too long. variant: items of a JUDGE."""
     if work.heavy:
         return None
     weights, batches = works.weights(work), works.batches(work)
     if work.kind == "infer":
         loop = judge.Inference(work, weights, batches, np.float64)
         return loop.step(*loop.batches[0])
-    loop = judge.Training(work, weights, batches, np.float64, epsilon_hat)
+    loop = judge.Training(work, weights, batches, np.float64, **dict(variant))
     losses = np.array([loop.step(*loop.batches[0]) for _ in range(works.check_steps(work))])
     if abs(losses[0] - losses[-1]) < 0.01 * losses[0]:
         raise AssertionError(f"{work.name}: the loss hardly moves, so comparing it shows nothing")
@@ -78,8 +80,8 @@ def check(name, work, found, truth):
 def measure(work, workers, machines, watch, options):
     """One work in all workers. Returns its entry for the results, and notes."""
     entry = {"name": work.name, "kind": work.kind, "flops": work.flops}
-    entry |= {key: {} for key in ("check", "steps", "peaks", "samples", "disturbed", "foreign")}
-    notes, truths, taking = [], {hat: expected(work, hat) for hat in (False, True)}, []
+    entry |= {key: {} for key in ("check", "steps", "peaks", "samples", "disturbed", "foreign", "cpus")}
+    notes, taking, first = [], [], None
     for worker in workers:
         name = worker.name
         if work.only and name not in work.only:
@@ -92,17 +94,19 @@ def measure(work, workers, machines, watch, options):
         if not ready["supported"]:
             continue
         result = ready["losses"] if work.kind == "train" else ready["outputs"]
-        hat = getattr(peers.load(name), "EPSILON_HAT", False)
-        truths[hat] = np.array(result) if truths[hat] is None else truths[hat]  # a heavy work's judge is the first worker
-        verdict = check(name, work, result, truths[hat])
+        first = np.array(result) if first is None else first  # the judge of a heavy work
+        truth = expected(work, tuple(getattr(peers.load(name), "JUDGE", {}).items()))
+        verdict = check(name, work, result, first if truth is None else truth)
         if name not in entry["check"] or verdict["difference"] > entry["check"][name]["difference"]:
             entry["check"][name] = verdict
         if not verdict["agrees"]:
             notes.append(f"{work.name}: {name} reaches other results ({verdict['difference']:.1e}); it is not timed")
             worker.ask("drop")
             continue
-        steps = max(1, round(options.block / ready["step"]))
-        request = {"steps": steps, "blocks": 1 if work.heavy else options.blocks, "warm": 1 if work.heavy else max(2, steps)}
+        most = works.STEPS_LIMIT if work.kind == "train" else 100_000
+        steps = min(max(1, round(options.block / ready["step"])), most * 3 // 4)
+        warm = 1 if work.heavy else min(max(2, steps // 2), most // 4)
+        request = {"steps": steps, "blocks": 1 if work.heavy else options.blocks, "warm": warm}
         entry["steps"].setdefault(name, {})[str(worker.threads)] = steps
         taking.append((worker, request))
     turns = [(m, {"bandwidth": True}) for m in machines] + taking
@@ -114,7 +118,7 @@ def measure(work, workers, machines, watch, options):
             if worker.name == "machine":
                 entry["peaks"].setdefault(key, []).append({k: reply[k] for k in ("gflops", "copy", "add", "disturbed")})
             else:
-                for kept, value in (("samples", "seconds"), ("disturbed", "disturbed"), ("foreign", "foreign")):
+                for kept, value in (("samples", "seconds"), *((k, k) for k in ("disturbed", "foreign", "cpus"))):
                     entry[kept].setdefault(worker.name, {}).setdefault(key, []).append(reply[value])
     for worker, _ in taking:
         worker.ask("drop")

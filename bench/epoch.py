@@ -29,32 +29,37 @@ def measure(rounds):
     fastnn = peer.fastnn
     work = Work("train", SIZES, BATCH)
     rng = np.random.default_rng(3)
-    x = rng.random((ROWS, SIZES[0]), np.float32)
+    x = rng.standard_normal((ROWS, SIZES[0]), np.float32)
     y = rng.integers(0, SIZES[-1], ROWS)
     steps = ROWS // BATCH
     model = peer.model(work, weights(work))
-    optimizer = fastnn.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    trainer = fastnn.Trainer(model, fastnn.losses.SoftmaxCrossEntropy(), optimizer)
-    executor = fastnn.plan.NativeExecutor(trainer.plan(BATCH))
+    start = [p.data.copy() for p in model.parameters()]
     rates = np.full((steps, 1), LEARNING_RATE)
-    groups = optimizer.group_states()
     ready = [(x[i : i + BATCH], y[i : i + BATCH]) for i in range(0, ROWS, BATCH)]
     again = np.tile(np.arange(BATCH), steps)
 
-    def bare():
+    def bare(trainer, executor):
         for xb, yb in ready:
             trainer.step(xb, yb)
 
     runs = {
-        "fit": lambda: trainer.fit(x, y, epochs=1, batch_size=BATCH, verbose=0),
+        "fit": lambda trainer, executor: trainer.fit(x, y, epochs=1, batch_size=BATCH, verbose=0),
         "step": bare,
-        "call": lambda: executor.run(x, y, None, rates, groups=groups),
-        "hot": lambda: executor.run(x, y, again, rates, groups=groups),
+        "call": lambda trainer, executor: executor.run(x, y, None, rates),
+        "hot": lambda trainer, executor: executor.run(x, y, again, rates),
     }
     found = {name: [] for name in runs}
     for i in range(rounds + 1):
         for name, run in runs.items():
-            seconds = _seconds(run)
+            for p, value in zip(model.parameters(), start):  # all start from the same weights, as in their first epoch
+                p.data = value
+            optimizer = fastnn.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+            trainer = fastnn.Trainer(model, fastnn.losses.SoftmaxCrossEntropy(), optimizer)
+            executor = fastnn.plan.NativeExecutor(trainer.plan(BATCH))
+            executor.set_groups(optimizer.group_states())
+            trainer.step(*ready[0])  # makes the trainer's own plan
+            executor.run(*ready[0], None, rates[:1])
+            seconds = _seconds(lambda: run(trainer, executor))
             if i:  # the first round warms up
                 found[name].append(seconds)
     return {"seconds": found, "rows": ROWS, "batch": BATCH, "net": work.name}

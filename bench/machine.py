@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-FMA_ROUNDS = 1_500_000  # 4 to 10 ms
+FMA_ROUNDS = 1_500_000  # 2 to 6 ms
+SPREAD = 0.03  # seconds of work after which the system has surely put each thread on a CPU of its own
 FLOPS_A_ROUND = 12 * 16 * 2  # registers x lanes x (multiply + add)
 ELEMENTS = 64 << 20  # float32
 
@@ -45,9 +46,16 @@ class Machine:
         spans = list(self.pool.map(one, range(self.threads)))
         return max(end for _, end in spans) - min(start for start, _ in spans)
 
-    def gflops(self, runs=3):
+    def gflops(self, runs=5):
         """GFLOP/s of fused multiply-adds."""
-        seconds = min(self._together(lambda part: self.fma_peak(FMA_ROUNDS)) for _ in range(runs))
+
+        def work(_):
+            self.fma_peak(FMA_ROUNDS)
+
+        begun = time.perf_counter()
+        while time.perf_counter() - begun < SPREAD:
+            self._together(work)
+        seconds = min(self._together(work) for _ in range(runs))
         return self.threads * FMA_ROUNDS * FLOPS_A_ROUND / seconds / 1e9
 
     def gbytes(self, runs=2):

@@ -53,6 +53,15 @@ def paired(numerator, denominator, flags=()):
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
+def apart(entry, many):
+    """Of each round, whether the CPUs were far from each other: `many` threads copy memory at 1.5 times the rate of one.
+
+    CPUs that share a cache also share its way to memory, and one thread can nearly fill that. A host may move a virtual
+    machine's CPUs between caches at any time; then whatever threads hand each other takes far longer.
+    """
+    return [b["copy"] > 1.5 * a["copy"] for a, b in zip(entry["peaks"]["1"], entry["peaks"][str(many)], strict=True)]
+
+
 def fastest_peer(entry):
     """(name, its best median) of the fastest library that is not fastnn; None without one."""
     others = {p: best(entry, p)[1][1] for p in entry["samples"] if not p.startswith("fastnn")}
@@ -94,10 +103,16 @@ def table(header, rows):
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
+def _label(results, peer, kind):
+    """A library's name; for inference without the part behind the comma, which says how it trains."""
+    label = results["labels"][peer]
+    return label.split(",")[0] if kind == "infer" else label
+
+
 def _main_table(results, kind):
     entries = [e for e in results["works"] if e["kind"] == kind]
     shown = [p for p in results["labels"] if any(p in e["samples"] for e in entries)]
-    header = ["work, µs", *(results["labels"][p] for p in shown), "fastest peer ÷ fastnn", "GFLOP/s", "% of FMA peak"]
+    header = ["work, µs", *(_label(results, p, kind) for p in shown), "fastest peer ÷ fastnn", "GFLOP/s", "% of FMA peak"]
     rows = []
     for e in entries:
         row = [e["name"], *(cell(e, p) for p in shown)]
@@ -123,9 +138,16 @@ def _threads_table(results):
         ratio, low, high = paired(rounds[more], rounds[one], (flags[more], flags[one]))
         mark = "~" * any(doubtful(e, "fastnn", t) for t in (1, many))
         verdict = "slower than one" if ratio > SLOWER_THAN_ONE else ""
-        ratio = f"{mark}{ratio:.3f} ({low:.3f}–{high:.3f})"
-        rows.append([e["name"], micro(found[1][1]), micro(found[many][1]), ratio, verdict])
-    header = ["fastnn", "1 thread, µs", f"{many} threads, µs", f"{many} ÷ 1 (lowest–highest round)", "note"]
+        row = [e["name"], micro(found[1][1]), micro(found[many][1]), f"{mark}{ratio:.3f} ({low:.3f}–{high:.3f})"]
+        far = apart(e, many)
+        for state in (False, True):
+            pick = [i for i, flag in enumerate(far) if flag is state]
+            if pick:
+                ratio = paired([rounds[more][i] for i in pick], [rounds[one][i] for i in pick])[0]
+            row.append(f"{ratio:.3f} ({len(pick)})" if pick else "–")
+        rows.append([*row, verdict])
+    header = ["fastnn", "1 thread, µs", f"{many} threads, µs", f"{many} ÷ 1 (lowest–highest round)"]
+    header += ["CPUs near (rounds)", "CPUs apart (rounds)", "note"]
     return table(header, rows) if rows else ""
 
 
@@ -234,7 +256,7 @@ def chart(results, path):
             value = median * scale
             text = f"{value:.3g}" if value < 1000 else f"{value:.0f}"
             axis.text(q3 * scale + 0.015 * widest, y, f"{text} {unit}, {threads} thr.", va="center", fontsize=8)
-        axis.set_yticks(range(len(found)), [results["labels"][p] for p, _, _ in found], fontsize=8)
+        axis.set_yticks(range(len(found)), [_label(results, p, e["kind"]) for p, _, _ in found], fontsize=8)
         axis.invert_yaxis()
         axis.set_xlim(0, 1.34 * widest)
         axis.tick_params(axis="x", labelsize=8)

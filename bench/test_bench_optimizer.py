@@ -1,5 +1,9 @@
 """Optimizers: bytes a parameter are those of the parameter (read and written), its gradient (read) and its moments (read
-and written), 4 each: SGD 12, with momentum 20, Adam 28."""
+and written), 4 each: SGD 12, with momentum 20, Adam 28.
+
+A unit that has died gets no gradient any more, and some 800 steps later the first moment of its weights is subnormal for
+good. Processors may take far longer over such numbers; the last benchmark here shows by how much.
+"""
 
 import numpy as np
 import pytest
@@ -57,3 +61,19 @@ def test_adam_update(benchmark, implementation, shapes):
         module.adam_update(params, grads, *held, step, lr=1e-6)
 
     measure(benchmark, implementation, "adam_update", shapes, update, 28, 2)
+
+
+@pytest.mark.parametrize("first", [1e-3, 1e-40], ids=["ordinary", "subnormal"])
+def test_adam_update_without_gradients(benchmark, implementation, first):
+    count = 100_000
+    params, grads = [np.ones(count, np.float32)], [np.zeros(count, np.float32)]
+    m, v = [np.full(count, first, np.float32)], [np.full(count, 1e-6, np.float32)]
+    module = IMPLEMENTATIONS[implementation]
+
+    def update():
+        m[0].fill(first)
+        module.adam_update(params, grads, m, v, 1000, lr=1e-6)
+
+    benchmark.group = f"adam_update {count} parameters, no gradient, first moment {first:g}"
+    benchmark(update)
+    note(benchmark, f"{benchmark.group} {implementation}", bytes=28 * count)

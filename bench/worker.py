@@ -71,26 +71,28 @@ class PeerWorker:
         return {"supported": True, **check, "first": first, "step": step}
 
     def round(self, steps, blocks, warm):
-        """Start afresh, run `warm` steps, then time `blocks` runs of `steps` steps. Seconds a step, of each block.
+        """Time `blocks` runs of `steps` steps, each after a fresh start and `warm` steps: every library is at the same point
+        of training. Returns the seconds a step of each block, and how many CPUs its threads kept busy meanwhile.
 
         Two teams on one CPU can be a hundred times slower than alone: after ROUND_LIMIT it makes do with the blocks it has.
         """
         begun = time.perf_counter()
-        self.loop.reset()
-        self.loop.run(warm)
         gc.collect()
         gc.disable()
-        seconds, last = [], None
+        seconds, cpu, last = [], 0.0, None
         for _ in range(blocks):
-            start = time.perf_counter()
+            self.loop.reset()
+            self.loop.run(warm)
+            used, start = time.process_time(), time.perf_counter()
             last = self.loop.run(steps)
             seconds.append((time.perf_counter() - start) / steps)
+            cpu += time.process_time() - used
             if time.perf_counter() - begun > ROUND_LIMIT:
                 break
         gc.enable()
         if self.work.kind == "train" and not math.isfinite(self.loop.number(last)):
             raise ArithmeticError(f"loss {self.loop.number(last)} after a round")
-        return {"seconds": seconds}
+        return {"seconds": seconds, "cpus": cpu / steps / sum(seconds)}
 
     def drop(self):
         """Free the work's memory."""

@@ -63,6 +63,12 @@ def test_disturbed_rounds_are_left_out_while_three_remain():
     assert report.doubtful(e, "fastnn", 1) and report.cell(e, "fastnn").startswith("~")
 
 
+def test_apart_is_where_more_threads_copy_faster():
+    e = entry(fastnn={"1": [[1], [1]]})
+    e["peaks"] = {"1": [{"copy": 40}, {"copy": 40}], "2": [{"copy": 45}, {"copy": 75}]}
+    assert report.apart(e, 2) == [False, True]
+
+
 @pytest.mark.parametrize("us, text", [(12.34, "12.3"), (99.94, "99.9"), (99.96, "100"), (1234.5, "1234")])
 def test_micro(us, text):
     assert report.micro(us * 1e-6) == text
@@ -78,5 +84,5 @@ def test_markdown():
     lines = report.markdown(results).splitlines()
     row = next(line for line in lines if line.startswith("| net"))
     assert row == "| net | 100 (100–100; 1) | 300 (300–300; 1) | 3.00 (torch) | 10000 | 10000 |"
-    assert "| net | 100 | 200 | 2.000 (2.000–2.000) | slower than one |" in lines
+    assert "| net | 100 | 200 | 2.000 (2.000–2.000) | 2.000 (2) | – | slower than one |" in lines
     assert "- a note" in lines

@@ -2,7 +2,7 @@
 
     LABEL                     how tables name it
     REQUIRES                  modules without which it is left out
-    EPSILON_HAT               whether its Adam is the reordered one, with epsilon before the bias correction (False if absent)
+    JUDGE                     what differs in its formulas by design, as arguments of the judge (numpy.py); may be absent
     environment(threads)      variables to set before its process starts
     setup(threads)            import it and set its threads; called once in a process, before anything else
     versions()                {name: version}

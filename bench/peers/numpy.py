@@ -1,7 +1,8 @@
 """NumPy by hand: forward, backward and Adam written out, everything in arrays that are made once; products by its BLAS.
 
 In float64 it is also the judge: what every library's losses and outputs are held against. With `epsilon_hat` its Adam is
-the reordered one at the end of section 2 of Kingma & Ba 2015, which adds epsilon before the bias correction.
+the reordered one at the end of section 2 of Kingma & Ba 2015, which adds epsilon before the bias correction; with
+`largest_loss` no row's loss is reported as more.
 """
 
 import numpy as np
@@ -24,8 +25,8 @@ def versions():
 
 
 class Training(Loop):
-    def __init__(self, work, weights, batches, dtype=np.float32, epsilon_hat=False):
-        self.weights, self.epsilon_hat = weights, epsilon_hat
+    def __init__(self, work, weights, batches, dtype=np.float32, epsilon_hat=False, largest_loss=None):
+        self.weights, self.epsilon_hat, self.largest_loss = weights, epsilon_hat, largest_loss
         self.batches = [(x.astype(dtype, copy=False), y) for x, y in batches]
         self.params = [a.astype(dtype) for pair in weights for a in pair]
         self.grads = [np.empty_like(p) for p in self.params]
@@ -60,7 +61,10 @@ class Training(Loop):
         logits -= logits.max(axis=1, keepdims=True)
         np.exp(logits, out=dy)
         sums = dy.sum(axis=1, keepdims=True)
-        loss = float((np.log(sums[:, 0]) - logits[self.rows, labels]).mean())
+        losses = np.log(sums[:, 0]) - logits[self.rows, labels]
+        if self.largest_loss is not None:
+            np.minimum(losses, self.largest_loss, out=losses)
+        loss = float(losses.mean())
         dy /= sums
         dy[self.rows, labels] -= 1
         dy /= len(dy)
