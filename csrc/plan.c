@@ -255,14 +255,14 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
             run_op(&b, op, share);
-            if (op->barrier && fnn_barrier_wait(barrier, count, &run->status.leave)) return;
+            if (op->barrier && fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
         }
         if (id == 0) {
             run->steps_done = b.step + 1;
             if (run->seconds > 0 && now() - start >= run->seconds)
                 atomic_store_explicit(&run->status.leave, true, memory_order_relaxed);
         }
-        if (b.step + 1 < run->steps && fnn_barrier_wait(barrier, count, &run->status.leave)) return;
+        if (b.step + 1 < run->steps && fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
     }
 }
 
