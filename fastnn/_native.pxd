@@ -184,6 +184,8 @@ cdef extern from "fastnn.h" nogil:
         size_t item, rows
         double scale, shift
 
+    size_t fnn_product_scratch(size_t m, size_t n, size_t k) nogil
+
     ctypedef struct fnn_pace:
         double[2] cost
         bint team
@@ -207,6 +209,8 @@ cdef extern from "fastnn.h" nogil:
         double seconds
         int threads
         fnn_pace *pace
+        float *scratch
+        size_t scratch_floats
         const fnn_tensor *tensors
         const fnn_group *groups
         const fnn_update_rule *rules

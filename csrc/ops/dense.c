@@ -100,6 +100,7 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
         p.w = (float *)t->w + at;
         for (int i = 0; i < 2; i++) p.state[i] = t->state[i] ? (float *)t->state[i] + at : NULL;
         p.ldw = o->out;
+        p.scratch = fnn_product_scratch(o->in, o->out, o->batch) ? o->scratch : NULL;
     } else {
         p.accumulate = o->accumulate;
         p.c = o->dw + at;
