@@ -5,7 +5,7 @@ saves a model (safetensors, with the architecture in its metadata) and loads it 
 """
 
 from ..plan import Parameter
-from .activation import Activation
+from .activation import Activation, LogSoftmax, PReLU, Softmax
 from .dense import Dense
 from .files import load
 from .inputs import Flatten, Rescaling
@@ -13,4 +13,16 @@ from .layer import Layer
 from .model import Sequential
 from .rows import as_array, as_rows
 
-__all__ = ["Activation", "Dense", "Flatten", "Layer", "Parameter", "Rescaling", "Sequential", "load"]
+__all__ = [
+    "Activation",
+    "Dense",
+    "Flatten",
+    "Layer",
+    "LogSoftmax",
+    "PReLU",
+    "Parameter",
+    "Rescaling",
+    "Sequential",
+    "Softmax",
+    "load",
+]

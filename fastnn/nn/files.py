@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from ..files import replacing
-from .activation import Activation
+from .activation import Activation, LogSoftmax, PReLU, Softmax
 from .dense import Dense
 from .inputs import Flatten, Rescaling
 from .model import Sequential
@@ -20,6 +20,8 @@ def write(model, path):
     from safetensors.numpy import save
 
     metadata = {"format": "fastnn", "version": str(FORMAT_VERSION), "architecture": json.dumps(model.config())}
+    if model.head == "sigmoid" and model.out_features > 1:  # else the outputs tell
+        metadata["head"] = model.head
     data = save(model.state_dict(), metadata)
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()  # safetensors writes any order
@@ -30,7 +32,7 @@ def write(model, path):
         file.write(memoryview(data)[8 + length :])
 
 
-_LAYERS = {c.__name__: c for c in (Dense, Activation, Flatten, Rescaling)}
+_LAYERS = {c.__name__: c for c in (Dense, Activation, Flatten, LogSoftmax, PReLU, Rescaling, Softmax)}
 
 
 def layers_from(config, source):
@@ -117,6 +119,8 @@ def _parse(data, name):
         model.load_state_dict(tensors)
     except ValueError as error:
         raise refuse(f"tensors that do not fit the architecture: {error}") from None
+    if metadata.get("head") == "sigmoid":
+        model.head = "sigmoid"
     return model
 
 

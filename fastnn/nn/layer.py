@@ -2,6 +2,8 @@
 
 import operator
 
+from ..plan import Parameter
+
 
 def check_size(value, name):
     """`value` as an int of at least 1 that an array dimension can have."""
@@ -17,9 +19,13 @@ def check_size(value, name):
 class Layer:
     """Base of the layers."""
 
+    def own_parameters(self):
+        """(name, Parameter) of those that are its attributes."""
+        return [(name, p) for name, p in vars(self).items() if isinstance(p, Parameter)]
+
     def parameters(self):
         """Its Parameters, in order."""
-        return []
+        return [p for _, p in self.own_parameters()]
 
     def config(self):
         """The arguments that make an equal layer, as JSON can hold them."""

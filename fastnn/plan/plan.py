@@ -21,6 +21,8 @@ class Plan:
         "rows" or "layers".
     features, targets, classes : int
         Values in a row of x and of y; classes if y holds labels, else 0.
+    weighted : bool
+        Whether a call takes a weight for every row.
     output : Buffer or None
         What a call hands to the user.
     update : Update or None
@@ -39,6 +41,7 @@ class Plan:
     features: int
     targets: int
     classes: int
+    weighted: bool
     scale: float
     shift: float
     output: Buffer
@@ -58,7 +61,7 @@ class Plan:
         states = sum(s.nbytes for _, states, _ in self.update.tensors for s in states) if self.update else 0
         return self.workspace_bytes + sum(p.data.nbytes for p in self.parameters) + states
 
-    def run(self, first=0, last=None, *, x, y=None, executor=None, rates=None, groups=None):
+    def run(self, first=0, last=None, *, x, y=None, executor=None, rates=None, groups=None, weights=None):
         """Run the operations [first, last) once, for tests and debugging.
 
         Parameters
@@ -73,6 +76,8 @@ class Plan:
             The learning rate of each group, where the plan updates.
         groups : list of GroupState, optional
             The hyper-parameters of each group.
+        weights : numpy.ndarray, optional
+            Of the rows, where the plan is weighted.
 
         Returns
         -------
@@ -89,7 +94,8 @@ class Plan:
         if not 0 <= first <= last <= len(self.ops):
             raise ValueError(f"first, last: expected 0 <= first <= last <= {len(self.ops)}, got {first}, {last}")
         # with an index the rows are copied into their buffer, where a later call may look for them
-        executor.run(x, y, np.arange(len(x)), None if rates is None else [rates], groups, first=first, last=last)
+        executor.run(x, y, np.arange(len(x)), None if rates is None else [rates], groups, first=first, last=last,
+                     weights=weights)
         return executor
 
     def describe(self):
@@ -109,7 +115,7 @@ class Plan:
             name += "+update" * (op.update_w >= 0 or op.update_b >= 0)
             writes = [b.name for b in op.writes()]
             reads = [b.name for b in op.reads() if b.name not in writes or b.array is None]
-            split = "rows" if op.by_rows else "one" if op.kind == "reduce_loss" else "tiles"
+            split = "rows" if op.by_rows else {"reduce_loss": "one", "host_loss": "python"}.get(op.kind, "tiles")
             flow = f"{' '.join(dict.fromkeys(reads))} -> {' '.join(dict.fromkeys(writes))}"
             rows.append((str(i), name, shape, flow, split, f"{op.flops(self.batch):,}", f"{op.bytes(self.batch):,}"))
         widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]

@@ -13,9 +13,12 @@ unless both go by rows, when each thread meets only its own rows.
 """
 
 
+_OF_PARAMETERS = ("dense_backward_weights", "prelu_slope_gradient")  # operations that make parameters' gradients
+
+
 def _order(ops, schedule):
     """The operations in an order that the schedule likes; every dependency still points backwards."""
-    weights = [op for op in ops if op.kind == "dense_backward_weights"]
+    weights = [op for op in ops if op.kind in _OF_PARAMETERS]
     last = [op for op in ops if op.kind in ("update", "reduce_loss")]
     chain = [op for op in ops if op not in weights and op not in last]
     if schedule == "rows":
