@@ -45,7 +45,25 @@ typedef enum {
     FNN_OP_REDUCE_LOSS,
     FNN_OP_UPDATE,
     FNN_OP_NORM,
-    FNN_OP_KINDS
+    FNN_OP_BATCHNORM_FORWARD = 50,
+    FNN_OP_BATCHNORM_INFERENCE = 51,
+    FNN_OP_BATCHNORM_BACKWARD = 52,
+    FNN_OP_BATCHNORM_RUNNING = 53,
+    FNN_OP_LAYERNORM_FORWARD = 54,
+    FNN_OP_LAYERNORM_BACKWARD_INPUT = 55,
+    FNN_OP_LAYERNORM_BACKWARD_WEIGHTS = 56,
+    FNN_OP_RMSNORM_FORWARD = 57,
+    FNN_OP_RMSNORM_BACKWARD_INPUT = 58,
+    FNN_OP_RMSNORM_BACKWARD_WEIGHTS = 59,
+    FNN_OP_DROPOUT = 60,
+    FNN_OP_DROP_WEIGHTS = 61,
+    FNN_OP_GAUSSIAN_NOISE = 62,
+    FNN_OP_MAXOUT_FORWARD = 63,
+    FNN_OP_MAXOUT_BACKWARD = 64,
+    FNN_OP_ADD = 65,
+    FNN_OP_TIED_FORWARD = 66,
+    FNN_OP_TIED_BACKWARD_INPUT = 67,
+    FNN_OP_KINDS = 90
 } fnn_op_kind;
 
 /* Rows of the user's array, taken by index, as floats: out = (float)((double)value * scale + shift). */
@@ -142,6 +160,26 @@ typedef struct fnn_elementwise {
     size_t ldy;
 } fnn_elementwise;
 
+/* y [rows, columns] = the largest of x's pieces; backward: y is dx [rows, pieces columns]. */
+typedef struct fnn_maxout {
+    size_t columns, pieces;
+    const float *x;
+    size_t ldx;
+    const float *dy;
+    size_t lddy;
+    float *y;
+    size_t ldy;
+} fnn_maxout;
+
+/* Running mean and variance of a batch normalisation, after a step of `rows` rows. */
+typedef struct fnn_running {
+    size_t rows, columns;
+    const float *statistics;
+    size_t lds;
+    float momentum;
+    float *mean, *var;
+} fnn_running;
+
 typedef struct fnn_loss {
     size_t classes;
     const float *logits;
@@ -188,6 +226,20 @@ void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, f
 void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
 void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
+void fnn_op_batchnorm_forward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_backward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_share s);
+void fnn_op_rownorm_forward(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_rownorm_backward_input(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_share s);
+void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_share s);
+void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
+void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
+void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s); /* y = x + saved */
+void fnn_op_tied_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s);
+void fnn_op_tied_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s);
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
 void fnn_op_norm(const fnn_kernels *k, const fnn_norm *o, fnn_share s);
 
@@ -212,7 +264,7 @@ void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out);
 
 /* ---- the plan (plan.c) ---- */
 
-#define FNN_OP_BUFFERS 6
+#define FNN_OP_BUFFERS 8
 
 /* One operation of a plan. Buffers are positions in the workspace's table, in the order that the op catalogue of
  * fastnn/plan/ops.py lists; -1 where there is none. */
@@ -226,7 +278,11 @@ typedef struct fnn_op {
     float alpha;
     bool accumulate;
     int update_w, update_b; /* tensors that the op updates; -1: none */
-    size_t first, last;     /* UPDATE: the tensors */
+    size_t first, last;     /* UPDATE: the tensors; MAXOUT: first is the number of pieces */
+    float eps;              /* normalisations */
+    float rate;             /* the running statistics' momentum; the deviation of noise */
+    uint32_t threshold;     /* dropout: of 65536 elements so many are dropped */
+    uint32_t stream;        /* of the random numbers that the op draws */
 } fnn_op;
 
 typedef struct fnn_buffer {
@@ -263,6 +319,7 @@ typedef struct fnn_run {
     const fnn_group *groups;
     const fnn_update_rule *rules; /* by group */
     size_t n_groups;
+    uint64_t seed, step0;        /* of what is drawn at random; step0: the number of the call's first step */
     const double *lr;            /* [steps, n_groups] */
     fnn_update_scalars *scalars; /* [n_groups], filled by the call */
     /* results */

@@ -74,6 +74,10 @@ class NativeExecutor:
                     op.update_b,
                     op.first,
                     op.last,
+                    op.eps,
+                    op.rate,
+                    op.threshold,
+                    op.stream,
                 )
             )
         tensors, gradients = None, []
@@ -119,6 +123,10 @@ class NativeExecutor:
         for i, g in enumerate(groups):
             self.tensors.set_group(i, RULES[g.rule], *g[1:])
 
+    def set_random(self, seed, step0):
+        """What the next run draws at random from: the seed, and the number of its first step."""
+        self._native.set_random(seed, step0)
+
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
             first=0, last=None):
         """Run the plan for every batch of the rows; see `_native.NativePlan.run`. rates: [steps][groups]."""
@@ -146,12 +154,17 @@ class ReferenceExecutor:
         self.plan = plan
         self._interpreter = Interpreter(plan, dtype)
         self._groups = None
+        self._seed = self._step0 = 0
         self.steps_done = 0  # of the last run, as in NativeExecutor
 
     def set_groups(self, groups):
         """Take over the optimizer's hyper-parameters."""
         self._groups = list(groups)
         self.steps_done = 0
+
+    def set_random(self, seed, step0):
+        """What the next run draws at random from: the seed, and the number of its first step."""
+        self._seed, self._step0 = seed, step0
 
     def step(self, x, y, rates):
         """One step; (mean loss, problem, row)."""
@@ -174,7 +187,8 @@ class ReferenceExecutor:
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
             groups = self._groups and [g._replace(t0=g.t0 + step) for g in self._groups]
             found = self._interpreter.run(
-                x, y, chosen, groups, None if rates is None else rates[step], check_finite, first, last
+                x, y, chosen, groups, None if rates is None else rates[step], check_finite, first, last,
+                (self._seed, self._step0 + step),
             )
             if found.problem:
                 return Result(step, loss_sum, correct, found.problem, found.row)
