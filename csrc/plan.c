@@ -21,6 +21,7 @@ typedef struct {
     const fnn_kernels *k;
     fnn_buffer *buffers; /* this thread's table: input and output may point into the user's arrays */
     size_t step, begin, rows;
+    float *scratch; /* this thread's */
 } batch;
 
 static fnn_buffer buffer(const batch *b, const fnn_op *op, int i)
@@ -147,10 +148,11 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .dw = buffer(b, op, 2).data,
                                       .db = buffer(b, op, 3).data,
                                       .accumulate = op->accumulate,
-                                      .update_w = op->update_w < 0 ? NULL : &run->tensors[op->update_w],
-                                      .update_b = op->update_b < 0 ? NULL : &run->tensors[op->update_b],
-                                      .rules = run->rules,
-                                      .scalars = run->scalars,
+                                      .update_w = op->update_w < 0 ? NULL : &run->update->tensors[op->update_w],
+                                      .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
+                                      .rules = run->update ? run->update->rules : NULL,
+                                      .scalars = run->update ? run->update->scalars : NULL,
+                                      .scratch = b->scratch,
                                   },
                                   share);
 }
@@ -168,25 +170,48 @@ static fnn_elementwise elementwise(const batch *b, const fnn_op *op, bool backwa
     return o;
 }
 
-/* buffers: logits, labels, targets, dlogits, row_loss, row_correct */
-static void softmax_cross_entropy(const batch *b, const fnn_op *op, fnn_share share)
+/* buffers: x, slope, y */
+static fnn_prelu prelu_forward(const batch *b, const fnn_op *op)
 {
-    const fnn_buffer logits = buffer(b, op, 0), targets = buffer(b, op, 2), dlogits = buffer(b, op, 3);
-    fnn_op_softmax_cross_entropy(b->k,
-                                 &(fnn_loss){
-                                     .classes = op->out,
-                                     .logits = logits.data,
-                                     .ldl = logits.ld,
-                                     .labels = buffer(b, op, 1).data,
-                                     .targets = targets.data,
-                                     .ldt = targets.ld,
-                                     .scale = (float)(1.0 / (double)b->rows),
-                                     .dlogits = dlogits.data,
-                                     .ldd = dlogits.ld,
-                                     .loss = buffer(b, op, 4).data,
-                                     .correct = buffer(b, op, 5).data,
-                                 },
-                                 share);
+    const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 2);
+    return (fnn_prelu){.rows = b->rows, .columns = op->out, .step = op->in > 1, .slope = buffer(b, op, 1).data,
+                       .x = x.data, .ldx = x.ld, .out = y.data, .ldout = y.ld};
+}
+
+/* buffers: dy, x, slope, dx or (slope's gradient) dy, x, dslope */
+static fnn_prelu prelu_backward(const batch *b, const fnn_op *op)
+{
+    const bool of_slope = op->kind == FNN_OP_PRELU_SLOPE_GRADIENT;
+    const fnn_buffer dy = buffer(b, op, 0), x = buffer(b, op, 1), out = buffer(b, op, of_slope ? 2 : 3);
+    return (fnn_prelu){.rows = b->rows, .columns = op->out, .step = op->in > 1,
+                       .slope = of_slope ? NULL : buffer(b, op, 2).data, .x = x.data, .ldx = x.ld, .dy = dy.data,
+                       .lddy = dy.ld, .out = out.data, .ldout = out.ld, .accumulate = op->accumulate};
+}
+
+/* buffers of the losses: logits, labels, targets, dlogits, row_loss, row_correct, weight, class_weight */
+static fnn_loss loss_of(const batch *b, const fnn_op *op)
+{
+    const fnn_buffer logits = buffer(b, op, 0), targets = buffer(b, op, 2), dlogits = buffer(b, op, 3), weight = buffer(b, op, 6);
+    return (fnn_loss){
+        .form = op->form,
+        .sum = op->sum,
+        .full = op->full,
+        .parameter = op->alpha,
+        .classes = op->out,
+        .logits = logits.data,
+        .ldl = logits.ld,
+        .labels = buffer(b, op, 1).data,
+        .targets = targets.data,
+        .ldt = targets.ld,
+        .weight = weight.data,
+        .ldw = weight.ld,
+        .class_weight = buffer(b, op, 7).data,
+        .scale = op->sum ? 1.0 : 1.0 / (double)b->rows,
+        .dlogits = dlogits.data,
+        .ldd = dlogits.ld,
+        .loss = buffer(b, op, 4).data,
+        .correct = buffer(b, op, 5).data,
+    };
 }
 
 /* buffers: row_loss, row_correct. By one thread. */
@@ -195,9 +220,9 @@ static void reduce_loss(const batch *b, const fnn_op *op, fnn_share share)
     if (share.id != share.count - 1) return;
     fnn_run *run = b->run;
     const double sum = fnn_sum_rows(buffer(b, op, 0).data, b->rows);
-    const uint8_t *correct = buffer(b, op, 1).data;
+    const uint32_t *correct = buffer(b, op, 1).data;
     run->loss_sum += sum;
-    if (run->losses) run->losses[b->step] = sum / (double)b->rows;
+    if (run->losses) run->losses[b->step] = op->sum ? sum : sum / (double)b->rows;
     for (size_t i = 0; i < b->rows; i++) run->correct += correct[i];
 }
 
@@ -230,6 +255,7 @@ static fnn_batchnorm batchnorm_backward(const batch *b, const fnn_op *op)
 /* buffers: statistics, mean, var */
 static void batchnorm_running(const batch *b, const fnn_op *op, fnn_share share)
 {
+    if (b->run->update && b->run->update->skip) return; /* the step is left out */
     fnn_op_batchnorm_running(b->k,
                              &(fnn_running){
                                  .rows = b->rows,
@@ -314,6 +340,36 @@ static fnn_maxout maxout(const batch *b, const fnn_op *op)
     return o;
 }
 
+/* Of the tensors [first, last). buffers: norms of the gradients' chunks; UPDATE and TRUST_UPDATE: those of the trust ratios. */
+static void update(const batch *b, const fnn_op *op, fnn_share share)
+{
+    if (op->kind == FNN_OP_BEGIN_UPDATE && share.id != 0) return; /* it is done by one thread */
+    fnn_update *all = b->run->update, o = *all;
+    o.tensors += op->first;
+    o.count = op->last - op->first;
+    switch (op->kind) {
+    case FNN_OP_BEGIN_UPDATE:
+        o.norms = buffer(b, op, 0).data;
+        fnn_op_begin_update(&o);
+        all->norm = o.norm;
+        all->skip = o.skip;
+        break;
+    case FNN_OP_NORM:
+        o.norms = buffer(b, op, 0).data;
+        fnn_op_norm(b->k, &o, share);
+        break;
+    case FNN_OP_UPDATE:
+        o.trust = buffer(b, op, 0).data;
+        fnn_op_update(b->k, &o, share);
+        break;
+    case FNN_OP_TRUST_UPDATE:
+        o.trust = buffer(b, op, 0).data;
+        fnn_op_trust_update(b->k, &o, share);
+        break;
+    default: fnn_op_max_norm(b->k, &o, share); break;
+    }
+}
+
 static void run_op(const batch *b, const fnn_op *op, fnn_share share)
 {
     switch (op->kind) {
@@ -337,16 +393,61 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
         fnn_op_activation_backward(b->k, &o, share);
         break;
     }
-    case FNN_OP_SOFTMAX_CROSS_ENTROPY: softmax_cross_entropy(b, op, share); break;
+    case FNN_OP_SOFTMAX_BACKWARD: {
+        const fnn_elementwise o = elementwise(b, op, true);
+        fnn_op_softmax_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_LOG_SOFTMAX_FORWARD: {
+        const fnn_elementwise o = elementwise(b, op, false);
+        fnn_op_log_softmax_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_LOG_SOFTMAX_BACKWARD: {
+        const fnn_elementwise o = elementwise(b, op, true);
+        fnn_op_log_softmax_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_PRELU_FORWARD: {
+        const fnn_prelu o = prelu_forward(b, op);
+        fnn_op_prelu_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_PRELU_BACKWARD: {
+        const fnn_prelu o = prelu_backward(b, op);
+        fnn_op_prelu_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_PRELU_SLOPE_GRADIENT: {
+        const fnn_prelu o = prelu_backward(b, op);
+        fnn_op_prelu_slope_gradient(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_GATHER_WEIGHTS: gather(b, op, &b->run->weight, share); break;
+    case FNN_OP_SOFTMAX_CROSS_ENTROPY: {
+        const fnn_loss o = loss_of(b, op);
+        fnn_op_softmax_cross_entropy(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_ELEMENTWISE_LOSS: {
+        const fnn_loss o = loss_of(b, op);
+        fnn_op_elementwise_loss(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_MULTICLASS_HINGE: {
+        const fnn_loss o = loss_of(b, op);
+        fnn_op_multiclass_hinge(b->k, &o, share);
+        break;
+    }
     case FNN_OP_TIED_BACKWARD_INPUT:
     case FNN_OP_DENSE_BACKWARD_INPUT: dense_backward_input(b, op, share); break;
     case FNN_OP_DENSE_BACKWARD_WEIGHTS: dense_backward_weights(b, op, share); break;
     case FNN_OP_REDUCE_LOSS: reduce_loss(b, op, share); break;
-    case FNN_OP_UPDATE: {
-        const fnn_run *run = b->run;
-        fnn_op_update(b->k, &(fnn_update){run->tensors + op->first, op->last - op->first, run->rules, run->scalars}, share);
-        break;
-    }
+    case FNN_OP_UPDATE:
+    case FNN_OP_NORM:
+    case FNN_OP_BEGIN_UPDATE:
+    case FNN_OP_TRUST_UPDATE:
+    case FNN_OP_MAX_NORM: update(b, op, share); break;
     case FNN_OP_BATCHNORM_FORWARD: {
         const fnn_batchnorm o = batchnorm_forward(b, op);
         fnn_op_batchnorm_forward(b->k, &o, share);
@@ -414,39 +515,73 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
 static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     fnn_run *run = argument;
-    const double start = id == 0 && run->seconds > 0 ? now() : 0.0;
     batch b = {.run = run, .k = fnn_active_kernels(), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
+    if (run->scratch_floats) b.scratch = run->scratch + (size_t)id * run->scratch_floats;
     memcpy(b.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 
-    for (b.step = 0; b.step < run->steps; b.step++) {
+    bool updates = false; /* a part of a plan may be run that has none */
+    for (size_t i = run->first_op; i < run->last_op; i++)
+        updates |= run->ops[i].kind == FNN_OP_UPDATE || run->ops[i].update_w >= 0 || run->ops[i].update_b >= 0;
+
+    for (b.step = run->from; b.step < run->upto; b.step++) {
         b.begin = b.step * run->batch;
         b.rows = run->rows - b.begin < run->batch ? run->rows - b.begin : run->batch;
         const fnn_share share = fnn_share_of(id, count, b.rows);
         if (run->output >= 0) b.buffers[run->output] = (fnn_buffer){run->out + b.begin * run->ldout, run->ldout};
-        if (id == 0) /* read by the updates, which stand behind a barrier */
-            for (size_t g = 0; g < run->n_groups; g++)
-                run->scalars[g] = fnn_update_prepare(&run->groups[g], run->lr[b.step * run->n_groups + g],
-                                                     run->groups[g].t0 + b.step + 1);
+        if (id == 0 && run->update) { /* read by the updates, which stand behind a barrier */
+            const double *lr = run->lr + (b.step - run->steps_skipped) * run->update->n_groups;
+            run->update->skip = false;
+            for (size_t g = 0; g < run->update->n_groups; g++)
+                run->update->scalars[g] = fnn_update_prepare(&run->groups[g], lr[g]);
+        }
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
             run_op(&b, op, share);
-            if (op->barrier && fnn_barrier_wait(barrier, count, &run->status.leave)) return;
+            if (op->barrier && fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
         }
         if (id == 0) {
             run->steps_done = b.step + 1;
-            if (run->seconds > 0 && now() - start >= run->seconds)
+            if (run->update && run->update->skip)
+                run->steps_skipped++;
+            else if (run->update && updates)
+                for (size_t g = 0; g < run->update->n_groups; g++)
+                    fnn_update_commit(&run->groups[g], &run->update->scalars[g]);
+            if (run->seconds > 0 && now() - run->begun >= run->seconds)
                 atomic_store_explicit(&run->status.leave, true, memory_order_relaxed);
         }
-        if (b.step + 1 < run->steps && fnn_barrier_wait(barrier, count, &run->status.leave)) return;
+        if (b.step + 1 < run->upto && fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
     }
+}
+
+static double rows_of(const fnn_run *run, size_t from, size_t upto)
+{
+    const size_t end = upto * run->batch < run->rows ? upto * run->batch : run->rows;
+    return (double)(end - from * run->batch);
 }
 
 void fnn_plan_run(fnn_run *run)
 {
     run->loss_sum = 0.0;
     run->correct = 0;
-    run->steps_done = 0;
+    run->steps_done = run->steps_skipped = 0;
     atomic_store(&run->status.first, 0);
     atomic_store(&run->status.leave, false);
-    fnn_team_run(run->threads, body, run);
+    run->from = 0;
+    if (!run->pace || run->threads == 1) {
+        run->begun = run->seconds > 0 ? now() : 0.0;
+        run->upto = run->steps;
+        fnn_team_run(run->threads, body, run);
+        return;
+    }
+    double before = run->begun = now();
+    while (run->from < run->steps && !atomic_load_explicit(&run->status.leave, memory_order_relaxed)) {
+        const size_t rows = run->rows < run->batch ? run->rows : run->batch;
+        run->upto = run->from + fnn_pace_piece(run->pace, run->steps - run->from, (double)rows);
+        fnn_team_run(run->pace->team ? run->threads : 1, body, run);
+        const double after = now();
+        const size_t done = run->steps_done - run->from;
+        if (done > 0) fnn_pace_note(run->pace, done, rows_of(run, run->from, run->steps_done), after - before);
+        before = after;
+        run->from = run->upto;
+    }
 }

@@ -10,9 +10,10 @@ cdef extern from "fastnn.h" nogil:
     ctypedef int fnn_math
     ctypedef int fnn_problem
     ctypedef int fnn_op_kind
+    ctypedef int fnn_loss_form
 
     ctypedef struct fnn_update_scalars:
-        double gradient_scale
+        pass
 
     ctypedef struct fnn_kernels:
         const char *isa
@@ -34,7 +35,10 @@ cdef extern from "fastnn.h" nogil:
 
     fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
     fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
-    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS, FNN_OP_UPDATE, FNN_OP_NORM
+    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS
+    fnn_op_kind FNN_OP_SOFTMAX_BACKWARD, FNN_OP_LOG_SOFTMAX_FORWARD, FNN_OP_LOG_SOFTMAX_BACKWARD
+    fnn_op_kind FNN_OP_PRELU_FORWARD, FNN_OP_PRELU_BACKWARD, FNN_OP_PRELU_SLOPE_GRADIENT
+    fnn_op_kind FNN_OP_ELEMENTWISE_LOSS, FNN_OP_MULTICLASS_HINGE
     fnn_op_kind FNN_OP_BATCHNORM_FORWARD, FNN_OP_BATCHNORM_INFERENCE, FNN_OP_BATCHNORM_BACKWARD
     fnn_op_kind FNN_OP_LAYERNORM_FORWARD, FNN_OP_LAYERNORM_BACKWARD_INPUT, FNN_OP_LAYERNORM_BACKWARD_WEIGHTS
     fnn_op_kind FNN_OP_DROPOUT, FNN_OP_GAUSSIAN_NOISE, FNN_OP_MAXOUT_FORWARD, FNN_OP_MAXOUT_BACKWARD
@@ -97,10 +101,12 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_tensor:
         void *w
         const void *g
-        void *state[2]
+        void *state[4]
         size_t n
         bint is_double
         int group
+        size_t units
+        bint unit_together
 
     ctypedef struct fnn_dense_backward_weights:
         size_t batch
@@ -124,6 +130,17 @@ cdef extern from "fastnn.h" nogil:
         size_t ldsaved
         float *y
         size_t ldy
+
+    ctypedef struct fnn_prelu:
+        size_t rows, columns, step
+        const float *slope
+        const float *x
+        size_t ldx
+        const float *dy
+        size_t lddy
+        float *out
+        size_t ldout
+        bint accumulate
 
     ctypedef struct fnn_batchnorm:
         size_t rows, columns
@@ -195,43 +212,60 @@ cdef extern from "fastnn.h" nogil:
         size_t ldy
 
     ctypedef struct fnn_loss:
+        fnn_loss_form form
+        bint sum, full
+        float parameter
         size_t classes
         const float *logits
         size_t ldl
         const int32_t *labels
         const float *targets
         size_t ldt
-        float scale
+        const float *weight
+        size_t ldw
+        const float *class_weight
+        double scale
         float *dlogits
         size_t ldd
         double *loss
-        uint8_t *correct
+        uint32_t *correct
 
     ctypedef struct fnn_group:
         fnn_update_rule rule
-        double beta1, beta2, eps, weight_decay
-        bint nesterov
-        uint64_t t0
+        double hyper[8]
+        double weight_decay
+        bint decoupled, maximize
+        double l1, clip_value, max_norm, ema
+        uint64_t t
+        double memory[2]
 
     ctypedef struct fnn_update:
         const fnn_tensor *tensors
         size_t count
         const fnn_update_rule *rules
-        const fnn_update_scalars *scalars
-
-    ctypedef struct fnn_norm:
-        const fnn_tensor *tensors
-        size_t count
-        double *partial
+        fnn_update_scalars *scalars
+        size_t n_groups
+        double clip_norm
+        bint skip_nonfinite
+        double *norms
+        double *trust
+        double norm
+        bint skip
 
     size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
-    fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr, uint64_t t)
+    fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr)
+    void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars)
+    void fnn_update_run(fnn_update *o, bint trust, bint max_norm, int threads)
+    const char *const *fnn_update_names
+    const int *fnn_update_states
+    fnn_update_rule FNN_LAMB
+    int FNN_HYPER, FNN_STATES, FNN_AVERAGE, FNN_UPDATE_CHUNK
     double fnn_sum_rows(const double *loss, size_t rows)
 
     void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out)
     void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out)
 
-    int FNN_OP_BUFFERS, FNN_OP_KINDS, FNN_ACTIVATIONS, FNN_UPDATE_RULES
+    int FNN_OP_BUFFERS, FNN_OP_KINDS, FNN_ACTIVATIONS, FNN_UPDATE_RULES, FNN_LOSS_FORMS
 
     ctypedef struct fnn_op:
         fnn_op_kind kind
@@ -246,6 +280,8 @@ cdef extern from "fastnn.h" nogil:
         size_t first, last
         float eps, rate
         uint32_t threshold, stream
+        fnn_loss_form form
+        bint sum, full
 
     ctypedef struct fnn_buffer:
         void *data
@@ -258,6 +294,15 @@ cdef extern from "fastnn.h" nogil:
         size_t item, rows
         double scale, shift
 
+    size_t fnn_product_scratch(size_t m, size_t n, size_t k) nogil
+
+    ctypedef struct fnn_pace:
+        double[2] cost
+        bint team
+
+    size_t fnn_pace_piece(fnn_pace *p, size_t steps, double rows) nogil
+    void fnn_pace_note(fnn_pace *p, size_t steps, double rows, double seconds) nogil
+
     ctypedef struct fnn_run:
         const fnn_op *ops
         size_t first_op, last_op
@@ -266,24 +311,24 @@ cdef extern from "fastnn.h" nogil:
         int output
         float *out
         size_t ldout
-        fnn_source x, y
+        fnn_source x, y, weight
         const int64_t *index
         size_t rows, batch, steps
         bint check_finite
         int64_t classes
         double seconds
         int threads
-        const fnn_tensor *tensors
-        const fnn_group *groups
-        const fnn_update_rule *rules
-        size_t n_groups
+        fnn_pace *pace
+        float *scratch
+        size_t scratch_floats
+        fnn_update *update
+        fnn_group *groups
         uint64_t seed, step0
         const double *lr
-        fnn_update_scalars *scalars
         double *losses
         double loss_sum
         int64_t correct
-        size_t steps_done
+        size_t steps_done, steps_skipped
         fnn_status status
 
     void fnn_plan_run(fnn_run *run)

@@ -10,31 +10,59 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Elementwise activations y = f(z). Each derivative is a function of y. */
+/* Elementwise activations y = f(z); fastnn/activations.py says which of y and z each derivative is a function of. */
 typedef enum {
     FNN_IDENTITY,
     FNN_SIGMOID,
     FNN_TANH,
     FNN_RELU,
     FNN_LEAKY_RELU, /* alpha: the slope for z <= 0, at least 0 */
+    FNN_ELU,        /* alpha: minus the limit for z -> -inf, at least 0 */
+    FNN_SELU,
+    FNN_GELU,
+    FNN_GELU_TANH,
+    FNN_SILU,
+    FNN_SOFTPLUS, /* alpha: the sharpness, above 0 */
+    FNN_HARD_TANH,
     FNN_ACTIVATIONS
 } fnn_activation;
 
 /* Update rules of the optimizers. */
-typedef enum { FNN_SGD, FNN_ADAM, FNN_UPDATE_RULES } fnn_update_rule;
+typedef enum {
+#define FNN_UPDATE(code, name, states) code,
+#include "../kernels.def"
+#undef FNN_UPDATE
+    FNN_UPDATE_RULES
+} fnn_update_rule;
 
-/* Numbers of an update that are the same for all elements, hoisted out of the loop, in double (ops/optimizer.c). */
+#define FNN_STATES 4  /* arrays beside a parameter: at most three of its rule's own, then */
+#define FNN_AVERAGE 3 /* the moving average of the parameter, where one is kept */
+
+/* What is done around the rule, to any optimizer's gradients and weights. */
+enum {
+    FNN_SCALE = 1,      /* g = gradient_scale g: clipping by the global norm; a minus sign to maximize */
+    FNN_CLIP = 2,       /* g into [-clip_value, clip_value] */
+    FNN_L2 = 4,         /* g += weight_decay w */
+    FNN_DECAY = 8,      /* w *= keep, before the rule */
+    FNN_THRESHOLD = 16, /* after the rule: w towards 0 by threshold, and no further (the proximal step of L1) */
+    FNN_EMA = 32        /* average += one_ema (w - average); in the first step average = w */
+};
+
+/* Numbers of an update that are the same for all elements, hoisted out of the loop, in double (ops/optimizer.c). What the
+ * rule's own mean, each rule says in kernels/optimizer_rules.h. */
 typedef struct fnn_update_scalars {
-    double lr;           /* the step's rate; for Adam lr / (1 - beta1^t) */
-    double gradient_scale; /* the gradient is first multiplied by this: clipping */
-    double weight_decay;   /* coupled: added to the gradient as weight_decay * w; 0: w is not read for it */
-    double beta1;        /* momentum, beta1 */
-    double one_beta1;    /* 1 - dampening (1 in the first step), 1 - beta1 */
-    double beta2;
-    double one_beta2;        /* 1 - beta2 */
+    double lr;        /* the step's rate, with any factors that are the same for all elements */
+    double second_lr; /* of rules that take two directions */
+    double beta1, one_beta1, beta2, one_beta2;
     double inverse_sqrt_bc2; /* 1 / sqrt(1 - beta2^t) */
-    double eps;
-    bool nesterov;
+    double eps, mix, decay;
+    bool first; /* what the rule does in its first step or steps only */
+
+    unsigned options; /* of the above; 0: the rule alone */
+    bool start;       /* the group's first step */
+    double gradient_scale, clip_value, weight_decay, keep, threshold, one_ema;
+    double max_norm;  /* of a unit's weights, by a pass of its own; 0: any */
+    double memory[2]; /* the group's, once this step has been done */
 } fnn_update_scalars;
 
 /* What a matrix product does to a finished tile of C while it is in cache. */
@@ -63,14 +91,23 @@ typedef struct fnn_product {
     float alpha;
     float *z; /* ACTIVATION: receives the pre-activation; may be NULL */
     size_t ldz;
-    const float *saved; /* DERIVATIVE: the activation's output */
+    const float *saved; /* DERIVATIVE: the activation's output or input, as it saves */
     size_t ldsaved;
     fnn_update_rule rule; /* UPDATE: w and states, each [m, n] with rows ldw apart; unused states are NULL */
     const fnn_update_scalars *scalars;
-    float *w, *state[2];
+    float *w, *state[FNN_STATES];
     size_t ldw;
+    float *scratch; /* UPDATE: fnn_product_scratch floats, or NULL */
 } fnn_product;
 
+#define FNN_DEEP_ROWS 384 /* rows of w that a deep update goes through at a time: what they need of A is 1.5 KB a row of it */
+
+/* Floats of scratch with which the product of an update runs faster: for many k, at which large matrices leave the reach of
+ * the caches and the TLB. 0: it needs none. */
+static inline size_t fnn_product_scratch(size_t m, size_t n, size_t k)
+{
+    return k > 256 && k <= 4096 && m >= FNN_DEEP_ROWS && n >= 512 ? FNN_DEEP_ROWS * (k + 64) : 0;
+}
 /* Batch normalisation over the rows of these columns; see batchnorm.h. */
 typedef struct fnn_batchnorm {
     size_t rows, columns;
@@ -152,8 +189,49 @@ typedef enum {
 
 typedef enum { FNN_MATH_EXP, FNN_MATH_LOG, FNN_MATH_SIGMOID, FNN_MATH_TANH } fnn_math;
 
-typedef void fnn_update_f32(size_t n, const fnn_update_scalars *s, float *w, const float *g, float *s0, float *s1);
-typedef void fnn_update_f64(size_t n, const fnn_update_scalars *s, double *w, const double *g, double *s0, double *s1);
+typedef void fnn_update_f32(size_t n, const fnn_update_scalars *s, float *w, const float *g, float *const state[FNN_STATES]);
+typedef void fnn_update_f64(size_t n, const fnn_update_scalars *s, double *w, const double *g, double *const state[FNN_STATES]);
+
+/* The states of the elements from `at` on. */
+static inline void fnn_states_at(float *to[FNN_STATES], float *const state[FNN_STATES], size_t at)
+{
+    for (int i = 0; i < FNN_STATES; i++) to[i] = state[i] ? state[i] + at : NULL;
+}
+
+/* Losses that are sums over the elements (kernels/loss.h). */
+typedef enum {
+    FNN_SQUARED,
+    FNN_ABSOLUTE,
+    FNN_HUBER,       /* parameter: delta */
+    FNN_POISSON_LOG, /* outputs are logarithms of rates */
+    FNN_POISSON,     /* outputs are rates; parameter: what is added to them before the logarithm */
+    FNN_BINARY_ENTROPY,
+    FNN_HINGE, /* parameter: the margin */
+    FNN_SQUARED_HINGE,
+    FNN_LOSS_FORMS
+} fnn_loss_form;
+
+/* A loss over rows of outputs, and its gradient. */
+typedef struct fnn_loss {
+    fnn_loss_form form; /* of the elementwise losses; the multi-class hinge is FNN_HINGE or FNN_SQUARED_HINGE */
+    bool sum;           /* over the outputs of a row; else their mean (elementwise losses) */
+    bool full;          /* Poisson: with the terms that do not depend on the outputs */
+    float parameter;    /* softmax cross-entropy: the label smoothing */
+    size_t classes;     /* outputs of a row */
+    const float *logits;
+    size_t ldl;
+    const int32_t *labels; /* [rows] or, when NULL, */
+    const float *targets;  /* [rows, classes] */
+    size_t ldt;
+    const float *weight; /* of the rows; NULL: 1 */
+    size_t ldw;
+    const float *class_weight; /* [classes]; of the binary losses [2, classes], those of class 0, then of class 1; may be NULL */
+    double scale;              /* of the gradient: 1 / batch, or 1 for a sum */
+    float *dlogits;            /* may be NULL (evaluation), may be logits */
+    size_t ldd;
+    double *loss;      /* per row, weighted */
+    uint32_t *correct; /* per row: 0 or 1; of the binary losses the number of outputs on the right side */
+} fnn_loss;
 
 typedef struct fnn_kernels {
     const char *isa;

@@ -66,6 +66,13 @@ FNN_INLINE vf vf_select(vm m, vf a, vf b)
 {
     FNN_QUARTERS(vf, (fnn_f4)((m.q[i] & (fnn_i4)a.q[i]) | (~m.q[i] & (fnn_i4)b.q[i])));
 }
+FNN_INLINE vf vf_min2(vf a, vf b) { return vf_select(vf_lt(a, b), a, b); }
+FNN_INLINE vf vf_max2(vf a, vf b) { return vf_select(vf_lt(b, a), a, b); }
+FNN_INLINE bool vm_all(vm m)
+{
+    const fnn_i4 all = (m.q[0] & m.q[1]) & (m.q[2] & m.q[3]);
+    return (all[0] & all[1] & all[2] & all[3]) != 0;
+}
 FNN_INLINE uint32_t vm_bits(vm m)
 {
     uint32_t bits = 0;
@@ -92,6 +99,7 @@ FNN_INLINE vi vi_set1(int32_t a) { FNN_QUARTERS(vi, ((fnn_i4){a, a, a, a})); }
 FNN_INLINE vi vi_add(vi a, vi b) { FNN_QUARTERS(vi, a.q[i] + b.q[i]); }
 FNN_INLINE vi vi_sub(vi a, vi b) { FNN_QUARTERS(vi, a.q[i] - b.q[i]); }
 FNN_INLINE vi vi_and(vi a, vi b) { FNN_QUARTERS(vi, a.q[i] & b.q[i]); }
+FNN_INLINE vi vi_or(vi a, vi b) { FNN_QUARTERS(vi, a.q[i] | b.q[i]); }
 FNN_INLINE vi vi_xor(vi a, vi b) { FNN_QUARTERS(vi, a.q[i] ^ b.q[i]); }
 FNN_INLINE vi vi_shl(vi a, int n)
 {
@@ -130,12 +138,17 @@ FNN_INLINE vd vd_load(const double *p) { vd r; memcpy(&r, p, sizeof r); return r
 FNN_INLINE void vd_store(double *p, vd a) { memcpy(p, &a, sizeof a); }
 FNN_INLINE vd vd_load_t(const double *p, vt t)
 {
+    if (t.n >= FNN_VD) return vd_load(p);
     double tile[FNN_VD] = {0};
     for (size_t i = 0; i < t.n; i++) tile[i] = p[i];
     return vd_load(tile);
 }
 FNN_INLINE void vd_store_t(double *p, vd a, vt t)
 {
+    if (t.n >= FNN_VD) {
+        vd_store(p, a);
+        return;
+    }
     double tile[FNN_VD];
     vd_store(tile, a);
     for (size_t i = 0; i < t.n; i++) p[i] = tile[i];
@@ -146,6 +159,15 @@ FNN_INLINE vd vd_mul(vd a, vd b) { FNN_QUARTERS(vd, a.q[i] * b.q[i]); }
 FNN_INLINE vd vd_div(vd a, vd b) { FNN_QUARTERS(vd, a.q[i] / b.q[i]); }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { FNN_QUARTERS(vd, a.q[i] * b.q[i] + c.q[i]); }
 FNN_INLINE vd vd_sqrt(vd a) { FNN_QUARTERS(vd, ((fnn_d2){__builtin_sqrt(a.q[i][0]), __builtin_sqrt(a.q[i][1])})); }
+
+typedef int64_t fnn_l2 __attribute__((vector_size(16)));
+typedef struct { fnn_l2 q[4]; } vdm;
+FNN_INLINE vdm vd_lt(vd a, vd b) { FNN_QUARTERS(vdm, a.q[i] < b.q[i]); }
+FNN_INLINE vdm vd_le(vd a, vd b) { FNN_QUARTERS(vdm, a.q[i] <= b.q[i]); }
+FNN_INLINE vd vd_select(vdm m, vd a, vd b)
+{
+    FNN_QUARTERS(vd, (fnn_d2)((m.q[i] & (fnn_l2)a.q[i]) | (~m.q[i] & (fnn_l2)b.q[i])));
+}
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { FNN_QUARTERS(vd, ((fnn_d2){(double)p[2 * i], (double)p[2 * i + 1]})); }

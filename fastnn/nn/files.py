@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from ..files import replacing
-from .activation import Activation
+from .activation import Activation, LogSoftmax, PReLU, Softmax
 from .containers import Residual
 from .dense import Dense
 from .inputs import Flatten, Rescaling
@@ -25,6 +25,8 @@ def write(model, path):
     from safetensors.numpy import save
 
     metadata = {"format": "fastnn", "version": str(FORMAT_VERSION), "architecture": json.dumps(model.architecture())}
+    if model.head == "sigmoid" and model.out_features > 1:  # else the outputs tell
+        metadata["head"] = model.head
     data = save(model.state_dict(), metadata)
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()  # safetensors writes any order
@@ -38,8 +40,8 @@ def write(model, path):
 _LAYERS = {
     c.__name__: c
     for c in (
-        Activation, BatchNorm, Dense, DropConnect, Dropout, Flatten, GaussianNoise, LayerNorm, Maxout, Rescaling, Residual,
-        RMSNorm, Sequential, Tied,
+        Activation, BatchNorm, Dense, DropConnect, Dropout, Flatten, GaussianNoise, LayerNorm, LogSoftmax, Maxout,
+        PReLU, Rescaling, Residual, RMSNorm, Sequential, Softmax, Tied,
     )
 }
 
@@ -155,6 +157,8 @@ def _parse(data, name, classes):
         model.load_state_dict(tensors)
     except ValueError as error:
         raise refuse(f"tensors that do not fit the architecture: {error}") from None
+    if metadata.get("head") == "sigmoid":
+        model.head = "sigmoid"
     return model
 
 
@@ -162,6 +166,7 @@ def _parse(data, name, classes):
 _SIZES = {
     "Dense": lambda e: {"weight": (e.get("in_features"), e.get("out_features"))},
     "Maxout": lambda e: {"weight": (e.get("in_features"), e.get("out_features") * e.get("pieces"))},
+    "PReLU": lambda e: {"slope": (e.get("num_parameters"),)},
     "BatchNorm": lambda e: {"running_mean": (e.get("features"),)},
     "LayerNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine") else {},
     "RMSNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine") else {},

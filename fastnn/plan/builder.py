@@ -7,11 +7,17 @@ against each other.
 
 from dataclasses import dataclass
 
+from .. import _native
 from ..activations import ACTIVATIONS
 from . import backward
 from .ops import ACTIVATING, Buffer, Op
 from .plan import Plan
 from .schedule import arrange
+
+
+def _chunks(size):
+    """Into how many parts an update or a norm cuts an array (csrc/ops/optimizer.c)."""
+    return -(-size // _native.UPDATE_CHUNK)
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,16 @@ class Update:
 
     tensors: tuple  # of (Parameter, tuple of arrays, int)
     n_groups: int
+    averages: tuple = ()  # for each tensor the array of its moving average, or None
+    clip_norm: float = 0.0  # of all gradients together; 0: none
+    skip_nonfinite: bool = False
+    trusted: frozenset = frozenset()  # groups whose rule needs norms over whole arrays, and a second pass
+    limited: frozenset = frozenset()  # groups with a max-norm
+
+    @property
+    def needs_norm(self):
+        """Whether every gradient must be there before any is used."""
+        return self.clip_norm > 0 or self.skip_nonfinite
 
 
 _LAYER_STREAMS = 16  # the first random stream of layers, as in csrc/rng.h
@@ -48,6 +64,7 @@ class Builder:
         self.buffers = []
         self.scale, self.shift = 1.0, 0.0
         self.features = self.targets = self.classes = 0
+        self.weighted = False  # whether rows have weights
         self.output = None
         self.trainable = set()  # ids of parameters whose gradient is wanted
         self.parameter_gradients = {}  # id of a parameter -> (parameter, gradient buffer, the operations that add to it)
@@ -58,6 +75,7 @@ class Builder:
         self._pinned = set()  # ids of buffers that are read again later: nothing may be done in place
         self._running = []  # (statistics, running mean, running variance, momentum) of batch normalisations
         self._streams = 0  # random streams handed out
+        self._norms = ()  # what updates must wait for, where they may be left out
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
         self._update = None
         self._loss = None
@@ -118,11 +136,8 @@ class Builder:
         w = weight if isinstance(weight, Buffer) else self.parameter(weight)
         buffers = {"x": x, "w": w, "b": self.optional(bias)}
         y = self.buffer(f"y{self._count('dense_forward')}", n_out)
-        if not self.composite and activation != "identity":
-            self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
-            return self.activation(y, activation, alpha)
-        self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out, activation=activation, alpha=alpha)
-        return y
+        self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
+        return self.activation(y, activation, alpha)
 
     def activation(self, x, name, alpha=0.0):
         """f(x); in a composite plan the dense operation that makes x does it, if nothing came between."""
@@ -133,6 +148,8 @@ class Builder:
         fits = fits and id(x) not in self._pinned and (last.kind == "dense_forward" or ACTIVATIONS[name].saves != "z")
         if self.composite and fits:
             last.activation, last.alpha = name, alpha
+            if ACTIVATIONS[name].saves == "z" and self.wants(x):
+                last.buffers["z"] = self.buffer(f"z{x.name[1:]}", x.columns)
             return x
         y = self.buffer(f"a{self._count('activation_forward')}", x.columns)
         self.emit("activation_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, activation=name, alpha=alpha)
@@ -150,15 +167,15 @@ class Builder:
         self.emit("add", {"a": a, "b": b, "y": y}, n_in=a.columns, n_out=a.columns)
         return y
 
-    def tied(self, x, weight, bias, activation="identity", alpha=0.0):
-        """f(x w^T + b), w being another layer's weights [out, in]."""
+    def tied(self, x, weight, bias):
+        """x w^T + b, w being another layer's weights [out, in]."""
         n_out, n_in = weight.shape
         if x.columns != n_in:
             raise ValueError(f"{weight.name}, transposed: expected inputs of {n_in} features, got {x.columns}")
         buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias)}
         y = self.buffer(f"t{self._count('tied_forward')}", n_out)
         self.emit("tied_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
-        return self.activation(y, activation, alpha)
+        return y
 
     def batchnorm(self, x, weight, bias, mean, var, momentum, eps):
         """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference."""
@@ -219,10 +236,28 @@ class Builder:
         return y
 
     def softmax(self, x):
-        """softmax over each row, for inference."""
+        """softmax over each row."""
         y = self.buffer("probabilities", x.columns)
         self.emit("softmax_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns)
         return y
+
+    def log_softmax(self, x):
+        """The logarithm of softmax over each row."""
+        y = self.buffer("log_probabilities", x.columns)
+        self.emit("log_softmax_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns)
+        return y
+
+    def prelu(self, x, slope):
+        """x where it is above 0, else slope * x; slope: a Parameter, [1] or [columns]."""
+        if slope.shape not in ((1,), (x.columns,)):
+            raise ValueError(f"{slope.name}: expected inputs of {slope.size} features, got {x.columns}")
+        y = self.buffer(f"a{self._count('prelu_forward')}", x.columns)
+        self.emit("prelu_forward", {"x": x, "slope": self.parameter(slope), "y": y}, n_in=slope.size, n_out=x.columns)
+        return y
+
+    def constant(self, name, array):
+        """The buffer of an array that nobody changes."""
+        return self.buffer(name, array.shape[-1], role="constant", array=array)
 
     def labels(self, classes):
         """Integer class labels of the batch."""
@@ -238,28 +273,53 @@ class Builder:
         self.emit("gather_targets", {"out": y}, n_out=columns)
         return y
 
-    def softmax_cross_entropy(self, logits, targets):
-        """The mean loss over the batch; its gradient is made in the same pass if it is wanted."""
+    def sample_weights(self):
+        """The weights of the batch's rows."""
+        self.weighted = True
+        w = self.buffer("sample_weights", 1, role="input")
+        self.emit("gather_weights", {"out": w}, n_out=1)
+        return w
+
+    def softmax_cross_entropy(self, logits, targets, **options):
+        """The mean loss over the batch; see `loss`."""
+        self.loss("softmax_cross_entropy", logits, targets, **options)
+
+    def loss(self, kind, outputs, targets, form="squared", parameter=0.0, sum=False, full=False, weights=None, class_weight=None):
+        """The loss of the batch, by the operation `kind`; its gradient is made in the same pass if it is wanted.
+
+        targets: labels or rows; weights: of the rows, or None; class_weight: an array, or None.
+        """
         integer = targets.dtype == "int32"
-        wanted = id(logits) in self._wanted
-        dlogits = self.buffer("dlogits", logits.columns, role="gradient") if wanted else None
-        loss = self.buffer("row_loss", 1, dtype="float64", role="scratch")
-        correct = self.buffer("row_correct", 1, dtype="uint8", role="scratch")
         self.emit(
-            "softmax_cross_entropy",
+            kind,
             {
-                "logits": logits,
+                "logits": outputs,
                 "labels": targets if integer else None,
                 "targets": None if integer else targets,
-                "dlogits": dlogits,
-                "loss": loss,
-                "correct": correct,
+                "dlogits": self._output_gradient(outputs),
+                "loss": self.buffer("row_loss", 1, dtype="float64", role="scratch"),
+                "correct": self.buffer("row_correct", 1, dtype="uint32", role="scratch"),
+                "weight": weights,
+                "class_weight": None if class_weight is None else self.constant("class_weight", class_weight),
             },
-            n_out=logits.columns,
+            n_out=outputs.columns,
+            form=form,
+            alpha=parameter,
+            sum=sum,
+            full=full,
         )
-        if wanted:
-            self._gradients[id(logits)] = dlogits
-        self._loss = {"loss": loss, "correct": correct}
+        self._loss = self.ops[-1]
+
+    def host_loss(self, outputs, function):
+        """A loss that Python computes: function(outputs, targets, weights or None) returns the loss and the gradient. A native
+        call ends before it, and another begins after it."""
+        self.emit("host_loss", {"logits": outputs, "dlogits": self._output_gradient(outputs)}, n_out=outputs.columns, function=function)
+
+    def _output_gradient(self, outputs):
+        if id(outputs) not in self._wanted:
+            return None
+        gradient = self._gradients[id(outputs)] = self.buffer("dlogits", outputs.columns, role="gradient")
+        return gradient
 
     def mark_output(self, buffer):
         """The buffer that a call hands to the user."""
@@ -325,10 +385,11 @@ class Builder:
         """Emit the optimizer's update: inside the products that make the gradients where the rule allows, else after."""
         self._update = update
         apart = []
-        for i, (p, _, _) in enumerate(update.tensors):
+        for i, (p, _, group) in enumerate(update.tensors):
             _, gradient, ops = self.parameter_gradients[id(p)]
             buffer = self._parameters[id(p)][1]
-            if self.composite and len(ops) == 1 and ops[0].kind == "dense_backward_weights":
+            alone = len(ops) == 1 and ops[0].kind == "dense_backward_weights"
+            if self.composite and alone and not update.needs_norm and group not in update.trusted:
                 op = ops[0]
                 role = "dw" if op.buffers.get("dw") is gradient else "db"
                 del op.buffers[role]
@@ -338,19 +399,62 @@ class Builder:
                 self.parameter_gradients[id(p)] = (p, None, ops)
             else:
                 apart.append((i, buffer, gradient))
+        norms = self._norms = self._emit_norm(update, apart) if update.needs_norm else ()
         # tensors that are updated apart stand in runs, one operation each
         while apart:
             run = [apart.pop(0)]
             while apart and apart[0][0] == run[-1][0] + 1:
                 run.append(apart.pop(0))
+            self._emit_update(update, run, norms)
+        limited = [self._parameters[id(p)][1] for p, _, group in update.tensors if group in update.limited]
+        if limited:
             self.emit(
-                "update",
+                "max_norm",
                 {},
-                first=run[0][0],
-                last=run[-1][0] + 1,
-                reads_also=tuple(b for _, *pair in run for b in pair),
-                writes_also=tuple(b for _, b, _ in run),
-                n_out=sum(b.array.size for _, b, _ in run),
+                last=len(update.tensors),
+                reads_also=(*limited, *norms),
+                writes_also=tuple(limited),
+                n_out=sum(b.array.size for b in limited),
+            )
+
+    def _emit_norm(self, update, apart):
+        """The norm of all gradients, and what follows from it. Returns the buffers that updates must wait for."""
+        chunks = sum(_chunks(b.array.size) for _, b, _ in apart)
+        norms = self.buffer("norms", chunks, dtype="float64", role="scratch", whole=(chunks,))
+        gradients = tuple(g for _, _, g in apart)
+        size = sum(b.array.size for _, b, _ in apart)
+        last = len(update.tensors)
+        self.emit("gradient_norm", {"norms": norms}, last=last, reads_also=gradients, n_out=size)
+        self.emit("begin_update", {"norms": norms}, last=last, writes_also=(norms,), n_out=chunks)
+        return (norms,)
+
+    def _emit_update(self, update, run, norms):
+        """The update of the tensors of a run, given as (number, parameter's buffer, gradient's buffer)."""
+        first, last = run[0][0], run[-1][0] + 1
+        parameters = tuple(b for _, b, _ in run)
+        size = sum(b.array.size for b in parameters)
+        trust = None
+        if any(update.tensors[i][2] in update.trusted for i in range(first, last)):
+            chunks = sum(_chunks(b.array.size) for b in parameters)
+            trust = self.buffer("trust", 2 * chunks, dtype="float64", role="scratch", whole=(2 * chunks,))
+        self.emit(
+            "update",
+            {"trust": trust},
+            first=first,
+            last=last,
+            reads_also=(*(b for _, *pair in run for b in pair), *norms),
+            writes_also=parameters,
+            n_out=size,
+        )
+        if trust is not None:
+            self.emit(
+                "trust_update",
+                {"trust": trust},
+                first=first,
+                last=last,
+                reads_also=(*parameters, *norms),
+                writes_also=parameters,
+                n_out=size,
             )
 
     # ---- the result ----
@@ -359,12 +463,12 @@ class Builder:
         """The plan. schedule: "rows" or "layers" (see `fastnn.plan.schedule`)."""
         if self._update is not None:
             # behind the loss, so that a step which is refused leaves them as they were
-            behind = (self._loss["loss"],) if self._loss else ()
+            behind = (*((self._loss.buffers["loss"],) if self._loss else ()), *self._norms)
             for statistics, mean, var, momentum in self._running:
                 buffers = {"statistics": statistics, "mean": mean, "var": var}
                 self.emit("batchnorm_running", buffers, n_out=mean.columns, rate=momentum, reads_also=(mean, var, *behind))
         if self._loss:
-            self.emit("reduce_loss", self._loss)
+            self.emit("reduce_loss", {role: self._loss.buffers[role] for role in ("loss", "correct")}, sum=self._loss.sum)
         used = {id(b) for op in self.ops for b in [*op.reads(), *op.writes()]}
         keep = [b for b in self.buffers if id(b) in used]
         for i, b in enumerate(keep):
@@ -381,6 +485,7 @@ class Builder:
             features=self.features,
             targets=self.targets,
             classes=self.classes,
+            weighted=self.weighted,
             scale=self.scale,
             shift=self.shift,
             output=self.output,

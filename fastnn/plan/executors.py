@@ -4,27 +4,33 @@ An executor owns a workspace, so one call at a time may use it.
 """
 
 import math
+import time
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import _native
-from ..activations import ACTIVATIONS
+from ..activations import ACTIVATIONS, FORMS
 from ..reference.interpreter import Interpreter
 
-RULES = {"sgd": 0, "adam": 1}
+# The optimizers' compiled rules: name -> code.
+RULES = {name: code for code, (name, _) in enumerate(_native.UPDATE_RULES)}
 
 
 class GroupState(NamedTuple):
-    """Hyper-parameters of a parameter group at a moment; for SGD beta1 is the momentum and beta2 the dampening."""
+    """A parameter group at a moment: its rule, hyper-parameters, options, and how far it has come."""
 
     rule: str
-    beta1: float = 0.0
-    beta2: float = 0.0
-    eps: float = 0.0
+    hyper: tuple = ()  # the rule's own, in the order that csrc/ops/optimizer.c takes them
     weight_decay: float = 0.0
-    nesterov: bool = False
-    t0: int = 0  # steps done
+    decoupled: bool = False
+    maximize: bool = False
+    l1: float = 0.0
+    clip_value: float = 0.0
+    max_norm: float = 0.0
+    ema: float = 0.0
+    t: int = 0  # steps done
+    memory: tuple = (0.0, 0.0)  # numbers that the rule keeps from step to step
 
 
 class Result(NamedTuple):
@@ -78,6 +84,9 @@ class NativeExecutor:
                     op.rate,
                     op.threshold,
                     op.stream,
+                    FORMS[op.form],
+                    op.sum,
+                    op.full,
                 )
             )
         tensors, gradients = None, []
@@ -89,7 +98,9 @@ class NativeExecutor:
                 [group for _, _, group in plan.update.tensors],
                 plan.update.n_groups,
                 [p.name for p, _, _ in plan.update.tensors],
+                list(plan.update.averages) or None,
             )
+            tensors.set_clipping(plan.update.clip_norm, plan.update.skip_nonfinite)
             by_parameter = {id(p): g for p, g in plan.gradients}
             for p, _, _ in plan.update.tensors:
                 g = by_parameter.get(id(p))
@@ -109,14 +120,27 @@ class NativeExecutor:
             0 if plan.output is None else plan.output.columns,
             plan.scale,
             plan.shift,
+            plan.weighted,
         )
+        self._random = 0, 0
+        self._host = next((i for i, op in enumerate(plan.ops) if op.kind == "host_loss"), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
-        self.step = self._native.step  # (x, y, rates) -> (loss, problem, row): one step, as little around it as can be
+        # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be
+        self.step = self._native.step if self._host is None else self._step_with_host
 
     @property
     def steps_done(self):
         """Training steps that the last run did, since the hyper-parameters were last handed over."""
         return self.tensors.done
+
+    @property
+    def steps_skipped(self):
+        """How many of them were left out because their gradients were not finite."""
+        return self.tensors.skipped
+
+    def progress(self):
+        """(steps, memory) of each group."""
+        return self.tensors.progress()
 
     def set_groups(self, groups):
         """Take over the optimizer's hyper-parameters."""
@@ -125,10 +149,11 @@ class NativeExecutor:
 
     def set_random(self, seed, step0):
         """What the next run draws at random from: the seed, and the number of its first step."""
+        self._random = seed, step0
         self._native.set_random(seed, step0)
 
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
-            first=0, last=None):
+            first=0, last=None, weights=None):
         """Run the plan for every batch of the rows; see `_native.NativePlan.run`. rates: [steps][groups]."""
         if groups is not None:
             self.set_groups(groups)
@@ -137,7 +162,44 @@ class NativeExecutor:
         if out is not None and (self.plan.output is None or np.shape(out)[1:] != (self.plan.output.columns,)):
             raise ValueError(f"out: expected rows of the plan's output, got shape {np.shape(out)}")
         last = len(self.plan.ops) if last is None else last
-        return Result(*self._native.run(x, y, index, first, last, rates, losses, check_finite, seconds, out))
+        if self._host is not None and first <= self._host < last:
+            return self._run_with_host(x, y, index, rates, losses, check_finite, seconds, out, first, last, weights)
+        return Result(*self._native.run(x, y, index, first, last, rates, losses, check_finite, seconds, out, weights))
+
+    def _run_with_host(self, x, y, index, rates, losses, check_finite, seconds, out, first, last, weights):
+        """Batch by batch: a native call up to the host operation, the function, a native call for the rest. What the function
+        raises leaves this batch without its update."""
+        op, host, start = self.plan.ops[self._host], self._host, time.monotonic()
+        rows, batch = len(x) if index is None else len(index), self.plan.batch
+        logits, gradient = (self._arrays[b.name] if b else None for b in map(op.buffers.get, ("logits", "dlogits")))
+        loss_sum, step = 0.0, 0
+        for step, begin in enumerate(range(0, rows, batch), 1):
+            # with an index the rows are copied to where the second call finds them
+            chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
+            at = step - 1 - (self.tensors.skipped if self.tensors and step > 1 else 0)
+            rate = None if rates is None else rates[at : at + 1]
+            n = len(chosen)
+            self._native.set_random(self._random[0], self._random[1] + step - 1)
+            target = None if out is None else out[begin : begin + n]
+            found = Result(*self._native.run(x, None, chosen, first, host, rate, None, check_finite, 0.0, target, None, step - 1))
+            if found.problem:
+                return Result(step - 1, loss_sum, 0, found.problem, found.row)
+            loss, derivative = op.function(logits[:n].copy(), y[chosen], None if weights is None else weights[chosen])
+            if gradient is not None:
+                gradient[:n] = derivative
+            if host + 1 < last:
+                self._native.run(x, None, chosen, host + 1, last, rate, None, False, 0.0, None, None, step)
+            loss_sum += loss * n
+            if losses is not None:
+                losses[step - 1] = loss
+            if seconds and time.monotonic() - start >= seconds:
+                break
+        return Result(step, loss_sum, 0, None, 0)
+
+    def _step_with_host(self, x, y, rates, weights=None):
+        losses = np.zeros(1)
+        result = self.run(x, y, rates=[rates], losses=losses, weights=weights)
+        return float(losses[0]), result.problem, result.row
 
     def array(self, name):
         """A buffer's contents, [batch, columns] or the parameter's shape; a view."""
@@ -155,25 +217,29 @@ class ReferenceExecutor:
         self._interpreter = Interpreter(plan, dtype)
         self._groups = None
         self._seed = self._step0 = 0
-        self.steps_done = 0  # of the last run, as in NativeExecutor
+        self.steps_done = self.steps_skipped = 0  # of the last run, as in NativeExecutor
 
     def set_groups(self, groups):
         """Take over the optimizer's hyper-parameters."""
         self._groups = list(groups)
-        self.steps_done = 0
+        self.steps_done = self.steps_skipped = 0
 
     def set_random(self, seed, step0):
         """What the next run draws at random from: the seed, and the number of its first step."""
         self._seed, self._step0 = seed, step0
 
-    def step(self, x, y, rates):
-        """One step; (mean loss, problem, row)."""
+    def progress(self):
+        """(steps, memory) of each group."""
+        return [(g.t, g.memory) for g in self._groups]
+
+    def step(self, x, y, rates, weights=None):
+        """One step; (loss, problem, row)."""
         losses = np.zeros(1)
-        result = self.run(x, y, rates=[rates], losses=losses)
+        result = self.run(x, y, rates=[rates], losses=losses, weights=weights)
         return float(losses[0]), result.problem, result.row
 
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
-            first=0, last=None):
+            first=0, last=None, weights=None):
         """As NativeExecutor.run; `seconds` is ignored."""
         if groups is not None:
             self.set_groups(groups)
@@ -183,20 +249,23 @@ class ReferenceExecutor:
         if y is not None and len(y) != len(x):
             raise ValueError(f"y: expected one target for each of x's {len(x)} rows, got {len(y)}")
         loss_sum, correct = 0.0, 0
+        self.steps_done = self.steps_skipped = 0
         for step, begin in enumerate(range(0, rows, batch)):
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
-            groups = self._groups and [g._replace(t0=g.t0 + step) for g in self._groups]
             found = self._interpreter.run(
-                x, y, chosen, groups, None if rates is None else rates[step], check_finite, first, last,
-                (self._seed, self._step0 + step),
+                x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first,
+                last, weights, (self._seed, self._step0 + step),
             )
             if found.problem:
                 return Result(step, loss_sum, correct, found.problem, found.row)
             self.steps_done = step + 1
+            self.steps_skipped += found.skipped
+            if found.progress and not found.skipped:
+                self._groups = [g._replace(t=t, memory=m) for g, (t, m) in zip(self._groups, found.progress)]
             loss_sum += found.loss_sum
             correct += found.correct
             if losses is not None:
-                losses[step] = found.loss_sum / len(chosen)
+                losses[step] = found.loss
             if out is not None:
                 out[begin : begin + len(chosen)] = self.array(self.plan.output.name)[: len(chosen)]
         return Result(-(-rows // batch), loss_sum, correct, None, 0)

@@ -17,13 +17,17 @@ from collections import Counter
 from .ops import DIFFERENTIATING, PRODUCTS
 
 
+# What stands behind all gradients, in this order.
+_LAST = ("reduce_loss", "gradient_norm", "begin_update", "update", "batchnorm_running", "trust_update", "max_norm")
+
+
 def _order(ops, schedule):
     """The operations in an order that the schedule likes; every dependency still points backwards."""
     weights = [op for op in ops if op.spec.when == "weights"]
-    last = [op for op in ops if op.spec.when == "last"]
+    last = sorted((op for op in ops if op.spec.when == "last"), key=lambda op: _LAST.index(op.kind))
     chain = [op for op in ops if op.spec.when == "chain"]
     if schedule == "rows":
-        return [*chain, *weights, *sorted(last, key=lambda op: op.kind)]
+        return [*chain, *weights, *last]
     writers = Counter(id(b) for op in weights for b in op.writes())
     ordered, pending = [], []
     for op in chain:
@@ -38,7 +42,7 @@ def _order(ops, schedule):
                 and all(writers[id(b)] == 1 for b in w.writes())
             ]
     done = {id(op) for op in [*ordered, *pending]}
-    return [*ordered, *pending, *(w for w in weights if id(w) not in done), *sorted(last, key=lambda op: op.kind)]
+    return [*ordered, *pending, *(w for w in weights if id(w) not in done), *last]
 
 
 def _split(ops, schedule):

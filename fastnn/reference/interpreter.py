@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .activation import activation_backward, activation_forward
+from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
 from .dense import bias_gradient, dense_forward
 from .gather import gather, gather_labels
-from .loss import softmax_cross_entropy, softmax_cross_entropy_correct, softmax_cross_entropy_rows
+from .loss import loss_correct, loss_gradient, loss_rows
 from .maxout import maxout_backward, maxout_forward
 from .noise import dropout_forward, gaussian_noise
 from .normalization import (
@@ -21,17 +21,20 @@ from .normalization import (
     batchnorm_forward,
     batchnorm_inference,
 )
-from .optimizer import adam_update, sgd_update
-from .softmax import softmax_forward
+from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progress, optimizer_update
+from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
 
 class Outcome(NamedTuple):
-    """One batch: the sum of its row losses, its correct rows, and the first problem by row, if any."""
+    """One batch: the sum of its row losses, its loss, its correct rows, and the first problem by row, if any."""
 
     loss_sum: float = 0.0
+    loss: float = 0.0
     correct: int = 0
     problem: str = None
     row: int = 0
+    skipped: bool = False  # no update, since the gradients were not finite
+    progress: list = None  # (steps, memory) of each group behind this batch
 
 
 class Interpreter:
@@ -70,30 +73,35 @@ class Interpreter:
                 self.arrays[b.name] = np.zeros(shape, kind)
         tensors = plan.update.tensors if plan.update else ()
         self.states = [tuple(s.astype(self.dtype, copy=False) for s in states) for _, states, _ in tensors]
+        averages = plan.update.averages if plan.update else ()
+        self.averages = [None if a is None else a.astype(self.dtype, copy=False) for a in averages] or [None] * len(tensors)
 
-    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, random=(0, 0)):
+    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, weights=None, random=(0, 0)):
         """Run the operations [first, last) on the batch of rows that `index` names; random: (seed, number of the step).
         Returns an Outcome."""
-        batch = _Batch(self, x, y, index, groups, rates, check_finite, random)
+        batch = _Batch(self, x, y, index, groups, rates, check_finite, weights, random)
         for op in self.plan.ops[first:last]:
             getattr(batch, op.kind)(op)
             if batch.problem and op.barrier:
                 break
         if batch.problem:
             return Outcome(problem=batch.problem[1], row=batch.problem[0])
-        return Outcome(batch.loss_sum, batch.correct)
+        progress = [optimizer_progress(g, float(lr)) for g, lr in zip(groups, rates)] if batch.updated else None
+        return Outcome(batch.loss_sum, batch.loss, batch.correct, skipped=batch.skip, progress=progress)
 
 
 class _Batch:
     """The operations, each a method named as its kind, on the first `rows` rows of every buffer."""
 
-    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, random):
+    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, weights, random):
         self.random = {"seed": random[0], "offset": random[1] % 2**32}
         self.interpreter, self.x, self.y, self.index = interpreter, x, y, np.asarray(index, np.int64)
         self.groups, self.rates, self.check_finite = groups, rates, check_finite
         self.rows = len(self.index)
-        self.loss_sum, self.correct = 0.0, 0
+        self.weights = weights
+        self.loss_sum, self.loss, self.correct = 0.0, 0.0, 0
         self.problem = None  # (row, what), the lowest row
+        self.scale, self.skip, self.updated = 1.0, False, False
 
     def at(self, op, role):
         """The array of a role, its first rows if it has rows; None where the operation has no such buffer."""
@@ -149,14 +157,52 @@ class _Batch:
     def softmax_forward(self, op):
         softmax_forward(self.at(op, "x"), out=self.at(op, "y"))
 
-    def softmax_cross_entropy(self, op):
-        labels = self.at(op, "labels")
+    def log_softmax_forward(self, op):
+        log_softmax_forward(self.at(op, "x"), out=self.at(op, "y"))
+
+    def softmax_backward(self, op):
+        softmax_backward(self.at(op, "dy"), self.at(op, "y"), out=self.at(op, "dx"))
+
+    def log_softmax_backward(self, op):
+        log_softmax_backward(self.at(op, "dy"), self.at(op, "y"), out=self.at(op, "dx"))
+
+    def prelu_forward(self, op):
+        prelu_forward(self.at(op, "x"), self.at(op, "slope"), out=self.at(op, "y"))
+
+    def prelu_backward(self, op):
+        dx = self.at(op, "dx")
+        dx[...] = prelu_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "slope"))[0]
+
+    def prelu_slope_gradient(self, op):
+        out = self.at(op, "dslope")
+        gradient = prelu_backward(self.at(op, "dy"), self.at(op, "x"), np.ones_like(out))[1]
+        out[...] = out + gradient if op.accumulate else gradient
+
+    def gather_weights(self, op):
+        self._gather(op, self.weights, 1.0, 0.0)
+
+    def _loss(self, op):
+        labels, weights = self.at(op, "labels"), self.at(op, "weight")
         targets = self.at(op, "targets") if labels is None else labels[:, 0]
-        logits = self.at(op, "logits")
-        self.at(op, "loss")[:, 0] = softmax_cross_entropy_rows(logits, targets)
-        self.correct += softmax_cross_entropy_correct(logits, targets)
+        weights = None if weights is None else weights[:, 0]
+        class_weight = self.at(op, "class_weight")
+        outputs = self.at(op, "logits")
+        options = {"form": op.form, "parameter": op.alpha, "full": op.full, "class_weight": class_weight, "total": op.sum}
+        rows = loss_rows(op.kind, outputs, targets, **options)
+        with np.errstate(all="ignore"):
+            self.at(op, "loss")[:, 0] = rows if weights is None else rows * weights.astype(np.float64)
+        self.correct += loss_correct(op.kind, outputs, targets, op.form)
         if op.buffers.get("dlogits") is not None:
-            softmax_cross_entropy(logits, targets, out=self.at(op, "dlogits"))
+            self.at(op, "dlogits")[...] = loss_gradient(op.kind, outputs, targets, sample_weight=weights, **options)
+
+    softmax_cross_entropy = elementwise_loss = multiclass_hinge = _loss
+
+    def host_loss(self, op):
+        weights = None if self.weights is None else self.weights[self.index]
+        self.loss, gradient = op.function(self.at(op, "logits").copy(), self.y[self.index], weights)
+        self.loss_sum += self.loss * self.rows
+        if op.buffers.get("dlogits") is not None:
+            self.at(op, "dlogits")[...] = gradient
 
     def dense_backward_input(self, op):
         self._finish_input(op, self.at(op, "dy") @ self.at(op, "w").T)
@@ -208,6 +254,8 @@ class _Batch:
         self._store(op, batchnorm_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), self.at(op, "w")))
 
     def batchnorm_running(self, op):
+        if self.skip:
+            return
         mean, rest, _, var = self.at(op, "statistics")
         unbiased = var * (self.rows / max(1, self.rows - 1))
         for running, new in ((self.at(op, "mean"), mean + rest), (self.at(op, "var"), unbiased)):
@@ -262,20 +310,37 @@ class _Batch:
 
     def reduce_loss(self, op):
         self.loss_sum += float(self.at(op, "loss").sum())
+        self.loss = self.loss_sum if op.sum else self.loss_sum / self.rows
+
+    def gradient_of(self, i):
+        """The array of the gradient of tensor i."""
+        p = self.interpreter.plan.update.tensors[i][0]
+        return next(self.interpreter.arrays[g.name] for q, g in self.interpreter.plan.gradients if q is p)
+
+    def gradient_norm(self, op):
+        self.at(op, "norms")[...] = 0
+        self.at(op, "norms")[0] = gradient_norm([self.gradient_of(i) for i in range(op.first, op.last)])
+
+    def begin_update(self, op):
+        update, norm = self.interpreter.plan.update, float(self.at(op, "norms")[0])
+        self.scale = clip_scale(norm, update.clip_norm)
+        self.skip = self.updated = update.skip_nonfinite and not np.isfinite(norm)
 
     def update(self, op):
-        gradients = {id(p): g for p, g in self.interpreter.plan.gradients}
         for i in range(op.first, op.last):
-            p = self.interpreter.plan.update.tensors[i][0]
-            self._update(i, self.interpreter.arrays[gradients[id(p)].name])
+            self._update(i, self.gradient_of(i))
+
+    def trust_update(self, op):
+        """Nothing: `update` has done all of it, array by array."""
+
+    def max_norm(self, op):
+        for i, (p, _, number) in enumerate(self.interpreter.plan.update.tensors):
+            if self.groups[number].max_norm and not self.skip:
+                limit_norms(self.interpreter.parameters[id(p.data)], self.interpreter.averages[i], self.groups[number])
 
     def _update(self, i, gradient):
         p, _, number = self.interpreter.plan.update.tensors[i]
-        w, states = self.interpreter.parameters[id(p.data)], self.interpreter.states[i]
-        g, lr = self.groups[number], self.rates[number]
-        if g.rule == "sgd":
-            sgd_update([w], [gradient], [states[0]] if states else None, g.t0 + 1, lr=lr, momentum=g.beta1,
-                       dampening=g.beta2, nesterov=g.nesterov, weight_decay=g.weight_decay)
-        else:
-            adam_update([w], [gradient], [states[0]], [states[1]], g.t0 + 1, lr=lr, beta1=g.beta1, beta2=g.beta2,
-                        eps=g.eps, weight_decay=g.weight_decay)
+        self.updated = True
+        if not self.skip:
+            optimizer_update(self.interpreter.parameters[id(p.data)], gradient, self.interpreter.states[i],
+                             self.interpreter.averages[i], self.groups[number], self.rates[number], self.scale)
