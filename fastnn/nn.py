@@ -72,7 +72,8 @@ class Dense(Layer):
     bias : bool, default True
         Whether there is a b.
     init : str or fastnn.init initialiser, optional
-        For the weights. By default He's Gaussian for relu and leaky_relu, Xavier's for the others. Biases start at 0.
+        For the weights: an initialiser, or its name. By default the one that suits the activation: He's Gaussian for relu and
+        what resembles it, LeCun's for selu, Xavier's for the others (see `fastnn.init`). Biases start at 0.
 
     Attributes
     ----------
