@@ -540,3 +540,10 @@ def _gradient_plan(model, loss, pair, composite=True):
     loss.emit(builder, outputs, pair.kind)
     builder.differentiate()
     return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))
+
+
+def _loss_plan(model, loss, pair):
+    """The plan of the same loss without gradients."""
+    builder = Builder(len(pair.X))
+    loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind)
+    return builder.build()

@@ -190,3 +190,7 @@ class ReferenceExecutor:
     def array(self, name):
         """A buffer's contents; a view."""
         return self._interpreter.arrays[name]
+
+    def parameter(self, p):
+        """The values of a Parameter that this executor computes with: in float64 a copy of its own, which may be written to."""
+        return self._interpreter.parameters[id(p.data)]
