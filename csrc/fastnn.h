@@ -45,7 +45,10 @@ typedef enum {
     FNN_OP_REDUCE_LOSS,
     FNN_OP_UPDATE,
     FNN_OP_NORM,
-    FNN_OP_KINDS
+    FNN_OP_PENALTY_FORWARD = 80,
+    FNN_OP_PENALTY_BACKWARD,
+    FNN_OP_REDUCE_PENALTY,
+    FNN_OP_KINDS /* more than any of them */
 } fnn_op_kind;
 
 /* Rows of the user's array, taken by index, as floats: out = (float)((double)value * scale + shift). */
@@ -124,6 +127,8 @@ typedef struct fnn_dense_backward_weights {
     size_t lddy;
     float *dw, *db; /* either may be NULL: not wanted */
     bool accumulate;
+    double l1, l2;                         /* penalty on w, added to dw before it is stored or used */
+    const float *w;                        /* NULL: no penalty */
     const fnn_tensor *update_w, *update_b; /* NULL: no update */
     const fnn_update_rule *rules;          /* by group */
     const fnn_update_scalars *scalars;     /* by group */
@@ -155,6 +160,15 @@ typedef struct fnn_loss {
     double *loss; /* per row */
     uint8_t *correct;
 } fnn_loss;
+
+/* The penalty l1 sum |w| + l2 / 2 sum w^2 of an array. */
+typedef struct fnn_penalty {
+    size_t n;
+    double l1, l2;
+    const float *w;
+    double *partial; /* forward: the terms of its value, [fnn_penalty_chunks(n)] */
+    float *dw;       /* backward: its gradient is added to this */
+} fnn_penalty;
 
 /* Hyper-parameters of one parameter group. */
 typedef struct fnn_group {
@@ -190,6 +204,13 @@ void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
 void fnn_op_norm(const fnn_kernels *k, const fnn_norm *o, fnn_share s);
+
+void fnn_op_penalty_forward(const fnn_kernels *k, const fnn_penalty *o, fnn_share s);
+void fnn_op_penalty_backward(const fnn_kernels *k, const fnn_penalty *o, fnn_share s);
+
+/* Terms of the penalty of n elements, and their sum in order. */
+size_t fnn_penalty_chunks(size_t n);
+double fnn_penalty_total(const double *partial, size_t n);
 
 /* Chunks into which an update or a norm cuts these arrays. */
 size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count);
@@ -227,6 +248,7 @@ typedef struct fnn_op {
     bool accumulate;
     int update_w, update_b; /* tensors that the op updates; -1: none */
     size_t first, last;     /* UPDATE: the tensors */
+    double l1, l2;          /* PENALTY_*, and DENSE_BACKWARD_WEIGHTS with a w: of w */
 } fnn_op;
 
 typedef struct fnn_buffer {

@@ -130,7 +130,7 @@ static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share sha
                                 share);
 }
 
-/* buffers: x, dy, dw, db */
+/* buffers: x, dy, dw, db, w */
 static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share share)
 {
     const fnn_run *run = b->run;
@@ -147,6 +147,9 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .dw = buffer(b, op, 2).data,
                                       .db = buffer(b, op, 3).data,
                                       .accumulate = op->accumulate,
+                                      .l1 = op->l1,
+                                      .l2 = op->l2,
+                                      .w = buffer(b, op, 4).data,
                                       .update_w = op->update_w < 0 ? NULL : &run->tensors[op->update_w],
                                       .update_b = op->update_b < 0 ? NULL : &run->tensors[op->update_b],
                                       .rules = run->rules,
@@ -201,6 +204,28 @@ static void reduce_loss(const batch *b, const fnn_op *op, fnn_share share)
     for (size_t i = 0; i < b->rows; i++) run->correct += correct[i];
 }
 
+/* forward: w, sum;  backward: w, dw */
+static fnn_penalty penalty(const batch *b, const fnn_op *op)
+{
+    void *second = buffer(b, op, 1).data;
+    fnn_penalty o = {.n = op->out, .l1 = op->l1, .l2 = op->l2, .w = buffer(b, op, 0).data};
+    if (op->kind == FNN_OP_PENALTY_FORWARD)
+        o.partial = second;
+    else
+        o.dw = second;
+    return o;
+}
+
+/* buffers: sum. By the thread that reduces the loss, after it: every row counts the penalty once, as it does the mean. */
+static void reduce_penalty(const batch *b, const fnn_op *op, fnn_share share)
+{
+    if (share.id != share.count - 1) return;
+    fnn_run *run = b->run;
+    const double value = fnn_penalty_total(buffer(b, op, 0).data, op->out);
+    run->loss_sum += value * (double)b->rows;
+    if (run->losses) run->losses[b->step] += value;
+}
+
 static void run_op(const batch *b, const fnn_op *op, fnn_share share)
 {
     switch (op->kind) {
@@ -232,6 +257,17 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
         fnn_op_update(b->k, &(fnn_update){run->tensors + op->first, op->last - op->first, run->rules, run->scalars}, share);
         break;
     }
+    case FNN_OP_PENALTY_FORWARD: {
+        const fnn_penalty o = penalty(b, op);
+        fnn_op_penalty_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_PENALTY_BACKWARD: {
+        const fnn_penalty o = penalty(b, op);
+        fnn_op_penalty_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_REDUCE_PENALTY: reduce_penalty(b, op, share); break;
     default: break;
     }
 }

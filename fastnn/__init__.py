@@ -12,7 +12,7 @@ if _find_spec("fastnn._native") is None:
         "run 'pip install -e .' in it, or start Python elsewhere to use an installed fastnn"
     )
 
-from . import callbacks, data, init, kernels, losses, nn, optim, reference
+from . import callbacks, data, init, kernels, losses, nn, optim, reference, regularizers
 from ._version import __version__
 from .gradients import GradientCheck, check_gradients
 from .init import manual_seed
@@ -38,6 +38,7 @@ __all__ = [
     "nn",
     "optim",
     "reference",
+    "regularizers",
     "selftest",
     "set_num_threads",
     "show_config",

@@ -152,6 +152,18 @@ cdef extern from "fastnn.h" nogil:
         size_t count
         double *partial
 
+    fnn_op_kind FNN_OP_PENALTY_FORWARD, FNN_OP_PENALTY_BACKWARD
+
+    ctypedef struct fnn_penalty:
+        size_t n
+        double l1, l2
+        const float *w
+        double *partial
+        float *dw
+
+    size_t fnn_penalty_chunks(size_t n)
+    double fnn_penalty_total(const double *partial, size_t n)
+
     size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
     fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr, uint64_t t)
     double fnn_sum_rows(const double *loss, size_t rows)
@@ -172,6 +184,7 @@ cdef extern from "fastnn.h" nogil:
         bint accumulate
         int update_w, update_b
         size_t first, last
+        double l1, l2
 
     ctypedef struct fnn_buffer:
         void *data

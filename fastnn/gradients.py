@@ -7,6 +7,7 @@ import numpy as np
 from .init import check_seed
 from .losses import check_loss
 from .plan import ReferenceExecutor
+from .regularizers import check_penalty
 from .trainer import _check_model, _count, _Data, _gradient_plan, _loss_plan
 
 __all__ = ["Entry", "GradientCheck", "check_gradients"]
@@ -78,7 +79,7 @@ class GradientCheck:
         return "\n".join([*lines, f"{verdict} (tolerance {self.tolerance:g}); worst {self.worst}"])
 
 
-def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, seed=0):
+def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, seed=0, penalty=None):
     """Compare the gradients of back-propagation with central differences of the loss, both in float64.
 
         differences_i = (loss(w + h e_i) - loss(w - h e_i)) / 2h,        h = eps · max(1, |w_i|)
@@ -107,6 +108,8 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
         costs two forward passes in NumPy.
     seed : int, default 0
         Of the choice.
+    penalty : regularizers.Penalty, optional
+        As for `Trainer`: part of the loss.
 
     Returns
     -------
@@ -133,13 +136,13 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
     samples = None if samples is None else _count(samples, "samples", 1)
     rng = np.random.default_rng(check_seed(seed))
     batch = _Data(_check_model(model), check_loss(loss), x, y, ("x", "y"))
-    executor = ReferenceExecutor(_gradient_plan(model, loss, batch), np.float64)
+    executor = ReferenceExecutor(_gradient_plan(model, loss, batch, penalty=check_penalty(penalty)), np.float64)
     found = np.zeros(1)
     result = executor.run(batch.X, batch.y, losses=found)
     if result.problem:
         batch.refuse(result.problem)
     names = {id(p): g.name for p, g in executor.plan.gradients}
-    forward = ReferenceExecutor(_loss_plan(model, loss, batch), np.float64)
+    forward = ReferenceExecutor(_loss_plan(model, loss, batch, penalty), np.float64)
     at_weights = float(found[0])
 
     def loss_now():

@@ -16,6 +16,7 @@ from .plan import Builder, NativeExecutor, ReferenceExecutor
 from .plan.builder import Update
 from .plan.schedule import choose_schedule
 from .progress import progress
+from .regularizers import check_penalty, emit_penalties
 from .runtime import get_num_threads
 
 __all__ = ["History", "Trainer", "value_and_grad"]
@@ -112,6 +113,8 @@ class Trainer:
         E.g. ``losses.SoftmaxCrossEntropy()``.
     optimizer : optim.Optimizer
         Made from ``model.parameters()``, or from some of them: the others are frozen.
+    penalty : regularizers.Penalty, optional
+        On the weights of all layers that have none of their own; see `fastnn.regularizers`.
     seed : int, default 0
         Governs everything random in training (the shuffle).
     backend : {"native", "reference"}, default "native"
@@ -141,7 +144,7 @@ class Trainer:
     True
     """
 
-    def __init__(self, model, loss, optimizer, seed=0, backend="native"):
+    def __init__(self, model, loss, optimizer, seed=0, backend="native", penalty=None):
         self.model = _check_model(model)
         self.loss = check_loss(loss)
         if not isinstance(optimizer, Optimizer):
@@ -149,6 +152,7 @@ class Trainer:
         if backend not in _BACKENDS:
             raise ValueError(f"backend: expected 'native' or 'reference', got {backend!r}")
         self.optimizer = optimizer
+        self.penalty = check_penalty(penalty)
         self.seed = check_seed(seed)
         self.backend = backend
         self.steps_done = self.epochs_done = 0
@@ -197,6 +201,7 @@ class Trainer:
             builder.trainable = {id(p) for p, _, _ in self._tensors}
         outputs = self.model.emit(builder, builder.input(self.model.in_features))
         self.loss.emit(builder, outputs, kind)
+        emit_penalties(builder, self.model, self.penalty)
         if training:
             builder.differentiate()
             builder.update(Update(self._tensors, len(self.optimizer.param_groups)))
@@ -460,7 +465,7 @@ class Trainer:
         Returns
         -------
         dict
-            {"loss": mean loss, "accuracy": share of rows whose largest output is the target's}.
+            {"loss": mean loss and penalties, "accuracy": share of rows whose largest output is the target's}.
 
         Raises
         ------
@@ -491,7 +496,7 @@ class Trainer:
         return {"loss": loss_sum / len(pair.X), "accuracy": correct / len(pair.X)}
 
 
-def value_and_grad(model, loss, x, y):
+def value_and_grad(model, loss, x, y, penalty=None):
     """The loss on a batch and its gradients, for SciPy's minimisers or an optimizer of one's own.
 
     Parameters
@@ -500,6 +505,8 @@ def value_and_grad(model, loss, x, y):
     loss : losses.Loss
     x, y : array_like
         The batch and its targets.
+    penalty : regularizers.Penalty, optional
+        As for `Trainer`.
 
     Returns
     -------
@@ -520,8 +527,8 @@ def value_and_grad(model, loss, x, y):
     ((4, 3), (3,))
     """
     pair = _Data(_check_model(model), check_loss(loss), x, y, ("x", "y"))
-    key = ("gradient", len(pair.X), pair.kind, repr(loss))
-    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair)))
+    key = ("gradient", len(pair.X), pair.kind, repr(loss), check_penalty(penalty))
+    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, penalty=penalty)))
     try:
         losses = np.zeros(1)
         result = executor.run(pair.X, pair.y, losses=losses)
@@ -533,17 +540,19 @@ def value_and_grad(model, loss, x, y):
         model.give_back(key, executor)
 
 
-def _gradient_plan(model, loss, pair, composite=True):
+def _gradient_plan(model, loss, pair, composite=True, penalty=None):
     builder = Builder(len(pair.X), composite)
     builder.trainable = {id(p) for p in model.parameters()}
     outputs = model.emit(builder, builder.input(model.in_features))
     loss.emit(builder, outputs, pair.kind)
+    emit_penalties(builder, model, penalty)
     builder.differentiate()
     return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))
 
 
-def _loss_plan(model, loss, pair):
+def _loss_plan(model, loss, pair, penalty=None):
     """The plan of the same loss without gradients."""
     builder = Builder(len(pair.X))
     loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind)
+    emit_penalties(builder, model, penalty)
     return builder.build()

@@ -11,9 +11,9 @@ import fastnn
 
 MODULES = [
     "callbacks", "data", "gradients", "init", "kernels", "losses", "nn.activation", "nn.dense", "nn.files", "nn.inputs", "nn.layer", "nn.model",
-    "optim", "plan.parameter", "plan.plan", "runtime", "selftest", "trainer",
+    "optim", "plan.parameter", "plan.plan", "regularizers", "runtime", "selftest", "trainer",
 ]
-NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim")}
+NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "regularizers")}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -196,6 +196,8 @@ def test_every_kernel_has_a_test():
         "all_finite": test_gather_check_finite,
         "sum_squares_f32": test_gradient_norm,
         "sum_squares_f64": test_gradient_norm,
+        "penalty_forward": test_penalty,
+        "penalty_backward": test_penalty,
         "math_map": test_math_ulps,
         "fma_peak": test_fma_peak,
         "sgd": test_sgd,
@@ -993,6 +995,53 @@ def test_gradient_norm(dtype):
             assert abs(norm - exact) <= 1e-13 * exact
 
 
+# ---- penalties ----
+
+FACTORS = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25), (0.3, 0.7)]
+
+
+@pytest.mark.parametrize("shape", [*((n,) for n in TAILS), (7, 19), (4096,), (4097,), (3, 5000)])
+@pytest.mark.parametrize("l1, l2", FACTORS)
+def test_penalty(shape, l1, l2):
+    r = rng(*shape)
+    w, dw = normal(r, *shape), normal(r, *shape)
+
+    def call():
+        out = placed(dw)
+        assert kernels.penalty_backward(w, out, l1, l2) is out
+        assert_guards(out)
+        return np.float64(kernels.penalty_forward(w, l1, l2)), out
+
+    value = reference.penalty_forward(w.astype(F64), l1, l2)
+    gradient = reference.penalty_backward(w.astype(F64), dw.astype(F64), l1, l2)
+    terms = np.abs(dw.astype(F64)) + l2 * np.abs(w.astype(F64)) + l1
+    for found, out in everywhere(call).values():
+        assert abs(found - value) <= 1e-13 * value
+        assert_within(out, gradient, 5 * U * terms)
+
+
+@pytest.mark.parametrize("l1, l2", FACTORS)
+def test_penalty_special_values(l1, l2):
+    special = F32([0.0, -0.0, TINY, -TINY, 1e-30, 3e38, -3e38, np.inf, -np.inf, np.nan])
+    w = np.repeat(special, len(special))
+    dw = np.tile(special, len(special))
+    expected = reference.penalty_backward(w.astype(F64), dw.astype(F64), l1, l2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        terms = np.abs(dw.astype(F64)) + l2 * np.abs(w.astype(F64)) + l1
+        expected[np.abs(expected) > np.finfo(F32).max] *= np.inf
+    for isa, out in everywhere(lambda: kernels.penalty_backward(w, placed(dw), l1, l2)).items():
+        assert_within(out, expected, np.where(np.isfinite(terms), 5 * U * terms + TINY, 0))
+    for value in special:
+        for found in everywhere(lambda: np.float64(kernels.penalty_forward(F32([value] * 3), l1, l2))).values():
+            np.testing.assert_allclose(found, reference.penalty_forward(F32([value] * 3), l1, l2), rtol=1e-14)
+
+
+def test_penalty_arrays_apart():
+    w = np.ones(6, F32)
+    with pytest.raises(ValueError, match="dw: expected memory of its own, got an array that overlaps w"):
+        kernels.penalty_backward(w, w, 0.1, 0.1)
+
+
 # ---- random numbers ----
 
 
@@ -1042,6 +1091,8 @@ GOOD = {
                            "lr": 0.1, "momentum": 0.9},
     "adam_update": lambda: {"params": [f32(4, 5), f32(3)], "grads": [f32(4, 5), f32(3)], "exp_avgs": [f32(4, 5), f32(3)],
                             "exp_avg_sqs": [np.abs(f32(4, 5)), np.abs(f32(3))], "step": 1},
+    "penalty_forward": lambda: {"w": f32(4, 5), "l1": 0.1, "l2": 0.2},
+    "penalty_backward": lambda: {"w": f32(4, 5), "dw": f32(4, 5), "l1": 0.1, "l2": 0.2},
     "random_bits": lambda: {"n": 5, "seed": 0, "stream": 0},
     "permutation": lambda: {"n": 5, "seed": 0},
 }  # fmt: skip
@@ -1056,6 +1107,8 @@ FLOAT_ARRAYS = {
     "softmax_forward": (["x"], ["out"]),
     "softmax_cross_entropy": (["logits"], ["out"]),
     "gather": ([], ["out"]),
+    "penalty_forward": (["w"], []),
+    "penalty_backward": (["w"], ["dw"]),
 }
 
 BAD = [
@@ -1224,6 +1277,10 @@ REFUSED = [
     ("adam_update", {"exp_avg_sqs": [f32(4, 5), np.zeros(3)]}, TypeError, "exp_avg_sqs[1]: expected the parameter's dtype"),
     ("adam_update", {"exp_avg_sqs": [f32(4, 5), frozen(f32(3))]}, ValueError, "exp_avg_sqs[1]: expected a writable array"),
     ("adam_update", {"step": -1}, ValueError, "step: expected"),
+    ("penalty_forward", {"l1": -1}, ValueError, "l1: expected a number >= 0, got -1"),
+    ("penalty_forward", {"l2": np.nan}, ValueError, "l2: expected a number >= 0, got nan"),
+    ("penalty_backward", {"l2": 1e39}, ValueError, "l2: expected a number that is finite in float32, got 1e+39"),
+    ("penalty_backward", {"l1": "x"}, TypeError, "l1: expected a number, got 'x'"),
     ("random_bits", {"n": -1}, ValueError, "n: expected"),
     ("random_bits", {"n": 2.5}, TypeError, "n: expected an integer, got 2.5"),
     ("random_bits", {"seed": 2**64}, ValueError, "seed: expected"),

@@ -302,6 +302,13 @@ static void fnn_finish_update(const fnn_product *g, size_t i, size_t j, size_t r
     }
 }
 
+/* The gradient of a penalty on the weights, added to a finished tile of theirs. */
+static void fnn_finish_penalty(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+{
+    for (size_t r = 0; r < rows; r++)
+        fnn_penalty_backward(width, g->l1, g->l2, g->penalized + (i + r) * g->ldw + j, c + r * ldc);
+}
+
 /* One row times B: every element of B is used once, so what counts is to read it as it lies. Panels are as wide as the
  * accumulators allow, in equal parts, and k runs through in one block. */
 FNN_INLINE void fnn_row_panel(const int vectors, size_t k, const float *a, const float *b, size_t ldb, const float *start,
@@ -399,6 +406,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
                     depth, g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p, g->lda, b, ldb, start,
                     resume ? ldc : 0, c, ldc, last);
                 if (block == blocks - 1) {
+                    if (g->penalized) fnn_finish_penalty(g, i, j, rows, width, c, ldc);
                     switch (g->epilogue) {
                     case FNN_EPILOGUE_ACTIVATION: fnn_finish_activation(g, i, j, rows, width, c, ldc); break;
                     case FNN_EPILOGUE_DERIVATIVE: fnn_finish_derivative(g, i, j, rows, width, c, ldc); break;
@@ -445,7 +453,7 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
 /* The update of Adam with nothing before the rule, and k within a block. */
 static bool fnn_may_interleave(const fnn_product *g)
 {
-    return g->rule == FNN_ADAM && g->k <= FNN_KC && g->scalars->weight_decay == 0 && g->scalars->gradient_scale == 1;
+    return g->rule == FNN_ADAM && g->k <= FNN_KC && !g->penalized && g->scalars->weight_decay == 0 && g->scalars->gradient_scale == 1;
 }
 #endif
 

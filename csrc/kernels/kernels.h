@@ -69,6 +69,8 @@ typedef struct fnn_product {
     const fnn_update_scalars *scalars;
     float *w, *state[2];
     size_t ldw;
+    float l1, l2; /* penalty on weights [m, n] with rows ldw apart, whose gradient is added to C before the epilogue */
+    const float *penalized; /* NULL: none */
 } fnn_product;
 
 /* Dtypes that `gather` reads. */

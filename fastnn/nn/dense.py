@@ -5,6 +5,7 @@ import numpy as np
 from .. import init as initialisers
 from ..activations import check_activation
 from ..plan import Parameter
+from ..regularizers import check_penalty
 from .activation import Activation
 from .layer import Layer, check_size
 
@@ -24,6 +25,9 @@ class Dense(Layer):
         For the weights: an initialiser, or its name. By default the one that suits the activation: He's Gaussian for relu and
         what resembles it, LeCun's for selu, Xavier's for the others (see `fastnn.init`). Biases start at 0.
 
+    penalty : fastnn.regularizers penalty, optional
+        On the weights, not the bias; by default the trainer's, if it has one.
+
     Attributes
     ----------
     weight : Parameter [in_features, out_features]
@@ -41,7 +45,7 @@ class Dense(Layer):
     ((784, 100), (100,))
     """
 
-    def __init__(self, in_features, out_features, activation=None, bias=True, init=None):
+    def __init__(self, in_features, out_features, activation=None, bias=True, init=None, penalty=None):
         self.in_features = check_size(in_features, "in_features")
         self.out_features = check_size(out_features, "out_features")
         if self.in_features * self.out_features >= 2**60:
@@ -52,12 +56,16 @@ class Dense(Layer):
             self.activation, self.alpha = activation.name, activation.alpha
         else:
             self.activation, self.alpha = check_activation(activation)
+        self.penalty = check_penalty(penalty)
         weights = initialisers.resolve(init, self.activation, self.alpha)
         self.weight = Parameter(weights((self.in_features, self.out_features)), "weight")
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
 
     def parameters(self):
         return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+    def penalties(self):
+        return [] if self.penalty is None else [(self.weight, self.penalty)]
 
     def config(self):
         return {
@@ -66,6 +74,7 @@ class Dense(Layer):
             "activation": self.activation,
             **({"alpha": self.alpha} if self.activation == "leaky_relu" else {}),
             "bias": self.bias is not None,
+            **({} if self.penalty is None else {"penalty": self.penalty.config()}),
         }
 
     def emit(self, builder, x):

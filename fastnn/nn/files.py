@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from ..files import replacing
+from ..regularizers import from_config
 from .activation import Activation
 from .dense import Dense
 from .inputs import Flatten, Rescaling
@@ -47,6 +48,7 @@ def layers_from(config, source):
             if kind == "Dense":
                 alpha = arguments.pop("alpha", None)
                 arguments["init"] = "zeros"
+                arguments["penalty"] = from_config(arguments.get("penalty"))
                 if alpha is not None:
                     arguments["activation"] = Activation(arguments.get("activation"), alpha)
             layers.append(_LAYERS[kind](**arguments))

@@ -21,6 +21,10 @@ class Layer:
         """Its Parameters, in order."""
         return []
 
+    def penalties(self):
+        """(Parameter, penalty) of those of its parameters that have a penalty of their own; see `fastnn.regularizers`."""
+        return []
+
     def config(self):
         """The arguments that make an equal layer, as JSON can hold them."""
         return {}

@@ -81,6 +81,9 @@ class Sequential(Layer):
         """All Parameters, in the order of the layers, weight before bias."""
         return [p for layer in self.layers for p in layer.parameters()]
 
+    def penalties(self):
+        return [pair for layer in self.layers for pair in layer.penalties()]
+
     def _named(self):
         """(name, Parameter) in order. By position: a layer may stand in other models too, under other names."""
         return [

@@ -68,4 +68,16 @@ def _activation(builder, op):
         builder.set_gradient(op.buffers["x"], _through_activation(builder, op, dy, op.buffers["y"]))
 
 
+def add_penalty(builder, w, l1, l2):
+    """Add a penalty's gradient to that of `w`, which is complete. In a composite plan the product that makes it, if it is
+    the last to do so, adds the penalty to its tiles."""
+    gradient, _ = builder.parameter_gradient(w)
+    last = builder.gradient_producers(w)[-1]
+    if builder.composite and last.kind == "dense_backward_weights" and last.buffers.get("dw") is gradient:
+        last.buffers["w"], last.l1, last.l2 = w, l1, l2
+        return
+    penalty = builder.emit("penalty_backward", {"w": w, "dw": gradient}, n_out=w.array.size, accumulate=True, l1=l1, l2=l2)
+    builder.gradient_producers(w).append(penalty)
+
+
 RULES = {"dense_forward": _dense, "activation_forward": _activation}

@@ -7,6 +7,7 @@ against each other.
 
 from dataclasses import dataclass
 
+from .._native import penalty_chunks
 from . import backward
 from .ops import Buffer, Op
 from .plan import Plan
@@ -50,6 +51,7 @@ class Builder:
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
         self._update = None
         self._loss = None
+        self._penalties = []  # (parameter's buffer, l1, l2, buffer of the value's terms)
 
     # ---- buffers ----
 
@@ -164,6 +166,13 @@ class Builder:
             self._gradients[id(logits)] = dlogits
         self._loss = {"loss": loss, "correct": correct}
 
+    def penalize(self, parameter, l1, l2):
+        """Add l1 sum |w| + l2 / 2 sum w^2 of a parameter to the loss, and its gradient to the parameter's."""
+        w = self.parameter(parameter)
+        terms = self.buffer(f"{w.name}.penalty", 1, dtype="float64", role="scratch", whole=(penalty_chunks(parameter.size),))
+        self.emit("penalty_forward", {"w": w, "sum": terms}, n_out=parameter.size, l1=l1, l2=l2)
+        self._penalties.append((w, l1, l2, terms))
+
     def mark_output(self, buffer):
         """The buffer that a call hands to the user."""
         self.output = buffer
@@ -174,6 +183,9 @@ class Builder:
         """Emit the backward operations of everything emitted so far."""
         for op in reversed([op for op in self.ops if op.kind in backward.RULES]):
             backward.RULES[op.kind](self, op)
+        for w, l1, l2, _ in self._penalties:
+            if self.wants(w):
+                backward.add_penalty(self, w, l1, l2)
 
     def gradient(self, buffer):
         """The gradient's buffer of an activation, or None where nothing wanted depends on it."""
@@ -201,6 +213,10 @@ class Builder:
             self.parameter_gradients[id(p)] = (p, g, [])
         _, g, ops = self.parameter_gradients[id(p)]
         return g, bool(ops)
+
+    def gradient_producers(self, buffer):
+        """The operations that add to the gradient of a parameter's buffer, in order; a list to append to."""
+        return self.parameter_gradients[id(self.parameter_of(buffer))][2]
 
     def update(self, update):
         """Emit the optimizer's update: inside the products that make the gradients where the rule allows, else after."""
@@ -240,6 +256,8 @@ class Builder:
         """The plan. schedule: "rows" or "layers" (see `fastnn.plan.schedule`)."""
         if self._loss:
             self.emit("reduce_loss", self._loss)
+        for w, _, _, terms in self._penalties:
+            self.emit("reduce_penalty", {"sum": terms}, n_out=w.array.size)
         used = {id(b) for op in self.ops for b in [*op.reads(), *op.writes()]}
         keep = [b for b in self.buffers if id(b) in used]
         for i, b in enumerate(keep):

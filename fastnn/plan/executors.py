@@ -74,6 +74,8 @@ class NativeExecutor:
                     op.update_b,
                     op.first,
                     op.last,
+                    op.l1,
+                    op.l2,
                 )
             )
         tensors, gradients = None, []

@@ -51,9 +51,12 @@ KINDS = {
     ),
     "activation_backward": Kind(7, ("dy", "saved", "dx"), ("dx",), True, _elementwise),
     "dense_backward_input": Kind(8, ("dy", "w", "saved", "dx"), ("dx",), True, _product),
-    "dense_backward_weights": Kind(9, ("x", "dy", "dw", "db"), ("dw", "db"), False, _weights),
+    "dense_backward_weights": Kind(9, ("x", "dy", "dw", "db", "w"), ("dw", "db"), False, _weights),
     "reduce_loss": Kind(10, ("loss", "correct"), (), False),
     "update": Kind(11, (), (), False),
+    "penalty_forward": Kind(80, ("w", "sum"), ("sum",), False, lambda op, rows: 4 * op.n_out),
+    "penalty_backward": Kind(81, ("w", "dw"), ("dw",), False, lambda op, rows: 4 * op.n_out),
+    "reduce_penalty": Kind(82, ("sum",), (), False),
 }
 
 
@@ -116,6 +119,8 @@ class Op:
     last: int = 0
     by_rows: bool = False
     barrier: bool = False
+    l1: float = 0.0  # penalty on the role "w"
+    l2: float = 0.0
     reads_also: tuple = ()  # beyond the roles: parameters that an update reads and writes
     writes_also: tuple = field(default=())
 

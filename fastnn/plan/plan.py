@@ -103,13 +103,14 @@ class Plan:
         rows = [("", "operation", "shape", "buffers", "split", "flops", "bytes")]
         for i, op in enumerate(self.ops):
             shape = f"{self.batch}x{op.n_in}x{op.n_out}" if op.kind.startswith("dense") else f"{self.batch}x{op.n_out}"
-            if op.kind in ("update", "reduce_loss"):
+            if op.kind in ("update", "reduce_loss", "penalty_forward", "penalty_backward", "reduce_penalty"):
                 shape = str(op.n_out) if op.n_out else str(self.batch)
             name = op.kind + (f"+{op.activation}" if op.activation != "identity" else "")
+            name += "+penalty" * (op.kind == "dense_backward_weights" and op.buffers.get("w") is not None)
             name += "+update" * (op.update_w >= 0 or op.update_b >= 0)
             writes = [b.name for b in op.writes()]
             reads = [b.name for b in op.reads() if b.name not in writes or b.array is None]
-            split = "rows" if op.by_rows else "one" if op.kind == "reduce_loss" else "tiles"
+            split = "rows" if op.by_rows else "one" if op.kind.startswith("reduce_") else "tiles"
             flow = f"{' '.join(dict.fromkeys(reads))} -> {' '.join(dict.fromkeys(writes))}"
             rows.append((str(i), name, shape, flow, split, f"{op.flops(self.batch):,}", f"{op.bytes(self.batch):,}"))
         widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]

@@ -10,6 +10,7 @@ from .dense import bias_gradient, dense_backward, dense_forward
 from .gather import gather, gather_labels
 from .loss import softmax_cross_entropy, softmax_cross_entropy_correct, softmax_cross_entropy_rows
 from .optimizer import adam_update, sgd_update
+from .penalty import penalty_backward, penalty_forward
 from .rng import normal, permutation, philox, random_bits, random_bits64, uniform
 from .softmax import softmax_forward
 
@@ -24,6 +25,8 @@ __all__ = [
     "gather",
     "gather_labels",
     "normal",
+    "penalty_backward",
+    "penalty_forward",
     "permutation",
     "philox",
     "random_bits",

@@ -13,6 +13,7 @@ from .dense import bias_gradient, dense_forward
 from .gather import gather, gather_labels
 from .loss import softmax_cross_entropy, softmax_cross_entropy_correct, softmax_cross_entropy_rows
 from .optimizer import adam_update, sgd_update
+from .penalty import penalty_backward, penalty_forward
 from .softmax import softmax_forward
 
 
@@ -158,7 +159,7 @@ class _Batch:
     def dense_backward_weights(self, op):
         x, dy = self.at(op, "x"), self.at(op, "dy")
         for role, tensor, gradient in (
-            ("dw", op.update_w, lambda: x.T @ dy),
+            ("dw", op.update_w, lambda: self._penalized(op, x.T @ dy)),
             ("db", op.update_b, lambda: bias_gradient(dy)),
         ):
             if tensor >= 0:
@@ -166,6 +167,20 @@ class _Batch:
             elif op.buffers.get(role) is not None:
                 out = self.at(op, role)
                 out[...] = out + gradient() if op.accumulate else gradient()
+
+    def _penalized(self, op, dw):
+        w = self.at(op, "w")
+        return dw if w is None else penalty_backward(w, dw, op.l1, op.l2)
+
+    def penalty_forward(self, op):
+        self.at(op, "sum")[...] = 0.0
+        self.at(op, "sum")[0] = penalty_forward(self.at(op, "w"), op.l1, op.l2)
+
+    def penalty_backward(self, op):
+        penalty_backward(self.at(op, "w"), self.at(op, "dw"), op.l1, op.l2)
+
+    def reduce_penalty(self, op):
+        self.loss_sum += self.rows * float(self.at(op, "sum").sum())
 
     def reduce_loss(self, op):
         self.loss_sum += float(self.at(op, "loss").sum())
