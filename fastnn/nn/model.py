@@ -12,6 +12,7 @@ from .dense import Dense
 from .inputs import Flatten, Rescaling
 from .layer import Layer, check_size
 from .rows import as_array, as_rows
+from .summary import table
 
 _BATCH = 256  # rows that an inference works on at once: their activations stay in the L2 cache
 
@@ -83,6 +84,47 @@ class Sequential(Layer):
 
     def penalties(self):
         return [pair for layer in self.layers for pair in layer.penalties()]
+
+    def num_parameters(self):
+        """How many numbers the parameters hold.
+
+        Examples
+        --------
+        >>> nn.Sequential(nn.Dense(784, 100, activation="relu"), nn.Dense(100, 10)).num_parameters()
+        79510
+        """
+        return sum(p.size for p in self.parameters())
+
+    def summary(self, batch_size=1, print_fn=None):
+        """Print a table of the layers: output shape, parameters, and what an inference of the layer costs.
+
+        Flops are floating-point operations; an activation that runs inside a dense layer's product is not counted. Bytes are
+        what the layer's operations read and write at least, weights and activations: what decides the speed at small
+        batches, while flops decide it at large ones. `plan(batch).describe()` shows the operations themselves, and
+        `Trainer.plan` those of training.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            Rows that flops and bytes are given for.
+        print_fn : callable, optional
+            Takes the lines one by one, in place of print.
+
+        Examples
+        --------
+        >>> nn.Sequential(nn.Flatten(), nn.Dense(784, 100, activation="relu"), nn.Dense(100, 10)).summary()
+           layer       output shape  parameters   flops    bytes
+        --------------------------------------------------------
+        0  Flatten     (None, 784)            0       0      0 B
+        1  Dense relu  (None, 100)       78,500   157 k   318 kB
+        2  Dense       (None, 10)         1,010  2.00 k  4.48 kB
+        --------------------------------------------------------
+           total                         79,510   159 k   322 kB
+        parameters: 79,510, 318 kB in float32
+        flops, bytes: of an inference of 1 row
+        """
+        for line in table(self, check_size(batch_size, "batch_size")):
+            (print_fn or print)(line)
 
     def _named(self):
         """(name, Parameter) in order. By position: a layer may stand in other models too, under other names."""
