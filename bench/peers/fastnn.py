@@ -23,14 +23,26 @@ def versions():
 
 def model(work, weights):
     """The network with the given weights."""
-    nn = fastnn.nn
-    last = len(weights) - 1
-    net = nn.Sequential(
-        *(nn.Dense(*w.shape, activation=None if i == last else "relu", init="zeros") for i, (w, _) in enumerate(weights))
-    )
-    for p, value in zip(net.parameters(), (a for pair in weights for a in pair)):
-        p.data = value
+    nn, layers = fastnn.nn, []
+    for w, _ in weights[:-1]:
+        if work.batchnorm:
+            layers += [nn.Dense(*w.shape, bias=False, init="zeros"), nn.BatchNorm(w.shape[1]), nn.Activation("relu")]
+        else:
+            layers.append(nn.Dense(*w.shape, activation="relu", init="zeros"))
+    net = nn.Sequential(*layers, nn.Dense(*weights[-1][0].shape, init="zeros"))
+    load(net, weights)
     return net
+
+
+def load(net, weights):
+    """The starting values; of a normalisation the scale is 1 and the shift the bias."""
+    state = net.state_dict()
+    weighted = [name for name, value in state.items() if value.ndim == 2]
+    shifts = [name for name in state if name.endswith(".bias")]
+    start = {name: np.ones_like(v) if name.endswith((".weight", ".running_var")) else np.zeros_like(v) for name, v in state.items()}
+    for w_name, b_name, (w, b) in zip(weighted, shifts, weights, strict=True):
+        start[w_name], start[b_name] = w, b
+    net.load_state_dict(start)
 
 
 class Training(Loop):
@@ -40,8 +52,7 @@ class Training(Loop):
         self.reset()
 
     def reset(self):
-        for p, value in zip(self.model.parameters(), (a for pair in self.weights for a in pair)):
-            p.data = value
+        load(self.model, self.weights)
         optimizer = fastnn.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
         self.trainer = fastnn.Trainer(self.model, fastnn.losses.SoftmaxCrossEntropy(), optimizer)
         self.step = self.trainer.step

@@ -37,29 +37,48 @@ def forward(params, x):
     return x @ w + b
 
 
+def normalised(params, running, x):
+    """The same with batch normalisation before each ReLU. Returns the outputs and the new running averages."""
+    averages = []
+    for (w, b, scale), (mean, var) in zip(params[:-1], running):
+        z = x @ w
+        batch_mean, batch_var = z.mean(axis=0), z.var(axis=0)
+        x = jax.nn.relu((z - batch_mean) / jax.numpy.sqrt(batch_var + 1e-5) * scale + b)
+        unbiased = batch_var * (len(z) / (len(z) - 1))
+        averages.append((0.9 * mean + 0.1 * batch_mean, 0.9 * var + 0.1 * unbiased))
+    w, b = params[-1]
+    return x @ w + b, averages
+
+
 class Training(Loop):
     def __init__(self, work, weights, batches):
-        self.weights = weights
+        self.weights, self.batchnorm = weights, work.batchnorm
         self.batches = [(jax.device_put(x), jax.device_put(y.astype(np.int32))) for x, y in batches]
         self.optimizer = optax.adam(LEARNING_RATE)
 
-        def loss(params, x, y):
-            return optax.softmax_cross_entropy_with_integer_labels(forward(params, x), y).mean()
+        def loss(params, running, x, y):
+            outputs, running = normalised(params, running, x) if work.batchnorm else (forward(params, x), running)
+            return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean(), running
 
-        def update(params, state, x, y):
-            value, gradients = jax.value_and_grad(loss)(params, x, y)
+        def update(params, running, state, x, y):
+            (value, running), gradients = jax.value_and_grad(loss, has_aux=True)(params, running, x, y)
             updates, state = self.optimizer.update(gradients, state, params)
-            return optax.apply_updates(params, updates), state, value
+            return optax.apply_updates(params, updates), running, state, value
 
-        self.update = jax.jit(update, donate_argnums=(0, 1))
+        self.update = jax.jit(update, donate_argnums=(0, 1, 2))
         self.reset()
 
     def reset(self):
         self.params = [(jax.device_put(w.copy()), jax.device_put(b.copy())) for w, b in self.weights]
+        self.running = []
+        if self.batchnorm:
+            ones = [np.ones_like(b) for _, b in self.weights[:-1]]
+            self.params = [(*pair, jax.device_put(one.copy())) for pair, one in zip(self.params, ones)] + self.params[-1:]
+            self.running = [(jax.device_put(0 * one), jax.device_put(one.copy())) for one in ones]
         self.state = self.optimizer.init(self.params)
 
     def step(self, x, y):
-        self.params, self.state, value = self.update(self.params, self.state, x, y)
+        self.params, self.running, self.state, value = self.update(self.params, self.running, self.state, x, y)
         return value
 
     def finish(self):

@@ -22,29 +22,34 @@ def versions():
     return {"torch": torch.__version__}
 
 
-def model(weights):
+def model(weights, batchnorm=False):
     """The network with the given weights; torch keeps them [out, in]."""
     layers = []
-    for w, b in weights:
-        linear = torch.nn.Linear(*w.shape)
-        layers += [linear, torch.nn.ReLU()]
-    net = torch.nn.Sequential(*layers[:-1])
+    for w, _ in weights[:-1]:
+        norm = [torch.nn.BatchNorm1d(w.shape[1])] if batchnorm else []
+        layers += [torch.nn.Linear(*w.shape, bias=not batchnorm), *norm, torch.nn.ReLU()]
+    net = torch.nn.Sequential(*layers, torch.nn.Linear(*weights[-1][0].shape))
     load(net, weights)
     return net
 
 
 def load(net, weights):
     with torch.no_grad():
-        for linear, (w, b) in zip(net[::2], weights):
+        for module in net:
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.reset_parameters()
+        weighted = [m for m in net if isinstance(m, torch.nn.Linear)]
+        shifted = [m for m in net if getattr(m, "bias", None) is not None]
+        for linear, shift, (w, b) in zip(weighted, shifted, weights, strict=True):
             linear.weight.copy_(torch.from_numpy(w.T))
-            linear.bias.copy_(torch.from_numpy(b))
+            shift.bias.copy_(torch.from_numpy(b))
 
 
 class Training(Loop):
     def __init__(self, work, weights, batches):
         self.weights = weights
         self.batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches]
-        self.model = model(weights)
+        self.model = model(weights, work.batchnorm)
         self.loss = self.make_loss()
         self.reset()
 
