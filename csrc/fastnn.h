@@ -7,6 +7,7 @@
 #define FASTNN_H
 
 #include "kernels/kernels.h"
+#include "pace.h"
 #include "team.h"
 
 /* ---- instruction sets (dispatch.c) and threads (team.c) ---- */
@@ -281,6 +282,7 @@ typedef struct fnn_run {
     int64_t classes;
     double seconds; /* stop between two steps once this has passed; 0: never */
     int threads;
+    fnn_pace *pace; /* chooses between one thread and `threads`; NULL: always `threads` */
     const fnn_tensor *tensors;
     const fnn_group *groups;
     const fnn_update_rule *rules; /* by group */
@@ -293,6 +295,9 @@ typedef struct fnn_run {
     int64_t correct;
     size_t steps_done;
     fnn_status status;
+    /* for the executor itself */
+    size_t from, upto; /* the steps of a piece */
+    double begun;      /* when the call began */
 } fnn_run;
 
 void fnn_plan_run(fnn_run *run);

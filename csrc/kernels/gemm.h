@@ -25,6 +25,7 @@
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
 #define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
+#define FNN_ROW_AHEAD 8 /* rows of B asked for ahead of a lone row of A: a panel's piece of a row is too short for the hardware to guess */
 #define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w at a time: their pages stay in the TLB */
 
 #define FNN_UNROLL _Pragma("GCC unroll 16")
@@ -324,6 +325,7 @@ FNN_INLINE void fnn_row_panel(const int vectors, size_t k, const float *a, const
         const vf element = vf_set1(a[p]);
         FNN_UNROLL
         for (int v = 0; v < vectors; v++) {
+            __builtin_prefetch(b + FNN_ROW_AHEAD * ldb + v * FNN_VF);
             const vf row = v == vectors - 1 ? vf_load_t(b + v * FNN_VF, last) : vf_load(b + v * FNN_VF);
             sum[v] = vf_fma(element, row, sum[v]);
         }
