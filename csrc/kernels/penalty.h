@@ -10,27 +10,43 @@
 #include "../simd/simd.h"
 #include "kernels.h"
 
-FNN_INLINE void fnn_penalty_add(vf w, vd *absolute, vd *square)
+/* 16 more elements of the two sums */
+FNN_INLINE void fnn_penalty_add(const bool with_l1, const bool with_l2, const float *w, vd absolute[2], vd square[2])
 {
-    float lanes[FNN_VF];
-    vf_store(lanes, vf_abs(w));
-    const vd low = vd_load_f32(lanes), high = vd_load_f32(lanes + FNN_VD);
-    absolute[0] = vd_add(absolute[0], low);
-    absolute[1] = vd_add(absolute[1], high);
-    square[0] = vd_fma(low, low, square[0]);
-    square[1] = vd_fma(high, high, square[1]);
+    if (with_l2) {
+        const vd low = vd_load_f32(w), high = vd_load_f32(w + FNN_VD);
+        square[0] = vd_fma(low, low, square[0]);
+        square[1] = vd_fma(high, high, square[1]);
+    }
+    if (with_l1) {
+        float lanes[FNN_VF];
+        vf_store(lanes, vf_abs(vf_load(w)));
+        absolute[0] = vd_add(absolute[0], vd_load_f32(lanes));
+        absolute[1] = vd_add(absolute[1], vd_load_f32(lanes + FNN_VD));
+    }
+}
+
+FNN_INLINE double fnn_penalty_sum(const bool with_l1, const bool with_l2, size_t n, double l1, double l2, const float *w)
+{
+    vd absolute[2] = {vd_set1(0.0), vd_set1(0.0)}, square[2] = {vd_set1(0.0), vd_set1(0.0)};
+    size_t i = 0;
+    for (; i + FNN_VF <= n; i += FNN_VF) fnn_penalty_add(with_l1, with_l2, w + i, absolute, square);
+    if (i < n) {
+        float last[FNN_VF]; /* zeros beyond the end */
+        vf_store(last, vf_load_t(w + i, vt_first(n - i)));
+        fnn_penalty_add(with_l1, with_l2, last, absolute, square);
+    }
+    double value = 0.0;
+    if (with_l1) value += l1 * vd_sum(vd_add(absolute[0], absolute[1]));
+    if (with_l2) value += 0.5 * l2 * vd_sum(vd_add(square[0], square[1]));
+    return value;
 }
 
 static double fnn_penalty_forward(size_t n, double l1, double l2, const float *w)
 {
-    vd absolute[2] = {vd_set1(0.0), vd_set1(0.0)}, square[2] = {vd_set1(0.0), vd_set1(0.0)};
-    size_t i = 0;
-    for (; i + FNN_VF <= n; i += FNN_VF) fnn_penalty_add(vf_load(w + i), absolute, square);
-    if (i < n) fnn_penalty_add(vf_load_t(w + i, vt_first(n - i)), absolute, square);
-    double value = 0.0;
-    if (l1 != 0) value += l1 * vd_sum(vd_add(absolute[0], absolute[1]));
-    if (l2 != 0) value += 0.5 * l2 * vd_sum(vd_add(square[0], square[1]));
-    return value;
+    if (l1 != 0 && l2 != 0) return fnn_penalty_sum(true, true, n, l1, l2, w);
+    if (l1 != 0) return fnn_penalty_sum(true, false, n, l1, l2, w);
+    return l2 != 0 ? fnn_penalty_sum(false, true, n, l1, l2, w) : 0.0;
 }
 
 /* dw + l2 w + l1 sign(w); a NaN has no sign and stays one */
