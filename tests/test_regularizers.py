@@ -151,7 +151,7 @@ def run(penalties, optimizer, composite=True, schedule="rows", threads=1, steps=
         for _ in range(steps):
             losses_ = np.zeros(3)
             executor.run(x, y, np.arange(23), np.full((3, 1), 0.05), opt.group_states(), losses_)
-            opt.advance(3)
+            opt.take_back(executor)
             found.append(losses_)
     return np.concatenate(found), [p.data.tobytes() for p in model.parameters()]
 

@@ -13,7 +13,10 @@ unless both go by rows, when each thread meets only its own rows.
 """
 
 
-_LAST = ("penalty_backward", "reduce_loss", "reduce_penalty", "update")  # what stands behind all gradients, in this order
+# What stands behind all gradients, in this order.
+_LAST = (
+    "penalty_backward", "reduce_loss", "reduce_penalty", "gradient_norm", "begin_update", "update", "trust_update", "max_norm",
+)
 
 
 def _order(ops, schedule):
