@@ -49,10 +49,28 @@ typedef enum {
     FNN_OP_BEGIN_UPDATE = 20,
     FNN_OP_TRUST_UPDATE,
     FNN_OP_MAX_NORM,
+    FNN_OP_BATCHNORM_FORWARD = 50,
+    FNN_OP_BATCHNORM_INFERENCE = 51,
+    FNN_OP_BATCHNORM_BACKWARD = 52,
+    FNN_OP_BATCHNORM_RUNNING = 53,
+    FNN_OP_LAYERNORM_FORWARD = 54,
+    FNN_OP_LAYERNORM_BACKWARD_INPUT = 55,
+    FNN_OP_LAYERNORM_BACKWARD_WEIGHTS = 56,
+    FNN_OP_RMSNORM_FORWARD = 57,
+    FNN_OP_RMSNORM_BACKWARD_INPUT = 58,
+    FNN_OP_RMSNORM_BACKWARD_WEIGHTS = 59,
+    FNN_OP_DROPOUT = 60,
+    FNN_OP_DROP_WEIGHTS = 61,
+    FNN_OP_GAUSSIAN_NOISE = 62,
+    FNN_OP_MAXOUT_FORWARD = 63,
+    FNN_OP_MAXOUT_BACKWARD = 64,
+    FNN_OP_ADD = 65,
+    FNN_OP_TIED_FORWARD = 66,
+    FNN_OP_TIED_BACKWARD_INPUT = 67,
     FNN_OP_PENALTY_FORWARD = 80,
     FNN_OP_PENALTY_BACKWARD,
     FNN_OP_REDUCE_PENALTY,
-    FNN_OP_KINDS /* more than any of them */
+    FNN_OP_KINDS = 90 /* more than any of them */
 } fnn_op_kind;
 
 /* Rows of the user's array, taken by index, as floats: out = (float)((double)value * scale + shift). */
@@ -153,6 +171,26 @@ typedef struct fnn_elementwise {
     size_t ldy;
 } fnn_elementwise;
 
+/* y [rows, columns] = the largest of x's pieces; backward: y is dx [rows, pieces columns]. */
+typedef struct fnn_maxout {
+    size_t columns, pieces;
+    const float *x;
+    size_t ldx;
+    const float *dy;
+    size_t lddy;
+    float *y;
+    size_t ldy;
+} fnn_maxout;
+
+/* Running mean and variance of a batch normalisation, after a step of `rows` rows. */
+typedef struct fnn_running {
+    size_t rows, columns;
+    const float *statistics;
+    size_t lds;
+    float momentum;
+    float *mean, *var;
+} fnn_running;
+
 typedef struct fnn_loss {
     size_t classes;
     const float *logits;
@@ -215,6 +253,20 @@ void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, f
 void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
 void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
+void fnn_op_batchnorm_forward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_backward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_share s);
+void fnn_op_rownorm_forward(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_rownorm_backward_input(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_share s);
+void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_share s);
+void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
+void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
+void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s); /* y = x + saved */
+void fnn_op_tied_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s);
+void fnn_op_tied_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s);
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
 void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);
 void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all shares of the norm */
@@ -257,7 +309,7 @@ void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out);
 
 /* ---- the plan (plan.c) ---- */
 
-#define FNN_OP_BUFFERS 6
+#define FNN_OP_BUFFERS 8
 
 /* One operation of a plan. Buffers are positions in the workspace's table, in the order that the op catalogue of
  * fastnn/plan/ops.py lists; -1 where there is none. */
@@ -271,7 +323,11 @@ typedef struct fnn_op {
     float alpha;
     bool accumulate;
     int update_w, update_b; /* tensors that the op updates; -1: none */
-    size_t first, last;     /* UPDATE: the tensors */
+    size_t first, last;     /* UPDATE: the tensors; MAXOUT: first is the number of pieces */
+    float eps;              /* normalisations */
+    float rate;             /* the running statistics' momentum; the deviation of noise */
+    uint32_t threshold;     /* dropout: of 65536 elements so many are dropped */
+    uint32_t stream;        /* of the random numbers that the op draws */
     double l1, l2;          /* PENALTY_*, and DENSE_BACKWARD_WEIGHTS with a w: of w */
 } fnn_op;
 
@@ -306,6 +362,7 @@ typedef struct fnn_run {
     double seconds; /* stop between two steps once this has passed; 0: never */
     int threads;
     fnn_pace *pace; /* chooses between one thread and `threads`; NULL: always `threads` */
+    uint64_t seed, step0; /* of what is drawn at random; step0: the number of the call's first step */
     fnn_update *update; /* scalars are filled by the call */
     fnn_group *groups;  /* t and memory move on by every step that is done */
     const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */

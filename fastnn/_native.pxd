@@ -35,6 +35,9 @@ cdef extern from "fastnn.h" nogil:
     fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
     fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
     fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS
+    fnn_op_kind FNN_OP_BATCHNORM_FORWARD, FNN_OP_BATCHNORM_INFERENCE, FNN_OP_BATCHNORM_BACKWARD
+    fnn_op_kind FNN_OP_LAYERNORM_FORWARD, FNN_OP_LAYERNORM_BACKWARD_INPUT, FNN_OP_LAYERNORM_BACKWARD_WEIGHTS
+    fnn_op_kind FNN_OP_DROPOUT, FNN_OP_GAUSSIAN_NOISE, FNN_OP_MAXOUT_FORWARD, FNN_OP_MAXOUT_BACKWARD
     void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
 
     ctypedef struct fnn_gather:
@@ -124,6 +127,75 @@ cdef extern from "fastnn.h" nogil:
         float *y
         size_t ldy
 
+    ctypedef struct fnn_batchnorm:
+        size_t rows, columns
+        const float *x
+        size_t ldx
+        const float *gamma
+        const float *beta
+        float eps
+        float *statistics
+        size_t lds
+        const float *mean
+        const float *var
+        fnn_activation activation
+        float alpha
+        float *y
+        size_t ldy
+        const float *dy
+        size_t lddy
+        float *dx
+        size_t lddx
+        float *dgamma
+        float *dbeta
+        bint accumulate
+
+    ctypedef struct fnn_rownorm:
+        size_t rows, columns
+        bint centered
+        const float *x
+        size_t ldx
+        const float *gamma
+        const float *beta
+        float eps
+        float *statistics
+        size_t lds
+        fnn_activation activation
+        float alpha
+        float *y
+        size_t ldy
+        const float *dy
+        size_t lddy
+        float *dx
+        size_t lddx
+        float *dgamma
+        float *dbeta
+        bint accumulate
+
+    ctypedef struct fnn_random:
+        uint64_t seed
+        uint32_t step, stream
+
+    ctypedef struct fnn_noise:
+        fnn_random draw
+        size_t rows, columns
+        uint64_t first_row
+        uint32_t threshold
+        float scale
+        const float *x
+        size_t ldx
+        float *y
+        size_t ldy
+
+    ctypedef struct fnn_maxout:
+        size_t columns, pieces
+        const float *x
+        size_t ldx
+        const float *dy
+        size_t lddy
+        float *y
+        size_t ldy
+
     ctypedef struct fnn_loss:
         size_t classes
         const float *logits
@@ -189,7 +261,7 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_op:
         fnn_op_kind kind
         bint by_rows, barrier
-        int buffer[6]
+        int buffer[8]
         size_t n_in "in"
         size_t n_out "out"
         fnn_activation activation
@@ -197,6 +269,8 @@ cdef extern from "fastnn.h" nogil:
         bint accumulate
         int update_w, update_b
         size_t first, last
+        float eps, rate
+        uint32_t threshold, stream
         double l1, l2
 
     ctypedef struct fnn_buffer:
@@ -235,6 +309,7 @@ cdef extern from "fastnn.h" nogil:
         fnn_pace *pace
         fnn_update *update
         fnn_group *groups
+        uint64_t seed, step0
         const double *lr
         double *losses
         double loss_sum

@@ -8,7 +8,7 @@ from .init import check_seed
 from .losses import check_loss
 from .plan import ReferenceExecutor
 from .regularizers import check_penalty
-from .trainer import _check_model, _count, _Data, _gradient_plan, _loss_plan
+from .trainer import _check_batch, _check_model, _count, _Data, _gradient_plan, _loss_plan
 
 __all__ = ["Entry", "GradientCheck", "check_gradients"]
 
@@ -107,7 +107,7 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
         Compare at most so many entries of each parameter, chosen at random, for models where all would take too long: each
         costs two forward passes in NumPy.
     seed : int, default 0
-        Of the choice.
+        Of the choice, and of what dropout and noise draw.
     penalty : regularizers.Penalty, optional
         As for `Trainer`: part of the loss.
 
@@ -134,15 +134,19 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
         if not 0 < value < 1:
             raise ValueError(f"{name}: expected a number between 0 and 1, got {value}")
     samples = None if samples is None else _count(samples, "samples", 1)
-    rng = np.random.default_rng(check_seed(seed))
+    seed = check_seed(seed)
+    rng = np.random.default_rng(seed)
     batch = _Data(_check_model(model), check_loss(loss), x, y, ("x", "y"))
+    _check_batch(model, len(batch.X), "x")
     executor = ReferenceExecutor(_gradient_plan(model, loss, batch, penalty=check_penalty(penalty)), np.float64)
+    executor.set_random(seed, 0)
     found = np.zeros(1)
     result = executor.run(batch.X, batch.y, losses=found)
     if result.problem:
         batch.refuse(result.problem)
     names = {id(p): g.name for p, g in executor.plan.gradients}
-    forward = ReferenceExecutor(_loss_plan(model, loss, batch, penalty), np.float64)
+    forward = ReferenceExecutor(_loss_plan(model, loss, batch, penalty=penalty), np.float64)
+    forward.set_random(seed, 0)
     at_weights = float(found[0])
 
     def loss_now():

@@ -59,6 +59,15 @@ def _check_model(model):
     return model
 
 
+def _check_batch(model, rows, name, hint=""):
+    """ValueError where a batch of so many rows is too small for one of the model's layers to be trained on."""
+    if rows < model.least_rows:
+        raise ValueError(
+            f"{name}: expected at least {model.least_rows} rows to train on, since the model has a batch normalisation, "
+            f"got {rows}{hint}"
+        )
+
+
 class _Data:
     """A pair of inputs and targets, checked against a model and a loss."""
 
@@ -116,7 +125,7 @@ class Trainer:
     penalty : regularizers.Penalty, optional
         On the weights of all layers that have none of their own; see `fastnn.regularizers`.
     seed : int, default 0
-        Governs everything random in training (the shuffle).
+        Governs everything random in training: the shuffle, dropout, noise.
     backend : {"native", "reference"}, default "native"
         The compiled kernels, or the same plan in NumPy (slow; for comparison).
     clip_norm : float, optional
@@ -162,6 +171,7 @@ class Trainer:
         self.steps_done = self.epochs_done = 0
         self.stop_training = False
         self._tensors, self._structure = self._match(), optimizer.structure
+        self._least_rows = self.model.least_rows
         self._training = self._evaluation = (None, None)  # (key, executor)
         self._lock = threading.RLock()  # the thread that trains may evaluate in a callback
 
@@ -200,7 +210,7 @@ class Trainer:
         fastnn.plan.Plan
             ``print(plan.describe())`` shows it.
         """
-        builder = Builder(batch, composite)
+        builder = Builder(batch, composite, training)
         if training:
             builder.trainable = {id(p) for p, _, _ in self._tensors}
         outputs = self.model.emit(builder, builder.input(self.model.in_features))
@@ -229,6 +239,7 @@ class Trainer:
             self.optimizer.sync(executor.tensors)
         else:
             executor.set_groups(self.optimizer.group_states())
+        executor.set_random(self.seed, self.steps_done)
 
     def _note_steps(self, executor):
         """The steps of a call that is over."""
@@ -278,7 +289,7 @@ class Trainer:
                 type(xb) is np.ndarray
                 and type(yb) is np.ndarray
                 and xb.ndim == 2
-                and len(xb) <= batch
+                and self._least_rows <= len(xb) <= batch
                 and yb.ndim == (1 if kind == "labels" else 2)
                 and xb.dtype == np.float32
                 and xb.flags.c_contiguous
@@ -287,6 +298,7 @@ class Trainer:
             ):
                 pair = _Data(self.model, self.loss, xb, yb, ("xb", "yb"))
                 xb, yb = pair.X, pair.y
+                _check_batch(self.model, len(xb), "xb")
                 if len(xb) > batch or pair.kind != kind:
                     executor = self._executor(len(xb), pair.kind, True)
             self._sync(executor)
@@ -369,6 +381,9 @@ class Trainer:
             rows -= rows % batch_size
             if not rows:
                 raise ValueError(f"batch_size: expected at most {len(train.X)} rows with drop_last, got {batch_size}")
+        _check_batch(self.model, batch_size, "batch_size")
+        if rows % batch_size:
+            _check_batch(self.model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
         if seed is not None:
             seed = check_seed(seed)
             if self.steps_done and seed != self.seed:
@@ -506,8 +521,11 @@ class Trainer:
         return {"loss": loss_sum / len(pair.X), "accuracy": correct / len(pair.X)}
 
 
-def value_and_grad(model, loss, x, y, penalty=None):
+def value_and_grad(model, loss, x, y, *, training=True, seed=0, step=0, penalty=None):
     """The loss on a batch and its gradients, for SciPy's minimisers or an optimizer of one's own.
+
+    A function of its arguments: it changes nothing, running statistics included, and draws the same random numbers for the
+    same seed and step.
 
     Parameters
     ----------
@@ -515,6 +533,11 @@ def value_and_grad(model, loss, x, y, penalty=None):
     loss : losses.Loss
     x, y : array_like
         The batch and its targets.
+    training : bool, default True
+        Layers do what they do in training: statistics of the batch, dropout, noise. Else a model with batch normalisation
+        is refused, since its gradient in inference mode is not offered, and dropout and noise are left out.
+    seed, step : int, default 0
+        What dropout and noise are drawn from, as by a Trainer with that seed in that step.
     penalty : regularizers.Penalty, optional
         As for `Trainer`.
 
@@ -537,9 +560,15 @@ def value_and_grad(model, loss, x, y, penalty=None):
     ((4, 3), (3,))
     """
     pair = _Data(_check_model(model), check_loss(loss), x, y, ("x", "y"))
-    key = ("gradient", len(pair.X), pair.kind, repr(loss), check_penalty(penalty))
-    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, penalty=penalty)))
+    seed, step = check_seed(seed), check_seed(step, "step")
+    if training:
+        _check_batch(model, len(pair.X), "x")
+    elif model.least_rows > 1:
+        raise ValueError("training: expected True for a model with batch normalisation, got False")
+    key = ("gradient", len(pair.X), pair.kind, repr(loss), bool(training), check_penalty(penalty))
+    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, training=training, penalty=penalty)))
     try:
+        executor.set_random(seed, step)
         losses = np.zeros(1)
         result = executor.run(pair.X, pair.y, losses=losses)
         if result.problem:
@@ -550,8 +579,8 @@ def value_and_grad(model, loss, x, y, penalty=None):
         model.give_back(key, executor)
 
 
-def _gradient_plan(model, loss, pair, composite=True, penalty=None):
-    builder = Builder(len(pair.X), composite)
+def _gradient_plan(model, loss, pair, composite=True, training=True, penalty=None):
+    builder = Builder(len(pair.X), composite, training)
     builder.trainable = {id(p) for p in model.parameters()}
     outputs = model.emit(builder, builder.input(model.in_features))
     loss.emit(builder, outputs, pair.kind)
@@ -560,9 +589,9 @@ def _gradient_plan(model, loss, pair, composite=True, penalty=None):
     return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))
 
 
-def _loss_plan(model, loss, pair, penalty=None):
+def _loss_plan(model, loss, pair, training=True, penalty=None):
     """The plan of the same loss without gradients."""
-    builder = Builder(len(pair.X))
+    builder = Builder(len(pair.X), training=training)
     loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind)
     emit_penalties(builder, model, penalty)
     return builder.build()

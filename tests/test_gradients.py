@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import losses, nn
+from fastnn import losses, nn, regularizers
 from fastnn.reference import interpreter
 
 
@@ -113,6 +113,44 @@ def test_gradients_that_are_zero_pass():
     assert fastnn.check_gradients(model, LOSS, np.ones((3, 4)), [0, 1, 1])
 
 
+BLOCKS = {
+    "batch norm": lambda: [nn.Dense(5, 6), nn.BatchNorm(6), nn.Activation("tanh")],
+    "batch norm behind": lambda: [nn.Dense(5, 6, activation="tanh"), nn.BatchNorm(6, affine=False)],
+    "layer norm": lambda: [nn.Dense(5, 6), nn.LayerNorm(6)],
+    "rms norm": lambda: [nn.RMSNorm(5), nn.Dense(5, 6, activation="sigmoid")],
+    "dropout": lambda: [nn.Dense(5, 6, activation="tanh"), nn.Dropout(0.4)],
+    "drop connect": lambda: [nn.DropConnect(nn.Dense(5, 6, penalty=regularizers.L2(0.1)), 0.4), nn.GaussianNoise(0.3)],
+    "maxout": lambda: [nn.Maxout(5, 6, pieces=3, penalty=regularizers.ElasticNet(0.1, 0.2))],
+    "residual": lambda: [nn.Residual(nn.BatchNorm(5), nn.Dense(5, 5, activation="tanh")), nn.Dense(5, 6)],
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_layer(block):
+    """Masks stay fixed while the loss is differenced, and running statistics do not move."""
+    fastnn.manual_seed(1)
+    model = nn.Sequential(*BLOCKS[block](), nn.Dense(6, 3))
+    for p in model.parameters():
+        p.data[...] += 0.1 * np.random.default_rng(p.size).normal(size=p.shape)
+    before = {k: v.tobytes() for k, v in model.state_dict().items()}
+    x, y = batch()
+    result = fastnn.check_gradients(model, LOSS, x, y, seed=3)
+    assert result, str(result)
+    assert {k: v.tobytes() for k, v in model.state_dict().items()} == before
+    loss = fastnn.value_and_grad(model, LOSS, x, y, seed=3)[0]
+    assert abs(result.loss - loss) < 1e-5
+    if block in ("dropout", "drop connect"):
+        assert fastnn.check_gradients(model, LOSS, x, y, seed=4).loss != result.loss
+
+
+def test_tied_weights_with_a_penalty():
+    encoder = nn.Dense(5, 4, activation="tanh", penalty=regularizers.ElasticNet(0.1, 0.2))
+    model = nn.Sequential(encoder, nn.Tied(encoder), nn.Dense(5, 3))
+    x, y = batch()
+    assert fastnn.check_gradients(model, LOSS, x, y)
+    assert fastnn.check_gradients(model, LOSS, x, y, penalty=regularizers.L2(0.3))
+
+
 def test_samples():
     x, y = batch()
     result = fastnn.check_gradients(network("tanh"), LOSS, x, y, samples=5)
@@ -130,6 +168,7 @@ def test_samples():
         ({"samples": 0}, ValueError, "samples: expected an integer >= 1, got 0"),
         ({"samples": 1.5}, TypeError, "samples: expected an integer, got 1.5"),
         ({"seed": -1}, ValueError, r"seed: expected an integer from 0 to 2\*\*64 - 1, got -1"),
+        ({"model": nn.Sequential(nn.Dense(5, 3), nn.BatchNorm(3)), "x": np.ones((1, 5)), "y": [0]}, ValueError, "x: expected at least 2 rows"),
         ({"model": 3}, TypeError, "model: expected a fastnn.nn.Sequential, got int"),
         ({"loss": losses.SoftmaxCrossEntropy}, TypeError, "loss: expected an instance, got the class"),
         ({"x": np.ones((7, 4))}, ValueError, r"x: expected 5 features a row, got shape \(7, 4\)"),

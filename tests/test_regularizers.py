@@ -288,7 +288,7 @@ def test_hostile_penalties_in_files():
     for bad in ({"l1": 1.0}, {"l1": -1.0, "l2": 0.0}, {"l1": "x", "l2": 0.0}, [1, 2], {"l1": 0.0, "l2": 1e39}, 3, {"l1": True, "l2": 0}):
         config = {"layers": [{"class": "Dense", "in_features": 2, "out_features": 2, "penalty": bad}]}
         with pytest.raises(ValueError, match="x: layer 0: .*l[12]"):
-            layers_from(config, "x")
+            layers_from(config, "x", {"Dense": nn.Dense})
 
 
 def test_equality_and_repr():

@@ -11,6 +11,10 @@
 #include "../kernels/softmax.h"
 #include "../kernels/loss.h"
 #include "../kernels/norm.h"
+#include "../kernels/batchnorm.h"
+#include "../kernels/rownorm.h"
+#include "../kernels/noise.h"
+#include "../kernels/pieces.h"
 #include "../kernels/convert.h"
 #include "../kernels/measure.h"
 

@@ -6,11 +6,33 @@ saves a model (safetensors, with the architecture in its metadata) and loads it 
 
 from ..plan import Parameter
 from .activation import Activation
+from .containers import Residual
 from .dense import Dense
 from .files import load
 from .inputs import Flatten, Rescaling
 from .layer import Layer
 from .model import Sequential
+from .noise import DropConnect, Dropout, GaussianNoise
+from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .rows import as_array, as_rows
+from .shared import Maxout, Tied
 
-__all__ = ["Activation", "Dense", "Flatten", "Layer", "Parameter", "Rescaling", "Sequential", "load"]
+__all__ = [
+    "Activation",
+    "BatchNorm",
+    "Dense",
+    "DropConnect",
+    "Dropout",
+    "Flatten",
+    "GaussianNoise",
+    "Layer",
+    "LayerNorm",
+    "Maxout",
+    "Parameter",
+    "RMSNorm",
+    "Rescaling",
+    "Residual",
+    "Sequential",
+    "Tied",
+    "load",
+]

@@ -61,12 +61,6 @@ class Dense(Layer):
         self.weight = Parameter(weights((self.in_features, self.out_features)), "weight")
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
 
-    def parameters(self):
-        return [self.weight] if self.bias is None else [self.weight, self.bias]
-
-    def penalties(self):
-        return [] if self.penalty is None else [(self.weight, self.penalty)]
-
     def config(self):
         return {
             "in_features": self.in_features,
@@ -77,10 +71,10 @@ class Dense(Layer):
             **({} if self.penalty is None else {"penalty": self.penalty.config()}),
         }
 
-    def emit(self, builder, x):
-        return builder.dense(x, self.weight, self.bias, self.activation, self.alpha)
+    def emit(self, builder, x, weight=None):
+        """`weight`: what takes the place of the weights, if anything does; see `DropConnect`."""
+        return builder.dense(x, self.weight if weight is None else weight, self.bias, self.activation, self.alpha)
 
     def output_features(self, features):
-        if features != self.in_features:
-            raise ValueError(f"{self!r}: expected {self.in_features} input features, got {features}")
+        super().output_features(features)
         return self.out_features

@@ -79,6 +79,10 @@ class NativeExecutor:
                     op.update_b,
                     op.first,
                     op.last,
+                    op.eps,
+                    op.rate,
+                    op.threshold,
+                    op.stream,
                     op.l1,
                     op.l2,
                 )
@@ -137,6 +141,10 @@ class NativeExecutor:
         for i, g in enumerate(groups):
             self.tensors.set_group(i, RULES[g.rule], *g[1:])
 
+    def set_random(self, seed, step0):
+        """What the next run draws at random from: the seed, and the number of its first step."""
+        self._native.set_random(seed, step0)
+
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
             first=0, last=None):
         """Run the plan for every batch of the rows; see `_native.NativePlan.run`. rates: [steps][groups]."""
@@ -164,6 +172,7 @@ class ReferenceExecutor:
         self.plan = plan
         self._interpreter = Interpreter(plan, dtype)
         self._groups = None
+        self._seed = self._step0 = 0
         self.steps_done = self.steps_skipped = 0  # of the last run, as in NativeExecutor
 
     def set_groups(self, groups):
@@ -174,6 +183,10 @@ class ReferenceExecutor:
     def progress(self):
         """(steps, memory) of each group."""
         return [(g.t, g.memory) for g in self._groups]
+
+    def set_random(self, seed, step0):
+        """What the next run draws at random from: the seed, and the number of its first step."""
+        self._seed, self._step0 = seed, step0
 
     def step(self, x, y, rates):
         """One step; (mean loss, problem, row)."""
@@ -196,7 +209,8 @@ class ReferenceExecutor:
         for step, begin in enumerate(range(0, rows, batch)):
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
             found = self._interpreter.run(
-                x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first, last
+                x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first, last,
+                (self._seed, self._step0 + step),
             )
             if found.problem:
                 return Result(step, loss_sum, correct, found.problem, found.row)

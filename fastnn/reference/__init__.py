@@ -9,6 +9,17 @@ from .activation import ACTIVATIONS, activation_backward, activation_forward
 from .dense import bias_gradient, dense_backward, dense_forward
 from .gather import gather, gather_labels
 from .loss import softmax_cross_entropy, softmax_cross_entropy_correct, softmax_cross_entropy_rows
+from .maxout import maxout_backward, maxout_forward
+from .noise import dropout_backward, dropout_forward, dropout_mask, gaussian_noise
+from .normalization import (
+    batchnorm_backward,
+    batchnorm_forward,
+    batchnorm_inference,
+    layernorm_backward,
+    layernorm_forward,
+    rmsnorm_backward,
+    rmsnorm_forward,
+)
 from .optimizer import adam_update, sgd_update
 from .penalty import penalty_backward, penalty_forward
 from .rng import normal, permutation, philox, random_bits, random_bits64, uniform
@@ -19,11 +30,22 @@ __all__ = [
     "activation_backward",
     "activation_forward",
     "adam_update",
+    "batchnorm_backward",
+    "batchnorm_forward",
+    "batchnorm_inference",
     "bias_gradient",
     "dense_backward",
     "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "dropout_mask",
     "gather",
     "gather_labels",
+    "gaussian_noise",
+    "layernorm_backward",
+    "layernorm_forward",
+    "maxout_backward",
+    "maxout_forward",
     "normal",
     "penalty_backward",
     "penalty_forward",
@@ -31,6 +53,8 @@ __all__ = [
     "philox",
     "random_bits",
     "random_bits64",
+    "rmsnorm_backward",
+    "rmsnorm_forward",
     "sgd_update",
     "softmax_cross_entropy",
     "softmax_cross_entropy_correct",
