@@ -37,6 +37,32 @@ def test_the_columns_add_up():
     assert model.num_parameters() == 79500 == sum(p.size for p in model.parameters())
 
 
+def test_blocks_shared_weights_and_statistics():
+    encoder = nn.Dense(8, 8, activation="relu")
+    model = nn.Sequential(
+        encoder, nn.BatchNorm(8), nn.Residual(nn.LayerNorm(8), nn.Residual(nn.Dense(8, 8))), nn.Dropout(0.25), nn.Tied(encoder),
+        nn.DropConnect(nn.Dense(8, 6), 0.5), nn.Sequential(nn.Maxout(6, 4, pieces=3)),
+    )  # fmt: skip
+    lines = lines_of(model)
+    found = [row[:4] for row in rows_of(lines)]
+    assert found == [
+        ["0", "Dense relu", "(None, 8)", "72"],
+        ["1", "BatchNorm", "(None, 8)", "16"],
+        ["2", "Residual", "(None, 8)", "0"],
+        ["2.0", "LayerNorm", "(None, 8)", "16"],
+        ["2.1", "Residual", "(None, 8)", "0"],
+        ["2.1.0", "Dense", "(None, 8)", "72"],
+        ["3", "Dropout 0.25", "(None, 8)", "0"],
+        ["4", "Tied", "(None, 8)", "8"],  # its bias: the weights are the encoder's
+        ["5", "DropConnect 0.5", "(None, 6)", "54"],
+        ["6", "Sequential", "(None, 4)", "0"],
+        ["6.0", "Maxout 3", "(None, 4)", "84"],
+    ]
+    assert model.num_parameters() == 322 == sum(int(row[3]) for row in found)
+    assert lines[-2] == "parameters: 322 trained and 16 beside them (running statistics), 1.35 kB in float32"
+    assert [lines[i].index(name) - lines[2].index("Dense") for i, name in ((4, "Residual"), (6, "Residual"), (7, "Dense"))] == [0, 2, 4]
+
+
 def test_batches():
     model = nn.Sequential(nn.Dense(16, 16, bias=False))
     assert rows_of(lines_of(model, 100))[0][4:] == ["51.2 k", "13.8 kB"]

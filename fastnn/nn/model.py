@@ -58,7 +58,7 @@ class Sequential(Chain):
         return self.out_features
 
     def num_parameters(self):
-        """How many numbers the parameters hold.
+        """How many numbers are trained; shared ones count once, running statistics do not.
 
         Examples
         --------
@@ -73,7 +73,7 @@ class Sequential(Chain):
         Flops are floating-point operations; an activation that runs inside a dense layer's product is not counted. Bytes are
         what the layer's operations read and write at least, weights and activations: what decides the speed at small
         batches, while flops decide it at large ones. `plan(batch).describe()` shows the operations themselves, and
-        `Trainer.plan` those of training.
+        `Trainer.plan` those of training. Weights that several layers share count where they come first.
 
         Parameters
         ----------

@@ -30,18 +30,23 @@ def _touched(ops, rows):
 
 
 def table(model, rows):
-    """The lines of the summary."""
+    """The lines of the summary. A chain's own row shows what it does beyond the layers in it, which follow indented."""
     builder = Builder(rows)
-    x = builder.input(model.in_features)
-    lines, flops, moved = [], 0, 0
-    for i, layer in enumerate(model.layers):
-        first = len(builder.ops)
-        x = layer.emit(builder, x)
-        ops = builder.ops[first:]
+    model.emit(builder, builder.input(model.in_features))
+    paths = {id(layer): path for path, layer in model.walk()}
+    lines, seen, flops, moved = [], set(), 0, 0
+    for i, (layer, first, end, y) in enumerate(builder.layers):
+        inside = [(a, b) for inner, a, b, _ in builder.layers[i + 1 :] if any(inner is child for _, child in layer.children())]
+        ops = [op for n, op in enumerate(builder.ops[first:end], first) if not any(a <= n < b for a, b in inside)]
         costs = sum(op.flops(rows) for op in ops), _touched(ops, rows)
         flops, moved = flops + costs[0], moved + costs[1]
-        count = sum(p.size for p in layer.parameters())
-        lines.append((str(i), _label(layer), f"(None, {x.columns})", f"{count:,}", _short(costs[0]), _short(costs[1], "B")))
+        within = {id(p) for _, child in layer.children() for p in child.parameters()} if inside else set()
+        new = [p for p in layer.parameters() if id(p) not in seen | within]
+        seen.update(id(p) for p in new)
+        path = paths[id(layer)]
+        count = sum(p.size for p in new)
+        label = "  " * path.count(".") + _label(layer)
+        lines.append((path, label, f"(None, {y.columns})", f"{count:,}", _short(costs[0]), _short(costs[1], "B")))
     count = model.num_parameters()
     total = ("", "total", "", f"{count:,}", _short(flops), _short(moved, "B"))
     header = ("", "layer", "output shape", "parameters", "flops", "bytes")
@@ -49,8 +54,9 @@ def table(model, rows):
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
 
     def joined(line):
-        return "  ".join(v.rjust(w) if c in (0, 3, 4, 5) else v.ljust(w) for c, (v, w) in enumerate(zip(line, widths))).rstrip()
+        return "  ".join(v.rjust(w) if c > 2 else v.ljust(w) for c, (v, w) in enumerate(zip(line, widths))).rstrip()
 
-    kept = f"parameters: {count:,}, {_short(4 * count, 'B')} in float32"
+    beside = sum(p.size for _, p in model.named_buffers())
+    kept = f"parameters: {count:,}" + (f" trained and {beside:,} beside them (running statistics)" if beside else "")
     what = "flops, bytes: of an inference of " + ("1 row" if rows == 1 else f"{rows:,} rows")
-    return [joined(header), rule, *map(joined, lines), rule, joined(total), kept, what]
+    return [joined(header), rule, *map(joined, lines), rule, joined(total), f"{kept}, {_short(4 * (count + beside), 'B')} in float32", what]

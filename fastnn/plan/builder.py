@@ -77,6 +77,7 @@ class Builder:
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
         self._update = None
         self._loss = None
+        self.layers = []  # (layer, its first operation, the one behind its last, its output), a chain before what is in it
         self._penalties = []  # (parameter's buffer, l1, l2, buffer of the value's terms)
 
     # ---- buffers ----
@@ -112,6 +113,13 @@ class Builder:
         return op
 
     # ---- forward ----
+
+    def layer(self, layer, x):
+        """What a layer emits for `x`, noted in `layers` for tables."""
+        first, before = len(self.ops), len(self.layers)
+        y = layer.emit(self, x)
+        self.layers.insert(before, (layer, first, len(self.ops), y))
+        return y
 
     def input(self, features):
         """Rows of the user's array, as float32."""
