@@ -156,6 +156,7 @@ typedef struct fnn_dense_backward_weights {
     const fnn_tensor *update_w, *update_b; /* NULL: no update */
     const fnn_update_rule *rules;          /* by group */
     const fnn_update_scalars *scalars;     /* by group */
+    float *scratch; /* this thread's own: fnn_product_scratch(in, out, batch) floats, or NULL */
 } fnn_dense_backward_weights;
 
 /* y = f(x), or dx = dy f'(saved), over [rows, columns]. In place is allowed. */
@@ -366,6 +367,8 @@ typedef struct fnn_run {
     fnn_update *update; /* scalars are filled by the call */
     fnn_group *groups;  /* t and memory move on by every step that is done */
     const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */
+    float *scratch;      /* scratch_floats for each thread */
+    size_t scratch_floats;
     /* results */
     double *losses; /* mean loss of each step; may be NULL */
     double loss_sum;

@@ -21,6 +21,7 @@ typedef struct {
     const fnn_kernels *k;
     fnn_buffer *buffers; /* this thread's table: input and output may point into the user's arrays */
     size_t step, begin, rows;
+    float *scratch; /* this thread's */
 } batch;
 
 static fnn_buffer buffer(const batch *b, const fnn_op *op, int i)
@@ -154,6 +155,7 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
                                       .rules = run->update ? run->update->rules : NULL,
                                       .scalars = run->update ? run->update->scalars : NULL,
+                                      .scratch = b->scratch,
                                   },
                                   share);
 }
@@ -481,6 +483,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     fnn_run *run = argument;
     batch b = {.run = run, .k = fnn_active_kernels(), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
+    if (run->scratch_floats) b.scratch = run->scratch + (size_t)id * run->scratch_floats;
     memcpy(b.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 
     bool updates = false; /* a part of a plan may be run that has none */

@@ -284,6 +284,8 @@ cdef extern from "fastnn.h" nogil:
         size_t item, rows
         double scale, shift
 
+    size_t fnn_product_scratch(size_t m, size_t n, size_t k) nogil
+
     ctypedef struct fnn_pace:
         double[2] cost
         bint team
@@ -307,6 +309,8 @@ cdef extern from "fastnn.h" nogil:
         double seconds
         int threads
         fnn_pace *pace
+        float *scratch
+        size_t scratch_floats
         fnn_update *update
         fnn_group *groups
         uint64_t seed, step0

@@ -1177,6 +1177,7 @@ cdef class NativePlan:
     cdef int tables
     cdef Tensors tensors
     cdef list arrays
+    cdef cnp.ndarray scratch
     cdef fnn_run r
     cdef fnn_pace pace
     cdef readonly double work  # floating-point operations of a full batch
@@ -1210,6 +1211,8 @@ cdef class NativePlan:
             op.accumulate, op.update_w, op.update_b, op.first, op.last = accumulate, update_w, update_b, first, last
             op.eps, op.rate, op.threshold, op.stream = eps, rate, threshold, stream
             op.l1, op.l2 = l1, l2
+            if kind == FNN_OP_DENSE_BACKWARD_WEIGHTS and update_w >= 0:
+                self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(n_in, n_out, batch))
         self.arrays = []
         for i in range(self.n_buffers):
             array, ld = buffers[i]
@@ -1246,6 +1249,9 @@ cdef class NativePlan:
                 raise MemoryError
             self.buffers = grown
             self.tables = threads
+        if self.r.scratch_floats and (self.scratch is None or self.scratch.size < threads * self.r.scratch_floats):
+            self.scratch = aligned_zeros((threads * self.r.scratch_floats,), np.float32)
+            self.r.scratch = <float *>cnp.PyArray_DATA(self.scratch)
         self.r.buffers = self.buffers
         self.r.threads = threads
         return 0
@@ -1423,6 +1429,11 @@ def math_map(str function, x):
     y = _new_f32(cnp.PyArray_SIZE(x))
     fnn_active_kernels().math_map(code, cnp.PyArray_SIZE(x), _f32(x), _f32(y))
     return y
+
+
+def update_scratch(size_t n_in, size_t n_out, size_t batch):
+    """Bytes of scratch that each thread has for the update of a layer's weights inside the product of their gradient."""
+    return fnn_product_scratch(n_in, n_out, batch) * sizeof(float)
 
 
 cdef class Pace:

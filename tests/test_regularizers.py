@@ -186,20 +186,24 @@ def test_instruction_sets_with_fma_agree(penalty):
     assert all(f == found[0] for f in found)
 
 
-def test_large_weights_go_through_k_blocks():
-    """More rows than a block of the product is deep, and more elements than a chunk of the penalty."""
+@pytest.mark.parametrize("widths", [(90, 110), (800, 520)])
+def test_large_weights(widths):
+    """More rows than a block of the product is deep, more elements than a chunk of the penalty; and so large a layer that its
+    update copies parts of the input, with all of an optimizer's states."""
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(300, 90)).astype(np.float32), rng.integers(0, 5, 300)
+    x, y = rng.normal(size=(300, widths[0])).astype(np.float32), rng.integers(0, 5, 300)
     results = []
     for composite, threads in ((True, 1), (False, 1), (True, 3), (False, 2)):
         fastnn.manual_seed(1)
-        model = nn.Sequential(nn.Dense(90, 110, activation="relu"), nn.Dense(110, 5))
-        opt = optim.Adam(model.parameters())
+        model = nn.Sequential(nn.Dense(*widths, activation="relu"), nn.Dense(widths[1], 5))
+        opt = optim.Adam(model.parameters(), amsgrad=True)
         trainer = fastnn.Trainer(model, LOSS, opt, penalty=regularizers.ElasticNet(1e-3, 1e-2))
         with team(threads):
             executor = NativeExecutor(trainer.plan(300, composite=composite))
             losses_ = np.zeros(1)
-            executor.run(x, y, None, [[0.01]], opt.group_states(), losses_)
+            for _ in range(2):
+                executor.run(x, y, None, [[0.01]], opt.group_states(), losses_)
+                opt.take_back(executor)
         results.append((losses_[0], [p.data.tobytes() for p in model.parameters()]))
     assert all(r == results[0] for r in results)
 

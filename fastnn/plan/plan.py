@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import _native
+from ..runtime import get_num_threads
 from .ops import Buffer
 from .schedule import _LAST
 
@@ -55,10 +57,12 @@ class Plan:
 
     @property
     def peak_bytes(self):
-        """Memory that running the plan needs: parameters, optimizer states, and the workspace. The user's data is not in it."""
+        """Memory that running the plan needs: parameters, optimizer states, the workspace, and the threads' scratch for the
+        updates of large layers. The user's data is not in it."""
         states = sum(s.nbytes for _, states, _ in self.update.tensors for s in states) if self.update else 0
         states += sum(a.nbytes for a in self.update.averages if a is not None) if self.update else 0
-        return self.workspace_bytes + sum(p.data.nbytes for p in self.parameters) + states
+        scratch = max((_native.update_scratch(op.n_in, op.n_out, self.batch) for op in self.ops if op.update_w >= 0), default=0)
+        return self.workspace_bytes + sum(p.data.nbytes for p in self.parameters) + states + scratch * get_num_threads()
 
     def run(self, first=0, last=None, *, x, y=None, executor=None, rates=None, groups=None):
         """Run the operations [first, last) once, for tests and debugging.
