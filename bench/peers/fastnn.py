@@ -23,26 +23,24 @@ def versions():
 
 def model(work, weights):
     """The network with the given weights."""
-    nn, layers = fastnn.nn, []
-    for w, _ in weights[:-1]:
-        if work.batchnorm:
-            layers += [nn.Dense(*w.shape, bias=False, init="zeros"), nn.BatchNorm(w.shape[1]), nn.Activation("relu")]
-        else:
-            layers.append(nn.Dense(*w.shape, activation="relu", init="zeros"))
-    net = nn.Sequential(*layers, nn.Dense(*weights[-1][0].shape, init="zeros"))
+    nn = fastnn.nn
+    layers = []
+    for w, b in weights:
+        layers.append(nn.Dense(*w.shape, init="zeros"))
+        layers += [*([nn.BatchNorm(len(b))] if work.batchnorm else []), nn.Activation("relu")]
+    net = nn.Sequential(*layers[: -2 if work.batchnorm else -1])
     load(net, weights)
     return net
 
 
 def load(net, weights):
-    """The starting values; of a normalisation the scale is 1 and the shift the bias."""
-    state = net.state_dict()
-    weighted = [name for name, value in state.items() if value.ndim == 2]
-    shifts = [name for name in state if name.endswith(".bias")]
-    start = {name: np.ones_like(v) if name.endswith((".weight", ".running_var")) else np.zeros_like(v) for name, v in state.items()}
-    for w_name, b_name, (w, b) in zip(weighted, shifts, weights, strict=True):
-        start[w_name], start[b_name] = w, b
-    net.load_state_dict(start)
+    """The given weights, and those that batch normalisations begin with."""
+    dense = iter(weights)
+    for layer in net.layers:
+        if isinstance(layer, fastnn.nn.Dense):
+            layer.weight.data, layer.bias.data = next(dense)
+        elif isinstance(layer, fastnn.nn.BatchNorm):
+            layer.weight.data, layer.bias.data = np.ones(layer.features), np.zeros(layer.features)
 
 
 class Training(Loop):

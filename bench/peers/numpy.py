@@ -2,8 +2,7 @@
 
 In float64 it is also the judge: what every library's losses and outputs are held against. With `epsilon_hat` its Adam is
 the reordered one at the end of section 2 of Kingma & Ba 2015, which adds epsilon before the bias correction; with
-`largest_loss` no row's loss is reported as more. Batch normalisation is differentiated by hand too: with x̂ the normalised
-inputs, n rows and dx̂ their gradient, dz = (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) / √(var + eps).
+`largest_loss` no row's loss is reported as more.
 """
 
 import numpy as np
@@ -15,7 +14,6 @@ LABEL = "NumPy by hand (OpenBLAS)"
 REQUIRES = ("numpy",)
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
-NORM_EPS, NORM_MOMENTUM = 1e-5, 0.1
 
 
 def setup(threads):
@@ -30,14 +28,9 @@ class Training(Loop):
     def __init__(self, work, weights, batches, dtype=np.float32, epsilon_hat=False, largest_loss=None):
         self.weights, self.epsilon_hat, self.largest_loss = weights, epsilon_hat, largest_loss
         self.batches = [(x.astype(dtype, copy=False), y) for x, y in batches]
-        self.batchnorm = work.batchnorm
-        self.starts = [a for pair in weights for a in pair]
-        if work.batchnorm:  # scales stand behind all others
-            self.starts += [np.ones_like(b) for _, b in weights[:-1]]
-            self.normal = [np.empty((work.batch, n), dtype) for n in work.sizes[1:-1]]
-            self.inverse = [np.empty(n, dtype) for n in work.sizes[1:-1]]
-            self.running = [(np.zeros(n, dtype), np.ones(n, dtype)) for n in work.sizes[1:-1]]
-        self.params = [a.astype(dtype) for a in self.starts]
+        self.affine = [a for _, b in weights[:-1] for a in (np.ones_like(b), np.zeros_like(b))] if work.batchnorm else []
+        self.params = [a.astype(dtype) for a in (*(a for pair in weights for a in pair), *self.affine)]
+        self.normal = [None] * (len(weights) - 1)  # of batch normalisations: xhat and 1 / deviation
         self.grads = [np.empty_like(p) for p in self.params]
         self.m = [np.empty_like(p) for p in self.params]
         self.v = [np.empty_like(p) for p in self.params]
@@ -49,26 +42,37 @@ class Training(Loop):
         self.reset()
 
     def reset(self):
-        for p, value in zip(self.params, self.starts):
+        for p, value in zip(self.params, (*(a for pair in self.weights for a in pair), *self.affine)):
             p[...] = value
-        for mean, var in self.running if self.batchnorm else ():
-            mean[...], var[...] = 0, 1
         for moment in self.m + self.v:
             moment[...] = 0
         self.t = 0
 
+    def normal_backward(self, i, dy, gamma, grads):
+        xhat, rstd = self.normal[i]
+        (dy * xhat).sum(axis=0, out=grads[0])
+        dy.sum(axis=0, out=grads[1])
+        dy -= grads[1] / len(dy)
+        xhat *= grads[0] / len(dy)
+        dy -= xhat
+        dy *= gamma * rstd
+
     def step(self, x, labels):
-        layers = len(self.weights)
-        w, b, scale = self.params[0 : 2 * layers : 2], self.params[1 : 2 * layers : 2], self.params[2 * layers :]
-        last = layers - 1
+        last = len(self.weights) - 1
+        w, b = self.params[0 : 2 * last + 1 : 2], self.params[1 : 2 * last + 2 : 2]
+        gamma, beta = self.params[2 * last + 2 :: 2], self.params[2 * last + 3 :: 2]
         inputs = [x, *self.y[:-1]]
         for i in range(last + 1):
             y = self.y[i]
             np.matmul(inputs[i], w[i], out=y)
-            if self.batchnorm and i < last:
-                self.normalise(i, y)
-                y *= scale[i]
             y += b[i]
+            if i < last and gamma:
+                y -= y.mean(axis=0)
+                rstd = 1 / np.sqrt((y * y).mean(axis=0) + y.dtype.type(1e-5))
+                y *= rstd
+                self.normal[i] = y.copy(), rstd
+                y *= gamma[i]
+                y += beta[i]
             if i < last:
                 np.maximum(y, 0, out=y)
 
@@ -86,14 +90,13 @@ class Training(Loop):
 
         for i in range(last, -1, -1):
             np.matmul(inputs[i].T, self.dy[i], out=self.grads[2 * i])
-            if i == last or not self.batchnorm:
-                self.dy[i].sum(axis=0, out=self.grads[2 * i + 1])
+            self.dy[i].sum(axis=0, out=self.grads[2 * i + 1])
             if i:
                 np.matmul(self.dy[i], w[i].T, out=self.dy[i - 1])
                 np.greater(self.y[i - 1], 0, out=self.mask[i - 1])
                 self.dy[i - 1] *= self.mask[i - 1]
-                if self.batchnorm:
-                    self.denormalise(i - 1, scale[i - 1], self.grads[2 * layers + i - 1])
+                if gamma:
+                    self.normal_backward(i - 1, self.dy[i - 1], gamma[i - 1], self.grads[2 * last + 2 * i :])
 
         self.t += 1
         rate = LEARNING_RATE / (1 - BETA1**self.t)
@@ -114,32 +117,6 @@ class Training(Loop):
             s *= rate
             p -= s
         return loss
-
-
-    def normalise(self, i, z):
-        """z becomes mean 0 and variance 1 in every column; kept for the way back."""
-        normal, (mean, var) = self.normal[i], self.running[i]
-        m = z.mean(axis=0)
-        z -= m
-        np.multiply(z, z, out=normal)
-        v = normal.mean(axis=0)
-        np.divide(1, np.sqrt(v + NORM_EPS), out=self.inverse[i])
-        z *= self.inverse[i]
-        normal[...] = z
-        mean *= 1 - NORM_MOMENTUM
-        mean += NORM_MOMENTUM * m
-        var *= 1 - NORM_MOMENTUM
-        var += NORM_MOMENTUM * len(z) / (len(z) - 1) * v
-
-    def denormalise(self, i, scale, dscale):
-        """The gradient of layer i's outputs becomes that of its product; those of scale and shift are noted."""
-        dy, normal = self.dy[i], self.normal[i]
-        dy.sum(axis=0, out=self.grads[2 * i + 1])
-        np.einsum("ij,ij->j", dy, normal, out=dscale)
-        dy -= self.grads[2 * i + 1] / len(dy)
-        normal *= dscale / len(dy)
-        dy -= normal
-        dy *= scale * self.inverse[i]
 
 
 class Inference(Loop):

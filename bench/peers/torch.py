@@ -25,24 +25,24 @@ def versions():
 def model(weights, batchnorm=False):
     """The network with the given weights; torch keeps them [out, in]."""
     layers = []
-    for w, _ in weights[:-1]:
-        norm = [torch.nn.BatchNorm1d(w.shape[1])] if batchnorm else []
-        layers += [torch.nn.Linear(*w.shape, bias=not batchnorm), *norm, torch.nn.ReLU()]
-    net = torch.nn.Sequential(*layers, torch.nn.Linear(*weights[-1][0].shape))
+    for w, b in weights:
+        linear = torch.nn.Linear(*w.shape)
+        layers += [linear, *([torch.nn.BatchNorm1d(len(b))] if batchnorm else []), torch.nn.ReLU()]
+    net = torch.nn.Sequential(*layers[: -2 if batchnorm else -1])
     load(net, weights)
     return net
 
 
 def load(net, weights):
+    """The given weights, and those that batch normalisations begin with."""
+    linears = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
     with torch.no_grad():
-        for module in net:
-            if isinstance(module, torch.nn.BatchNorm1d):
-                module.reset_parameters()
-        weighted = [m for m in net if isinstance(m, torch.nn.Linear)]
-        shifted = [m for m in net if getattr(m, "bias", None) is not None]
-        for linear, shift, (w, b) in zip(weighted, shifted, weights, strict=True):
+        for linear, (w, b) in zip(linears, weights):
             linear.weight.copy_(torch.from_numpy(w.T))
-            shift.bias.copy_(torch.from_numpy(b))
+            linear.bias.copy_(torch.from_numpy(b))
+        for layer in net:
+            if isinstance(layer, torch.nn.BatchNorm1d):
+                layer.reset_parameters()
 
 
 class Training(Loop):

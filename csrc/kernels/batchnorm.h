@@ -5,231 +5,274 @@
  *   backward   dbeta = sum dy,  dgamma = sum dy xhat,
  *              dx = gamma rstd (dy - dbeta / n - xhat dgamma / n)
  *
- * S. Ioffe and C. Szegedy, "Batch normalization", 2015. The variance is the corrected two-pass one (Chan, Golub & LeVeque
- * 1983): a first pass gives m, the mean rounded to float; a second sums d = x - m and d^2, so that what m lacks of the
- * true mean (`rest`) is known too, and var = (sum d^2 - rest sum d) / n. Columns far from 0 lose nothing: d is exact there.
+ * S. Ioffe and C. Szegedy, "Batch normalization", 2015. Mean and variance are made in one pass over memory, in chunks of 16
+ * rows: a chunk's deviations from the first chunk's mean, which are exact for values far from 0, give its own mean and its
+ * squares about that, and chunks are combined in order (Chan, Golub & LeVeque 1983). The mean is kept in two floats: `mean`,
+ * rounded, and `rest`, what it lacks.
  *
- * Columns are independent: a strip of a few vectors goes through all its rows in each pass, while it lies in a near cache.
- * Sums over rows are in chunks of 16 rows, added in order, so nothing depends on how columns are shared out. */
+ * Columns are independent, so nothing depends on how they are shared out. They go in strips that are wide enough for rows to
+ * be read in long runs (a narrow strip of rows of 4 KB would meet in few sets of the caches), and narrow enough for what is
+ * kept of each column to stay in the nearest one. */
 #ifndef FNN_KERNELS_BATCHNORM_H
 #define FNN_KERNELS_BATCHNORM_H
 
 #include "activation.h"
 #include "bias.h"
 
-#define FNN_STRIP (FNN_NV == 4 ? 4 : 2) /* vectors of a strip: what the registers hold of two sums in two levels */
-#define FNN_STRIP_UNROLL _Pragma("GCC unroll 4")
+#define FNN_STRIP 512 /* columns: 2 KB for each number that is kept of them */
 
-/* The vectors of a strip at x: whole ones, but for the last one's lanes beyond the columns. */
-FNN_INLINE vf fnn_strip_load(const float *x, const int v, const int wide, vt last)
-{
-    return v == wide - 1 ? vf_load_t(x + v * FNN_VF, last) : vf_load(x + v * FNN_VF);
-}
+/* A vector of a row, whole or with t's lanes; `full` is a constant wherever these are called. */
+FNN_INLINE vf fnn_part_load(const bool full, const float *x, vt t) { return full ? vf_load(x) : vf_load_t(x, t); }
 
-FNN_INLINE void fnn_strip_store(float *y, const int v, const int wide, vf a, vt last)
+FNN_INLINE void fnn_part_store(const bool full, float *y, vf a, vt t)
 {
-    if (v == wide - 1)
-        vf_store_t(y + v * FNN_VF, a, last);
+    if (full)
+        vf_store(y, a);
     else
-        vf_store(y + v * FNN_VF, a);
+        vf_store_t(y, a, t);
 }
 
-/* gamma or beta, which may be missing */
-FNN_INLINE vf fnn_strip_or(const float *x, float otherwise, const int v, const int wide, vt last)
+/* Mean and deviations of one vector of columns over a chunk of at most 16 rows, added to what n rows before it gave: `shift`
+ * (the first chunk's mean), `mean` (relative to the shift) and `squares` (about the mean). */
+FNN_INLINE void fnn_chunk_statistics(const bool full, const size_t rows, size_t n, const float *x, size_t ldx, float *shift,
+                                     float *mean, float *squares, vt t)
 {
-    return x ? fnn_strip_load(x, v, wide, last) : vf_set1(otherwise);
+    vf d[FNN_ROW_CHUNK];
+    vf sum = vf_zero(), from;
+#pragma GCC unroll 16
+    for (size_t r = 0; r < FNN_ROW_CHUNK; r++) d[r] = r < rows ? fnn_part_load(full, x + r * ldx, t) : vf_zero();
+    const vf count = vf_set1((float)rows);
+    if (n == 0) {
+#pragma GCC unroll 16
+        for (size_t r = 0; r < rows; r++) sum = vf_add(sum, d[r]);
+        from = vf_div(sum, count);
+        vf_store(shift, from);
+        sum = vf_zero();
+    } else {
+        from = vf_load(shift);
+    }
+#pragma GCC unroll 16
+    for (size_t r = 0; r < rows; r++) {
+        d[r] = vf_sub(d[r], from);
+        sum = vf_add(sum, d[r]);
+    }
+    const vf own = vf_div(sum, count);
+    vf q = vf_zero();
+#pragma GCC unroll 16
+    for (size_t r = 0; r < rows; r++) {
+        const vf e = vf_sub(d[r], own);
+        q = vf_fma(e, e, q);
+    }
+    if (n == 0) {
+        vf_store(mean, own);
+        vf_store(squares, q);
+        return;
+    }
+    const float both = (float)(n + rows);
+    const vf m = vf_load(mean), delta = vf_sub(own, m);
+    vf_store(mean, vf_fma(delta, vf_set1((float)rows / both), m));
+    const vf between = vf_mul(vf_mul(delta, delta), vf_set1((float)n * ((float)rows / both)));
+    vf_store(squares, vf_add(vf_load(squares), vf_add(q, between)));
 }
 
-/* Mean, rest, rstd and var of a strip. */
-FNN_INLINE void fnn_strip_statistics(const int wide, size_t rows, const float *x, size_t ldx, float eps, float *mean,
-                                     float *rest, float *rstd, float *var, vt last)
+static void fnn_strip_statistics(size_t rows, size_t columns, const float *x, size_t ldx, float eps, float *mean, float *rest,
+                                 float *rstd, float *var)
 {
+    float shift[FNN_STRIP], relative[FNN_STRIP], squares[FNN_STRIP];
+    const vt none = vt_first(FNN_VF);
+    for (size_t i = 0; i < rows; i += FNN_ROW_CHUNK, x += FNN_ROW_CHUNK * ldx) {
+        const size_t count = rows - i < FNN_ROW_CHUNK ? rows - i : FNN_ROW_CHUNK;
+        for (size_t j = 0; j < columns; j += FNN_VF) {
+            const vt t = columns - j < FNN_VF ? vt_first(columns - j) : none;
+            if (count == FNN_ROW_CHUNK && columns - j >= FNN_VF)
+                fnn_chunk_statistics(true, FNN_ROW_CHUNK, i, x + j, ldx, shift + j, relative + j, squares + j, none);
+            else if (count == FNN_ROW_CHUNK)
+                fnn_chunk_statistics(false, FNN_ROW_CHUNK, i, x + j, ldx, shift + j, relative + j, squares + j, t);
+            else
+                fnn_chunk_statistics(false, count, i, x + j, ldx, shift + j, relative + j, squares + j, t);
+        }
+    }
     const vf n = vf_set1((float)rows);
-    vf m[FNN_STRIP], first[FNN_STRIP], second[FNN_STRIP];
-    FNN_STRIP_UNROLL
-    for (int v = 0; v < wide; v++) m[v] = vf_zero();
-    for (size_t i = 0; i < rows; i += FNN_ROW_CHUNK) {
-        const size_t end = rows - i < FNN_ROW_CHUNK ? rows : i + FNN_ROW_CHUNK;
-        FNN_STRIP_UNROLL
-        for (int v = 0; v < wide; v++) first[v] = vf_zero();
-        for (size_t r = i; r < end; r++) {
-            FNN_STRIP_UNROLL
-            for (int v = 0; v < wide; v++) first[v] = vf_add(first[v], fnn_strip_load(x + r * ldx, v, wide, last));
-        }
-        FNN_STRIP_UNROLL
-        for (int v = 0; v < wide; v++) m[v] = vf_add(m[v], first[v]);
-    }
-    vf s[FNN_STRIP], q[FNN_STRIP];
-    FNN_STRIP_UNROLL
-    for (int v = 0; v < wide; v++) {
-        m[v] = vf_div(m[v], n);
-        s[v] = q[v] = vf_zero();
-    }
-    for (size_t i = 0; i < rows; i += FNN_ROW_CHUNK) {
-        const size_t end = rows - i < FNN_ROW_CHUNK ? rows : i + FNN_ROW_CHUNK;
-        FNN_STRIP_UNROLL
-        for (int v = 0; v < wide; v++) first[v] = second[v] = vf_zero();
-        for (size_t r = i; r < end; r++) {
-            FNN_STRIP_UNROLL
-            for (int v = 0; v < wide; v++) {
-                const vf d = vf_sub(fnn_strip_load(x + r * ldx, v, wide, last), m[v]);
-                first[v] = vf_add(first[v], d);
-                second[v] = vf_fma(d, d, second[v]);
-            }
-        }
-        FNN_STRIP_UNROLL
-        for (int v = 0; v < wide; v++) {
-            s[v] = vf_add(s[v], first[v]);
-            q[v] = vf_add(q[v], second[v]);
-        }
-    }
-    FNN_STRIP_UNROLL
-    for (int v = 0; v < wide; v++) {
-        const vf left = vf_div(s[v], n);
-        vf squares = vf_div(vf_fma(vf_neg(left), s[v], q[v]), n);
-        squares = vf_select(vf_lt(squares, vf_zero()), vf_zero(), squares);
-        fnn_strip_store(mean, v, wide, m[v], last);
-        fnn_strip_store(rest, v, wide, left, last);
-        fnn_strip_store(rstd, v, wide, vf_div(vf_set1(1.0f), vf_sqrt(vf_add(squares, vf_set1(eps)))), last);
-        fnn_strip_store(var, v, wide, squares, last);
+    for (size_t j = 0; j < columns; j += FNN_VF) {
+        const vt t = vt_first(columns - j);
+        const vf a = vf_load(shift + j), b = vf_load(relative + j), m = vf_add(a, b), c = vf_sub(m, a);
+        const vf v = vf_div(vf_load(squares + j), n);
+        vf_store_t(mean + j, m, t);
+        vf_store_t(rest + j, vf_add(vf_sub(a, vf_sub(m, c)), vf_sub(b, c)), t);
+        vf_store_t(rstd + j, vf_div(vf_set1(1.0f), vf_sqrt(vf_add(v, vf_set1(eps)))), t);
+        vf_store_t(var + j, v, t);
     }
 }
 
-/* y = f(((x - mean) - rest) scale + beta) with scale = gamma rstd. rest may be NULL: 0. */
-FNN_INLINE void fnn_strip_normalize(const int wide, const fnn_batchnorm *o, size_t j, const float *mean, const float *rest,
-                                    const float *rstd, vt last)
+#define FNN_ROWS_AT_ONCE 4 /* rows that share what is loaded for a column */
+
+/* y = ((x - mean) - rest) scale + shift for `rows` rows of one vector. */
+FNN_INLINE void fnn_normalize_part(const bool full, const size_t rows, const float *x, size_t ldx, vf mean, vf rest, vf scale,
+                                   vf shift, float *y, size_t ldy, vt t)
 {
-    vf m[FNN_STRIP], e[FNN_STRIP], a[FNN_STRIP], b[FNN_STRIP];
-    FNN_STRIP_UNROLL
-    for (int v = 0; v < wide; v++) {
-        m[v] = fnn_strip_load(mean, v, wide, last);
-        e[v] = fnn_strip_or(rest, 0.0f, v, wide, last);
-        a[v] = vf_mul(fnn_strip_or(o->gamma ? o->gamma + j : NULL, 1.0f, v, wide, last),
-                      fnn_strip_load(rstd, v, wide, last));
-        b[v] = fnn_strip_or(o->beta ? o->beta + j : NULL, 0.0f, v, wide, last);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++) {
+        const vf d = vf_sub(vf_sub(fnn_part_load(full, x + r * ldx, t), mean), rest);
+        fnn_part_store(full, y + r * ldy, vf_fma(d, scale, shift), t);
     }
-    const size_t width = o->columns - j < (size_t)wide * FNN_VF ? o->columns - j : (size_t)wide * FNN_VF;
-    const float *x = o->x + j;
-    float *y = o->y + j;
-    for (size_t r = 0; r < o->rows; r++, x += o->ldx, y += o->ldy) {
-        FNN_STRIP_UNROLL
-        for (int v = 0; v < wide; v++) {
-            const vf d = vf_sub(vf_sub(fnn_strip_load(x, v, wide, last), m[v]), e[v]);
-            fnn_strip_store(y, v, wide, vf_fma(d, a[v], b[v]), last);
+}
+
+/* The columns of one strip. mean, rest and rstd are the strip's; rest may be NULL: 0. */
+static void fnn_strip_normalize(const fnn_batchnorm *o, size_t j0, size_t columns, const float *mean, const float *rest,
+                                const float *rstd)
+{
+    float scale[FNN_STRIP], shift[FNN_STRIP], first[FNN_STRIP], second[FNN_STRIP];
+    for (size_t j = 0; j < columns; j += FNN_VF) {
+        const vt t = vt_first(columns - j);
+        const vf r = vf_load_t(rstd + j, t);
+        vf_store(scale + j, o->gamma ? vf_mul(vf_load_t(o->gamma + j0 + j, t), r) : r);
+        vf_store(shift + j, o->beta ? vf_load_t(o->beta + j0 + j, t) : vf_zero());
+        vf_store(first + j, vf_load_t(mean + j, t));
+        vf_store(second + j, rest ? vf_load_t(rest + j, t) : vf_zero());
+    }
+    for (size_t i = 0; i < o->rows; i += FNN_ROWS_AT_ONCE) {
+        const size_t count = o->rows - i < FNN_ROWS_AT_ONCE ? o->rows - i : FNN_ROWS_AT_ONCE;
+        const float *x = o->x + i * o->ldx + j0;
+        float *y = o->y + i * o->ldy + j0;
+        for (size_t j = 0; j < columns; j += FNN_VF) {
+            const vf m = vf_load(first + j), e = vf_load(second + j), a = vf_load(scale + j), b = vf_load(shift + j);
+            if (count == FNN_ROWS_AT_ONCE && columns - j >= FNN_VF)
+                fnn_normalize_part(true, FNN_ROWS_AT_ONCE, x + j, o->ldx, m, e, a, b, y + j, o->ldy, vt_first(FNN_VF));
+            else
+                fnn_normalize_part(false, count, x + j, o->ldx, m, e, a, b, y + j, o->ldy, vt_first(columns - j));
         }
-        if (o->activation != FNN_IDENTITY) fnn_activation_forward(o->activation, o->alpha, width, y, y);
+        if (o->activation != FNN_IDENTITY)
+            for (size_t r = 0; r < count; r++)
+                fnn_activation_forward(o->activation, o->alpha, columns, y + r * o->ldy, y + r * o->ldy);
     }
 }
 
-FNN_INLINE void fnn_strip_forward(const int wide, const fnn_batchnorm *o, size_t j, vt last)
+/* sum += dy and products += dy ((x - mean) - rest) over `rows` rows of one vector. */
+FNN_INLINE void fnn_gradients_part(const bool full, const size_t rows, const float *dy, size_t lddy, const float *x, size_t ldx,
+                                   vf mean, vf rest, float *sum, float *products, vt t)
 {
-    float *mean = o->statistics + j, *rest = mean + o->lds, *rstd = rest + o->lds, *var = rstd + o->lds;
-    fnn_strip_statistics(wide, o->rows, o->x + j, o->ldx, o->eps, mean, rest, rstd, var, last);
-    fnn_strip_normalize(wide, o, j, mean, rest, rstd, last);
+    vf s = vf_load(sum), q = vf_load(products);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++) {
+        const vf g = fnn_part_load(full, dy + r * lddy, t);
+        const vf d = vf_sub(vf_sub(fnn_part_load(full, x + r * ldx, t), mean), rest);
+        s = vf_add(s, g);
+        q = vf_fma(g, d, q);
+    }
+    vf_store(sum, s);
+    vf_store(products, q);
 }
 
-FNN_INLINE void fnn_strip_inference(const int wide, const fnn_batchnorm *o, size_t j, vt last)
+/* dx = scale ((dy - shift) + slope ((x - mean) - rest)) */
+FNN_INLINE void fnn_denormalize_part(const bool full, const size_t rows, const float *dy, size_t lddy, const float *x, size_t ldx,
+                                     vf mean, vf rest, vf scale, vf shift, vf slope, float *dx, size_t lddx, vt t)
 {
-    float rstd[FNN_STRIP * FNN_VF];
-    FNN_STRIP_UNROLL
-    for (int v = 0; v < wide; v++) {
-        const vf var = fnn_strip_load(o->var + j, v, wide, last);
-        vf_store(rstd + v * FNN_VF, vf_div(vf_set1(1.0f), vf_sqrt(vf_add(var, vf_set1(o->eps)))));
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++) {
+        const vf g = vf_sub(fnn_part_load(full, dy + r * lddy, t), shift);
+        const vf d = vf_sub(vf_sub(fnn_part_load(full, x + r * ldx, t), mean), rest);
+        fnn_part_store(full, dx + r * lddx, vf_mul(scale, vf_fma(slope, d, g)), t);
     }
-    fnn_strip_normalize(wide, o, j, o->mean + j, NULL, rstd, last);
 }
 
-FNN_INLINE void fnn_strip_backward(const int wide, const fnn_batchnorm *o, size_t j, vt last)
+/* The gradient of a parameter, stored or added; NULL: not wanted. */
+FNN_INLINE void fnn_put_gradient(float *out, bool accumulate, vf gradient, vt t)
 {
-    const float *mean = o->statistics + j, *rest = mean + o->lds, *rstd = rest + o->lds;
-    const float *x = o->x + j, *dy = o->dy + j;
-    vf m[FNN_STRIP], e[FNN_STRIP], first[FNN_STRIP], second[FNN_STRIP], s[FNN_STRIP], q[FNN_STRIP];
-    FNN_STRIP_UNROLL
-    for (int v = 0; v < wide; v++) {
-        m[v] = fnn_strip_load(mean, v, wide, last);
-        e[v] = fnn_strip_load(rest, v, wide, last);
-        s[v] = q[v] = vf_zero();
+    if (out) vf_store_t(out, accumulate ? vf_add(vf_load_t(out, t), gradient) : gradient, t);
+}
+
+static void fnn_strip_backward(const fnn_batchnorm *o, size_t j0, size_t columns)
+{
+    float mean[FNN_STRIP], rest[FNN_STRIP], sum[FNN_STRIP], products[FNN_STRIP], scale[FNN_STRIP];
+    float chunk_sum[FNN_STRIP], chunk_products[FNN_STRIP];
+    const float *statistics = o->statistics + j0;
+    for (size_t j = 0; j < columns; j += FNN_VF) {
+        const vt t = vt_first(columns - j);
+        vf_store(mean + j, vf_load_t(statistics + j, t));
+        vf_store(rest + j, vf_load_t(statistics + o->lds + j, t));
+        vf_store(sum + j, vf_zero());
+        vf_store(products + j, vf_zero());
+        vf_store(chunk_sum + j, vf_zero());
+        vf_store(chunk_products + j, vf_zero());
     }
-    for (size_t i = 0; i < o->rows; i += FNN_ROW_CHUNK) {
-        const size_t end = o->rows - i < FNN_ROW_CHUNK ? o->rows : i + FNN_ROW_CHUNK;
-        FNN_STRIP_UNROLL
-        for (int v = 0; v < wide; v++) first[v] = second[v] = vf_zero();
-        for (size_t r = i; r < end; r++) {
-            FNN_STRIP_UNROLL
-            for (int v = 0; v < wide; v++) {
-                const vf g = fnn_strip_load(dy + r * o->lddy, v, wide, last);
-                const vf d = vf_sub(vf_sub(fnn_strip_load(x + r * o->ldx, v, wide, last), m[v]), e[v]);
-                first[v] = vf_add(first[v], g);
-                second[v] = vf_fma(g, d, second[v]);
-            }
+    for (size_t i = 0; i < o->rows; i += FNN_ROWS_AT_ONCE) {
+        const size_t count = o->rows - i < FNN_ROWS_AT_ONCE ? o->rows - i : FNN_ROWS_AT_ONCE;
+        const float *dy = o->dy + i * o->lddy + j0, *x = o->x + i * o->ldx + j0;
+        for (size_t j = 0; j < columns; j += FNN_VF) {
+            const vf m = vf_load(mean + j), e = vf_load(rest + j);
+            float *s = chunk_sum + j, *q = chunk_products + j;
+            if (count == FNN_ROWS_AT_ONCE && columns - j >= FNN_VF)
+                fnn_gradients_part(true, FNN_ROWS_AT_ONCE, dy + j, o->lddy, x + j, o->ldx, m, e, s, q, vt_first(FNN_VF));
+            else
+                fnn_gradients_part(false, count, dy + j, o->lddy, x + j, o->ldx, m, e, s, q, vt_first(columns - j));
         }
-        FNN_STRIP_UNROLL
-        for (int v = 0; v < wide; v++) {
-            s[v] = vf_add(s[v], first[v]);
-            q[v] = vf_add(q[v], second[v]);
+        if ((i + FNN_ROWS_AT_ONCE) % FNN_ROW_CHUNK && i + FNN_ROWS_AT_ONCE < o->rows) continue;
+        for (size_t j = 0; j < columns; j += FNN_VF) { /* the chunk is over */
+            vf_store(sum + j, vf_add(vf_load(sum + j), vf_load(chunk_sum + j)));
+            vf_store(products + j, vf_add(vf_load(products + j), vf_load(chunk_products + j)));
+            vf_store(chunk_sum + j, vf_zero());
+            vf_store(chunk_products + j, vf_zero());
         }
     }
     const vf n = vf_set1((float)o->rows);
-    vf a[FNN_STRIP];
-    FNN_STRIP_UNROLL
-    for (int v = 0; v < wide; v++) {
-        const vf r = fnn_strip_load(rstd, v, wide, last), dgamma = vf_mul(q[v], r);
-        if (o->dgamma) {
-            const vf held = o->accumulate ? fnn_strip_load(o->dgamma + j, v, wide, last) : vf_zero();
-            fnn_strip_store(o->dgamma + j, v, wide, o->accumulate ? vf_add(held, dgamma) : dgamma, last);
-        }
-        if (o->dbeta) {
-            const vf held = o->accumulate ? fnn_strip_load(o->dbeta + j, v, wide, last) : vf_zero();
-            fnn_strip_store(o->dbeta + j, v, wide, o->accumulate ? vf_add(held, s[v]) : s[v], last);
-        }
-        a[v] = vf_mul(fnn_strip_or(o->gamma ? o->gamma + j : NULL, 1.0f, v, wide, last), r);
-        s[v] = vf_div(s[v], n);
-        q[v] = vf_neg(vf_mul(r, vf_div(dgamma, n)));
+    for (size_t j = 0; j < columns; j += FNN_VF) {
+        const vt t = vt_first(columns - j);
+        const vf r = vf_load_t(statistics + 2 * o->lds + j, t);
+        const vf dbeta = vf_load(sum + j), dgamma = vf_mul(vf_load(products + j), r);
+        fnn_put_gradient(o->dgamma ? o->dgamma + j0 + j : NULL, o->accumulate, dgamma, t);
+        fnn_put_gradient(o->dbeta ? o->dbeta + j0 + j : NULL, o->accumulate, dbeta, t);
+        vf_store(scale + j, o->gamma ? vf_mul(vf_load_t(o->gamma + j0 + j, t), r) : r);
+        vf_store(sum + j, vf_div(dbeta, n)); /* what is taken off dy, and the factor of x - mean */
+        vf_store(products + j, vf_neg(vf_mul(r, vf_div(dgamma, n))));
     }
     if (!o->dx) return;
-    float *dx = o->dx + j;
-    for (size_t r = 0; r < o->rows; r++) {
-        FNN_STRIP_UNROLL
-        for (int v = 0; v < wide; v++) {
-            const vf g = vf_sub(fnn_strip_load(dy + r * o->lddy, v, wide, last), s[v]);
-            const vf d = vf_sub(vf_sub(fnn_strip_load(x + r * o->ldx, v, wide, last), m[v]), e[v]);
-            fnn_strip_store(dx + r * o->lddx, v, wide, vf_mul(a[v], vf_fma(q[v], d, g)), last);
+    for (size_t i = 0; i < o->rows; i += FNN_ROWS_AT_ONCE) {
+        const size_t count = o->rows - i < FNN_ROWS_AT_ONCE ? o->rows - i : FNN_ROWS_AT_ONCE;
+        const float *dy = o->dy + i * o->lddy + j0, *x = o->x + i * o->ldx + j0;
+        float *dx = o->dx + i * o->lddx + j0;
+        for (size_t j = 0; j < columns; j += FNN_VF) {
+            const vf m = vf_load(mean + j), e = vf_load(rest + j), a = vf_load(scale + j);
+            const vf shift = vf_load(sum + j), slope = vf_load(products + j);
+            if (count == FNN_ROWS_AT_ONCE && columns - j >= FNN_VF)
+                fnn_denormalize_part(true, FNN_ROWS_AT_ONCE, dy + j, o->lddy, x + j, o->ldx, m, e, a, shift, slope, dx + j,
+                                     o->lddx, vt_first(FNN_VF));
+            else
+                fnn_denormalize_part(false, count, dy + j, o->lddy, x + j, o->ldx, m, e, a, shift, slope, dx + j, o->lddx,
+                                     vt_first(columns - j));
         }
     }
 }
 
-/* A loop over the strips, in which the number of vectors is a constant. */
-#if FNN_NV == 4
-#define FNN_EACH_STRIP(strip, o)                                                                     \
-    for (size_t j = 0; j < (o)->columns; j += FNN_STRIP * FNN_VF) {                                  \
-        const size_t left = (o)->columns - j, wide = (left + FNN_VF - 1) / FNN_VF;                   \
-        if (wide >= 4)                                                                               \
-            strip(4, o, j, vt_first(left - 3 * FNN_VF));                                             \
-        else if (wide == 3)                                                                          \
-            strip(3, o, j, vt_first(left - 2 * FNN_VF));                                             \
-        else if (wide == 2)                                                                          \
-            strip(2, o, j, vt_first(left - FNN_VF));                                                 \
-        else                                                                                         \
-            strip(1, o, j, vt_first(left));                                                          \
-    }
-#else
-#define FNN_EACH_STRIP(strip, o)                                                                     \
-    for (size_t j = 0; j < (o)->columns; j += FNN_STRIP * FNN_VF) {                                  \
-        const size_t left = (o)->columns - j;                                                        \
-        if (left > FNN_VF)                                                                           \
-            strip(2, o, j, vt_first(left - FNN_VF));                                                 \
-        else                                                                                         \
-            strip(1, o, j, vt_first(left));                                                          \
-    }
-#endif
-
 /* Statistics [4, columns]: mean, rest, rstd, var. y may be x. */
-static void fnn_batchnorm_forward(const fnn_batchnorm *o) { FNN_EACH_STRIP(fnn_strip_forward, o) }
+static void fnn_batchnorm_forward(const fnn_batchnorm *o)
+{
+    for (size_t j = 0; j < o->columns; j += FNN_STRIP) {
+        const size_t columns = o->columns - j < FNN_STRIP ? o->columns - j : FNN_STRIP;
+        float *mean = o->statistics + j, *rest = mean + o->lds, *rstd = rest + o->lds, *var = rstd + o->lds;
+        fnn_strip_statistics(o->rows, columns, o->x + j, o->ldx, o->eps, mean, rest, rstd, var);
+        fnn_strip_normalize(o, j, columns, mean, rest, rstd);
+    }
+}
 
 /* With mean and var given. y may be x. */
-static void fnn_batchnorm_inference(const fnn_batchnorm *o) { FNN_EACH_STRIP(fnn_strip_inference, o) }
+static void fnn_batchnorm_inference(const fnn_batchnorm *o)
+{
+    for (size_t j = 0; j < o->columns; j += FNN_STRIP) {
+        const size_t columns = o->columns - j < FNN_STRIP ? o->columns - j : FNN_STRIP;
+        float rstd[FNN_STRIP];
+        for (size_t c = 0; c < columns; c += FNN_VF) {
+            const vf var = vf_load_t(o->var + j + c, vt_first(columns - c));
+            vf_store(rstd + c, vf_div(vf_set1(1.0f), vf_sqrt(vf_add(var, vf_set1(o->eps)))));
+        }
+        fnn_strip_normalize(o, j, columns, o->mean + j, NULL, rstd);
+    }
+}
 
 /* dx, dgamma, dbeta may be NULL: not wanted. dx may be dy. */
-static void fnn_batchnorm_backward(const fnn_batchnorm *o) { FNN_EACH_STRIP(fnn_strip_backward, o) }
+static void fnn_batchnorm_backward(const fnn_batchnorm *o)
+{
+    for (size_t j = 0; j < o->columns; j += FNN_STRIP)
+        fnn_strip_backward(o, j, o->columns - j < FNN_STRIP ? o->columns - j : FNN_STRIP);
+}
 
 #endif
