@@ -49,6 +49,16 @@ typedef enum {
     FNN_OP_BEGIN_UPDATE = 20,
     FNN_OP_TRUST_UPDATE,
     FNN_OP_MAX_NORM,
+    FNN_OP_SOFTMAX_BACKWARD = 30,
+    FNN_OP_LOG_SOFTMAX_FORWARD = 31,
+    FNN_OP_LOG_SOFTMAX_BACKWARD = 32,
+    FNN_OP_PRELU_FORWARD = 33,
+    FNN_OP_PRELU_BACKWARD = 34,
+    FNN_OP_PRELU_SLOPE_GRADIENT = 35,
+    FNN_OP_GATHER_WEIGHTS = 36,
+    FNN_OP_ELEMENTWISE_LOSS = 37,
+    FNN_OP_MULTICLASS_HINGE = 38,
+    FNN_OP_HOST_LOSS = 39, /* in Python: a native segment ends before it */
     FNN_OP_BATCHNORM_FORWARD = 50,
     FNN_OP_BATCHNORM_INFERENCE = 51,
     FNN_OP_BATCHNORM_BACKWARD = 52,
@@ -114,7 +124,7 @@ typedef struct fnn_dense_forward {
     float alpha;
 } fnn_dense_forward;
 
-/* dx = (dy w^T) f'(saved), f the activation that made x and saved its output (x itself). */
+/* dx = (dy w^T) f'(saved), f the activation that made x and saved its output (x itself) or its input. */
 typedef struct fnn_dense_backward_input {
     size_t batch, in, out;
     bool by_rows;
@@ -172,6 +182,20 @@ typedef struct fnn_elementwise {
     size_t ldy;
 } fnn_elementwise;
 
+/* PReLU over [rows, columns]: forward, backward, and the gradient of its slopes (by one thread where there is one slope). */
+typedef struct fnn_prelu {
+    size_t rows, columns;
+    size_t step;        /* 1: a slope for every column; 0: one */
+    const float *slope;
+    const float *x;
+    size_t ldx;
+    const float *dy;
+    size_t lddy;
+    float *out; /* y, dx or the slopes' gradient */
+    size_t ldout;
+    bool accumulate; /* the slopes' gradient: add to what out holds */
+} fnn_prelu;
+
 /* y [rows, columns] = the largest of x's pieces; backward: y is dx [rows, pieces columns]. */
 typedef struct fnn_maxout {
     size_t columns, pieces;
@@ -192,19 +216,6 @@ typedef struct fnn_running {
     float *mean, *var;
 } fnn_running;
 
-typedef struct fnn_loss {
-    size_t classes;
-    const float *logits;
-    size_t ldl;
-    const int32_t *labels; /* or, when NULL, */
-    const float *targets;
-    size_t ldt;
-    float scale;    /* of the gradient: 1 / batch */
-    float *dlogits; /* may be NULL, may be logits */
-    size_t ldd;
-    double *loss; /* per row */
-    uint8_t *correct;
-} fnn_loss;
 
 /* The penalty l1 sum |w| + l2 / 2 sum w^2 of an array. */
 typedef struct fnn_penalty {
@@ -253,6 +264,12 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
 void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
 void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
 void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_log_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_log_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_prelu_forward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
+void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
+void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_batchnorm_forward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
 void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
@@ -268,6 +285,8 @@ void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_share
 void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s); /* y = x + saved */
 void fnn_op_tied_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s);
 void fnn_op_tied_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s);
+void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
+void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
 void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);
 void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all shares of the norm */
@@ -330,6 +349,8 @@ typedef struct fnn_op {
     uint32_t threshold;     /* dropout: of 65536 elements so many are dropped */
     uint32_t stream;        /* of the random numbers that the op draws */
     double l1, l2;          /* PENALTY_*, and DENSE_BACKWARD_WEIGHTS with a w: of w */
+    fnn_loss_form form;     /* of a loss; its parameter is alpha */
+    bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form */
 } fnn_op;
 
 typedef struct fnn_buffer {
@@ -355,7 +376,7 @@ typedef struct fnn_run {
     int output;        /* the buffer that lands in `out`, or -1 */
     float *out;
     size_t ldout;
-    fnn_source x, y;
+    fnn_source x, y, weight; /* weight: of the rows, one value each */
     const int64_t *index; /* [rows], or NULL: rows in order */
     size_t rows, batch, steps;
     bool check_finite;
@@ -370,7 +391,7 @@ typedef struct fnn_run {
     float *scratch;      /* scratch_floats for each thread */
     size_t scratch_floats;
     /* results */
-    double *losses; /* mean loss of each step; may be NULL */
+    double *losses; /* the loss of each step; may be NULL */
     double loss_sum;
     int64_t correct;
     size_t steps_done, steps_skipped;

@@ -10,6 +10,7 @@ cdef extern from "fastnn.h" nogil:
     ctypedef int fnn_math
     ctypedef int fnn_problem
     ctypedef int fnn_op_kind
+    ctypedef int fnn_loss_form
 
     ctypedef struct fnn_update_scalars:
         pass
@@ -38,6 +39,9 @@ cdef extern from "fastnn.h" nogil:
     fnn_op_kind FNN_OP_BATCHNORM_FORWARD, FNN_OP_BATCHNORM_INFERENCE, FNN_OP_BATCHNORM_BACKWARD
     fnn_op_kind FNN_OP_LAYERNORM_FORWARD, FNN_OP_LAYERNORM_BACKWARD_INPUT, FNN_OP_LAYERNORM_BACKWARD_WEIGHTS
     fnn_op_kind FNN_OP_DROPOUT, FNN_OP_GAUSSIAN_NOISE, FNN_OP_MAXOUT_FORWARD, FNN_OP_MAXOUT_BACKWARD
+    fnn_op_kind FNN_OP_SOFTMAX_BACKWARD, FNN_OP_LOG_SOFTMAX_FORWARD, FNN_OP_LOG_SOFTMAX_BACKWARD
+    fnn_op_kind FNN_OP_PRELU_FORWARD, FNN_OP_PRELU_BACKWARD, FNN_OP_PRELU_SLOPE_GRADIENT
+    fnn_op_kind FNN_OP_ELEMENTWISE_LOSS, FNN_OP_MULTICLASS_HINGE
     void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
 
     ctypedef struct fnn_gather:
@@ -196,18 +200,35 @@ cdef extern from "fastnn.h" nogil:
         float *y
         size_t ldy
 
+    ctypedef struct fnn_prelu:
+        size_t rows, columns, step
+        const float *slope
+        const float *x
+        size_t ldx
+        const float *dy
+        size_t lddy
+        float *out
+        size_t ldout
+        bint accumulate
+
     ctypedef struct fnn_loss:
+        fnn_loss_form form
+        bint sum, full
+        float parameter
         size_t classes
         const float *logits
         size_t ldl
         const int32_t *labels
         const float *targets
         size_t ldt
-        float scale
+        const float *weight
+        size_t ldw
+        const float *class_weight
+        double scale
         float *dlogits
         size_t ldd
         double *loss
-        uint8_t *correct
+        uint32_t *correct
 
     ctypedef struct fnn_group:
         fnn_update_rule rule
@@ -256,7 +277,7 @@ cdef extern from "fastnn.h" nogil:
     void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out)
     void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out)
 
-    int FNN_OP_BUFFERS, FNN_OP_KINDS, FNN_ACTIVATIONS, FNN_UPDATE_RULES
+    int FNN_OP_BUFFERS, FNN_OP_KINDS, FNN_ACTIVATIONS, FNN_UPDATE_RULES, FNN_LOSS_FORMS
 
     ctypedef struct fnn_op:
         fnn_op_kind kind
@@ -272,6 +293,8 @@ cdef extern from "fastnn.h" nogil:
         float eps, rate
         uint32_t threshold, stream
         double l1, l2
+        fnn_loss_form form
+        bint sum, full
 
     ctypedef struct fnn_buffer:
         void *data
@@ -301,7 +324,7 @@ cdef extern from "fastnn.h" nogil:
         int output
         float *out
         size_t ldout
-        fnn_source x, y
+        fnn_source x, y, weight
         const int64_t *index
         size_t rows, batch, steps
         bint check_finite

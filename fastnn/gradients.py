@@ -79,7 +79,7 @@ class GradientCheck:
         return "\n".join([*lines, f"{verdict} (tolerance {self.tolerance:g}); worst {self.worst}"])
 
 
-def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, seed=0, penalty=None):
+def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, seed=0, penalty=None, sample_weight=None):
     """Compare the gradients of back-propagation with central differences of the loss, both in float64.
 
         differences_i = (loss(w + h e_i) - loss(w - h e_i)) / 2h,        h = eps · max(1, |w_i|)
@@ -110,6 +110,8 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
         Of the choice, and of what dropout and noise draw.
     penalty : regularizers.Penalty, optional
         As for `Trainer`: part of the loss.
+    sample_weight : array_like [rows], optional
+        As for `value_and_grad`.
 
     Returns
     -------
@@ -136,12 +138,13 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
     samples = None if samples is None else _count(samples, "samples", 1)
     seed = check_seed(seed)
     rng = np.random.default_rng(seed)
-    batch = _Data(_check_model(model), check_loss(loss), x, y, ("x", "y"))
+    check_loss(loss).check_outputs(_check_model(model).out_features)
+    batch = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
     _check_batch(model, len(batch.X), "x")
     executor = ReferenceExecutor(_gradient_plan(model, loss, batch, penalty=check_penalty(penalty)), np.float64)
     executor.set_random(seed, 0)
     found = np.zeros(1)
-    result = executor.run(batch.X, batch.y, losses=found)
+    result = executor.run(batch.X, batch.y, losses=found, weights=batch.weight)
     if result.problem:
         batch.refuse(result.problem)
     names = {id(p): g.name for p, g in executor.plan.gradients}
@@ -150,7 +153,7 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
     at_weights = float(found[0])
 
     def loss_now():
-        forward.run(batch.X, batch.y, losses=found)
+        forward.run(batch.X, batch.y, losses=found, weights=batch.weight)
         return found[0]
 
     noise = _ULPS * 2.0**-52 * max(1.0, abs(at_weights))

@@ -5,7 +5,7 @@ saves a model (safetensors, with the architecture in its metadata) and loads it 
 """
 
 from ..plan import Parameter
-from .activation import Activation
+from .activation import Activation, LogSoftmax, PReLU, Softmax
 from .containers import Residual
 from .dense import Dense
 from .files import load
@@ -28,12 +28,15 @@ __all__ = [
     "GaussianNoise",
     "Layer",
     "LayerNorm",
+    "LogSoftmax",
     "Maxout",
+    "PReLU",
     "Parameter",
     "RMSNorm",
     "Rescaling",
     "Residual",
     "Sequential",
+    "Softmax",
     "Tied",
     "load",
     "mlp",

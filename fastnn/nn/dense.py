@@ -3,10 +3,10 @@
 import numpy as np
 
 from .. import init as initialisers
-from ..activations import check_activation
+from ..activations import PARAMETRIC
 from ..plan import Parameter
 from ..regularizers import check_penalty
-from .activation import Activation
+from .activation import Activation, check_layer_activation, emit_activation
 from .layer import Layer, check_size
 
 
@@ -18,7 +18,7 @@ class Dense(Layer):
     in_features, out_features : int
         Columns of its input and output.
     activation : str or Activation, optional
-        One of identity (the default), sigmoid, tanh, relu, leaky_relu.
+        A name that `Activation` takes, identity by default, or prelu; an `Activation` where it needs an alpha.
     bias : bool, default True
         Whether there is a b.
     init : str or fastnn.init initialiser, optional
@@ -32,6 +32,8 @@ class Dense(Layer):
     ----------
     weight : Parameter [in_features, out_features]
     bias : Parameter [out_features] or None
+    slope : Parameter [1]
+        Only with prelu, from 0.25.
 
     Raises
     ------
@@ -55,25 +57,28 @@ class Dense(Layer):
         if isinstance(activation, Activation):
             self.activation, self.alpha = activation.name, activation.alpha
         else:
-            self.activation, self.alpha = check_activation(activation)
+            self.activation, self.alpha = check_layer_activation(activation, more=("prelu",))
         self.penalty = check_penalty(penalty)
         weights = initialisers.resolve(init, self.activation, self.alpha)
         self.weight = Parameter(weights((self.in_features, self.out_features)), "weight")
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
+        if self.activation == "prelu":
+            self.slope = Parameter(np.full(1, 0.25), "slope")
 
     def config(self):
         return {
             "in_features": self.in_features,
             "out_features": self.out_features,
             "activation": self.activation,
-            **({"alpha": self.alpha} if self.activation == "leaky_relu" else {}),
+            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
             "bias": self.bias is not None,
             **({} if self.penalty is None else {"penalty": self.penalty.config()}),
         }
 
     def emit(self, builder, x, weight=None):
         """`weight`: what takes the place of the weights, if anything does; see `DropConnect`."""
-        return builder.dense(x, self.weight if weight is None else weight, self.bias, self.activation, self.alpha)
+        y = builder.dense(x, self.weight if weight is None else weight, self.bias)
+        return emit_activation(builder, y, self.activation, self.alpha, getattr(self, "slope", None))
 
     def output_features(self, features):
         super().output_features(features)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..files import replacing
 from ..regularizers import from_config
-from .activation import Activation
+from .activation import Activation, LogSoftmax, PReLU, Softmax
 from .containers import Residual
 from .dense import Dense
 from .inputs import Flatten, Rescaling
@@ -26,6 +26,8 @@ def write(model, path):
     from safetensors.numpy import save
 
     metadata = {"format": "fastnn", "version": str(FORMAT_VERSION), "architecture": json.dumps(model.architecture())}
+    if model.head == "sigmoid" and model.out_features > 1:  # else the outputs tell
+        metadata["head"] = model.head
     data = save(model.state_dict(), metadata)
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()  # safetensors writes any order
@@ -39,8 +41,8 @@ def write(model, path):
 _LAYERS = {
     c.__name__: c
     for c in (
-        Activation, BatchNorm, Dense, DropConnect, Dropout, Flatten, GaussianNoise, LayerNorm, Maxout, Rescaling, Residual,
-        RMSNorm, Sequential, Tied,
+        Activation, BatchNorm, Dense, DropConnect, Dropout, Flatten, GaussianNoise, LayerNorm, LogSoftmax, Maxout, PReLU,
+        Rescaling, Residual, RMSNorm, Sequential, Softmax, Tied,
     )
 }
 
@@ -157,6 +159,8 @@ def _parse(data, name, classes):
         model.load_state_dict(tensors)
     except ValueError as error:
         raise refuse(f"tensors that do not fit the architecture: {error}") from None
+    if metadata.get("head") == "sigmoid":
+        model.head = "sigmoid"
     return model
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from ..plan import Builder, NativeExecutor
 from ..plan.schedule import choose_schedule
 from ..runtime import get_num_threads
+from .activation import Activation, Softmax
 from .containers import Chain, check_chain
 from .inputs import Flatten
 from .layer import check_size
@@ -24,6 +25,12 @@ class Sequential(Chain):
     ----------
     *layers : Layer
         Residual blocks and other Sequentials included.
+
+    Attributes
+    ----------
+    head : {"softmax", "sigmoid", None}
+        What makes probabilities of the outputs; a Trainer sets it to what its loss takes the outputs for. None: sigmoid for a
+        single output, softmax for more.
 
     Raises
     ------
@@ -50,6 +57,7 @@ class Sequential(Chain):
             p.name = name
         self._flatten = isinstance(layers[0], Flatten)
         self._idle = {}  # executors that no call is using, the last used last
+        self.head = None
 
     # ---- structure ----
 
@@ -148,13 +156,25 @@ class Sequential(Chain):
     # ---- inference ----
 
     def plan(self, batch, softmax=False, composite=True, schedule=None):
-        """The plan of an inference over batches of at most `batch` rows."""
+        """The plan of an inference over batches of at most `batch` rows; `softmax`: of probabilities, as `predict_proba`."""
         builder = Builder(batch, composite)
         y = self.emit(builder, builder.input(self.in_features))
-        builder.mark_output(builder.softmax(y) if softmax else y)
+        link = self._link() if softmax else None
+        builder.mark_output(builder.softmax(y) if link == "softmax" else builder.activation(y, link or "identity"))
         return builder.build(schedule or choose_schedule(self.parameters(), batch, get_num_threads()))
 
+    def _link(self):
+        """What makes probabilities of the outputs: "softmax", "sigmoid", or None where they are probabilities."""
+        if self._last_activation() in ("softmax", "sigmoid"):
+            return None
+        return self.head or ("sigmoid" if self.out_features == 1 else "softmax")
+
+    def _last_activation(self):
+        last = self.layers[-1]
+        return "softmax" if isinstance(last, Softmax) else last.config().get("name" if isinstance(last, Activation) else "activation")
+
     def _infer(self, X, batch_size, out, softmax):
+        softmax = softmax and (self._link() or "none")
         if batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= _BATCH:
             rows = len(X)
             key = ("infer", 1 << (rows - 1).bit_length(), softmax)
@@ -218,7 +238,8 @@ class Sequential(Chain):
         return self._infer(X, batch_size, out, False)
 
     def predict_proba(self, X, batch_size=None, out=None):
-        """Class probabilities: softmax over the outputs. Parameters as `predict`.
+        """Class probabilities: softmax over the outputs, or the sigmoid of each where the model was trained on a binary loss or
+        has a single output; outputs that are probabilities already stay as they are. Parameters as `predict`.
 
         Examples
         --------
@@ -229,8 +250,19 @@ class Sequential(Chain):
         return self._infer(X, batch_size, out, True)
 
     def predict_classes(self, X, batch_size=None):
-        """The class with the largest output, int64 [rows]. Parameters as `predict`."""
-        return self._infer(X, batch_size, None, False).argmax(axis=1)
+        """The class with the largest output, int64 [rows]. Parameters as `predict`.
+
+        Of a model that was trained on a binary loss, or has a single output: 1 where the probability is above one half, else 0,
+        int64 [rows] for one output and [rows, outputs] for more.
+        """
+        y = self._infer(X, batch_size, None, False)
+        if self._link() == "sigmoid":
+            classes = y > 0
+        elif self.out_features == 1 and self._last_activation() == "sigmoid":
+            classes = y > 0.5
+        else:
+            return y.argmax(axis=1)
+        return (classes[:, 0] if self.out_features == 1 else classes).astype(np.int64)
 
     # ---- state and files ----
 

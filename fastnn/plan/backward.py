@@ -8,10 +8,19 @@ buffers at once (both sides of a sum) is shared, and nothing changes it in place
 one gradient to which each of them adds.
 """
 
+from ..activations import ACTIVATIONS
 from .ops import DIFFERENTIATING
 
 
-def _through_activation(builder, op, dy, y):
+
+def _saved(op):
+    """What the activation of an operation needs for its derivative: the operation's output or the activation's input."""
+    if ACTIVATIONS[op.activation].saves != "z":
+        return op.buffers["y"]
+    return op.buffers["x" if op.kind == "activation_forward" else "z"]
+
+
+def _through_activation(builder, op, dy, saved):
     """The gradient before the activation. In a composite plan, the product that made dy multiplies by the derivative."""
     if op.activation == "identity":
         return dy
@@ -19,14 +28,14 @@ def _through_activation(builder, op, dy, y):
     fits = producer.kind in DIFFERENTIATING and not producer.accumulate and producer.activation == "identity"
     if builder.composite and fits and not builder.is_shared(dy):
         producer.activation, producer.alpha = op.activation, op.alpha
-        producer.buffers["saved"] = y
+        producer.buffers["saved"] = saved
         return dy
     dx = builder.changed(dy)
     builder.emit(
         "activation_backward",
-        {"dy": dy, "saved": y, "dx": dx},
-        n_in=y.columns,
-        n_out=y.columns,
+        {"dy": dy, "saved": saved, "dx": dx},
+        n_in=dy.columns,
+        n_out=dy.columns,
         activation=op.activation,
         alpha=op.alpha,
     )
@@ -69,7 +78,7 @@ def _dense(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is None:
         return
-    dz = _through_activation(builder, op, dy, op.buffers["y"])
+    dz = _through_activation(builder, op, dy, _saved(op))
     _input(builder, op, "dense_backward_input", dz)
 
     wanted = _wanted(builder, op, dw="w", db="b")
@@ -100,7 +109,7 @@ def _tied(builder, op):
 def _activation(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is not None:
-        builder.add_gradient(op.buffers["x"], _through_activation(builder, op, dy, op.buffers["y"]))
+        builder.add_gradient(op.buffers["x"], _through_activation(builder, op, dy, _saved(op)))
 
 
 def _add(builder, op):
@@ -118,7 +127,7 @@ def _batchnorm(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is None:
         return
-    dz, x = _through_activation(builder, op, dy, op.buffers["y"]), op.buffers["x"]
+    dz, x = _through_activation(builder, op, dy, _saved(op)), op.buffers["x"]
     dx = builder.changed(dz) if builder.wants(x) else None
     buffers = {"dy": dz, "x": x, "w": op.buffers.get("w"), "statistics": op.buffers["statistics"], "dx": dx}
     sizes = {"n_in": op.n_in, "n_out": op.n_out}
@@ -135,7 +144,7 @@ def _rownorm(builder, op):
     if dy is None:
         return
     family = op.kind.removesuffix("_forward")
-    dz, x = _through_activation(builder, op, dy, op.buffers["y"]), op.buffers["x"]
+    dz, x = _through_activation(builder, op, dy, _saved(op)), op.buffers["x"]
     statistics, sizes = op.buffers["statistics"], {"n_in": op.n_in, "n_out": op.n_out}
     wanted = _wanted(builder, op, dw="w", db="b")
     if builder.wants(x):
@@ -195,6 +204,32 @@ def add_penalty(builder, w, l1, l2):
     builder.gradient_producers(w).append(penalty)
 
 
+def _softmax(builder, op):
+    dy, y = builder.gradient(op.buffers["y"]), op.buffers["y"]
+    if dy is not None:
+        kind = op.kind.replace("forward", "backward")
+        dx = builder.changed(dy)
+        builder.emit(kind, {"dy": dy, "y": y, "dx": dx}, n_in=y.columns, n_out=y.columns)
+        builder.add_gradient(op.buffers["x"], dx)
+
+
+def _prelu(builder, op):
+    dy, x, slope = builder.gradient(op.buffers["y"]), op.buffers["x"], op.buffers["slope"]
+    if dy is None:
+        return
+    sizes = {"n_in": op.n_in, "n_out": op.n_out}
+    learned = builder.wants(slope)
+    if learned:
+        gradient, again = builder.parameter_gradient(slope)
+        made = builder.emit("prelu_slope_gradient", {"dy": dy, "x": x, "dslope": gradient}, accumulate=again, **sizes)
+        builder.parameter_gradients[id(builder.parameter_of(slope))][2].append(made)
+    if builder.wants(x):
+        # the slope's gradient reads dy, at a time of its own
+        dx = builder.buffer(f"d{x.name}", x.columns, role="gradient") if learned else builder.changed(dy)
+        builder.emit("prelu_backward", {"dy": dy, "x": x, "slope": slope, "dx": dx}, **sizes)
+        builder.add_gradient(x, dx)
+
+
 RULES = {
     "dense_forward": _dense,
     "tied_forward": _tied,
@@ -207,4 +242,7 @@ RULES = {
     "drop_weights": _drop_weights,
     "gaussian_noise": _gaussian_noise,
     "maxout_forward": _maxout,
+    "softmax_forward": _softmax,
+    "log_softmax_forward": _softmax,
+    "prelu_forward": _prelu,
 }

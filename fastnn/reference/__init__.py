@@ -5,10 +5,21 @@ written to be read as the specification: vectorised, in the floating dtype of it
 regard for speed. It imports NumPy and nothing else of fastnn.
 """
 
-from .activation import ACTIVATIONS, activation_backward, activation_forward
+from .activation import ACTIVATIONS, activation_backward, activation_forward, prelu_backward, prelu_forward
 from .dense import bias_gradient, dense_backward, dense_forward
 from .gather import gather, gather_labels
-from .loss import softmax_cross_entropy, softmax_cross_entropy_correct, softmax_cross_entropy_rows
+from .loss import (
+    binary_cross_entropy,
+    binary_hinge,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    multiclass_hinge,
+    poisson,
+    softmax_cross_entropy,
+    softmax_cross_entropy_correct,
+    softmax_cross_entropy_rows,
+)
 from .maxout import maxout_backward, maxout_forward
 from .noise import dropout_backward, dropout_forward, dropout_mask, gaussian_noise
 from .normalization import (
@@ -23,7 +34,7 @@ from .normalization import (
 from .optimizer import adam_update, sgd_update
 from .penalty import penalty_backward, penalty_forward
 from .rng import normal, permutation, philox, random_bits, random_bits64, uniform
-from .softmax import softmax_forward
+from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
 __all__ = [
     "ACTIVATIONS",
@@ -34,6 +45,8 @@ __all__ = [
     "batchnorm_forward",
     "batchnorm_inference",
     "bias_gradient",
+    "binary_cross_entropy",
+    "binary_hinge",
     "dense_backward",
     "dense_forward",
     "dropout_backward",
@@ -42,20 +55,30 @@ __all__ = [
     "gather",
     "gather_labels",
     "gaussian_noise",
+    "huber",
     "layernorm_backward",
     "layernorm_forward",
+    "log_softmax_backward",
+    "log_softmax_forward",
     "maxout_backward",
     "maxout_forward",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "multiclass_hinge",
     "normal",
     "penalty_backward",
     "penalty_forward",
     "permutation",
     "philox",
+    "poisson",
+    "prelu_backward",
+    "prelu_forward",
     "random_bits",
     "random_bits64",
     "rmsnorm_backward",
     "rmsnorm_forward",
     "sgd_update",
+    "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_correct",
     "softmax_cross_entropy_rows",
