@@ -46,6 +46,19 @@ typedef enum {
     FNN_OP_REDUCE_LOSS,
     FNN_OP_UPDATE,
     FNN_OP_NORM,
+    FNN_OP_BEGIN_UPDATE = 20,
+    FNN_OP_TRUST_UPDATE,
+    FNN_OP_MAX_NORM,
+    FNN_OP_SOFTMAX_BACKWARD = 30,
+    FNN_OP_LOG_SOFTMAX_FORWARD = 31,
+    FNN_OP_LOG_SOFTMAX_BACKWARD = 32,
+    FNN_OP_PRELU_FORWARD = 33,
+    FNN_OP_PRELU_BACKWARD = 34,
+    FNN_OP_PRELU_SLOPE_GRADIENT = 35,
+    FNN_OP_GATHER_WEIGHTS = 36,
+    FNN_OP_ELEMENTWISE_LOSS = 37,
+    FNN_OP_MULTICLASS_HINGE = 38,
+    FNN_OP_HOST_LOSS = 39, /* in Python: a native segment ends before it */
     FNN_OP_BATCHNORM_FORWARD = 50,
     FNN_OP_BATCHNORM_INFERENCE = 51,
     FNN_OP_BATCHNORM_BACKWARD = 52,
@@ -64,20 +77,10 @@ typedef enum {
     FNN_OP_ADD = 65,
     FNN_OP_TIED_FORWARD = 66,
     FNN_OP_TIED_BACKWARD_INPUT = 67,
-    FNN_OP_BEGIN_UPDATE = 20,
-    FNN_OP_TRUST_UPDATE,
-    FNN_OP_MAX_NORM,
-    FNN_OP_SOFTMAX_BACKWARD = 30,
-    FNN_OP_LOG_SOFTMAX_FORWARD = 31,
-    FNN_OP_LOG_SOFTMAX_BACKWARD = 32,
-    FNN_OP_PRELU_FORWARD = 33,
-    FNN_OP_PRELU_BACKWARD = 34,
-    FNN_OP_PRELU_SLOPE_GRADIENT = 35,
-    FNN_OP_GATHER_WEIGHTS = 36,
-    FNN_OP_ELEMENTWISE_LOSS = 37,
-    FNN_OP_MULTICLASS_HINGE = 38,
-    FNN_OP_HOST_LOSS = 39, /* in Python: a native segment ends before it */
-    FNN_OP_KINDS = 90
+    FNN_OP_PENALTY_FORWARD = 80,
+    FNN_OP_PENALTY_BACKWARD,
+    FNN_OP_REDUCE_PENALTY,
+    FNN_OP_KINDS = 90 /* more than any of them */
 } fnn_op_kind;
 
 /* Rows of the user's array, taken by index, as floats: out = (float)((double)value * scale + shift). */
@@ -158,6 +161,8 @@ typedef struct fnn_dense_backward_weights {
     size_t lddy;
     float *dw, *db; /* either may be NULL: not wanted */
     bool accumulate;
+    double l1, l2;                         /* penalty on w, added to dw before it is stored or used */
+    const float *w;                        /* NULL: no penalty */
     const fnn_tensor *update_w, *update_b; /* NULL: no update */
     const fnn_update_rule *rules;          /* by group */
     const fnn_update_scalars *scalars;     /* by group */
@@ -176,6 +181,20 @@ typedef struct fnn_elementwise {
     float *y;
     size_t ldy;
 } fnn_elementwise;
+
+/* PReLU over [rows, columns]: forward, backward, and the gradient of its slopes (by one thread where there is one slope). */
+typedef struct fnn_prelu {
+    size_t rows, columns;
+    size_t step;        /* 1: a slope for every column; 0: one */
+    const float *slope;
+    const float *x;
+    size_t ldx;
+    const float *dy;
+    size_t lddy;
+    float *out; /* y, dx or the slopes' gradient */
+    size_t ldout;
+    bool accumulate; /* the slopes' gradient: add to what out holds */
+} fnn_prelu;
 
 /* y [rows, columns] = the largest of x's pieces; backward: y is dx [rows, pieces columns]. */
 typedef struct fnn_maxout {
@@ -197,19 +216,15 @@ typedef struct fnn_running {
     float *mean, *var;
 } fnn_running;
 
-/* PReLU over [rows, columns]: forward, backward, and the gradient of its slopes (by one thread where there is one slope). */
-typedef struct fnn_prelu {
-    size_t rows, columns;
-    size_t step;        /* 1: a slope for every column; 0: one */
-    const float *slope;
-    const float *x;
-    size_t ldx;
-    const float *dy;
-    size_t lddy;
-    float *out; /* y, dx or the slopes' gradient */
-    size_t ldout;
-    bool accumulate; /* the slopes' gradient: add to what out holds */
-} fnn_prelu;
+
+/* The penalty l1 sum |w| + l2 / 2 sum w^2 of an array. */
+typedef struct fnn_penalty {
+    size_t n;
+    double l1, l2;
+    const float *w;
+    double *partial; /* forward: the terms of its value, [fnn_penalty_chunks(n)] */
+    float *dw;       /* backward: its gradient is added to this */
+} fnn_penalty;
 
 #define FNN_UPDATE_CHUNK 4096 /* elements dealt out at a time: 16 KB an array, a few microseconds */
 #define FNN_HYPER 8 /* hyper-parameters of a rule at most */
@@ -278,6 +293,13 @@ void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all shares of 
 void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_share s); /* behind all shares of the update */
 void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);     /* behind all shares of either */
 
+void fnn_op_penalty_forward(const fnn_kernels *k, const fnn_penalty *o, fnn_share s);
+void fnn_op_penalty_backward(const fnn_kernels *k, const fnn_penalty *o, fnn_share s);
+
+/* Terms of the penalty of n elements, and their sum in order. */
+size_t fnn_penalty_chunks(size_t n);
+double fnn_penalty_total(const double *partial, size_t n);
+
 /* Chunks into which an update or a norm cuts these arrays. */
 size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count);
 
@@ -322,12 +344,13 @@ typedef struct fnn_op {
     bool accumulate;
     int update_w, update_b; /* tensors that the op updates; -1: none */
     size_t first, last;     /* UPDATE: the tensors; MAXOUT: first is the number of pieces */
-    fnn_loss_form form;     /* of a loss; its parameter is alpha */
-    bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form */
     float eps;              /* normalisations */
     float rate;             /* the running statistics' momentum; the deviation of noise */
     uint32_t threshold;     /* dropout: of 65536 elements so many are dropped */
     uint32_t stream;        /* of the random numbers that the op draws */
+    double l1, l2;          /* PENALTY_*, and DENSE_BACKWARD_WEIGHTS with a w: of w */
+    fnn_loss_form form;     /* of a loss; its parameter is alpha */
+    bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form */
 } fnn_op;
 
 typedef struct fnn_buffer {
@@ -361,12 +384,12 @@ typedef struct fnn_run {
     double seconds; /* stop between two steps once this has passed; 0: never */
     int threads;
     fnn_pace *pace; /* chooses between one thread and `threads`; NULL: always `threads` */
+    uint64_t seed, step0; /* of what is drawn at random; step0: the number of the call's first step */
     fnn_update *update; /* scalars are filled by the call */
     fnn_group *groups;  /* t and memory move on by every step that is done */
     const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */
     float *scratch;      /* scratch_floats for each thread */
     size_t scratch_floats;
-    uint64_t seed, step0; /* of what is drawn at random; step0: the number of the call's first step */
     /* results */
     double *losses; /* the loss of each step; may be NULL */
     double loss_sum;

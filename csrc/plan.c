@@ -131,7 +131,7 @@ static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share sha
                                 share);
 }
 
-/* buffers: x, dy, dw, db */
+/* buffers: x, dy, dw, db, w */
 static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share share)
 {
     const fnn_run *run = b->run;
@@ -148,6 +148,9 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .dw = buffer(b, op, 2).data,
                                       .db = buffer(b, op, 3).data,
                                       .accumulate = op->accumulate,
+                                      .l1 = op->l1,
+                                      .l2 = op->l2,
+                                      .w = buffer(b, op, 4).data,
                                       .update_w = op->update_w < 0 ? NULL : &run->update->tensors[op->update_w],
                                       .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
                                       .rules = run->update ? run->update->rules : NULL,
@@ -224,6 +227,58 @@ static void reduce_loss(const batch *b, const fnn_op *op, fnn_share share)
     run->loss_sum += sum;
     if (run->losses) run->losses[b->step] = op->sum ? sum : sum / (double)b->rows;
     for (size_t i = 0; i < b->rows; i++) run->correct += correct[i];
+}
+
+/* forward: w, sum;  backward: w, dw */
+static fnn_penalty penalty(const batch *b, const fnn_op *op)
+{
+    void *second = buffer(b, op, 1).data;
+    fnn_penalty o = {.n = op->out, .l1 = op->l1, .l2 = op->l2, .w = buffer(b, op, 0).data};
+    if (op->kind == FNN_OP_PENALTY_FORWARD)
+        o.partial = second;
+    else
+        o.dw = second;
+    return o;
+}
+
+/* buffers: sum. By the thread that reduces the loss, after it: every row counts the penalty once, as it does a mean. */
+static void reduce_penalty(const batch *b, const fnn_op *op, fnn_share share)
+{
+    if (share.id != share.count - 1) return;
+    fnn_run *run = b->run;
+    const double value = fnn_penalty_total(buffer(b, op, 0).data, op->out);
+    run->loss_sum += op->sum ? value : value * (double)b->rows;
+    if (run->losses) run->losses[b->step] += value;
+}
+
+/* Of the tensors [first, last). buffers: norms of the gradients' chunks; UPDATE and TRUST_UPDATE: those of the trust ratios. */
+static void update(const batch *b, const fnn_op *op, fnn_share share)
+{
+    if (op->kind == FNN_OP_BEGIN_UPDATE && share.id != 0) return; /* it is done by one thread */
+    fnn_update *all = b->run->update, o = *all;
+    o.tensors += op->first;
+    o.count = op->last - op->first;
+    switch (op->kind) {
+    case FNN_OP_BEGIN_UPDATE:
+        o.norms = buffer(b, op, 0).data;
+        fnn_op_begin_update(&o);
+        all->norm = o.norm;
+        all->skip = o.skip;
+        break;
+    case FNN_OP_NORM:
+        o.norms = buffer(b, op, 0).data;
+        fnn_op_norm(b->k, &o, share);
+        break;
+    case FNN_OP_UPDATE:
+        o.trust = buffer(b, op, 0).data;
+        fnn_op_update(b->k, &o, share);
+        break;
+    case FNN_OP_TRUST_UPDATE:
+        o.trust = buffer(b, op, 0).data;
+        fnn_op_trust_update(b->k, &o, share);
+        break;
+    default: fnn_op_max_norm(b->k, &o, share); break;
+    }
 }
 
 /* buffers: training x, gamma, beta, y, statistics; inference x, gamma, beta, y, mean, var */
@@ -340,36 +395,6 @@ static fnn_maxout maxout(const batch *b, const fnn_op *op)
     return o;
 }
 
-/* Of the tensors [first, last). buffers: norms of the gradients' chunks; UPDATE and TRUST_UPDATE: those of the trust ratios. */
-static void update(const batch *b, const fnn_op *op, fnn_share share)
-{
-    if (op->kind == FNN_OP_BEGIN_UPDATE && share.id != 0) return; /* it is done by one thread */
-    fnn_update *all = b->run->update, o = *all;
-    o.tensors += op->first;
-    o.count = op->last - op->first;
-    switch (op->kind) {
-    case FNN_OP_BEGIN_UPDATE:
-        o.norms = buffer(b, op, 0).data;
-        fnn_op_begin_update(&o);
-        all->norm = o.norm;
-        all->skip = o.skip;
-        break;
-    case FNN_OP_NORM:
-        o.norms = buffer(b, op, 0).data;
-        fnn_op_norm(b->k, &o, share);
-        break;
-    case FNN_OP_UPDATE:
-        o.trust = buffer(b, op, 0).data;
-        fnn_op_update(b->k, &o, share);
-        break;
-    case FNN_OP_TRUST_UPDATE:
-        o.trust = buffer(b, op, 0).data;
-        fnn_op_trust_update(b->k, &o, share);
-        break;
-    default: fnn_op_max_norm(b->k, &o, share); break;
-    }
-}
-
 static void run_op(const batch *b, const fnn_op *op, fnn_share share)
 {
     switch (op->kind) {
@@ -443,11 +468,11 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
     case FNN_OP_DENSE_BACKWARD_INPUT: dense_backward_input(b, op, share); break;
     case FNN_OP_DENSE_BACKWARD_WEIGHTS: dense_backward_weights(b, op, share); break;
     case FNN_OP_REDUCE_LOSS: reduce_loss(b, op, share); break;
-    case FNN_OP_UPDATE:
-    case FNN_OP_NORM:
-    case FNN_OP_BEGIN_UPDATE:
-    case FNN_OP_TRUST_UPDATE:
-    case FNN_OP_MAX_NORM: update(b, op, share); break;
+    case FNN_OP_PENALTY_FORWARD: {
+        const fnn_penalty o = penalty(b, op);
+        fnn_op_penalty_forward(b->k, &o, share);
+        break;
+    }
     case FNN_OP_BATCHNORM_FORWARD: {
         const fnn_batchnorm o = batchnorm_forward(b, op);
         fnn_op_batchnorm_forward(b->k, &o, share);
@@ -508,6 +533,17 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
         fnn_op_add(b->k, &o, share);
         break;
     }
+    case FNN_OP_PENALTY_BACKWARD: {
+        const fnn_penalty o = penalty(b, op);
+        fnn_op_penalty_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_REDUCE_PENALTY: reduce_penalty(b, op, share); break;
+    case FNN_OP_UPDATE:
+    case FNN_OP_NORM:
+    case FNN_OP_BEGIN_UPDATE:
+    case FNN_OP_TRUST_UPDATE:
+    case FNN_OP_MAX_NORM: update(b, op, share); break;
     default: break;
     }
 }

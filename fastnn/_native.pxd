@@ -36,12 +36,12 @@ cdef extern from "fastnn.h" nogil:
     fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
     fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
     fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS
-    fnn_op_kind FNN_OP_SOFTMAX_BACKWARD, FNN_OP_LOG_SOFTMAX_FORWARD, FNN_OP_LOG_SOFTMAX_BACKWARD
-    fnn_op_kind FNN_OP_PRELU_FORWARD, FNN_OP_PRELU_BACKWARD, FNN_OP_PRELU_SLOPE_GRADIENT
-    fnn_op_kind FNN_OP_ELEMENTWISE_LOSS, FNN_OP_MULTICLASS_HINGE
     fnn_op_kind FNN_OP_BATCHNORM_FORWARD, FNN_OP_BATCHNORM_INFERENCE, FNN_OP_BATCHNORM_BACKWARD
     fnn_op_kind FNN_OP_LAYERNORM_FORWARD, FNN_OP_LAYERNORM_BACKWARD_INPUT, FNN_OP_LAYERNORM_BACKWARD_WEIGHTS
     fnn_op_kind FNN_OP_DROPOUT, FNN_OP_GAUSSIAN_NOISE, FNN_OP_MAXOUT_FORWARD, FNN_OP_MAXOUT_BACKWARD
+    fnn_op_kind FNN_OP_SOFTMAX_BACKWARD, FNN_OP_LOG_SOFTMAX_FORWARD, FNN_OP_LOG_SOFTMAX_BACKWARD
+    fnn_op_kind FNN_OP_PRELU_FORWARD, FNN_OP_PRELU_BACKWARD, FNN_OP_PRELU_SLOPE_GRADIENT
+    fnn_op_kind FNN_OP_ELEMENTWISE_LOSS, FNN_OP_MULTICLASS_HINGE
     void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
 
     ctypedef struct fnn_gather:
@@ -131,17 +131,6 @@ cdef extern from "fastnn.h" nogil:
         float *y
         size_t ldy
 
-    ctypedef struct fnn_prelu:
-        size_t rows, columns, step
-        const float *slope
-        const float *x
-        size_t ldx
-        const float *dy
-        size_t lddy
-        float *out
-        size_t ldout
-        bint accumulate
-
     ctypedef struct fnn_batchnorm:
         size_t rows, columns
         const float *x
@@ -211,6 +200,17 @@ cdef extern from "fastnn.h" nogil:
         float *y
         size_t ldy
 
+    ctypedef struct fnn_prelu:
+        size_t rows, columns, step
+        const float *slope
+        const float *x
+        size_t ldx
+        const float *dy
+        size_t lddy
+        float *out
+        size_t ldout
+        bint accumulate
+
     ctypedef struct fnn_loss:
         fnn_loss_form form
         bint sum, full
@@ -252,6 +252,18 @@ cdef extern from "fastnn.h" nogil:
         double norm
         bint skip
 
+    fnn_op_kind FNN_OP_PENALTY_FORWARD, FNN_OP_PENALTY_BACKWARD
+
+    ctypedef struct fnn_penalty:
+        size_t n
+        double l1, l2
+        const float *w
+        double *partial
+        float *dw
+
+    size_t fnn_penalty_chunks(size_t n)
+    double fnn_penalty_total(const double *partial, size_t n)
+
     size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
     fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr)
     void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars)
@@ -280,6 +292,7 @@ cdef extern from "fastnn.h" nogil:
         size_t first, last
         float eps, rate
         uint32_t threshold, stream
+        double l1, l2
         fnn_loss_form form
         bint sum, full
 

@@ -569,6 +569,39 @@ def sum_rows(loss):
     return fnn_sum_rows(<double *>cnp.PyArray_DATA(loss), cnp.PyArray_SIZE(loss))
 
 
+def penalty_chunks(size_t n):
+    """Terms of the penalty of n elements: what the buffer of its forward operation has room for."""
+    return fnn_penalty_chunks(n)
+
+
+def penalty_forward(w, double l1, double l2):
+    check_array(w, "w", np.float32)
+    cdef fnn_penalty o
+    memset(&o, 0, sizeof(o))
+    o.n, o.l1, o.l2, o.w = cnp.PyArray_SIZE(w), l1, l2, _f32(w)
+    partial = np.empty(fnn_penalty_chunks(o.n), np.float64)
+    o.partial = <double *>cnp.PyArray_DATA(partial)
+    cdef int threads = _team_for(4.0 * o.n)
+    with nogil:
+        fnn_eager(FNN_OP_PENALTY_FORWARD, &o, 1, threads)
+    return fnn_penalty_total(o.partial, o.n)
+
+
+def penalty_backward(w, dw, double l1, double l2):
+    check_array(w, "w", np.float32)
+    check_array(dw, "dw", np.float32, writable=True)
+    if _shape(dw) != _shape(w):
+        raise ValueError(f"dw: expected w's shape {_shape(w)}, got {_shape(dw)}")
+    _check_apart(dw, "dw", ((w, "w"),))
+    cdef fnn_penalty o
+    memset(&o, 0, sizeof(o))
+    o.n, o.l1, o.l2, o.w, o.dw = cnp.PyArray_SIZE(w), l1, l2, _f32(w), _f32(dw)
+    cdef int threads = _team_for(4.0 * o.n)
+    with nogil:
+        fnn_eager(FNN_OP_PENALTY_BACKWARD, &o, 1, threads)
+    return dw
+
+
 # ---- normalisation, noise, maxout ----
 
 cdef int _check_optional(object a, str name, cnp.npy_intp n) except -1:
@@ -1268,7 +1301,7 @@ cdef class NativePlan:
         for i in range(self.n_ops):
             op = &self.ops[i]
             (kind, by_rows, barrier, slots, n_in, n_out, activation, alpha, accumulate, update_w, update_b, first,
-             last, eps, rate, threshold, stream, form, total, full) = ops[i]
+             last, eps, rate, threshold, stream, l1, l2, form, total, full) = ops[i]
             if not (0 <= kind < FNN_OP_KINDS and 0 <= activation < FNN_ACTIVATIONS and 0 <= form < FNN_LOSS_FORMS):
                 raise ValueError(f"operation {i}: expected codes that the extension knows, got kind {kind}, activation "
                                  f"{activation}, form {form}; was the extension built again?")
@@ -1278,6 +1311,7 @@ cdef class NativePlan:
             op.n_in, op.n_out, op.activation, op.alpha = n_in, n_out, activation, alpha
             op.accumulate, op.update_w, op.update_b, op.first, op.last = accumulate, update_w, update_b, first, last
             op.eps, op.rate, op.threshold, op.stream = eps, rate, threshold, stream
+            op.l1, op.l2 = l1, l2
             if kind == FNN_OP_DENSE_BACKWARD_WEIGHTS and update_w >= 0:
                 self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(n_in, n_out, batch))
             op.form, op.sum, op.full = form, total, full

@@ -16,6 +16,7 @@ from .optim.checks import positive
 from .plan import Builder, NativeExecutor, ReferenceExecutor
 from .plan.schedule import choose_schedule
 from .progress import progress
+from .regularizers import check_penalty, emit_penalties
 from .runtime import get_num_threads
 
 __all__ = ["History", "Trainer", "value_and_grad"]
@@ -148,6 +149,8 @@ class Trainer:
         E.g. ``losses.SoftmaxCrossEntropy()``.
     optimizer : optim.Optimizer
         Made from ``model.parameters()``, or from some of them: the others are frozen.
+    penalty : regularizers.Penalty, optional
+        On the weights of all layers that have none of their own; see `fastnn.regularizers`.
     seed : int, default 0
         Governs everything random in training: the shuffle, dropout, noise.
     backend : {"native", "reference"}, default "native"
@@ -180,7 +183,7 @@ class Trainer:
     True
     """
 
-    def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None):
+    def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None, penalty=None):
         self.model = _check_model(model)
         self.loss = check_loss(loss)
         if not isinstance(optimizer, Optimizer):
@@ -189,15 +192,16 @@ class Trainer:
             raise ValueError(f"backend: expected 'native' or 'reference', got {backend!r}")
         self.loss.check_outputs(model.out_features)
         self.optimizer = optimizer
+        self.penalty = check_penalty(penalty)
         self.seed = check_seed(seed)
         self.backend = backend
         self.clip_norm = positive(clip_norm, "clip_norm")
         self.steps_done = self.epochs_done = 0
         self.stop_training = False
         self._tensors, self._structure = self._match(), optimizer.structure
+        self._least_rows = self.model.least_rows
         if self.loss.head is not None:
             model.head = self.loss.head
-        self._least_rows = self.model.least_rows
         self._training = self._evaluation = (None, None)  # (key, executor)
         self._lock = threading.RLock()  # the thread that trains may evaluate in a callback
 
@@ -246,6 +250,7 @@ class Trainer:
             builder.trainable = {id(p) for p, _, _ in self._tensors}
         outputs = self.model.emit(builder, builder.input(self.model.in_features))
         self.loss.emit(builder, outputs, kind, weighted)
+        emit_penalties(builder, self.model, self.penalty)
         if training:
             builder.differentiate()
             builder.update(self.optimizer.plan_update(self._tensors, self.clip_norm))
@@ -545,7 +550,7 @@ class Trainer:
         Returns
         -------
         dict
-            {"loss": mean (or sum) of the losses, "accuracy": share of right answers, as the loss defines it}.
+            {"loss": mean (or sum) of the losses, and penalties, "accuracy": share of right answers, as the loss defines it}.
 
         Raises
         ------
@@ -578,7 +583,7 @@ class Trainer:
         return self._logs(loss_sum, correct, len(pair.X))
 
 
-def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed=0, step=0):
+def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed=0, step=0, penalty=None):
     """The loss on a batch and its gradients, for SciPy's minimisers or an optimizer of one's own.
 
     A function of its arguments: it changes nothing, running statistics included, and draws the same random numbers for the
@@ -597,6 +602,8 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
         is refused, since its gradient in inference mode is not offered, and dropout and noise are left out.
     seed, step : int, default 0
         What dropout and noise are drawn from, as by a Trainer with that seed in that step.
+    penalty : regularizers.Penalty, optional
+        As for `Trainer`.
 
     Returns
     -------
@@ -624,8 +631,8 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
         _check_batch(model, len(pair.X), "x")
     elif model.least_rows > 1:
         raise ValueError("training: expected True for a model with batch normalisation, got False")
-    key = ("gradient", len(pair.X), pair.kind, pair.weight is not None, bool(training), *loss.key())
-    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, training=training)))
+    key = ("gradient", len(pair.X), pair.kind, pair.weight is not None, *loss.key(), bool(training), check_penalty(penalty))
+    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, training=training, penalty=penalty)))
     try:
         executor.set_random(seed, step)
         losses = np.zeros(1)
@@ -638,10 +645,19 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
         model.give_back(key, executor)
 
 
-def _gradient_plan(model, loss, pair, composite=True, training=True):
+def _gradient_plan(model, loss, pair, composite=True, training=True, penalty=None):
     builder = Builder(len(pair.X), composite, training)
     builder.trainable = {id(p) for p in model.parameters()}
     outputs = model.emit(builder, builder.input(model.in_features))
     loss.emit(builder, outputs, pair.kind, pair.weight is not None)
+    emit_penalties(builder, model, penalty)
     builder.differentiate()
     return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))
+
+
+def _loss_plan(model, loss, pair, training=True, penalty=None):
+    """The plan of the same loss without gradients."""
+    builder = Builder(len(pair.X), training=training)
+    loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind, pair.weight is not None)
+    emit_penalties(builder, model, penalty)
+    return builder.build()

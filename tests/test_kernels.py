@@ -216,6 +216,8 @@ def test_every_kernel_has_a_test():
         "all_finite": test_gather_check_finite,
         "sum_squares_f32": test_gradient_norm,
         "sum_squares_f64": test_gradient_norm,
+        "penalty_forward": test_penalty,
+        "penalty_backward": test_penalty,
         "math_map": test_math_ulps,
         "fma_peak": test_fma_peak,
         "sgd": test_sgd,
@@ -1523,6 +1525,53 @@ def test_gradient_norm(dtype):
             assert abs(norm - exact) <= 1e-13 * exact
 
 
+# ---- penalties ----
+
+FACTORS = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25), (0.3, 0.7)]
+
+
+@pytest.mark.parametrize("shape", [*((n,) for n in TAILS), (7, 19), (4096,), (4097,), (3, 5000)])
+@pytest.mark.parametrize("l1, l2", FACTORS)
+def test_penalty(shape, l1, l2):
+    r = rng(*shape)
+    w, dw = normal(r, *shape), normal(r, *shape)
+
+    def call():
+        out = placed(dw)
+        assert kernels.penalty_backward(w, out, l1, l2) is out
+        assert_guards(out)
+        return np.float64(kernels.penalty_forward(w, l1, l2)), out
+
+    value = reference.penalty_forward(w.astype(F64), l1, l2)
+    gradient = reference.penalty_backward(w.astype(F64), dw.astype(F64), l1, l2)
+    terms = np.abs(dw.astype(F64)) + l2 * np.abs(w.astype(F64)) + l1
+    for found, out in everywhere(call).values():
+        assert abs(found - value) <= 1e-13 * value
+        assert_within(out, gradient, 5 * U * terms)
+
+
+@pytest.mark.parametrize("l1, l2", FACTORS)
+def test_penalty_special_values(l1, l2):
+    special = F32([0.0, -0.0, TINY, -TINY, 1e-30, 3e38, -3e38, np.inf, -np.inf, np.nan])
+    w = np.repeat(special, len(special))
+    dw = np.tile(special, len(special))
+    expected = reference.penalty_backward(w.astype(F64), dw.astype(F64), l1, l2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        terms = np.abs(dw.astype(F64)) + l2 * np.abs(w.astype(F64)) + l1
+        expected[np.abs(expected) > np.finfo(F32).max] *= np.inf
+    for isa, out in everywhere(lambda: kernels.penalty_backward(w, placed(dw), l1, l2)).items():
+        assert_within(out, expected, np.where(np.isfinite(terms), 5 * U * terms + TINY, 0))
+    for value in special:
+        for found in everywhere(lambda: np.float64(kernels.penalty_forward(F32([value] * 3), l1, l2))).values():
+            np.testing.assert_allclose(found, reference.penalty_forward(F32([value] * 3), l1, l2), rtol=1e-14)
+
+
+def test_penalty_arrays_apart():
+    w = np.ones(6, F32)
+    with pytest.raises(ValueError, match="dw: expected memory of its own, got an array that overlaps w"):
+        kernels.penalty_backward(w, w, 0.1, 0.1)
+
+
 # ---- random numbers ----
 
 
@@ -1565,6 +1614,19 @@ GOOD = {
     "activation_forward": lambda: {"x": f32(4, 5), "activation": "tanh", "out": f32(4, 5)},
     "activation_backward": lambda: {"dy": f32(4, 5), "saved": f32(4, 5), "activation": "tanh", "out": f32(4, 5)},
     "softmax_forward": lambda: {"x": f32(4, 5), "out": f32(4, 5)},
+    "batchnorm_forward": lambda: {"x": f32(4, 5), "weight": f32(5), "bias": f32(5), "out": f32(4, 5)},
+    "batchnorm_inference": lambda: {"x": f32(4, 5), "mean": f32(5), "var": np.abs(f32(5)), "weight": f32(5), "bias": f32(5),
+                                    "out": f32(4, 5)},
+    "batchnorm_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "statistics": f32(4, 5), "weight": f32(5), "out": f32(4, 5)},
+    "layernorm_forward": lambda: {"x": f32(4, 5), "weight": f32(5), "bias": f32(5), "out": f32(4, 5)},
+    "layernorm_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "statistics": f32(4, 3), "weight": f32(5), "out": f32(4, 5)},
+    "rmsnorm_forward": lambda: {"x": f32(4, 5), "weight": f32(5), "out": f32(4, 5)},
+    "rmsnorm_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "statistics": f32(4, 3), "weight": f32(5), "out": f32(4, 5)},
+    "dropout_forward": lambda: {"x": f32(4, 5), "p": 0.5, "seed": 0, "out": f32(4, 5)},
+    "dropout_backward": lambda: {"dy": f32(4, 5), "p": 0.5, "seed": 0, "out": f32(4, 5)},
+    "gaussian_noise": lambda: {"x": f32(4, 5), "std": 0.5, "seed": 0, "out": f32(4, 5)},
+    "maxout_forward": lambda: {"x": f32(4, 6), "pieces": 3, "out": f32(4, 2)},
+    "maxout_backward": lambda: {"dy": f32(4, 2), "x": f32(4, 6), "pieces": 3, "out": f32(4, 6)},
     "softmax_cross_entropy": lambda: {"logits": f32(4, 5), "targets": np.array([0, 1, 2, 4]), "out": f32(4, 5),
                                       "class_weight": np.abs(f32(5)), "sample_weight": np.abs(f32(4))},
     "softmax_backward": lambda: {"dy": f32(4, 5), "y": f32(4, 5), "out": f32(4, 5)},
@@ -1580,25 +1642,14 @@ GOOD = {
                              "class_weight": np.abs(f32(2, 5)), "sample_weight": np.abs(f32(4))},
     "multiclass_hinge": lambda: {"outputs": f32(4, 5), "targets": np.array([0, 1, 2, 4]), "out": f32(4, 5),
                                  "class_weight": np.abs(f32(5)), "sample_weight": np.abs(f32(4))},
-    "batchnorm_forward": lambda: {"x": f32(4, 5), "weight": f32(5), "bias": f32(5), "out": f32(4, 5)},
-    "batchnorm_inference": lambda: {"x": f32(4, 5), "mean": f32(5), "var": np.abs(f32(5)), "weight": f32(5), "bias": f32(5),
-                                    "out": f32(4, 5)},
-    "batchnorm_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "statistics": f32(4, 5), "weight": f32(5), "out": f32(4, 5)},
-    "layernorm_forward": lambda: {"x": f32(4, 5), "weight": f32(5), "bias": f32(5), "out": f32(4, 5)},
-    "layernorm_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "statistics": f32(4, 3), "weight": f32(5), "out": f32(4, 5)},
-    "rmsnorm_forward": lambda: {"x": f32(4, 5), "weight": f32(5), "out": f32(4, 5)},
-    "rmsnorm_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "statistics": f32(4, 3), "weight": f32(5), "out": f32(4, 5)},
-    "dropout_forward": lambda: {"x": f32(4, 5), "p": 0.5, "seed": 0, "out": f32(4, 5)},
-    "dropout_backward": lambda: {"dy": f32(4, 5), "p": 0.5, "seed": 0, "out": f32(4, 5)},
-    "gaussian_noise": lambda: {"x": f32(4, 5), "std": 0.5, "seed": 0, "out": f32(4, 5)},
-    "maxout_forward": lambda: {"x": f32(4, 6), "pieces": 3, "out": f32(4, 2)},
-    "maxout_backward": lambda: {"dy": f32(4, 2), "x": f32(4, 6), "pieces": 3, "out": f32(4, 6)},
     "gather": lambda: {"source": f32(6, 5), "index": np.array([5, 0]), "out": f32(2, 5)},
     "gather_labels": lambda: {"labels": np.arange(6), "index": np.array([5, 0]), "classes": 6, "out": np.zeros(2, np.int32)},
     "sgd_update": lambda: {"params": [f32(4, 5), f32(3)], "grads": [f32(4, 5), f32(3)], "buffers": [f32(4, 5), f32(3)], "step": 1,
                            "lr": 0.1, "momentum": 0.9},
     "adam_update": lambda: {"params": [f32(4, 5), f32(3)], "grads": [f32(4, 5), f32(3)], "exp_avgs": [f32(4, 5), f32(3)],
                             "exp_avg_sqs": [np.abs(f32(4, 5)), np.abs(f32(3))], "step": 1},
+    "penalty_forward": lambda: {"w": f32(4, 5), "l1": 0.1, "l2": 0.2},
+    "penalty_backward": lambda: {"w": f32(4, 5), "dw": f32(4, 5), "l1": 0.1, "l2": 0.2},
     "random_bits": lambda: {"n": 5, "seed": 0, "stream": 0},
     "permutation": lambda: {"n": 5, "seed": 0},
 }  # fmt: skip
@@ -1611,17 +1662,6 @@ FLOAT_ARRAYS = {
     "activation_forward": (["x"], ["out"]),
     "activation_backward": (["dy", "saved"], ["out"]),
     "softmax_forward": (["x"], ["out"]),
-    "softmax_cross_entropy": (["logits", "class_weight", "sample_weight"], ["out"]),
-    "softmax_backward": (["dy", "y"], ["out"]),
-    "log_softmax_forward": (["x"], ["out"]),
-    "log_softmax_backward": (["dy", "y"], ["out"]),
-    "prelu_forward": (["x", "slope"], ["out"]),
-    "prelu_backward": (["dy", "x", "slope"], []),
-    **{name: (["outputs", "targets", "sample_weight"], ["out"])
-       for name in ("mean_squared_error", "mean_absolute_error", "huber", "poisson")},
-    "binary_cross_entropy": (["logits", "targets", "class_weight", "sample_weight"], ["out"]),
-    "binary_hinge": (["outputs", "targets", "class_weight", "sample_weight"], ["out"]),
-    "multiclass_hinge": (["outputs", "class_weight", "sample_weight"], ["out"]),
     "batchnorm_forward": (["x", "weight", "bias"], ["out"]),
     "batchnorm_inference": (["x", "mean", "var", "weight", "bias"], ["out"]),
     "batchnorm_backward": (["dy", "x", "statistics", "weight"], ["out"]),
@@ -1634,7 +1674,20 @@ FLOAT_ARRAYS = {
     "gaussian_noise": (["x"], ["out"]),
     "maxout_forward": (["x"], ["out"]),
     "maxout_backward": (["dy", "x"], ["out"]),
+    "softmax_cross_entropy": (["logits", "class_weight", "sample_weight"], ["out"]),
+    "softmax_backward": (["dy", "y"], ["out"]),
+    "log_softmax_forward": (["x"], ["out"]),
+    "log_softmax_backward": (["dy", "y"], ["out"]),
+    "prelu_forward": (["x", "slope"], ["out"]),
+    "prelu_backward": (["dy", "x", "slope"], []),
+    **{name: (["outputs", "targets", "sample_weight"], ["out"])
+       for name in ("mean_squared_error", "mean_absolute_error", "huber", "poisson")},
+    "binary_cross_entropy": (["logits", "targets", "class_weight", "sample_weight"], ["out"]),
+    "binary_hinge": (["outputs", "targets", "class_weight", "sample_weight"], ["out"]),
+    "multiclass_hinge": (["outputs", "class_weight", "sample_weight"], ["out"]),
     "gather": ([], ["out"]),
+    "penalty_forward": (["w"], []),
+    "penalty_backward": (["w"], ["dw"]),
 }
 
 BAD = [
@@ -1741,6 +1794,26 @@ REFUSED = [
     ("softmax_cross_entropy", {"targets": f32(4, 4)}, ValueError, "targets: expected shape (4, 5), got (4, 4)"),
     ("softmax_cross_entropy", {"targets": [0, 1, 2, 3]}, TypeError, "targets: expected a NumPy array, got list"),
     ("softmax_cross_entropy", {"targets": np.zeros(4, ">i8")}, TypeError, "targets: expected"),
+    ("batchnorm_forward", {"weight": f32(4)}, ValueError, "weight: expected shape (5,), got (4,)"),
+    ("batchnorm_forward", {"eps": -1.0}, ValueError, "eps: expected a number >= 0, got -1.0"),
+    ("batchnorm_forward", {"eps": 1e39}, ValueError, "eps: expected a number that is finite in float32"),
+    ("batchnorm_forward", {"activation": "softmax"}, ValueError, "activation: expected"),
+    ("batchnorm_inference", {"var": f32(6)}, ValueError, "var: expected shape (5,), got (6,)"),
+    ("batchnorm_backward", {"statistics": f32(3, 5)}, ValueError, "statistics: expected shape (4, 5), got (3, 5)"),
+    ("batchnorm_backward", {"x": f32(4, 6)}, ValueError, "dy: expected shape (4, 6), got (4, 5)"),
+    ("layernorm_backward", {"statistics": f32(4, 2)}, ValueError, "statistics: expected shape (4, 3), got (4, 2)"),
+    ("rmsnorm_forward", {"eps": np.nan}, ValueError, "eps: expected a number >= 0, got nan"),
+    ("dropout_forward", {"p": 1.5}, ValueError, "p: expected a number from 0 to 1, got 1.5"),
+    ("dropout_forward", {"p": np.nan}, ValueError, "p: expected a number from 0 to 1, got nan"),
+    ("dropout_forward", {"p": None}, TypeError, "p: expected a number, got None"),
+    ("dropout_forward", {"seed": -1}, ValueError, "seed: expected an integer from 0"),
+    ("dropout_forward", {"offset": 2**32}, ValueError, "offset: expected an integer from 0"),
+    ("dropout_backward", {"stream": 2**32}, ValueError, "stream: expected an integer from 0"),
+    ("gaussian_noise", {"std": -1}, ValueError, "std: expected a number >= 0, got -1"),
+    ("gaussian_noise", {"std": 1e39}, ValueError, "std: expected a number that is finite in float32"),
+    ("maxout_forward", {"pieces": 4}, ValueError, "x: expected 4 pieces of one width in a row, got shape (4, 6)"),
+    ("maxout_forward", {"pieces": 0}, ValueError, "pieces: expected an integer from 1"),
+    ("maxout_backward", {"dy": f32(4, 3)}, ValueError, "dy: expected shape (4, 2), got (4, 3)"),
     ("softmax_cross_entropy", {"label_smoothing": 1.5}, ValueError, "label_smoothing: expected a number from 0 to 1, got 1.5"),
     ("softmax_cross_entropy", {"class_weight": f32(4)}, ValueError, "class_weight: expected shape (5,), got (4,)"),
     ("softmax_cross_entropy", {"sample_weight": f32(5)}, ValueError, "sample_weight: expected shape (4,), got (5,)"),
@@ -1764,26 +1837,6 @@ REFUSED = [
     ("multiclass_hinge", {"margin": np.inf}, ValueError, "margin: expected"),
     ("multiclass_hinge", {"targets": np.array([0, 1, 2, 5])}, ValueError, "targets[3]: expected a class number >= 0 and < 5, got 5"),
     ("multiclass_hinge", {"targets": np.zeros(4)}, TypeError, "targets: expected class numbers of an integer dtype, got dtype float64"),
-    ("batchnorm_forward", {"weight": f32(4)}, ValueError, "weight: expected shape (5,), got (4,)"),
-    ("batchnorm_forward", {"eps": -1.0}, ValueError, "eps: expected a number >= 0, got -1.0"),
-    ("batchnorm_forward", {"eps": 1e39}, ValueError, "eps: expected a number that is finite in float32"),
-    ("batchnorm_forward", {"activation": "softmax"}, ValueError, "activation: expected"),
-    ("batchnorm_inference", {"var": f32(6)}, ValueError, "var: expected shape (5,), got (6,)"),
-    ("batchnorm_backward", {"statistics": f32(3, 5)}, ValueError, "statistics: expected shape (4, 5), got (3, 5)"),
-    ("batchnorm_backward", {"x": f32(4, 6)}, ValueError, "dy: expected shape (4, 6), got (4, 5)"),
-    ("layernorm_backward", {"statistics": f32(4, 2)}, ValueError, "statistics: expected shape (4, 3), got (4, 2)"),
-    ("rmsnorm_forward", {"eps": np.nan}, ValueError, "eps: expected a number >= 0, got nan"),
-    ("dropout_forward", {"p": 1.5}, ValueError, "p: expected a number from 0 to 1, got 1.5"),
-    ("dropout_forward", {"p": np.nan}, ValueError, "p: expected a number from 0 to 1, got nan"),
-    ("dropout_forward", {"p": None}, TypeError, "p: expected a number, got None"),
-    ("dropout_forward", {"seed": -1}, ValueError, "seed: expected an integer from 0"),
-    ("dropout_forward", {"offset": 2**32}, ValueError, "offset: expected an integer from 0"),
-    ("dropout_backward", {"stream": 2**32}, ValueError, "stream: expected an integer from 0"),
-    ("gaussian_noise", {"std": -1}, ValueError, "std: expected a number >= 0, got -1"),
-    ("gaussian_noise", {"std": 1e39}, ValueError, "std: expected a number that is finite in float32"),
-    ("maxout_forward", {"pieces": 4}, ValueError, "x: expected 4 pieces of one width in a row, got shape (4, 6)"),
-    ("maxout_forward", {"pieces": 0}, ValueError, "pieces: expected an integer from 1"),
-    ("maxout_backward", {"dy": f32(4, 3)}, ValueError, "dy: expected shape (4, 2), got (4, 3)"),
     ("gather", {"source": np.zeros((6, 5), complex)}, TypeError, "source: expected a real dtype in native byte order"),
     ("gather", {"source": np.zeros((6, 5), object)}, TypeError, "source: expected a real dtype"),
     ("gather", {"source": np.zeros((6, 5), np.longdouble)}, TypeError, "source: expected a real dtype"),
@@ -1846,6 +1899,10 @@ REFUSED = [
     ("adam_update", {"exp_avg_sqs": [f32(4, 5), np.zeros(3)]}, TypeError, "exp_avg_sqs[1]: expected the parameter's dtype"),
     ("adam_update", {"exp_avg_sqs": [f32(4, 5), frozen(f32(3))]}, ValueError, "exp_avg_sqs[1]: expected a writable array"),
     ("adam_update", {"step": -1}, ValueError, "step: expected"),
+    ("penalty_forward", {"l1": -1}, ValueError, "l1: expected a number >= 0, got -1"),
+    ("penalty_forward", {"l2": np.nan}, ValueError, "l2: expected a number >= 0, got nan"),
+    ("penalty_backward", {"l2": 1e39}, ValueError, "l2: expected a number that is finite in float32, got 1e+39"),
+    ("penalty_backward", {"l1": "x"}, TypeError, "l1: expected a number, got 'x'"),
     ("random_bits", {"n": -1}, ValueError, "n: expected"),
     ("random_bits", {"n": 2.5}, TypeError, "n: expected an integer, got 2.5"),
     ("random_bits", {"seed": 2**64}, ValueError, "seed: expected"),

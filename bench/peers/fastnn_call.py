@@ -36,7 +36,7 @@ class Training(Loop):
         rates = np.full((steps, 1), LEARNING_RATE)
         losses = np.empty(steps)
         self.executor.run(self.x, self.y, index, rates, groups=self.optimizer.group_states(), losses=losses)
-        self.optimizer.advance(steps)
+        self.optimizer.take_back(self.executor)
         return losses[-1]
 
     def step(self, i):

@@ -5,6 +5,7 @@
 #include "../simd/math.h"
 #include "../kernels/activation.h"
 #include "../kernels/optimizer.h"
+#include "../kernels/penalty.h"
 #include "../kernels/gemm.h"
 #include "../kernels/bias.h"
 #include "../kernels/softmax.h"

@@ -97,6 +97,8 @@ typedef struct fnn_product {
     const fnn_update_scalars *scalars;
     float *w, *state[FNN_STATES];
     size_t ldw;
+    float l1, l2; /* penalty on weights [m, n] with rows ldw apart, whose gradient is added to C before the epilogue */
+    const float *penalized; /* NULL: none */
     float *scratch; /* UPDATE: fnn_product_scratch floats, or NULL */
 } fnn_product;
 
@@ -108,6 +110,7 @@ static inline size_t fnn_product_scratch(size_t m, size_t n, size_t k)
 {
     return k > 256 && k <= 4096 && m >= FNN_DEEP_ROWS && n >= 512 ? FNN_DEEP_ROWS * (k + 64) : 0;
 }
+
 /* Batch normalisation over the rows of these columns; see batchnorm.h. */
 typedef struct fnn_batchnorm {
     size_t rows, columns;

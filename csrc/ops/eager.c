@@ -34,6 +34,8 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     case FNN_OP_GAUSSIAN_NOISE: fnn_op_gaussian_noise(k, c->arguments, s); break;
     case FNN_OP_MAXOUT_FORWARD: fnn_op_maxout_forward(k, c->arguments, s); break;
     case FNN_OP_MAXOUT_BACKWARD: fnn_op_maxout_backward(k, c->arguments, s); break;
+    case FNN_OP_PENALTY_FORWARD: fnn_op_penalty_forward(k, c->arguments, s); break;
+    case FNN_OP_PENALTY_BACKWARD: fnn_op_penalty_backward(k, c->arguments, s); break;
     case FNN_OP_SOFTMAX_BACKWARD: fnn_op_softmax_backward(k, c->arguments, s); break;
     case FNN_OP_LOG_SOFTMAX_FORWARD: fnn_op_log_softmax_forward(k, c->arguments, s); break;
     case FNN_OP_LOG_SOFTMAX_BACKWARD: fnn_op_log_softmax_backward(k, c->arguments, s); break;

@@ -11,6 +11,7 @@ from .dense import Dense
 from .files import load
 from .inputs import Flatten, Rescaling
 from .layer import Layer
+from .mlp import mlp
 from .model import Sequential
 from .noise import DropConnect, Dropout, GaussianNoise
 from .normalization import BatchNorm, LayerNorm, RMSNorm
@@ -38,4 +39,5 @@ __all__ = [
     "Softmax",
     "Tied",
     "load",
+    "mlp",
 ]

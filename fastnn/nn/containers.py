@@ -51,7 +51,7 @@ class Chain(Layer):
 
     def emit(self, builder, x):
         for layer in self.layers:
-            x = layer.emit(builder, x)
+            x = builder.layer(layer, x)
         return x
 
     def __repr__(self):

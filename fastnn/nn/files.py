@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from ..files import replacing
+from ..regularizers import from_config
 from .activation import Activation, LogSoftmax, PReLU, Softmax
 from .containers import Residual
 from .dense import Dense
@@ -40,8 +41,8 @@ def write(model, path):
 _LAYERS = {
     c.__name__: c
     for c in (
-        Activation, BatchNorm, Dense, DropConnect, Dropout, Flatten, GaussianNoise, LayerNorm, LogSoftmax, Maxout,
-        PReLU, Rescaling, Residual, RMSNorm, Sequential, Softmax, Tied,
+        Activation, BatchNorm, Dense, DropConnect, Dropout, Flatten, GaussianNoise, LayerNorm, LogSoftmax, Maxout, PReLU,
+        Rescaling, Residual, RMSNorm, Sequential, Softmax, Tied,
     )
 }
 
@@ -78,6 +79,7 @@ def _layer(entry, source, classes, path, known):
             arguments["dense"] = known.get(name) if isinstance(name, str) else None
         if kind in ("Dense", "Maxout"):
             arguments["init"] = "zeros"
+            arguments["penalty"] = from_config(arguments.get("penalty"))
         alpha = arguments.pop("alpha", None) if kind in ("Dense", "Tied") else None
         if alpha is not None:
             arguments["activation"] = Activation(arguments.get("activation"), alpha)

@@ -38,6 +38,8 @@ class Layer:
         Columns that it takes, where it knows.
     least_rows : int
         The fewest rows that it can be trained on at once.
+    penalty : fastnn.regularizers.Penalty or None
+        On its attribute `weight`.
 
     Examples
     --------
@@ -50,6 +52,7 @@ class Layer:
 
     in_features = None
     least_rows = 1
+    penalty = None
 
     def children(self):
         """(name, layer) of the layers inside it, in order."""
@@ -85,6 +88,10 @@ class Layer:
     def parameters(self):
         """Its Parameters, in order, those of the layers inside it included."""
         return [p for _, p in self.named_parameters()]
+
+    def penalties(self):
+        """(Parameter, penalty) of the weights, those of the layers inside it included, that have a penalty of their own."""
+        return [(layer.weight, layer.penalty) for _, layer in self.walk() if layer.penalty is not None]
 
     def config(self):
         """The arguments that make an equal layer, as JSON can hold them."""

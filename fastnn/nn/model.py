@@ -13,6 +13,7 @@ from .containers import Chain, check_chain
 from .inputs import Flatten
 from .layer import check_size
 from .rows import as_array, as_rows
+from .summary import table
 
 _BATCH = 256  # rows that an inference works on at once: their activations stay in the L2 cache
 
@@ -63,6 +64,74 @@ class Sequential(Chain):
     def output_features(self, features):
         super().output_features(features)
         return self.out_features
+
+    def num_parameters(self):
+        """How many numbers are trained; shared ones count once, running statistics do not.
+
+        Examples
+        --------
+        >>> nn.Sequential(nn.Dense(784, 100, activation="relu"), nn.Dense(100, 10)).num_parameters()
+        79510
+        """
+        return sum(p.size for p in self.parameters())
+
+    def summary(self, batch_size=1, print_fn=None):
+        """Print a table of the layers: output shape, parameters, and what an inference of the layer costs.
+
+        Flops are floating-point operations; an activation that runs inside a dense layer's product is not counted. Bytes are
+        what the layer's operations read and write at least, weights and activations: what decides the speed at small
+        batches, while flops decide it at large ones. `plan(batch).describe()` shows the operations themselves, and
+        `Trainer.plan` those of training. Weights that several layers share count where they come first.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            Rows that flops and bytes are given for.
+        print_fn : callable, optional
+            Takes the lines one by one, in place of print.
+
+        Examples
+        --------
+        >>> nn.Sequential(nn.Flatten(), nn.Dense(784, 100, activation="relu"), nn.Dense(100, 10)).summary()
+           layer       output shape  parameters   flops    bytes
+        --------------------------------------------------------
+        0  Flatten     (None, 784)            0       0      0 B
+        1  Dense relu  (None, 100)       78,500   157 k   318 kB
+        2  Dense       (None, 10)         1,010  2.00 k  4.48 kB
+        --------------------------------------------------------
+           total                         79,510   159 k   322 kB
+        parameters: 79,510, 318 kB in float32
+        flops, bytes: of an inference of 1 row
+        """
+        for line in table(self, check_size(batch_size, "batch_size")):
+            (print_fn or print)(line)
+
+    def fold(self):
+        """A new model for inference with the same outputs, to rounding, and less to compute.
+
+        A `BatchNorm` becomes part of the Dense or Tied layer in front of it, if no activation stands between, or else of the
+        Dense, Tied or Maxout layer behind it; where there is neither it stays. What does nothing in inference (Dropout,
+        GaussianNoise, DropConnect's drawing) is left out. Weights that are tied to others which have changed become their
+        own. This model is not changed, and shares no memory with the new one. Train before you fold: batch statistics are
+        fixed then.
+
+        Returns
+        -------
+        Sequential
+
+        Examples
+        --------
+        >>> model = nn.mlp([784, 100, 10], batchnorm="before", dropout=0.2)
+        >>> model.fold()
+        Sequential(
+          Dense(in_features=784, out_features=100, activation='identity', bias=True),
+          Activation(name='relu'),
+          Dense(in_features=100, out_features=10, activation='identity', bias=True),
+        )
+        """
+        from .fold import folded
+
+        return Sequential(*folded(self))
 
     def architecture(self):
         """The layers and their arguments, as JSON can hold them: what a file records, and `load` builds from.

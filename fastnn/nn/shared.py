@@ -3,9 +3,10 @@
 import numpy as np
 
 from .. import init as initialisers
-from ..activations import PARAMETRIC
+from ..activations import check_activation
 from ..plan import Parameter
-from .activation import Activation, check_layer_activation, emit_activation
+from ..regularizers import check_penalty
+from .activation import Activation
 from .dense import Dense
 from .layer import Layer, check_size
 
@@ -55,7 +56,7 @@ class Tied(Layer):
         if isinstance(activation, Activation):
             self.activation, self.alpha = activation.name, activation.alpha
         else:
-            self.activation, self.alpha = check_layer_activation(activation)
+            self.activation, self.alpha = check_activation(activation)
         self.weight = dense.weight
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
 
@@ -63,7 +64,7 @@ class Tied(Layer):
         return {
             "transpose": self.transpose,
             "activation": self.activation,
-            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
+            **({"alpha": self.alpha} if self.activation == "leaky_relu" else {}),
             "bias": self.bias is not None,
         }
 
@@ -74,7 +75,7 @@ class Tied(Layer):
 
     def emit(self, builder, x):
         layer = builder.tied if self.transpose else builder.dense
-        return emit_activation(builder, layer(x, self.weight, self.bias), self.activation, self.alpha)
+        return layer(x, self.weight, self.bias, self.activation, self.alpha)
 
     def output_features(self, features):
         super().output_features(features)
@@ -99,6 +100,8 @@ class Maxout(Layer):
         Whether there is a b.
     init : str or fastnn.init initialiser, optional
         For the weights of each piece. By default He's Gaussian. Biases start at 0.
+    penalty : fastnn.regularizers penalty, optional
+        As in Dense.
 
     Attributes
     ----------
@@ -118,7 +121,7 @@ class Maxout(Layer):
     (4, 24)
     """
 
-    def __init__(self, in_features, out_features, pieces=2, bias=True, init=None):
+    def __init__(self, in_features, out_features, pieces=2, bias=True, init=None, penalty=None):
         self.in_features = check_size(in_features, "in_features")
         self.out_features = check_size(out_features, "out_features")
         self.pieces = check_size(pieces, "pieces")
@@ -127,6 +130,7 @@ class Maxout(Layer):
                 "in_features, out_features, pieces: expected a product below 2**60, got "
                 f"{self.in_features} x {self.out_features} x {self.pieces}"
             )
+        self.penalty = check_penalty(penalty)
         weights = initialisers.resolve(init, "relu", 0.0)
         each = [weights((self.in_features, self.out_features)) for _ in range(self.pieces)]
         self.weight = Parameter(np.concatenate(each, axis=1), "weight")
@@ -138,6 +142,7 @@ class Maxout(Layer):
             "out_features": self.out_features,
             "pieces": self.pieces,
             "bias": self.bias is not None,
+            **({} if self.penalty is None else {"penalty": self.penalty.config()}),
         }
 
     def emit(self, builder, x):

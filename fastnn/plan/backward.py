@@ -127,7 +127,7 @@ def _batchnorm(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is None:
         return
-    dz, x = _through_activation(builder, op, dy, op.buffers["y"]), op.buffers["x"]
+    dz, x = _through_activation(builder, op, dy, _saved(op)), op.buffers["x"]
     dx = builder.changed(dz) if builder.wants(x) else None
     buffers = {"dy": dz, "x": x, "w": op.buffers.get("w"), "statistics": op.buffers["statistics"], "dx": dx}
     sizes = {"n_in": op.n_in, "n_out": op.n_out}
@@ -144,7 +144,7 @@ def _rownorm(builder, op):
     if dy is None:
         return
     family = op.kind.removesuffix("_forward")
-    dz, x = _through_activation(builder, op, dy, op.buffers["y"]), op.buffers["x"]
+    dz, x = _through_activation(builder, op, dy, _saved(op)), op.buffers["x"]
     statistics, sizes = op.buffers["statistics"], {"n_in": op.n_in, "n_out": op.n_out}
     wanted = _wanted(builder, op, dw="w", db="b")
     if builder.wants(x):
@@ -190,6 +190,18 @@ def _maxout(builder, op):
         dx = builder.buffer(f"d{x.name}", x.columns, role="gradient")
         builder.emit("maxout_backward", {"dy": dy, "x": x, "dx": dx}, n_in=op.n_in, n_out=op.n_out, first=op.first)
         builder.add_gradient(x, dx)
+
+
+def add_penalty(builder, w, l1, l2):
+    """Add a penalty's gradient to that of `w`, which is complete. In a composite plan the product that makes it, if it is
+    the last to do so, adds the penalty to its tiles."""
+    gradient, _ = builder.parameter_gradient(w)
+    last = builder.gradient_producers(w)[-1]
+    if builder.composite and last.kind == "dense_backward_weights" and last.buffers.get("dw") is gradient:
+        last.buffers["w"], last.l1, last.l2 = w, l1, l2
+        return
+    penalty = builder.emit("penalty_backward", {"w": w, "dw": gradient}, n_out=w.array.size, accumulate=True, l1=l1, l2=l2)
+    builder.gradient_producers(w).append(penalty)
 
 
 def _softmax(builder, op):

@@ -79,6 +79,8 @@ class Builder:
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
         self._update = None
         self._loss = None
+        self.layers = []  # (layer, its first operation, the one behind its last, its output), a chain before what is in it
+        self._penalties = []  # (parameter's buffer, l1, l2, buffer of the value's terms)
 
     # ---- buffers ----
 
@@ -113,6 +115,13 @@ class Builder:
         return op
 
     # ---- forward ----
+
+    def layer(self, layer, x):
+        """What a layer emits for `x`, noted in `layers` for tables."""
+        first, before = len(self.ops), len(self.layers)
+        y = layer.emit(self, x)
+        self.layers.insert(before, (layer, first, len(self.ops), y))
+        return y
 
     def input(self, features):
         """Rows of the user's array, as float32."""
@@ -167,15 +176,15 @@ class Builder:
         self.emit("add", {"a": a, "b": b, "y": y}, n_in=a.columns, n_out=a.columns)
         return y
 
-    def tied(self, x, weight, bias):
-        """x w^T + b, w being another layer's weights [out, in]."""
+    def tied(self, x, weight, bias, activation="identity", alpha=0.0):
+        """f(x w^T + b), w being another layer's weights [out, in]."""
         n_out, n_in = weight.shape
         if x.columns != n_in:
             raise ValueError(f"{weight.name}, transposed: expected inputs of {n_in} features, got {x.columns}")
         buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias)}
         y = self.buffer(f"t{self._count('tied_forward')}", n_out)
         self.emit("tied_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
-        return y
+        return self.activation(y, activation, alpha)
 
     def batchnorm(self, x, weight, bias, mean, var, momentum, eps):
         """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference."""
@@ -321,6 +330,13 @@ class Builder:
         gradient = self._gradients[id(outputs)] = self.buffer("dlogits", outputs.columns, role="gradient")
         return gradient
 
+    def penalize(self, parameter, l1, l2):
+        """Add l1 sum |w| + l2 / 2 sum w^2 of a parameter to the loss, and its gradient to the parameter's."""
+        w = self.parameter(parameter)
+        terms = self.buffer(f"{w.name}.penalty", 1, dtype="float64", role="scratch", whole=(_native.penalty_chunks(parameter.size),))
+        self.emit("penalty_forward", {"w": w, "sum": terms}, n_out=parameter.size, l1=l1, l2=l2)
+        self._penalties.append((w, l1, l2, terms))
+
     def mark_output(self, buffer):
         """The buffer that a call hands to the user."""
         self.output = buffer
@@ -331,6 +347,9 @@ class Builder:
         """Emit the backward operations of everything emitted so far."""
         for op in reversed([op for op in self.ops if op.kind in backward.RULES]):
             backward.RULES[op.kind](self, op)
+        for w, l1, l2, _ in self._penalties:
+            if self.wants(w):
+                backward.add_penalty(self, w, l1, l2)
 
     def gradient(self, buffer):
         """The gradient's buffer of an activation, or None where nothing wanted depends on it."""
@@ -380,6 +399,10 @@ class Builder:
             self.parameter_gradients[id(p)] = (p, g, [])
         _, g, ops = self.parameter_gradients[id(p)]
         return g, bool(ops)
+
+    def gradient_producers(self, buffer):
+        """The operations that add to the gradient of a parameter's buffer, in order; a list to append to."""
+        return self.parameter_gradients[id(self.parameter_of(buffer))][2]
 
     def update(self, update):
         """Emit the optimizer's update: inside the products that make the gradients where the rule allows, else after."""
@@ -469,6 +492,8 @@ class Builder:
                 self.emit("batchnorm_running", buffers, n_out=mean.columns, rate=momentum, reads_also=(mean, var, *behind))
         if self._loss:
             self.emit("reduce_loss", {role: self._loss.buffers[role] for role in ("loss", "correct")}, sum=self._loss.sum)
+        for w, _, _, terms in self._penalties:
+            self.emit("reduce_penalty", {"sum": terms}, n_out=w.array.size, sum=bool(self._loss) and self._loss.sum)
         used = {id(b) for op in self.ops for b in [*op.reads(), *op.writes()]}
         keep = [b for b in self.buffers if id(b) in used]
         for i, b in enumerate(keep):

@@ -50,6 +50,7 @@ class NativeExecutor:
         self.plan = plan
         self._arena = _native.aligned_zeros(max(plan.workspace_bytes, 1), np.uint8)
         self._arrays = {}
+        self._random = (0, 0)
         buffers = []
         for b in plan.buffers:
             if b.array is not None:
@@ -84,6 +85,8 @@ class NativeExecutor:
                     op.rate,
                     op.threshold,
                     op.stream,
+                    op.l1,
+                    op.l2,
                     FORMS[op.form],
                     op.sum,
                     op.full,
@@ -122,7 +125,6 @@ class NativeExecutor:
             plan.shift,
             plan.weighted,
         )
-        self._random = 0, 0
         self._host = next((i for i, op in enumerate(plan.ops) if op.kind == "host_loss"), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
         # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be
@@ -149,7 +151,7 @@ class NativeExecutor:
 
     def set_random(self, seed, step0):
         """What the next run draws at random from: the seed, and the number of its first step."""
-        self._random = seed, step0
+        self._random = (seed, step0)
         self._native.set_random(seed, step0)
 
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
@@ -179,8 +181,8 @@ class NativeExecutor:
             at = step - 1 - (self.tensors.skipped if self.tensors and step > 1 else 0)
             rate = None if rates is None else rates[at : at + 1]
             n = len(chosen)
-            self._native.set_random(self._random[0], self._random[1] + step - 1)
             target = None if out is None else out[begin : begin + n]
+            self._native.set_random(self._random[0], self._random[1] + step - 1)
             found = Result(*self._native.run(x, None, chosen, first, host, rate, None, check_finite, 0.0, target, None, step - 1))
             if found.problem:
                 return Result(step - 1, loss_sum, 0, found.problem, found.row)
@@ -188,7 +190,8 @@ class NativeExecutor:
             if gradient is not None:
                 gradient[:n] = derivative
             if host + 1 < last:
-                self._native.run(x, None, chosen, host + 1, last, rate, None, False, 0.0, None, None, step)
+                rest = Result(*self._native.run(x, None, chosen, host + 1, last, rate, None, False, 0.0, None, None, step))
+                loss += rest.loss_sum / n  # penalties
             loss_sum += loss * n
             if losses is not None:
                 losses[step - 1] = loss
@@ -224,13 +227,13 @@ class ReferenceExecutor:
         self._groups = list(groups)
         self.steps_done = self.steps_skipped = 0
 
-    def set_random(self, seed, step0):
-        """What the next run draws at random from: the seed, and the number of its first step."""
-        self._seed, self._step0 = seed, step0
-
     def progress(self):
         """(steps, memory) of each group."""
         return [(g.t, g.memory) for g in self._groups]
+
+    def set_random(self, seed, step0):
+        """What the next run draws at random from: the seed, and the number of its first step."""
+        self._seed, self._step0 = seed, step0
 
     def step(self, x, y, rates, weights=None):
         """One step; (loss, problem, row)."""
@@ -254,7 +257,7 @@ class ReferenceExecutor:
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
             found = self._interpreter.run(
                 x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first,
-                last, weights, (self._seed, self._step0 + step),
+                last, (self._seed, self._step0 + step), weights,
             )
             if found.problem:
                 return Result(step, loss_sum, correct, found.problem, found.row)
@@ -273,3 +276,7 @@ class ReferenceExecutor:
     def array(self, name):
         """A buffer's contents; a view."""
         return self._interpreter.arrays[name]
+
+    def parameter(self, p):
+        """The values of a Parameter that this executor computes with: in float64 a copy of its own, which may be written to."""
+        return self._interpreter.parameters[id(p.data)]

@@ -53,7 +53,7 @@ KINDS = {
     "prelu_forward": Kind(33, ("x", "slope", "y"), ("y",), True, lambda op, rows: 2 * rows * op.n_out),
     "prelu_backward": Kind(34, ("dy", "x", "slope", "dx"), ("dx",), True, lambda op, rows: 2 * rows * op.n_out),
     "prelu_slope_gradient": Kind(
-        35, ("dy", "x", "dslope"), ("dslope",), False, lambda op, rows: 2 * rows * op.n_out, "weights"
+        35, ("dy", "x", "dslope"), ("dslope",), False, lambda op, rows: 2 * rows * op.n_out, when="weights"
     ),
     "gather_weights": Kind(36, ("out",), ("out",), True),
     "elementwise_loss": Kind(37, _LOSS, _LOSS_WRITES, True, lambda op, rows: 20 * rows * op.n_out),
@@ -61,7 +61,7 @@ KINDS = {
     "host_loss": Kind(39, ("logits", "dlogits"), ("dlogits",), False),
     "activation_backward": Kind(7, ("dy", "saved", "dx"), ("dx",), True, _elementwise),
     "dense_backward_input": Kind(8, ("dy", "w", "saved", "dx"), ("dx",), True, _product),
-    "dense_backward_weights": Kind(9, ("x", "dy", "dw", "db"), ("dw", "db"), False, _weights, "weights"),
+    "dense_backward_weights": Kind(9, ("x", "dy", "dw", "db", "w"), ("dw", "db"), False, _weights, "weights"),
     "reduce_loss": Kind(10, ("loss", "correct"), (), False, when="last"),
     "update": Kind(11, ("trust",), ("trust",), False, when="last"),
     "gradient_norm": Kind(12, ("norms",), ("norms",), False, when="last"),
@@ -91,6 +91,9 @@ KINDS = {
     # the weights of another layer, transposed: w [out, in]
     "tied_forward": Kind(66, ("x", "w", "b", "y", "z"), ("y", "z"), True, _product),
     "tied_backward_input": Kind(67, ("dy", "w", "saved", "dx"), ("dx",), True, _product),
+    "penalty_forward": Kind(80, ("w", "sum"), ("sum",), False, lambda op, rows: 4 * op.n_out),
+    "penalty_backward": Kind(81, ("w", "dw"), ("dw",), False, lambda op, rows: 4 * op.n_out, when="last"),
+    "reduce_penalty": Kind(82, ("sum",), (), False, when="last"),
 }
 
 # Operations that end in an activation, or that multiply by the derivative of the one below; products, which may go by tiles.
@@ -168,6 +171,8 @@ class Op:
     function: object = None  # of a host operation: what Python calls
     by_rows: bool = False
     barrier: bool = False
+    l1: float = 0.0  # penalty on the role "w"
+    l2: float = 0.0
     reads_also: tuple = ()  # beyond the roles: parameters that an update reads and writes
     writes_also: tuple = field(default=())
 

@@ -18,7 +18,10 @@ from .ops import DIFFERENTIATING, PRODUCTS
 
 
 # What stands behind all gradients, in this order.
-_LAST = ("reduce_loss", "gradient_norm", "begin_update", "update", "batchnorm_running", "trust_update", "max_norm")
+_LAST = (
+    "penalty_backward", "reduce_loss", "reduce_penalty", "gradient_norm", "begin_update", "batchnorm_running", "update",
+    "trust_update", "max_norm",
+)
 
 
 def _order(ops, schedule):

@@ -32,6 +32,7 @@ from .normalization import (
     rmsnorm_forward,
 )
 from .optimizer import adam_update, sgd_update
+from .penalty import penalty_backward, penalty_forward
 from .rng import normal, permutation, philox, random_bits, random_bits64, uniform
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
@@ -65,6 +66,8 @@ __all__ = [
     "mean_squared_error",
     "multiclass_hinge",
     "normal",
+    "penalty_backward",
+    "penalty_forward",
     "permutation",
     "philox",
     "poisson",

@@ -22,6 +22,7 @@ from .normalization import (
     batchnorm_inference,
 )
 from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progress, optimizer_update
+from .penalty import penalty_backward, penalty_forward
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
 
@@ -76,10 +77,11 @@ class Interpreter:
         averages = plan.update.averages if plan.update else ()
         self.averages = [None if a is None else a.astype(self.dtype, copy=False) for a in averages] or [None] * len(tensors)
 
-    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, weights=None, random=(0, 0)):
+    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, random=(0, 0),
+            weights=None):
         """Run the operations [first, last) on the batch of rows that `index` names; random: (seed, number of the step).
         Returns an Outcome."""
-        batch = _Batch(self, x, y, index, groups, rates, check_finite, weights, random)
+        batch = _Batch(self, x, y, index, groups, rates, check_finite, random, weights)
         for op in self.plan.ops[first:last]:
             getattr(batch, op.kind)(op)
             if batch.problem and op.barrier:
@@ -93,7 +95,7 @@ class Interpreter:
 class _Batch:
     """The operations, each a method named as its kind, on the first `rows` rows of every buffer."""
 
-    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, weights, random):
+    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, random, weights):
         self.random = {"seed": random[0], "offset": random[1] % 2**32}
         self.interpreter, self.x, self.y, self.index = interpreter, x, y, np.asarray(index, np.int64)
         self.groups, self.rates, self.check_finite = groups, rates, check_finite
@@ -218,7 +220,7 @@ class _Batch:
     def dense_backward_weights(self, op):
         x, dy = self.at(op, "x"), self.at(op, "dy")
         for role, tensor, gradient in (
-            ("dw", op.update_w, lambda: x.T @ dy),
+            ("dw", op.update_w, lambda: self._penalized(op, x.T @ dy)),
             ("db", op.update_b, lambda: bias_gradient(dy)),
         ):
             if tensor >= 0:
@@ -226,6 +228,22 @@ class _Batch:
             elif op.buffers.get(role) is not None:
                 out = self.at(op, role)
                 out[...] = out + gradient() if op.accumulate else gradient()
+
+    def _penalized(self, op, dw):
+        w = self.at(op, "w")
+        return dw if w is None else penalty_backward(w, dw, op.l1, op.l2)
+
+    def penalty_forward(self, op):
+        self.at(op, "sum")[...] = 0.0
+        self.at(op, "sum")[0] = penalty_forward(self.at(op, "w"), op.l1, op.l2)
+
+    def penalty_backward(self, op):
+        penalty_backward(self.at(op, "w"), self.at(op, "dw"), op.l1, op.l2)
+
+    def reduce_penalty(self, op):
+        value = float(self.at(op, "sum").sum())
+        self.loss_sum += value if op.sum else self.rows * value
+        self.loss += value
 
     def tied_forward(self, op):
         z = self.at(op, "x") @ self.at(op, "w").T
