@@ -59,7 +59,28 @@ typedef enum {
     FNN_OP_ELEMENTWISE_LOSS = 37,
     FNN_OP_MULTICLASS_HINGE = 38,
     FNN_OP_HOST_LOSS = 39, /* in Python: a native segment ends before it */
-    FNN_OP_KINDS
+    FNN_OP_BATCHNORM_FORWARD = 50,
+    FNN_OP_BATCHNORM_INFERENCE = 51,
+    FNN_OP_BATCHNORM_BACKWARD = 52,
+    FNN_OP_BATCHNORM_RUNNING = 53,
+    FNN_OP_LAYERNORM_FORWARD = 54,
+    FNN_OP_LAYERNORM_BACKWARD_INPUT = 55,
+    FNN_OP_LAYERNORM_BACKWARD_WEIGHTS = 56,
+    FNN_OP_RMSNORM_FORWARD = 57,
+    FNN_OP_RMSNORM_BACKWARD_INPUT = 58,
+    FNN_OP_RMSNORM_BACKWARD_WEIGHTS = 59,
+    FNN_OP_DROPOUT = 60,
+    FNN_OP_DROP_WEIGHTS = 61,
+    FNN_OP_GAUSSIAN_NOISE = 62,
+    FNN_OP_MAXOUT_FORWARD = 63,
+    FNN_OP_MAXOUT_BACKWARD = 64,
+    FNN_OP_ADD = 65,
+    FNN_OP_TIED_FORWARD = 66,
+    FNN_OP_TIED_BACKWARD_INPUT = 67,
+    FNN_OP_PENALTY_FORWARD = 80,
+    FNN_OP_PENALTY_BACKWARD,
+    FNN_OP_REDUCE_PENALTY,
+    FNN_OP_KINDS = 90 /* more than any of them */
 } fnn_op_kind;
 
 /* Rows of the user's array, taken by index, as floats: out = (float)((double)value * scale + shift). */
@@ -140,6 +161,8 @@ typedef struct fnn_dense_backward_weights {
     size_t lddy;
     float *dw, *db; /* either may be NULL: not wanted */
     bool accumulate;
+    double l1, l2;                         /* penalty on w, added to dw before it is stored or used */
+    const float *w;                        /* NULL: no penalty */
     const fnn_tensor *update_w, *update_b; /* NULL: no update */
     const fnn_update_rule *rules;          /* by group */
     const fnn_update_scalars *scalars;     /* by group */
@@ -172,6 +195,36 @@ typedef struct fnn_prelu {
     size_t ldout;
     bool accumulate; /* the slopes' gradient: add to what out holds */
 } fnn_prelu;
+
+/* y [rows, columns] = the largest of x's pieces; backward: y is dx [rows, pieces columns]. */
+typedef struct fnn_maxout {
+    size_t columns, pieces;
+    const float *x;
+    size_t ldx;
+    const float *dy;
+    size_t lddy;
+    float *y;
+    size_t ldy;
+} fnn_maxout;
+
+/* Running mean and variance of a batch normalisation, after a step of `rows` rows. */
+typedef struct fnn_running {
+    size_t rows, columns;
+    const float *statistics;
+    size_t lds;
+    float momentum;
+    float *mean, *var;
+} fnn_running;
+
+
+/* The penalty l1 sum |w| + l2 / 2 sum w^2 of an array. */
+typedef struct fnn_penalty {
+    size_t n;
+    double l1, l2;
+    const float *w;
+    double *partial; /* forward: the terms of its value, [fnn_penalty_chunks(n)] */
+    float *dw;       /* backward: its gradient is added to this */
+} fnn_penalty;
 
 #define FNN_UPDATE_CHUNK 4096 /* elements dealt out at a time: 16 KB an array, a few microseconds */
 #define FNN_HYPER 8 /* hyper-parameters of a rule at most */
@@ -218,6 +271,20 @@ void fnn_op_prelu_forward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s)
 void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
 void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
+void fnn_op_batchnorm_forward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_backward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_share s);
+void fnn_op_rownorm_forward(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_rownorm_backward_input(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_share s);
+void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_share s);
+void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
+void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
+void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s); /* y = x + saved */
+void fnn_op_tied_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s);
+void fnn_op_tied_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s);
 void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
@@ -225,6 +292,13 @@ void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);
 void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all shares of the norm */
 void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_share s); /* behind all shares of the update */
 void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);     /* behind all shares of either */
+
+void fnn_op_penalty_forward(const fnn_kernels *k, const fnn_penalty *o, fnn_share s);
+void fnn_op_penalty_backward(const fnn_kernels *k, const fnn_penalty *o, fnn_share s);
+
+/* Terms of the penalty of n elements, and their sum in order. */
+size_t fnn_penalty_chunks(size_t n);
+double fnn_penalty_total(const double *partial, size_t n);
 
 /* Chunks into which an update or a norm cuts these arrays. */
 size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count);
@@ -269,7 +343,12 @@ typedef struct fnn_op {
     float alpha;
     bool accumulate;
     int update_w, update_b; /* tensors that the op updates; -1: none */
-    size_t first, last;     /* UPDATE: the tensors */
+    size_t first, last;     /* UPDATE: the tensors; MAXOUT: first is the number of pieces */
+    float eps;              /* normalisations */
+    float rate;             /* the running statistics' momentum; the deviation of noise */
+    uint32_t threshold;     /* dropout: of 65536 elements so many are dropped */
+    uint32_t stream;        /* of the random numbers that the op draws */
+    double l1, l2;          /* PENALTY_*, and DENSE_BACKWARD_WEIGHTS with a w: of w */
     fnn_loss_form form;     /* of a loss; its parameter is alpha */
     bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form */
 } fnn_op;
@@ -305,6 +384,7 @@ typedef struct fnn_run {
     double seconds; /* stop between two steps once this has passed; 0: never */
     int threads;
     fnn_pace *pace; /* chooses between one thread and `threads`; NULL: always `threads` */
+    uint64_t seed, step0; /* of what is drawn at random; step0: the number of the call's first step */
     fnn_update *update; /* scalars are filled by the call */
     fnn_group *groups;  /* t and memory move on by every step that is done */
     const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */

@@ -87,7 +87,7 @@ static void gather_labels(const batch *b, const fnn_op *op, fnn_share share)
 static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
 {
     const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 3), z = buffer(b, op, 4);
-    fnn_op_dense_forward(b->k,
+    (op->kind == FNN_OP_TIED_FORWARD ? fnn_op_tied_forward : fnn_op_dense_forward)(b->k,
                          &(fnn_dense_forward){
                              .batch = b->rows,
                              .in = op->in,
@@ -111,7 +111,7 @@ static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
 static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share share)
 {
     const fnn_buffer dy = buffer(b, op, 0), saved = buffer(b, op, 2), dx = buffer(b, op, 3);
-    fnn_op_dense_backward_input(b->k,
+    (op->kind == FNN_OP_TIED_BACKWARD_INPUT ? fnn_op_tied_backward_input : fnn_op_dense_backward_input)(b->k,
                                 &(fnn_dense_backward_input){
                                     .batch = b->rows,
                                     .in = op->in,
@@ -131,7 +131,7 @@ static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share sha
                                 share);
 }
 
-/* buffers: x, dy, dw, db */
+/* buffers: x, dy, dw, db, w */
 static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share share)
 {
     const fnn_run *run = b->run;
@@ -148,6 +148,9 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .dw = buffer(b, op, 2).data,
                                       .db = buffer(b, op, 3).data,
                                       .accumulate = op->accumulate,
+                                      .l1 = op->l1,
+                                      .l2 = op->l2,
+                                      .w = buffer(b, op, 4).data,
                                       .update_w = op->update_w < 0 ? NULL : &run->update->tensors[op->update_w],
                                       .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
                                       .rules = run->update ? run->update->rules : NULL,
@@ -226,6 +229,28 @@ static void reduce_loss(const batch *b, const fnn_op *op, fnn_share share)
     for (size_t i = 0; i < b->rows; i++) run->correct += correct[i];
 }
 
+/* forward: w, sum;  backward: w, dw */
+static fnn_penalty penalty(const batch *b, const fnn_op *op)
+{
+    void *second = buffer(b, op, 1).data;
+    fnn_penalty o = {.n = op->out, .l1 = op->l1, .l2 = op->l2, .w = buffer(b, op, 0).data};
+    if (op->kind == FNN_OP_PENALTY_FORWARD)
+        o.partial = second;
+    else
+        o.dw = second;
+    return o;
+}
+
+/* buffers: sum. By the thread that reduces the loss, after it: every row counts the penalty once, as it does a mean. */
+static void reduce_penalty(const batch *b, const fnn_op *op, fnn_share share)
+{
+    if (share.id != share.count - 1) return;
+    fnn_run *run = b->run;
+    const double value = fnn_penalty_total(buffer(b, op, 0).data, op->out);
+    run->loss_sum += op->sum ? value : value * (double)b->rows;
+    if (run->losses) run->losses[b->step] += value;
+}
+
 /* Of the tensors [first, last). buffers: norms of the gradients' chunks; UPDATE and TRUST_UPDATE: those of the trust ratios. */
 static void update(const batch *b, const fnn_op *op, fnn_share share)
 {
@@ -256,12 +281,127 @@ static void update(const batch *b, const fnn_op *op, fnn_share share)
     }
 }
 
+/* buffers: training x, gamma, beta, y, statistics; inference x, gamma, beta, y, mean, var */
+static fnn_batchnorm batchnorm_forward(const batch *b, const fnn_op *op)
+{
+    const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 3), fifth = buffer(b, op, 4);
+    fnn_batchnorm o = {.rows = b->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .gamma = buffer(b, op, 1).data,
+                       .beta = buffer(b, op, 2).data, .eps = op->eps, .activation = op->activation, .alpha = op->alpha,
+                       .y = y.data, .ldy = y.ld, .lds = op->out};
+    if (op->kind == FNN_OP_BATCHNORM_INFERENCE) {
+        o.mean = fifth.data;
+        o.var = buffer(b, op, 5).data;
+    } else {
+        o.statistics = fifth.data;
+    }
+    return o;
+}
+
+/* buffers: dy, x, gamma, statistics, dx, dgamma, dbeta */
+static fnn_batchnorm batchnorm_backward(const batch *b, const fnn_op *op)
+{
+    const fnn_buffer dy = buffer(b, op, 0), x = buffer(b, op, 1), dx = buffer(b, op, 4);
+    return (fnn_batchnorm){.rows = b->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .gamma = buffer(b, op, 2).data,
+                           .statistics = buffer(b, op, 3).data, .lds = op->out, .dy = dy.data, .lddy = dy.ld,
+                           .dx = dx.data, .lddx = dx.ld, .dgamma = buffer(b, op, 5).data,
+                           .dbeta = buffer(b, op, 6).data, .accumulate = op->accumulate};
+}
+
+/* buffers: statistics, mean, var */
+static void batchnorm_running(const batch *b, const fnn_op *op, fnn_share share)
+{
+    if (b->run->update && b->run->update->skip) return; /* the step is left out */
+    fnn_op_batchnorm_running(b->k,
+                             &(fnn_running){
+                                 .rows = b->rows,
+                                 .columns = op->out,
+                                 .statistics = buffer(b, op, 0).data,
+                                 .lds = op->out,
+                                 .momentum = op->rate,
+                                 .mean = buffer(b, op, 1).data,
+                                 .var = buffer(b, op, 2).data,
+                             },
+                             share);
+}
+
+/* buffers: forward x, gamma, beta, y, statistics; backward dy, x, gamma, statistics, dx; of the weights dy, x, statistics,
+ * dgamma, dbeta */
+static fnn_rownorm rownorm(const batch *b, const fnn_op *op)
+{
+    const bool forward = op->kind == FNN_OP_LAYERNORM_FORWARD || op->kind == FNN_OP_RMSNORM_FORWARD;
+    const bool inward = op->kind == FNN_OP_LAYERNORM_BACKWARD_INPUT || op->kind == FNN_OP_RMSNORM_BACKWARD_INPUT;
+    const fnn_buffer x = buffer(b, op, forward ? 0 : 1), statistics = buffer(b, op, forward ? 4 : inward ? 3 : 2);
+    fnn_rownorm o = {.rows = b->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .statistics = statistics.data,
+                     .lds = statistics.ld, .eps = op->eps, .activation = op->activation, .alpha = op->alpha,
+                     .accumulate = op->accumulate};
+    o.centered = op->kind == FNN_OP_LAYERNORM_FORWARD || op->kind == FNN_OP_LAYERNORM_BACKWARD_INPUT ||
+                 op->kind == FNN_OP_LAYERNORM_BACKWARD_WEIGHTS;
+    if (forward) {
+        o.gamma = buffer(b, op, 1).data;
+        o.beta = buffer(b, op, 2).data;
+        o.y = buffer(b, op, 3).data;
+        o.ldy = buffer(b, op, 3).ld;
+        return o;
+    }
+    o.dy = buffer(b, op, 0).data;
+    o.lddy = buffer(b, op, 0).ld;
+    if (inward) {
+        o.gamma = buffer(b, op, 2).data;
+        o.dx = buffer(b, op, 4).data;
+        o.lddx = buffer(b, op, 4).ld;
+    } else {
+        o.dgamma = buffer(b, op, 3).data;
+        o.dbeta = buffer(b, op, 4).data;
+    }
+    return o;
+}
+
+static float dropout_scale(uint32_t threshold) { return threshold < 65536 ? 65536.0f / (float)(65536 - threshold) : 0.0f; }
+
+/* buffers: x, y */
+static fnn_noise noise(const batch *b, const fnn_op *op)
+{
+    const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 1);
+    return (fnn_noise){.draw = {b->run->seed, (uint32_t)(b->run->step0 + b->step), op->stream},
+                       .rows = b->rows,
+                       .columns = op->out,
+                       .threshold = op->threshold,
+                       .scale = op->kind == FNN_OP_GAUSSIAN_NOISE ? op->rate : dropout_scale(op->threshold),
+                       .x = x.data,
+                       .ldx = x.ld,
+                       .y = y.data,
+                       .ldy = y.ld};
+}
+
+/* A whole matrix [in, out] in place of a batch. */
+static void drop_weights(const batch *b, const fnn_op *op, fnn_share share)
+{
+    fnn_noise o = noise(b, op);
+    o.rows = op->in;
+    o.ldx = o.ldy = op->out;
+    fnn_op_dropout(b->k, &o, fnn_share_of(share.id, share.count, op->in));
+}
+
+/* forward: x, y;  backward: dy, x, dx */
+static fnn_maxout maxout(const batch *b, const fnn_op *op)
+{
+    const bool backward = op->kind == FNN_OP_MAXOUT_BACKWARD;
+    const fnn_buffer x = buffer(b, op, backward ? 1 : 0), y = buffer(b, op, backward ? 2 : 1);
+    fnn_maxout o = {.columns = op->out, .pieces = op->first, .x = x.data, .ldx = x.ld, .y = y.data, .ldy = y.ld};
+    if (backward) {
+        o.dy = buffer(b, op, 0).data;
+        o.lddy = buffer(b, op, 0).ld;
+    }
+    return o;
+}
+
 static void run_op(const batch *b, const fnn_op *op, fnn_share share)
 {
     switch (op->kind) {
     case FNN_OP_GATHER: gather(b, op, &b->run->x, share); break;
     case FNN_OP_GATHER_TARGETS: gather(b, op, &b->run->y, share); break;
     case FNN_OP_GATHER_LABELS: gather_labels(b, op, share); break;
+    case FNN_OP_TIED_FORWARD:
     case FNN_OP_DENSE_FORWARD: dense_forward(b, op, share); break;
     case FNN_OP_ACTIVATION_FORWARD: {
         const fnn_elementwise o = elementwise(b, op, false);
@@ -324,9 +464,81 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
         fnn_op_multiclass_hinge(b->k, &o, share);
         break;
     }
+    case FNN_OP_TIED_BACKWARD_INPUT:
     case FNN_OP_DENSE_BACKWARD_INPUT: dense_backward_input(b, op, share); break;
     case FNN_OP_DENSE_BACKWARD_WEIGHTS: dense_backward_weights(b, op, share); break;
     case FNN_OP_REDUCE_LOSS: reduce_loss(b, op, share); break;
+    case FNN_OP_PENALTY_FORWARD: {
+        const fnn_penalty o = penalty(b, op);
+        fnn_op_penalty_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_BATCHNORM_FORWARD: {
+        const fnn_batchnorm o = batchnorm_forward(b, op);
+        fnn_op_batchnorm_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_BATCHNORM_INFERENCE: {
+        const fnn_batchnorm o = batchnorm_forward(b, op);
+        fnn_op_batchnorm_inference(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_BATCHNORM_BACKWARD: {
+        const fnn_batchnorm o = batchnorm_backward(b, op);
+        fnn_op_batchnorm_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_BATCHNORM_RUNNING: batchnorm_running(b, op, share); break;
+    case FNN_OP_LAYERNORM_FORWARD:
+    case FNN_OP_RMSNORM_FORWARD: {
+        const fnn_rownorm o = rownorm(b, op);
+        fnn_op_rownorm_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_LAYERNORM_BACKWARD_INPUT:
+    case FNN_OP_RMSNORM_BACKWARD_INPUT: {
+        const fnn_rownorm o = rownorm(b, op);
+        fnn_op_rownorm_backward_input(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_LAYERNORM_BACKWARD_WEIGHTS:
+    case FNN_OP_RMSNORM_BACKWARD_WEIGHTS: {
+        const fnn_rownorm o = rownorm(b, op);
+        fnn_op_rownorm_backward_weights(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_DROPOUT: {
+        const fnn_noise o = noise(b, op);
+        fnn_op_dropout(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_DROP_WEIGHTS: drop_weights(b, op, share); break;
+    case FNN_OP_GAUSSIAN_NOISE: {
+        const fnn_noise o = noise(b, op);
+        fnn_op_gaussian_noise(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_MAXOUT_FORWARD: {
+        const fnn_maxout o = maxout(b, op);
+        fnn_op_maxout_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_MAXOUT_BACKWARD: {
+        const fnn_maxout o = maxout(b, op);
+        fnn_op_maxout_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_ADD: { /* a, b, y */
+        const fnn_elementwise o = elementwise(b, op, true);
+        fnn_op_add(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_PENALTY_BACKWARD: {
+        const fnn_penalty o = penalty(b, op);
+        fnn_op_penalty_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_REDUCE_PENALTY: reduce_penalty(b, op, share); break;
     case FNN_OP_UPDATE:
     case FNN_OP_NORM:
     case FNN_OP_BEGIN_UPDATE:

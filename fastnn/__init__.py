@@ -12,19 +12,22 @@ if _find_spec("fastnn._native") is None:
         "run 'pip install -e .' in it, or start Python elsewhere to use an installed fastnn"
     )
 
-from . import callbacks, data, init, kernels, losses, nn, optim, reference
+from . import callbacks, data, init, kernels, losses, nn, optim, reference, regularizers
 from ._version import __version__
+from .gradients import GradientCheck, check_gradients
 from .init import manual_seed
 from .runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
 from .selftest import selftest
 from .trainer import History, Trainer, value_and_grad
 
 __all__ = [
+    "GradientCheck",
     "History",
     "Trainer",
     "__version__",
     "available_isas",
     "callbacks",
+    "check_gradients",
     "data",
     "get_isa",
     "get_num_threads",
@@ -35,6 +38,7 @@ __all__ = [
     "nn",
     "optim",
     "reference",
+    "regularizers",
     "selftest",
     "set_num_threads",
     "show_config",

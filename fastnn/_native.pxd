@@ -36,6 +36,9 @@ cdef extern from "fastnn.h" nogil:
     fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
     fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
     fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS
+    fnn_op_kind FNN_OP_BATCHNORM_FORWARD, FNN_OP_BATCHNORM_INFERENCE, FNN_OP_BATCHNORM_BACKWARD
+    fnn_op_kind FNN_OP_LAYERNORM_FORWARD, FNN_OP_LAYERNORM_BACKWARD_INPUT, FNN_OP_LAYERNORM_BACKWARD_WEIGHTS
+    fnn_op_kind FNN_OP_DROPOUT, FNN_OP_GAUSSIAN_NOISE, FNN_OP_MAXOUT_FORWARD, FNN_OP_MAXOUT_BACKWARD
     fnn_op_kind FNN_OP_SOFTMAX_BACKWARD, FNN_OP_LOG_SOFTMAX_FORWARD, FNN_OP_LOG_SOFTMAX_BACKWARD
     fnn_op_kind FNN_OP_PRELU_FORWARD, FNN_OP_PRELU_BACKWARD, FNN_OP_PRELU_SLOPE_GRADIENT
     fnn_op_kind FNN_OP_ELEMENTWISE_LOSS, FNN_OP_MULTICLASS_HINGE
@@ -128,6 +131,75 @@ cdef extern from "fastnn.h" nogil:
         float *y
         size_t ldy
 
+    ctypedef struct fnn_batchnorm:
+        size_t rows, columns
+        const float *x
+        size_t ldx
+        const float *gamma
+        const float *beta
+        float eps
+        float *statistics
+        size_t lds
+        const float *mean
+        const float *var
+        fnn_activation activation
+        float alpha
+        float *y
+        size_t ldy
+        const float *dy
+        size_t lddy
+        float *dx
+        size_t lddx
+        float *dgamma
+        float *dbeta
+        bint accumulate
+
+    ctypedef struct fnn_rownorm:
+        size_t rows, columns
+        bint centered
+        const float *x
+        size_t ldx
+        const float *gamma
+        const float *beta
+        float eps
+        float *statistics
+        size_t lds
+        fnn_activation activation
+        float alpha
+        float *y
+        size_t ldy
+        const float *dy
+        size_t lddy
+        float *dx
+        size_t lddx
+        float *dgamma
+        float *dbeta
+        bint accumulate
+
+    ctypedef struct fnn_random:
+        uint64_t seed
+        uint32_t step, stream
+
+    ctypedef struct fnn_noise:
+        fnn_random draw
+        size_t rows, columns
+        uint64_t first_row
+        uint32_t threshold
+        float scale
+        const float *x
+        size_t ldx
+        float *y
+        size_t ldy
+
+    ctypedef struct fnn_maxout:
+        size_t columns, pieces
+        const float *x
+        size_t ldx
+        const float *dy
+        size_t lddy
+        float *y
+        size_t ldy
+
     ctypedef struct fnn_prelu:
         size_t rows, columns, step
         const float *slope
@@ -180,6 +252,18 @@ cdef extern from "fastnn.h" nogil:
         double norm
         bint skip
 
+    fnn_op_kind FNN_OP_PENALTY_FORWARD, FNN_OP_PENALTY_BACKWARD
+
+    ctypedef struct fnn_penalty:
+        size_t n
+        double l1, l2
+        const float *w
+        double *partial
+        float *dw
+
+    size_t fnn_penalty_chunks(size_t n)
+    double fnn_penalty_total(const double *partial, size_t n)
+
     size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
     fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr)
     void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars)
@@ -206,6 +290,9 @@ cdef extern from "fastnn.h" nogil:
         bint accumulate
         int update_w, update_b
         size_t first, last
+        float eps, rate
+        uint32_t threshold, stream
+        double l1, l2
         fnn_loss_form form
         bint sum, full
 
@@ -249,6 +336,7 @@ cdef extern from "fastnn.h" nogil:
         size_t scratch_floats
         fnn_update *update
         fnn_group *groups
+        uint64_t seed, step0
         const double *lr
         double *losses
         double loss_sum

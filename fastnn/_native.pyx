@@ -569,6 +569,216 @@ def sum_rows(loss):
     return fnn_sum_rows(<double *>cnp.PyArray_DATA(loss), cnp.PyArray_SIZE(loss))
 
 
+def penalty_chunks(size_t n):
+    """Terms of the penalty of n elements: what the buffer of its forward operation has room for."""
+    return fnn_penalty_chunks(n)
+
+
+def penalty_forward(w, double l1, double l2):
+    check_array(w, "w", np.float32)
+    cdef fnn_penalty o
+    memset(&o, 0, sizeof(o))
+    o.n, o.l1, o.l2, o.w = cnp.PyArray_SIZE(w), l1, l2, _f32(w)
+    partial = np.empty(fnn_penalty_chunks(o.n), np.float64)
+    o.partial = <double *>cnp.PyArray_DATA(partial)
+    cdef int threads = _team_for(4.0 * o.n)
+    with nogil:
+        fnn_eager(FNN_OP_PENALTY_FORWARD, &o, 1, threads)
+    return fnn_penalty_total(o.partial, o.n)
+
+
+def penalty_backward(w, dw, double l1, double l2):
+    check_array(w, "w", np.float32)
+    check_array(dw, "dw", np.float32, writable=True)
+    if _shape(dw) != _shape(w):
+        raise ValueError(f"dw: expected w's shape {_shape(w)}, got {_shape(dw)}")
+    _check_apart(dw, "dw", ((w, "w"),))
+    cdef fnn_penalty o
+    memset(&o, 0, sizeof(o))
+    o.n, o.l1, o.l2, o.w, o.dw = cnp.PyArray_SIZE(w), l1, l2, _f32(w), _f32(dw)
+    cdef int threads = _team_for(4.0 * o.n)
+    with nogil:
+        fnn_eager(FNN_OP_PENALTY_BACKWARD, &o, 1, threads)
+    return dw
+
+
+# ---- normalisation, noise, maxout ----
+
+cdef int _check_optional(object a, str name, cnp.npy_intp n) except -1:
+    """A float32 vector of n, or None."""
+    if a is not None:
+        _check(a, name, cnp.NPY_FLOAT32, 1, False)
+        _check_shape(a, name, n)
+    return 0
+
+
+def batchnorm_forward(x, weight, bias, float eps, int activation, float alpha, out):
+    """Returns (y, statistics [4, features]: mean, what it lacks of the true one, 1 / deviation, variance)."""
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    _check_optional(weight, "weight", n)
+    _check_optional(bias, "bias", n)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    _check_apart(y, "out", ((weight, "weight"), (bias, "bias")))
+    cdef cnp.ndarray statistics = _new_f32(4, n)
+    cdef fnn_batchnorm o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns, o.eps, o.activation, o.alpha = batch, n, eps, activation, alpha
+    o.x, o.ldx, o.gamma, o.beta = _f32(x), n, _f32(weight), _f32(bias)
+    o.statistics, o.lds, o.y, o.ldy = _f32(statistics), n, _f32(y), n
+    cdef int threads = _team_for(10.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_BATCHNORM_FORWARD, &o, batch, threads)
+    return y, statistics
+
+
+def batchnorm_inference(x, mean, var, weight, bias, float eps, int activation, float alpha, out):
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    for a, name in ((mean, "mean"), (var, "var")):
+        _check(a, name, cnp.NPY_FLOAT32, 1, False)
+        _check_shape(a, name, n)
+    _check_optional(weight, "weight", n)
+    _check_optional(bias, "bias", n)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    _check_apart(y, "out", ((weight, "weight"), (bias, "bias"), (mean, "mean"), (var, "var")))
+    cdef fnn_batchnorm o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns, o.eps, o.activation, o.alpha = batch, n, eps, activation, alpha
+    o.x, o.ldx, o.gamma, o.beta = _f32(x), n, _f32(weight), _f32(bias)
+    o.mean, o.var, o.y, o.ldy = _f32(mean), _f32(var), _f32(y), n
+    cdef int threads = _team_for(4.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_BATCHNORM_INFERENCE, &o, batch, threads)
+    return y
+
+
+def batchnorm_backward(dy, x, statistics, weight, out):
+    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    _check(statistics, "statistics", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    _check_shape(dy, "dy", batch, n)
+    _check_shape(statistics, "statistics", 4, n)
+    _check_optional(weight, "weight", n)
+    cdef cnp.ndarray dx = _like_f32(out, "out", dy)
+    _check_same_or_apart(dx, dy, "dy")
+    _check_apart(dx, "out", ((x, "x"), (statistics, "statistics"), (weight, "weight")))
+    cdef cnp.ndarray dweight = _new_f32(n), dbias = _new_f32(n)
+    cdef fnn_batchnorm o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns = batch, n
+    o.x, o.ldx, o.gamma = _f32(x), n, _f32(weight)
+    o.statistics, o.lds = _f32(statistics), n
+    o.dy, o.lddy, o.dx, o.lddx, o.dgamma, o.dbeta = _f32(dy), n, _f32(dx), n, _f32(dweight), _f32(dbias)
+    cdef int threads = _team_for(15.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_BATCHNORM_BACKWARD, &o, batch, threads)
+    return dx, dweight, dbias
+
+
+def rownorm_forward(x, weight, bias, bint centered, float eps, int activation, float alpha, out):
+    """Returns (y, statistics [batch, 3]: mean, what it lacks of the true one, 1 / deviation)."""
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    _check_optional(weight, "weight", n)
+    _check_optional(bias, "bias", n)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    _check_apart(y, "out", ((weight, "weight"), (bias, "bias")))
+    cdef cnp.ndarray statistics = _new_f32(batch, 3)
+    cdef fnn_rownorm o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns, o.centered, o.eps, o.activation, o.alpha = batch, n, centered, eps, activation, alpha
+    o.x, o.ldx, o.gamma, o.beta = _f32(x), n, _f32(weight), _f32(bias)
+    o.statistics, o.lds, o.y, o.ldy = _f32(statistics), 3, _f32(y), n
+    cdef int threads = _team_for(10.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_LAYERNORM_FORWARD, &o, batch, threads)
+    return y, statistics
+
+
+def rownorm_backward(dy, x, statistics, weight, bint centered, out):
+    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    _check(statistics, "statistics", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    _check_shape(dy, "dy", batch, n)
+    _check_shape(statistics, "statistics", batch, 3)
+    _check_optional(weight, "weight", n)
+    cdef cnp.ndarray dx = _like_f32(out, "out", dy)
+    _check_same_or_apart(dx, dy, "dy")
+    _check_apart(dx, "out", ((x, "x"), (statistics, "statistics"), (weight, "weight")))
+    cdef cnp.ndarray dweight = _new_f32(n), dbias = _new_f32(n)
+    cdef fnn_rownorm o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns, o.centered = batch, n, centered
+    o.x, o.ldx, o.gamma = _f32(x), n, _f32(weight)
+    o.statistics, o.lds = _f32(statistics), 3
+    o.dy, o.lddy, o.dx, o.lddx, o.dgamma, o.dbeta = _f32(dy), n, _f32(dx), n, _f32(dweight), _f32(dbias)
+    cdef int threads = _team_for(15.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_LAYERNORM_BACKWARD_WEIGHTS, &o, batch, threads)
+        fnn_eager(FNN_OP_LAYERNORM_BACKWARD_INPUT, &o, batch, threads)
+    return dx, dweight, dbias
+
+
+def noise(x, uint32_t threshold, float scale, bint gaussian, uint64_t seed, uint32_t step, uint32_t stream, out):
+    """Dropout of `threshold` in 65536 elements, the others times scale; or x + scale times a normal number."""
+    check_array(x, "x", np.float32)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    cdef size_t columns = cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1) if cnp.PyArray_NDIM(x) else 1
+    cdef fnn_noise o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns = <size_t>cnp.PyArray_SIZE(x) // columns, columns
+    o.draw.seed, o.draw.step, o.draw.stream = seed, step, stream
+    o.threshold, o.scale = threshold, scale
+    o.x, o.ldx, o.y, o.ldy = _f32(x), columns, _f32(y), columns
+    cdef int threads = _team_for(10.0 * cnp.PyArray_SIZE(x))
+    with nogil:
+        fnn_eager(FNN_OP_GAUSSIAN_NOISE if gaussian else FNN_OP_DROPOUT, &o, o.rows, threads)
+    return y
+
+
+def maxout_forward(x, size_t pieces, out):
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    if n % <cnp.npy_intp>pieces:
+        raise ValueError(f"x: expected {pieces} pieces of one width in a row, got shape {_shape(x)}")
+    cdef cnp.ndarray y = _out_f32(out, "out", batch, n // <cnp.npy_intp>pieces)
+    _check_apart(y, "out", ((x, "x"),))
+    cdef fnn_maxout o
+    memset(&o, 0, sizeof(o))
+    o.columns, o.pieces = n // <cnp.npy_intp>pieces, pieces
+    o.x, o.ldx, o.y, o.ldy = _f32(x), n, _f32(y), o.columns
+    cdef int threads = _team_for(5.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_MAXOUT_FORWARD, &o, batch, threads)
+    return y
+
+
+def maxout_backward(dy, x, size_t pieces, out):
+    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    if n % <cnp.npy_intp>pieces:
+        raise ValueError(f"x: expected {pieces} pieces of one width in a row, got shape {_shape(x)}")
+    _check_shape(dy, "dy", batch, n // <cnp.npy_intp>pieces)
+    cdef cnp.ndarray dx = _out_f32(out, "out", batch, n)
+    _check_apart(dx, "out", ((x, "x"), (dy, "dy")))
+    cdef fnn_maxout o
+    memset(&o, 0, sizeof(o))
+    o.columns, o.pieces = n // <cnp.npy_intp>pieces, pieces
+    o.x, o.ldx, o.dy, o.lddy, o.y, o.ldy = _f32(x), n, _f32(dy), o.columns, _f32(dx), n
+    cdef int threads = _team_for(5.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_MAXOUT_BACKWARD, &o, batch, threads)
+    return dx
+
+
 # ---- the user's data ----
 
 # By NumPy's type number: the fnn_dtype, in the order of its enum, or -1.
@@ -1091,7 +1301,7 @@ cdef class NativePlan:
         for i in range(self.n_ops):
             op = &self.ops[i]
             (kind, by_rows, barrier, slots, n_in, n_out, activation, alpha, accumulate, update_w, update_b, first,
-             last, form, total, full) = ops[i]
+             last, eps, rate, threshold, stream, l1, l2, form, total, full) = ops[i]
             if not (0 <= kind < FNN_OP_KINDS and 0 <= activation < FNN_ACTIVATIONS and 0 <= form < FNN_LOSS_FORMS):
                 raise ValueError(f"operation {i}: expected codes that the extension knows, got kind {kind}, activation "
                                  f"{activation}, form {form}; was the extension built again?")
@@ -1100,6 +1310,8 @@ cdef class NativePlan:
                 op.buffer[<int>j] = slots[j] if j < len(slots) else -1
             op.n_in, op.n_out, op.activation, op.alpha = n_in, n_out, activation, alpha
             op.accumulate, op.update_w, op.update_b, op.first, op.last = accumulate, update_w, update_b, first, last
+            op.eps, op.rate, op.threshold, op.stream = eps, rate, threshold, stream
+            op.l1, op.l2 = l1, l2
             if kind == FNN_OP_DENSE_BACKWARD_WEIGHTS and update_w >= 0:
                 self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(n_in, n_out, batch))
             op.form, op.sum, op.full = form, total, full
@@ -1183,6 +1395,11 @@ cdef class NativePlan:
         if self.r.classes and (cnp.PyArray_NDIM(y) != 1 or self.r.y.dtype > 7):  # the integer dtypes come first
             raise TypeError(f"y: expected integer labels of 1 dimension, got dtype {y.dtype} and shape {_shape(y)}")
         return 0
+
+    def set_random(self, uint64_t seed, uint64_t step0):
+        """What the next call draws at random from: the seed, and the number of its first step."""
+        self._enter()
+        self.r.seed, self.r.step0 = seed, step0
 
     cdef int _fill_weights(self, weights) except -1:
         if (weights is not None) != self.weighted:

@@ -5,6 +5,10 @@ the count of parameters anew, so the same script builds the same networks. The s
 
 Weights are [fan_in, fan_out]. Numbers are drawn in float64 and rounded once to float32; they are the same bits on one
 machine and agree to 1e-6 elsewhere (the mathematics library's logarithm and cosine may differ in the last place).
+
+A layer that is not told takes the initialiser that suits its activation (`default_for`): He's Gaussian for the rectifiers
+and what resembles them (relu, leaky_relu, prelu, elu, gelu, gelu_tanh, silu, softplus), LeCun's for selu, Xavier's for the
+others (sigmoid, tanh, hard_tanh, softmax, none). Biases start at zero.
 """
 
 import math
@@ -16,7 +20,21 @@ import numpy as np
 from . import _native
 from .reference.rng import to_normal, to_uniform
 
-__all__ = ["he_normal", "he_uniform", "manual_seed", "normal", "xavier_normal", "xavier_uniform", "zeros"]
+__all__ = [
+    "calculate_gain",
+    "constant",
+    "he_normal",
+    "he_uniform",
+    "identity",
+    "lecun_normal",
+    "manual_seed",
+    "normal",
+    "orthogonal",
+    "truncated_normal",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]
 
 _STREAM = 0  # of the generator: initialisation; the shuffle has 1
 _state = {"seed": 0, "drawn": 0}
@@ -57,11 +75,17 @@ def check_seed(seed, name="seed"):
     return value
 
 
-def _words(n):
-    """n random 64-bit words for the next parameter."""
-    _state["drawn"] += 1
-    bits = _native.random_bits(2 * n, _state["seed"], _STREAM, _state["drawn"] - 1, 0)
+def _words(n, parameter=None, begin=0):
+    """n random 64-bit words for the next parameter; or those from `begin` on for a parameter of which the number is known."""
+    if parameter is None:
+        parameter = _next_parameter()
+    bits = _native.random_bits(2 * n, _state["seed"], _STREAM, parameter, 2 * begin)
     return bits[0::2].astype(np.uint64) | bits[1::2].astype(np.uint64) << np.uint64(32)
+
+
+def _next_parameter():
+    _state["drawn"] += 1
+    return _state["drawn"] - 1
 
 
 class Initializer:
@@ -72,8 +96,7 @@ class Initializer:
 
     def __call__(self, shape):
         """float64 values of that shape."""
-        n = math.prod(shape)
-        return self._draw(shape, n).reshape(shape)
+        return self._draw(shape, math.prod(shape)).reshape(shape)
 
     def __repr__(self):
         return f"init.{self.name}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
@@ -92,6 +115,21 @@ def _uniform(n, bound):
     return bound * (2.0 * to_uniform(_words(n)) - 1.0)
 
 
+def _gaussian_between(n, low, high):
+    """n draws of a standard Gaussian that lie in [low, high], by rejection from the uniform distribution."""
+    nearest = min(max(low, 0.0), high)  # where the density is largest; 9 away from there it is below 2^-53 of that
+    low, high = max(low, nearest - 9.0), min(high, nearest + 9.0)
+    parameter, found, missing, begin = _next_parameter(), [], n, 0
+    while missing > 0:
+        words = _words(4 * missing + 64, parameter, begin)
+        begin += len(words)
+        x = low + (high - low) * to_uniform(words[0::2])
+        x = x[to_uniform(words[1::2]) < np.exp(0.5 * (nearest - x) * (nearest + x))]
+        found.append(x)
+        missing -= len(x)
+    return np.concatenate(found)[:n] if found else np.zeros(0)
+
+
 def _number(value, name, least=-math.inf):
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
@@ -105,7 +143,8 @@ def _number(value, name, least=-math.inf):
 
 
 def zeros():
-    """All zero: right for biases; weights that start at zero get equal gradients in a layer and never part.
+    """All zero: right for biases. Weights that start at zero give every unit of a layer the same gradient, so the units stay
+    copies of each other; nothing ever makes them differ.
 
     Examples
     --------
@@ -131,6 +170,104 @@ def normal(std=0.01, mean=0.0):
     """
     std, mean = _number(std, "std", 0), _number(mean, "mean")
     return Initializer("normal", lambda shape, n: _gaussian(n, std, mean), std=std, mean=mean)
+
+
+def constant(value=0.0):
+    """The same number everywhere.
+
+    Examples
+    --------
+    >>> fastnn.init.constant(0.5)((2,))
+    array([0.5, 0.5])
+    """
+    value = _number(value, "value")
+    return Initializer("constant", lambda shape, n: np.full(n, value), value=value)
+
+
+def identity(gain=1.0):
+    """gain on the diagonal, zero elsewhere: a layer that starts by passing its inputs on. For weights of two dimensions.
+
+    Examples
+    --------
+    >>> fastnn.init.identity()((2, 3))
+    array([[1., 0., 0.],
+           [0., 1., 0.]])
+    """
+    gain = _number(gain, "gain")
+    return Initializer("identity", lambda shape, n: gain * np.eye(*_matrix(shape, "identity")), gain=gain)
+
+
+def truncated_normal(std=0.01, mean=0.0, low=-2.0, high=2.0):
+    """Gaussian without its tails: values beyond `low` and `high` standard deviations from the mean do not occur.
+
+    Parameters
+    ----------
+    std : float, default 0.01
+        Of the Gaussian before it is cut, at least 0; between -2 and 2 what is left has a deviation of 0.8796 std.
+    mean : float, default 0.0
+    low, high : float, default -2.0 and 2.0
+        In standard deviations from the mean, as in Keras and JAX (PyTorch's ``trunc_normal_`` takes values).
+
+    Raises
+    ------
+    ValueError
+        If low is not below high.
+
+    Examples
+    --------
+    >>> w = fastnn.init.truncated_normal(std=0.1)((300, 100)); bool(abs(w).max() <= 0.2)
+    True
+    """
+    std, mean = _number(std, "std", 0), _number(mean, "mean")
+    low, high = _number(low, "low"), _number(high, "high")
+    if not low < high:
+        raise ValueError(f"low, high: expected low < high, got {low} and {high}")
+    return Initializer(
+        "truncated_normal", lambda s, n: mean + std * _gaussian_between(n, low, high), std=std, mean=mean, low=low, high=high
+    )
+
+
+def orthogonal(gain=1.0):
+    """gain times a random matrix with orthonormal rows or columns, whichever are fewer: all directions pass at one length.
+
+    The Q of a QR decomposition of a Gaussian matrix, with signs that make R's diagonal positive, so that it is uniform over
+    all such matrices. A. M. Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    networks", 2014. For weights of two dimensions.
+
+    Examples
+    --------
+    >>> w = fastnn.init.orthogonal()((30, 10)); bool(abs(w.T @ w - np.eye(10)).max() < 1e-12)
+    True
+    """
+    gain = _number(gain, "gain")
+    return Initializer("orthogonal", lambda shape, n: gain * _orthonormal(*_matrix(shape, "orthogonal")), gain=gain)
+
+
+def _matrix(shape, name):
+    if len(shape) != 2:
+        raise ValueError(f"shape: expected 2 dimensions for init.{name}, got {tuple(shape)}")
+    return shape
+
+
+def _orthonormal(rows, columns):
+    long, short = max(rows, columns), min(rows, columns)
+    q, r = np.linalg.qr(_gaussian(rows * columns, 1.0).reshape(long, short))
+    q = q * np.where(r.diagonal() < 0, -1.0, 1.0)
+    return q if rows >= columns else q.T
+
+
+def lecun_normal():
+    """Gaussian of standard deviation √(1 / fan_in), which SELU needs to keep mean 0 and variance 1 from layer to layer.
+
+    Y. LeCun et al., "Efficient backprop", 1998; G. Klambauer et al., "Self-normalizing neural networks", 2017. (Keras cuts
+    off the tails of its ``lecun_normal`` at two deviations.)
+
+    Examples
+    --------
+    >>> w = fastnn.init.lecun_normal()((300, 100)); bool(abs(w.std() - (1 / 300) ** 0.5) < 0.001)
+    True
+    """
+    return Initializer("lecun_normal", lambda s, n: _gaussian(n, 1.0 / math.sqrt(_fans(s)[0])))
 
 
 def xavier_normal(gain=1.0):
@@ -191,13 +328,64 @@ def he_uniform(slope=0.0):
     )
 
 
+_GAINS = {
+    "identity": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5.0 / 3.0,
+    "relu": math.sqrt(2.0),
+    "leaky_relu": None,  # depends on the slope
+    "selu": 0.75,
+}
+
+
+def calculate_gain(activation, alpha=None):
+    """The gain that PyTorch's ``torch.nn.init.calculate_gain`` recommends for an activation, for `xavier_normal` and the like.
+
+    1 for identity (and None) and sigmoid, 5/3 for tanh, √2 for relu, √(2 / (1 + alpha²)) for leaky_relu, 3/4 for selu. The
+    defaults of layers (`default_for`) are the papers' own: Xavier's have gain 1 for tanh too, and selu has LeCun's, which
+    is gain 1 over fan_in.
+
+    Parameters
+    ----------
+    activation : str or None
+    alpha : float, optional
+        leaky_relu: the slope for negative inputs, 0.01 by default.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If no gain is known for the activation.
+
+    Examples
+    --------
+    >>> round(fastnn.init.calculate_gain("relu") ** 2, 9)
+    2.0
+    """
+    name = "identity" if activation is None else activation
+    if not isinstance(name, str):
+        raise TypeError(f"activation: expected a name, got {type(name).__name__}")
+    if name not in _GAINS:
+        raise ValueError(f"activation: expected one of {', '.join(_GAINS)}, got {name!r}")
+    if name == "leaky_relu":
+        return _he_gain(_number(0.01 if alpha is None else alpha, "alpha"))
+    return _GAINS[name]
+
+
+# What a layer starts from when it is not told; activations that are not listed get Xavier's.
+_DEFAULTS = {name: he_normal for name in ("relu", "leaky_relu", "prelu", "elu", "gelu", "gelu_tanh", "silu", "softplus")}
+_DEFAULTS["selu"] = lecun_normal
+_SLOPES = ("leaky_relu", "prelu")  # of which `alpha` is the slope for negative inputs
+
+
 def default_for(activation, alpha=0.0):
-    """What a Dense layer uses when it is not told: He's for the rectifiers, Xavier's for the others."""
-    if activation == "relu":
-        return he_normal()
-    if activation == "leaky_relu":
+    """What a layer uses when it is not told: He's for the rectifiers and their like, LeCun's for selu, Xavier's for the others."""
+    if activation in _SLOPES:
         return he_normal(slope=alpha)
-    return xavier_normal()
+    return _DEFAULTS.get(activation, xavier_normal)()
 
 
 def resolve(init, activation, alpha):
@@ -215,4 +403,10 @@ def resolve(init, activation, alpha):
     raise TypeError(f"init: expected a name or an initialiser of fastnn.init, got {type(init).__name__}")
 
 
-_BY_NAME = {f.__name__: f for f in (zeros, normal, xavier_normal, xavier_uniform, he_normal, he_uniform)}
+_BY_NAME = {
+    f.__name__: f
+    for f in (
+        zeros, constant, identity, normal, truncated_normal, orthogonal, xavier_normal, xavier_uniform, he_normal, he_uniform,
+        lecun_normal,
+    )
+}

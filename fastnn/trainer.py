@@ -16,6 +16,7 @@ from .optim.checks import positive
 from .plan import Builder, NativeExecutor, ReferenceExecutor
 from .plan.schedule import choose_schedule
 from .progress import progress
+from .regularizers import check_penalty, emit_penalties
 from .runtime import get_num_threads
 
 __all__ = ["History", "Trainer", "value_and_grad"]
@@ -57,6 +58,15 @@ def _check_model(model):
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a fastnn.nn.Sequential, got {type(model).__name__}")
     return model
+
+
+def _check_batch(model, rows, name, hint=""):
+    """ValueError where a batch of so many rows is too small for one of the model's layers to be trained on."""
+    if rows < model.least_rows:
+        raise ValueError(
+            f"{name}: expected at least {model.least_rows} rows to train on, since the model has a batch normalisation, "
+            f"got {rows}{hint}"
+        )
 
 
 def _check_weights(sample_weight, rows, name):
@@ -139,8 +149,10 @@ class Trainer:
         E.g. ``losses.SoftmaxCrossEntropy()``.
     optimizer : optim.Optimizer
         Made from ``model.parameters()``, or from some of them: the others are frozen.
+    penalty : regularizers.Penalty, optional
+        On the weights of all layers that have none of their own; see `fastnn.regularizers`.
     seed : int, default 0
-        Governs everything random in training (the shuffle).
+        Governs everything random in training: the shuffle, dropout, noise.
     backend : {"native", "reference"}, default "native"
         The compiled kernels, or the same plan in NumPy (slow; for comparison).
     clip_norm : float, optional
@@ -171,7 +183,7 @@ class Trainer:
     True
     """
 
-    def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None):
+    def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None, penalty=None):
         self.model = _check_model(model)
         self.loss = check_loss(loss)
         if not isinstance(optimizer, Optimizer):
@@ -180,12 +192,14 @@ class Trainer:
             raise ValueError(f"backend: expected 'native' or 'reference', got {backend!r}")
         self.loss.check_outputs(model.out_features)
         self.optimizer = optimizer
+        self.penalty = check_penalty(penalty)
         self.seed = check_seed(seed)
         self.backend = backend
         self.clip_norm = positive(clip_norm, "clip_norm")
         self.steps_done = self.epochs_done = 0
         self.stop_training = False
         self._tensors, self._structure = self._match(), optimizer.structure
+        self._least_rows = self.model.least_rows
         if self.loss.head is not None:
             model.head = self.loss.head
         self._training = self._evaluation = (None, None)  # (key, executor)
@@ -231,11 +245,12 @@ class Trainer:
         kind = self.loss.kinds[0] if kind is None else kind
         if kind not in self.loss.kinds:
             raise ValueError(f"kind: expected {' or '.join(map(repr, self.loss.kinds))} for {self.loss!r}, got {kind!r}")
-        builder = Builder(batch, composite)
+        builder = Builder(batch, composite, training)
         if training:
             builder.trainable = {id(p) for p, _, _ in self._tensors}
         outputs = self.model.emit(builder, builder.input(self.model.in_features))
         self.loss.emit(builder, outputs, kind, weighted)
+        emit_penalties(builder, self.model, self.penalty)
         if training:
             builder.differentiate()
             builder.update(self.optimizer.plan_update(self._tensors, self.clip_norm))
@@ -259,6 +274,7 @@ class Trainer:
             self.optimizer.sync(executor.tensors)
         else:
             executor.set_groups(self.optimizer.group_states())
+        executor.set_random(self.seed, self.steps_done)
 
     def _note_steps(self, executor):
         """The steps of a call that is over."""
@@ -315,7 +331,7 @@ class Trainer:
                 and type(xb) is np.ndarray
                 and type(yb) is np.ndarray
                 and xb.ndim == 2
-                and len(xb) <= batch
+                and self._least_rows <= len(xb) <= batch
                 and yb.ndim == (1 if kind == "labels" else 2)
                 and xb.dtype == np.float32
                 and xb.flags.c_contiguous
@@ -324,6 +340,7 @@ class Trainer:
             ):
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
+                _check_batch(self.model, len(xb), "xb")
                 if len(xb) > batch or pair.kind != kind or (weights is not None) != weighted:
                     executor = self._executor(len(xb), pair, True)
             self._sync(executor)
@@ -413,6 +430,9 @@ class Trainer:
             rows -= rows % batch_size
             if not rows:
                 raise ValueError(f"batch_size: expected at most {len(train.X)} rows with drop_last, got {batch_size}")
+        _check_batch(self.model, batch_size, "batch_size")
+        if rows % batch_size:
+            _check_batch(self.model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
         if seed is not None:
             seed = check_seed(seed)
             if self.steps_done and seed != self.seed:
@@ -530,7 +550,7 @@ class Trainer:
         Returns
         -------
         dict
-            {"loss": mean (or sum) of the losses, "accuracy": share of right answers, as the loss defines it}.
+            {"loss": mean (or sum) of the losses, and penalties, "accuracy": share of right answers, as the loss defines it}.
 
         Raises
         ------
@@ -563,8 +583,11 @@ class Trainer:
         return self._logs(loss_sum, correct, len(pair.X))
 
 
-def value_and_grad(model, loss, x, y, sample_weight=None):
+def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed=0, step=0, penalty=None):
     """The loss on a batch and its gradients, for SciPy's minimisers or an optimizer of one's own.
+
+    A function of its arguments: it changes nothing, running statistics included, and draws the same random numbers for the
+    same seed and step.
 
     Parameters
     ----------
@@ -574,6 +597,13 @@ def value_and_grad(model, loss, x, y, sample_weight=None):
         The batch and its targets.
     sample_weight : array_like [rows], optional
         Each at least 0.
+    training : bool, default True
+        Layers do what they do in training: statistics of the batch, dropout, noise. Else a model with batch normalisation
+        is refused, since its gradient in inference mode is not offered, and dropout and noise are left out.
+    seed, step : int, default 0
+        What dropout and noise are drawn from, as by a Trainer with that seed in that step.
+    penalty : regularizers.Penalty, optional
+        As for `Trainer`.
 
     Returns
     -------
@@ -596,9 +626,15 @@ def value_and_grad(model, loss, x, y, sample_weight=None):
     _check_model(model)
     check_loss(loss).check_outputs(model.out_features)
     pair = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
-    key = ("gradient", len(pair.X), pair.kind, pair.weight is not None, *loss.key())
-    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair)))
+    seed, step = check_seed(seed), check_seed(step, "step")
+    if training:
+        _check_batch(model, len(pair.X), "x")
+    elif model.least_rows > 1:
+        raise ValueError("training: expected True for a model with batch normalisation, got False")
+    key = ("gradient", len(pair.X), pair.kind, pair.weight is not None, *loss.key(), bool(training), check_penalty(penalty))
+    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, training=training, penalty=penalty)))
     try:
+        executor.set_random(seed, step)
         losses = np.zeros(1)
         result = executor.run(pair.X, pair.y, losses=losses, weights=pair.weight)
         if result.problem:
@@ -609,10 +645,19 @@ def value_and_grad(model, loss, x, y, sample_weight=None):
         model.give_back(key, executor)
 
 
-def _gradient_plan(model, loss, pair, composite=True):
-    builder = Builder(len(pair.X), composite)
+def _gradient_plan(model, loss, pair, composite=True, training=True, penalty=None):
+    builder = Builder(len(pair.X), composite, training)
     builder.trainable = {id(p) for p in model.parameters()}
     outputs = model.emit(builder, builder.input(model.in_features))
     loss.emit(builder, outputs, pair.kind, pair.weight is not None)
+    emit_penalties(builder, model, penalty)
     builder.differentiate()
     return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))
+
+
+def _loss_plan(model, loss, pair, training=True, penalty=None):
+    """The plan of the same loss without gradients."""
+    builder = Builder(len(pair.X), training=training)
+    loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind, pair.weight is not None)
+    emit_penalties(builder, model, penalty)
+    return builder.build()

@@ -10,10 +10,11 @@ import pytest
 import fastnn
 
 MODULES = [
-    "callbacks", "data", "init", "kernels", "losses", "nn.activation", "nn.dense", "nn.files", "nn.inputs", "nn.layer", "nn.model",
-    "optim", "plan.parameter", "plan.plan", "runtime", "selftest", "trainer",
+    "callbacks", "data", "gradients", "init", "kernels", "losses", "nn.activation", "nn.containers", "nn.dense", "nn.files",
+    "nn.inputs", "nn.layer", "nn.mlp", "nn.model", "nn.noise", "nn.normalization", "nn.shared",
+    "optim", "plan.parameter", "plan.plan", "regularizers", "runtime", "selftest", "trainer",
 ]
-NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim")}
+NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "regularizers")}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -8,7 +8,14 @@ import pytest
 import fastnn
 from fastnn import init, nn
 
-MAKERS = {f.__name__: f for f in (init.zeros, init.normal, init.xavier_normal, init.xavier_uniform, init.he_normal, init.he_uniform)}
+MAKERS = {
+    name: getattr(init, name)
+    for name in (
+        "zeros", "constant", "identity", "normal", "truncated_normal", "orthogonal", "xavier_normal", "xavier_uniform",
+        "he_normal", "he_uniform", "lecun_normal",
+    )
+}
+FIXED = ("zeros", "constant", "identity")  # nothing is drawn
 SHAPE = (300, 200)
 STD = {
     "zeros": 0.0,
@@ -17,6 +24,21 @@ STD = {
     "xavier_uniform": math.sqrt(2 / 500),
     "he_normal": math.sqrt(2 / 300),
     "he_uniform": math.sqrt(2 / 300),
+    "lecun_normal": math.sqrt(1 / 300),
+    # of a Gaussian cut at two deviations: 1 - 4 φ(2) / (Φ(2) - Φ(-2))
+    "truncated_normal": 0.01 * math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2))),
+    "orthogonal": math.sqrt(1 / 300),  # each of the 200 columns has length 1
+}
+
+GOLDEN = {  # the first two numbers of weights [3, 2], drawn one after the other with seed 2024
+    "normal": (0.014029401, 0.008130783),
+    "truncated_normal": (0.005259469, -0.002945925),
+    "orthogonal": (-0.607813357, -0.623019681),
+    "xavier_normal": (0.365060251, -1.008155216),
+    "xavier_uniform": (0.404198986, 0.075622423),
+    "he_normal": (-0.770905156, -0.696179546),
+    "he_uniform": (-1.216562232, -0.665869792),
+    "lecun_normal": (-0.41112333, -0.733052309),
 }
 
 
@@ -31,7 +53,11 @@ def kurtosis(x):
     return np.mean(x**4) / np.mean(x**2) ** 2
 
 
-@pytest.mark.parametrize("name", MAKERS)
+def test_every_initialiser_is_tested():
+    assert set(MAKERS) == set(init._BY_NAME) == set(init.__all__) - {"manual_seed", "calculate_gain"}
+
+
+@pytest.mark.parametrize("name", [m for m in MAKERS if m not in ("constant", "identity")])
 def test_mean_and_spread(name):
     w = MAKERS[name]()(SHAPE)
     assert w.shape == SHAPE and w.dtype == np.float64
@@ -39,6 +65,8 @@ def test_mean_and_spread(name):
     assert abs(w.std() - std) <= 0.01 * std and abs(w.mean()) <= 5 * std / math.sqrt(w.size)
     if name.endswith("_uniform"):
         assert np.abs(w).max() <= std * math.sqrt(3) and abs(kurtosis(w) - 1.8) < 0.05
+    elif name == "truncated_normal":
+        assert np.abs(w).max() <= 0.02 and np.abs(w).max() > 0.0199 and abs(kurtosis(w) - 2.37) < 0.05
     elif std:
         assert abs(kurtosis(w) - 3) < 0.1
         assert len(np.unique(w)) > 0.99 * w.size
@@ -55,9 +83,85 @@ def test_settings():
     assert repr(init.he_normal(slope=0.5)) == "init.he_normal(slope=0.5)"
 
 
+def test_what_is_not_drawn():
+    assert (init.constant(2.5)((3, 4)) == 2.5).all() and not init.constant()((3,)).any()
+    for shape in ((3, 3), (2, 5), (5, 2)):
+        assert (init.identity()(shape) == np.eye(*shape)).all()
+        assert (init.identity(gain=-3)(shape) == -3 * np.eye(*shape)).all()
+    before = init.normal()((2,))
+    fastnn.manual_seed(0)
+    for name in FIXED:
+        MAKERS[name]()((4, 4))
+    assert (init.normal()((2,)) == before).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (20, 20), (50, 30), (30, 50), (200, 10)])
+def test_orthogonal_matrices(shape):
+    for gain in (1.0, 2.0, -0.5):
+        w = init.orthogonal(gain)(shape)
+        product = w @ w.T if shape[0] <= shape[1] else w.T @ w
+        assert np.abs(product - gain**2 * np.eye(len(product))).max() < 1e-13
+    # uniform over such matrices: no sign is preferred, and the layer keeps the lengths
+    w = np.array([init.orthogonal()((4, 4)) for _ in range(400)])
+    assert np.abs(w.mean(axis=0)).max() < 5 * 0.5 / math.sqrt(400)
+    assert np.abs((w**2).mean(axis=0) - 0.25).max() < 0.06
+    kept = nn.Dense(30, 30, init="orthogonal").weight.data
+    assert abs(np.linalg.norm(np.ones(30, np.float32) @ kept) - math.sqrt(30)) < 1e-5
+
+
+@pytest.mark.parametrize("low, high", [(-2, 2), (-1, 3), (0, 0.5), (-50, 50), (-3, -2), (3, 100), (8, 9), (30, 31), (-1e6, 0), (1, 1.001)])
+def test_truncated_normal(low, high):
+    """Bounds, and the moments that follow from density φ over the interval, by quadrature."""
+    w = init.truncated_normal(std=2.0, mean=10.0, low=low, high=high)((20_000,))
+    x = (w - 10) / 2
+    assert x.min() >= low - 1e-12 and x.max() <= high + 1e-12
+    nearest = min(max(low, 0), high)
+    grid = np.linspace(max(low, nearest - 12), min(high, nearest + 12), 200_001)
+    density = np.exp(0.5 * (nearest**2 - grid**2))
+    mean = (grid * density).sum() / density.sum()
+    std = math.sqrt(((grid - mean) ** 2 * density).sum() / density.sum())
+    assert abs(x.mean() - mean) < 5 * std / math.sqrt(len(x))
+    assert abs(x.std() - std) < 0.05 * std
+
+
+@pytest.mark.parametrize("name", ["truncated_normal", "normal", "he_uniform"])
+def test_parts_of_a_stream(name):
+    """The next parameter's numbers do not depend on the size of the one before, nor the first numbers on how many follow."""
+    fastnn.manual_seed(3)
+    first, then = MAKERS[name]()((100,)), MAKERS[name]()((10,))
+    fastnn.manual_seed(3)
+    shorter, again = MAKERS[name]()((4,)), MAKERS[name]()((10,))
+    assert (again == then).all() and (shorter == first[:4]).all()
+
+
+def test_gains():
+    expected = {None: 1, "identity": 1, "sigmoid": 1, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75}
+    for name, gain in expected.items():
+        assert init.calculate_gain(name) == pytest.approx(gain, rel=1e-15)
+    assert init.calculate_gain("leaky_relu") == pytest.approx(math.sqrt(2 / 1.0001), rel=1e-15)
+    assert init.calculate_gain("leaky_relu", 0.5) == pytest.approx(math.sqrt(2 / 1.25), rel=1e-15)
+    torch = pytest.importorskip("torch")
+    names = {None: "linear", "identity": "linear"}
+    for name in [*expected, "leaky_relu"]:
+        assert init.calculate_gain(name) == pytest.approx(torch.nn.init.calculate_gain(names.get(name, name)), rel=1e-15)
+
+
+def test_the_numbers_stay_what_they_are():
+    """Drawn once; 1e-6 is what is promised for other machines."""
+    fastnn.manual_seed(2024)
+    found = {name: MAKERS[name]()((3, 2)).ravel()[:2] for name in MAKERS if name not in FIXED}
+    for name, expected in GOLDEN.items():
+        assert found[name] == pytest.approx(expected, abs=1e-6), name
+    assert set(GOLDEN) == set(found)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (3,)])
 @pytest.mark.parametrize("name", MAKERS)
 def test_small_shapes(name, shape):
+    if len(shape) == 1 and name in ("identity", "orthogonal"):
+        with pytest.raises(ValueError, match=rf"shape: expected 2 dimensions for init.{name}, got \(3,\)"):
+            MAKERS[name]()(shape)
+        return
     w = MAKERS[name]()(shape)
     assert w.shape == shape and np.isfinite(w).all()
 
@@ -113,6 +217,18 @@ def test_defaults_follow_the_activation(activation, std):
     assert not layer.bias.data.any()
 
 
+@pytest.mark.parametrize("activation", init._DEFAULTS)
+def test_defaults_are_stated(activation):
+    expected = "lecun_normal" if activation == "selu" else "he_normal"
+    assert init.default_for(activation, 0.0).name == expected
+    assert activation in init.__doc__.replace("\n", " ")
+
+
+@pytest.mark.parametrize("activation", ["identity", "sigmoid", "tanh", "hard_tanh", "softmax"])
+def test_the_other_defaults(activation):
+    assert init.default_for(activation).name == "xavier_normal"
+
+
 def test_a_slope_counts():
     layer = nn.Dense(400, 200, activation=nn.Activation("leaky_relu", alpha=1.0))
     assert abs(layer.weight.data.std() - math.sqrt(1 / 400)) < 0.001
@@ -156,6 +272,17 @@ def test_a_refused_seed_changes_nothing():
         (lambda: init.xavier_uniform(gain=None), "gain", TypeError),
         (lambda: init.he_normal(slope=math.nan), "slope", ValueError),
         (lambda: init.he_uniform(slope=[1]), "slope", TypeError),
+        (lambda: init.constant("1"), "value", TypeError),
+        (lambda: init.constant(math.inf), "value", ValueError),
+        (lambda: init.identity(gain=math.nan), "gain", ValueError),
+        (lambda: init.orthogonal(gain=True), "gain", TypeError),
+        (lambda: init.truncated_normal(std=-1), "std", ValueError),
+        (lambda: init.truncated_normal(low=2, high=2), "low, high", ValueError),
+        (lambda: init.truncated_normal(low=math.nan), "low", ValueError),
+        (lambda: init.truncated_normal(high=math.inf), "high", ValueError),
+        (lambda: init.calculate_gain("gelu"), "activation", ValueError),
+        (lambda: init.calculate_gain(3), "activation", TypeError),
+        (lambda: init.calculate_gain("leaky_relu", "x"), "alpha", TypeError),
         (lambda: nn.Dense(2, 2, init="he"), "init", ValueError),
         (lambda: nn.Dense(2, 2, init=3), "init", TypeError),
         (lambda: nn.Dense(2, 2, init=np.zeros((2, 2))), "init", TypeError),

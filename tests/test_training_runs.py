@@ -1,5 +1,6 @@
-"""Whole trainings on real digits: what they reach."""
+"""Whole trainings: what they reach on real digits, and that they follow PyTorch's step by step."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 
 import fastnn
 from fastnn import data, losses, nn, optim
+
+_spec = importlib.util.spec_from_file_location("make_training_runs", Path(__file__).parent / "golden" / "make_training_runs.py")
+golden = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(golden)
 
 MNIST = Path(os.environ.get("FASTNN_MNIST") or Path(__file__).parents[2] / "shared/data/mnist")
 IMAGES, LABELS = MNIST / "t10k-images-idx3-ubyte.gz", MNIST / "t10k-labels-idx1-ubyte.gz"
@@ -50,3 +55,51 @@ def test_digits(seed, optimizer):
     trainer.fit(X_train, y_train, epochs=20, batch_size=32, verbose=0)
     assert trainer.evaluate(X_test, y_test)["accuracy"] >= 0.95
     assert np.mean(model.predict_classes(X_test) == y_test) >= 0.95
+
+
+# --- beside PyTorch: the same weights, the same batches, 200 steps ---
+
+
+def same_run(found, expected):
+    """Losses within 2e-4 of each other, relative, at every step."""
+    assert found.shape == expected.shape == (golden.STEPS,)
+    off = np.abs(found / expected - 1)
+    assert off.max() <= 2e-4, f"loss {found[off.argmax()]} where {expected[off.argmax()]} was expected, in step {off.argmax()}"
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("name", golden.CASES)
+def test_recorded_from_torch(name, backend):
+    with np.load(golden.FILE) as file:
+        expected = file[name].astype(np.float64)
+    assert expected[-10:].mean() < 0.75 * expected[:10].mean()  # it learns, so comparing shows something
+    same_run(golden.from_fastnn(name, backend), expected)
+
+
+@pytest.mark.parametrize("isa", fastnn.available_isas())
+def test_recorded_from_torch_on_every_instruction_set(isa):
+    before = fastnn.get_isa()
+    fastnn.use_isa(isa)
+    try:
+        with np.load(golden.FILE) as file:
+            for name in golden.CASES:
+                same_run(golden.from_fastnn(name), file[name].astype(np.float64))
+    finally:
+        fastnn.use_isa(before)
+
+
+@pytest.mark.parametrize("name", golden.CASES)
+@pytest.mark.filterwarnings("ignore")
+def test_live_with_torch(name):
+    pytest.importorskip("torch")
+    same_run(golden.from_fastnn(name), golden.from_torch(name))
+
+
+def test_the_comparison_rejects():
+    with np.load(golden.FILE) as file:
+        expected = file["multi-label"].astype(np.float64)
+    for change in (1.001, 0.999):
+        wrong = expected.copy()
+        wrong[137] *= change
+        with pytest.raises(AssertionError, match="in step 137"):
+            same_run(wrong, expected)

@@ -339,6 +339,13 @@ static void fnn_finish_update(const fnn_product *g, size_t i, size_t j, size_t r
     }
 }
 
+/* The gradient of a penalty on the weights, added to a finished tile of theirs. */
+static void fnn_finish_penalty(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+{
+    for (size_t r = 0; r < rows; r++)
+        fnn_penalty_backward(width, g->l1, g->l2, g->penalized + (i + r) * g->ldw + j, c + r * ldc);
+}
+
 /* One row times B: every element of B is used once, so what counts is to read it as it lies. Panels are as wide as the
  * accumulators allow, in equal parts, and k runs through in one block. */
 FNN_INLINE void fnn_row_panel(const int vectors, size_t k, const float *a, const float *b, size_t ldb, const float *start,
@@ -453,6 +460,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
                     depth, g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p, g->lda, b, ldb, start,
                     resume ? ldc : 0, c, ldc, last, &gate);
                 if (block == blocks - 1 && gate.kind == FNN_GATE_OPEN && !flat) {
+                    if (g->penalized) fnn_finish_penalty(g, i, j, rows, width, c, ldc);
                     switch (g->epilogue) {
                     case FNN_EPILOGUE_ACTIVATION: fnn_finish_activation(g, i, j, rows, width, c, ldc); break;
                     case FNN_EPILOGUE_DERIVATIVE: fnn_finish_derivative(g, i, j, rows, width, c, ldc); break;
@@ -466,7 +474,9 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
         }
         j += width;
     }
-    if (flat) fnn_finish_update(g, 0, i0 * g->n, 1, m * g->n, gradient, 0);
+    if (!flat) return;
+    if (g->penalized) fnn_finish_penalty(g, 0, i0 * g->n, 1, m * g->n, gradient, 0);
+    fnn_finish_update(g, 0, i0 * g->n, 1, m * g->n, gradient, 0);
 }
 
 #if FNN_INTERLEAVE
@@ -500,7 +510,8 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
 /* The update of Adam or AdamW with no other option, and k within a block. */
 static bool fnn_may_interleave(const fnn_product *g)
 {
-    return !fnn_updates_flat(g) && g->rule == FNN_ADAM && g->k <= FNN_UPDATE_DEPTH && (g->scalars->options & ~(unsigned)FNN_DECAY) == 0;
+    return !fnn_updates_flat(g) && g->rule == FNN_ADAM && g->k <= FNN_UPDATE_DEPTH && !g->penalized &&
+           (g->scalars->options & ~(unsigned)FNN_DECAY) == 0;
 }
 #endif
 
@@ -518,8 +529,8 @@ static void fnn_gemm_deep(const fnn_product *g)
         q.lda = m;
         q.m = m;
         q.w += i0 * g->ldw;
-        for (int i = 0; i < 2; i++)
-            if (q.state[i]) q.state[i] += i0 * g->ldw;
+        fnn_states_at(q.state, g->state, i0 * g->ldw);
+        if (q.penalized) q.penalized += i0 * g->ldw;
         fnn_gemm_rows(&q, 0, m, gradient);
     }
 }

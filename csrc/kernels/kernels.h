@@ -97,6 +97,8 @@ typedef struct fnn_product {
     const fnn_update_scalars *scalars;
     float *w, *state[FNN_STATES];
     size_t ldw;
+    float l1, l2; /* penalty on weights [m, n] with rows ldw apart, whose gradient is added to C before the epilogue */
+    const float *penalized; /* NULL: none */
     float *scratch; /* UPDATE: fnn_product_scratch floats, or NULL */
 } fnn_product;
 
@@ -108,6 +110,69 @@ static inline size_t fnn_product_scratch(size_t m, size_t n, size_t k)
 {
     return k > 256 && k <= 4096 && m >= FNN_DEEP_ROWS && n >= 512 ? FNN_DEEP_ROWS * (k + 64) : 0;
 }
+
+/* Batch normalisation over the rows of these columns; see batchnorm.h. */
+typedef struct fnn_batchnorm {
+    size_t rows, columns;
+    const float *x;
+    size_t ldx;
+    const float *gamma, *beta; /* either may be NULL: 1 and 0 */
+    float eps;
+    float *statistics; /* training: mean, rest, rstd, var, lds apart */
+    size_t lds;
+    const float *mean, *var; /* inference */
+    fnn_activation activation; /* forward */
+    float alpha;
+    float *y;
+    size_t ldy;
+    const float *dy; /* backward */
+    size_t lddy;
+    float *dx;
+    size_t lddx;
+    float *dgamma, *dbeta;
+    bool accumulate; /* add to what dgamma and dbeta hold */
+} fnn_batchnorm;
+
+/* Layer normalisation, or root mean square normalisation where not centered; see rownorm.h. */
+typedef struct fnn_rownorm {
+    size_t rows, columns;
+    bool centered;
+    const float *x;
+    size_t ldx;
+    const float *gamma, *beta; /* either may be NULL: 1 and 0 */
+    float eps;
+    float *statistics; /* of each row: mean, rest, rstd */
+    size_t lds;
+    fnn_activation activation; /* forward */
+    float alpha;
+    float *y;
+    size_t ldy;
+    const float *dy; /* backward */
+    size_t lddy;
+    float *dx;
+    size_t lddx;
+    float *dgamma, *dbeta;
+    bool accumulate; /* add to what dgamma and dbeta hold */
+} fnn_rownorm;
+
+/* Where random draws come from: draw i is a function of these and i. */
+typedef struct fnn_random {
+    uint64_t seed;
+    uint32_t step, stream;
+} fnn_random;
+
+/* Dropout and Gaussian noise; see noise.h. */
+typedef struct fnn_noise {
+    fnn_random draw;
+    size_t rows, columns;
+    uint64_t first_row; /* number of the first of the rows, for the draws */
+    uint32_t threshold; /* dropout: of 65536 elements so many are dropped */
+    float scale;        /* dropout: of those that stay; noise: the standard deviation */
+    const float *x;
+    size_t ldx;
+    float *y;
+    size_t ldy;
+} fnn_noise;
 
 /* Dtypes that `gather` reads. */
 typedef enum {

@@ -92,6 +92,12 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
         .b = o->dy + c.j0,
         .ldb = o->lddy,
     };
+    if (o->w) {
+        p.l1 = (float)o->l1;
+        p.l2 = (float)o->l2;
+        p.penalized = o->w + at;
+        p.ldw = o->out;
+    }
     if (o->update_w) {
         const fnn_tensor *t = o->update_w;
         p.epilogue = FNN_EPILOGUE_UPDATE;

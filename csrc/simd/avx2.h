@@ -78,6 +78,36 @@ FNN_INLINE vi vi_or(vi a, vi b) { return (vi){_mm256_or_si256(a.lo, b.lo), _mm25
 FNN_INLINE vi vi_xor(vi a, vi b) { return (vi){_mm256_xor_si256(a.lo, b.lo), _mm256_xor_si256(a.hi, b.hi)}; }
 #define vi_shl(a, n) ((vi){_mm256_slli_epi32((a).lo, (n)), _mm256_slli_epi32((a).hi, (n))})
 #define vi_sar(a, n) ((vi){_mm256_srai_epi32((a).lo, (n)), _mm256_srai_epi32((a).hi, (n))})
+#define vi_shr(a, n) ((vi){_mm256_srli_epi32((a).lo, (n)), _mm256_srli_epi32((a).hi, (n))})
+FNN_INLINE vm vi_lt(vi a, vi b)
+{
+    return (vm){_mm256_castsi256_ps(_mm256_cmpgt_epi32(b.lo, a.lo)), _mm256_castsi256_ps(_mm256_cmpgt_epi32(b.hi, a.hi))};
+}
+FNN_INLINE vm vi_eq(vi a, vi b)
+{
+    return (vm){_mm256_castsi256_ps(_mm256_cmpeq_epi32(a.lo, b.lo)), _mm256_castsi256_ps(_mm256_cmpeq_epi32(a.hi, b.hi))};
+}
+FNN_INLINE vi vi_lanes(void)
+{
+    return (vi){_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
+}
+
+/* The two halves of the 64-bit products a m of unsigned numbers. */
+FNN_INLINE __m256i fnn_mul_wide8(__m256i a, __m256i by, __m256i *high)
+{
+    const __m256i even = _mm256_mul_epu32(a, by), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), by);
+    *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+    return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+}
+FNN_INLINE vi vi_mul_wide(vi a, uint32_t m, vi *high)
+{
+    const __m256i by = _mm256_set1_epi64x((long long)m);
+    vi low;
+    low.lo = fnn_mul_wide8(a.lo, by, &high->lo);
+    low.hi = fnn_mul_wide8(a.hi, by, &high->hi);
+    return low;
+}
+
 FNN_INLINE vf vi_convert(vi a) { return (vf){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 
 FNN_INLINE vd vd_set1(double a) { return (vd){_mm256_set1_pd(a), _mm256_set1_pd(a)}; }

@@ -107,6 +107,30 @@ FNN_INLINE vi vi_shl(vi a, int n)
     FNN_QUARTERS(vi, (fnn_i4)((u4)a.q[i] << n));
 }
 FNN_INLINE vi vi_sar(vi a, int n) { FNN_QUARTERS(vi, a.q[i] >> n); }
+FNN_INLINE vi vi_shr(vi a, int n)
+{
+    typedef uint32_t u4 __attribute__((vector_size(16)));
+    FNN_QUARTERS(vi, (fnn_i4)((u4)a.q[i] >> n));
+}
+FNN_INLINE vm vi_lt(vi a, vi b) { FNN_QUARTERS(vm, a.q[i] < b.q[i]); }
+FNN_INLINE vm vi_eq(vi a, vi b) { FNN_QUARTERS(vm, a.q[i] == b.q[i]); }
+FNN_INLINE vi vi_lanes(void) { FNN_QUARTERS(vi, ((fnn_i4){4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3})); }
+
+/* The two halves of the 64-bit products a m of unsigned numbers. */
+FNN_INLINE vi vi_mul_wide(vi a, uint32_t m, vi *high)
+{
+    uint32_t from[FNN_VF], upper[FNN_VF], lower[FNN_VF];
+    memcpy(from, &a, sizeof from);
+    for (int i = 0; i < FNN_VF; i++) {
+        const uint64_t product = (uint64_t)from[i] * m;
+        lower[i] = (uint32_t)product;
+        upper[i] = (uint32_t)(product >> 32);
+    }
+    memcpy(high, upper, sizeof upper);
+    memcpy(&a, lower, sizeof lower);
+    return a;
+}
+
 FNN_INLINE vf vi_convert(vi a) { FNN_QUARTERS(vf, __builtin_convertvector(a.q[i], fnn_f4)); }
 
 FNN_INLINE vd vd_set1(double a) { FNN_QUARTERS(vd, ((fnn_d2){a, a})); }

@@ -5,6 +5,7 @@ import numpy as np
 from .. import init as initialisers
 from ..activations import PARAMETRIC
 from ..plan import Parameter
+from ..regularizers import check_penalty
 from .activation import Activation, check_layer_activation, emit_activation
 from .layer import Layer, check_size
 
@@ -21,7 +22,11 @@ class Dense(Layer):
     bias : bool, default True
         Whether there is a b.
     init : str or fastnn.init initialiser, optional
-        For the weights. By default He's Gaussian for relu and leaky_relu, Xavier's for the others. Biases start at 0.
+        For the weights: an initialiser, or its name. By default the one that suits the activation: He's Gaussian for relu and
+        what resembles it, LeCun's for selu, Xavier's for the others (see `fastnn.init`). Biases start at 0.
+
+    penalty : fastnn.regularizers penalty, optional
+        On the weights, not the bias; by default the trainer's, if it has one.
 
     Attributes
     ----------
@@ -42,7 +47,7 @@ class Dense(Layer):
     ((784, 100), (100,))
     """
 
-    def __init__(self, in_features, out_features, activation=None, bias=True, init=None):
+    def __init__(self, in_features, out_features, activation=None, bias=True, init=None, penalty=None):
         self.in_features = check_size(in_features, "in_features")
         self.out_features = check_size(out_features, "out_features")
         if self.in_features * self.out_features >= 2**60:
@@ -53,6 +58,7 @@ class Dense(Layer):
             self.activation, self.alpha = activation.name, activation.alpha
         else:
             self.activation, self.alpha = check_layer_activation(activation, more=("prelu",))
+        self.penalty = check_penalty(penalty)
         weights = initialisers.resolve(init, self.activation, self.alpha)
         self.weight = Parameter(weights((self.in_features, self.out_features)), "weight")
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
@@ -66,13 +72,14 @@ class Dense(Layer):
             "activation": self.activation,
             **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
             "bias": self.bias is not None,
+            **({} if self.penalty is None else {"penalty": self.penalty.config()}),
         }
 
-    def emit(self, builder, x):
-        y = builder.dense(x, self.weight, self.bias)
+    def emit(self, builder, x, weight=None):
+        """`weight`: what takes the place of the weights, if anything does; see `DropConnect`."""
+        y = builder.dense(x, self.weight if weight is None else weight, self.bias)
         return emit_activation(builder, y, self.activation, self.alpha, getattr(self, "slope", None))
 
     def output_features(self, features):
-        if features != self.in_features:
-            raise ValueError(f"{self!r}: expected {self.in_features} input features, got {features}")
+        super().output_features(features)
         return self.out_features

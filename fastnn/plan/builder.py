@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .. import _native
 from ..activations import ACTIVATIONS
 from . import backward
-from .ops import Buffer, Op
+from .ops import ACTIVATING, Buffer, Op
 from .plan import Plan
 from .schedule import arrange
 
@@ -38,6 +38,9 @@ class Update:
         return self.clip_norm > 0 or self.skip_nonfinite
 
 
+_LAYER_STREAMS = 16  # the first random stream of layers, as in csrc/rng.h
+
+
 class Builder:
     """Collects operations and buffers, then makes a Plan of them.
 
@@ -47,13 +50,16 @@ class Builder:
         The most rows that a call will have at once.
     composite : bool, default True
         Emit fused operations.
+    training : bool, default False
+        Layers emit what they do in training: statistics of the batch, dropout, noise.
     """
 
-    def __init__(self, batch, composite=True):
+    def __init__(self, batch, composite=True, training=False):
         if batch < 1:
             raise ValueError(f"batch: expected at least 1 row, got {batch}")
         self.batch = batch
         self.composite = composite
+        self.training = training
         self.ops = []
         self.buffers = []
         self.scale, self.shift = 1.0, 0.0
@@ -65,9 +71,16 @@ class Builder:
         self._parameters = {}  # id of a parameter -> (parameter, buffer)
         self._names = {}  # name of a buffer -> how many have asked for it
         self._gradients = {}  # id of a buffer -> its gradient's buffer
+        self._shared = set()  # ids of gradients' buffers that stand for several buffers: nobody may change them
+        self._pinned = set()  # ids of buffers that are read again later: nothing may be done in place
+        self._running = []  # (statistics, running mean, running variance, momentum) of batch normalisations
+        self._streams = 0  # random streams handed out
+        self._norms = ()  # what updates must wait for, where they may be left out
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
         self._update = None
         self._loss = None
+        self.layers = []  # (layer, its first operation, the one behind its last, its output), a chain before what is in it
+        self._penalties = []  # (parameter's buffer, l1, l2, buffer of the value's terms)
 
     # ---- buffers ----
 
@@ -89,6 +102,10 @@ class Builder:
             self._wanted.add(id(b))
         return b
 
+    def optional(self, p):
+        """The buffer of a Parameter, or None where there is no such parameter."""
+        return None if p is None else self.parameter(p)
+
     def emit(self, kind, buffers, **fields):
         """Append an operation. What it writes is wanted if anything that it reads is."""
         op = Op(kind, {k: v for k, v in buffers.items() if v is not None}, **fields)
@@ -98,6 +115,13 @@ class Builder:
         return op
 
     # ---- forward ----
+
+    def layer(self, layer, x):
+        """What a layer emits for `x`, noted in `layers` for tables."""
+        first, before = len(self.ops), len(self.layers)
+        y = layer.emit(self, x)
+        self.layers.insert(before, (layer, first, len(self.ops), y))
+        return y
 
     def input(self, features):
         """Rows of the user's array, as float32."""
@@ -114,11 +138,12 @@ class Builder:
         return x
 
     def dense(self, x, weight, bias, activation="identity", alpha=0.0):
-        """f(x w + b)."""
-        n_in, n_out = weight.shape
+        """f(x w + b). `weight`: a Parameter, or what `drop_weights` makes of one."""
+        n_in, n_out = weight.whole if isinstance(weight, Buffer) else weight.shape
         if x.columns != n_in:
             raise ValueError(f"{weight.name}: expected inputs of {n_in} features, got {x.columns}")
-        buffers = {"x": x, "w": self.parameter(weight), "b": None if bias is None else self.parameter(bias)}
+        w = weight if isinstance(weight, Buffer) else self.parameter(weight)
+        buffers = {"x": x, "w": w, "b": self.optional(bias)}
         y = self.buffer(f"y{self._count('dense_forward')}", n_out)
         self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
         return self.activation(y, activation, alpha)
@@ -128,7 +153,8 @@ class Builder:
         if name == "identity":
             return x
         last = self.ops[-1]
-        fits = last.kind == "dense_forward" and last.buffers.get("y") is x and last.activation == "identity"
+        fits = last.kind in ACTIVATING and last.buffers.get("y") is x and last.activation == "identity"
+        fits = fits and id(x) not in self._pinned and (last.kind == "dense_forward" or ACTIVATIONS[name].saves != "z")
         if self.composite and fits:
             last.activation, last.alpha = name, alpha
             if ACTIVATIONS[name].saves == "z" and self.wants(x):
@@ -136,6 +162,86 @@ class Builder:
             return x
         y = self.buffer(f"a{self._count('activation_forward')}", x.columns)
         self.emit("activation_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, activation=name, alpha=alpha)
+        return y
+
+    def pin(self, x):
+        """`x` will be read again: no operation that follows may be done within the one that makes it."""
+        self._pinned.add(id(x))
+
+    def add(self, a, b):
+        """a + b, two buffers of one width."""
+        if a.columns != b.columns:
+            raise ValueError(f"add: expected two buffers of one width, got {a.columns} and {b.columns} features")
+        y = self.buffer(f"sum{self._count('add')}", a.columns)
+        self.emit("add", {"a": a, "b": b, "y": y}, n_in=a.columns, n_out=a.columns)
+        return y
+
+    def tied(self, x, weight, bias, activation="identity", alpha=0.0):
+        """f(x w^T + b), w being another layer's weights [out, in]."""
+        n_out, n_in = weight.shape
+        if x.columns != n_in:
+            raise ValueError(f"{weight.name}, transposed: expected inputs of {n_in} features, got {x.columns}")
+        buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias)}
+        y = self.buffer(f"t{self._count('tied_forward')}", n_out)
+        self.emit("tied_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
+        return self.activation(y, activation, alpha)
+
+    def batchnorm(self, x, weight, bias, mean, var, momentum, eps):
+        """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference."""
+        fields = {"n_in": x.columns, "n_out": x.columns, "eps": eps}
+        buffers = {"x": x, "w": self.optional(weight), "b": self.optional(bias)}
+        y = self.buffer("normal", x.columns)
+        if not self.training:
+            buffers |= {"y": y, "mean": self.parameter(mean), "var": self.parameter(var)}
+            self.emit("batchnorm_inference", buffers, **fields)
+            return y
+        statistics = self.buffer("statistics", x.columns, role="scratch", whole=(4, x.columns))
+        self.emit("batchnorm_forward", {**buffers, "y": y, "statistics": statistics}, **fields)
+        self._running.append((statistics, self.parameter(mean), self.parameter(var), momentum))
+        return y
+
+    def rownorm(self, kind, x, weight, bias, eps):
+        """Each row with mean 0 and variance 1 ("layernorm"), or mean square 1 ("rmsnorm")."""
+        y = self.buffer("normal", x.columns)
+        buffers = {
+            "x": x,
+            "w": self.optional(weight),
+            "b": self.optional(bias),
+            "y": y,
+            "statistics": self.buffer("statistics", 3, role="scratch"),
+        }
+        self.emit(f"{kind}_forward", buffers, n_in=x.columns, n_out=x.columns, eps=eps)
+        return y
+
+    def stream(self):
+        """The number of a random stream that no other operation of the plan draws from."""
+        self._streams += 1
+        return _LAYER_STREAMS + self._streams - 1
+
+    def dropout(self, x, threshold):
+        """x without `threshold` in 65536 of its elements, drawn anew every step; the others grow by as much."""
+        y = self.buffer("kept", x.columns)
+        self.emit("dropout", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, threshold=threshold, stream=self.stream())
+        return y
+
+    def drop_weights(self, weight, threshold):
+        """A copy of a weight matrix with some of its elements dropped, drawn anew every step: a buffer for `dense`."""
+        y = self.buffer(f"kept {weight.name}", weight.shape[1], whole=weight.shape)
+        n_in, n_out = weight.shape
+        fields = {"n_in": n_in, "n_out": n_out, "threshold": threshold, "stream": self.stream()}
+        self.emit("drop_weights", {"x": self.parameter(weight), "y": y}, **fields)
+        return y
+
+    def gaussian_noise(self, x, std):
+        """x + std times standard normal numbers, drawn anew every step."""
+        y = self.buffer("noisy", x.columns)
+        self.emit("gaussian_noise", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, rate=std, stream=self.stream())
+        return y
+
+    def maxout(self, x, pieces):
+        """The largest of `pieces` pieces of x, which stand side by side."""
+        y = self.buffer("largest", x.columns // pieces)
+        self.emit("maxout_forward", {"x": x, "y": y}, n_in=x.columns, n_out=y.columns, first=pieces)
         return y
 
     def softmax(self, x):
@@ -224,6 +330,13 @@ class Builder:
         gradient = self._gradients[id(outputs)] = self.buffer("dlogits", outputs.columns, role="gradient")
         return gradient
 
+    def penalize(self, parameter, l1, l2):
+        """Add l1 sum |w| + l2 / 2 sum w^2 of a parameter to the loss, and its gradient to the parameter's."""
+        w = self.parameter(parameter)
+        terms = self.buffer(f"{w.name}.penalty", 1, dtype="float64", role="scratch", whole=(_native.penalty_chunks(parameter.size),))
+        self.emit("penalty_forward", {"w": w, "sum": terms}, n_out=parameter.size, l1=l1, l2=l2)
+        self._penalties.append((w, l1, l2, terms))
+
     def mark_output(self, buffer):
         """The buffer that a call hands to the user."""
         self.output = buffer
@@ -234,13 +347,38 @@ class Builder:
         """Emit the backward operations of everything emitted so far."""
         for op in reversed([op for op in self.ops if op.kind in backward.RULES]):
             backward.RULES[op.kind](self, op)
+        for w, l1, l2, _ in self._penalties:
+            if self.wants(w):
+                backward.add_penalty(self, w, l1, l2)
 
     def gradient(self, buffer):
         """The gradient's buffer of an activation, or None where nothing wanted depends on it."""
         return self._gradients.get(id(buffer))
 
-    def set_gradient(self, buffer, gradient):
-        self._gradients[id(buffer)] = gradient
+    def add_gradient(self, buffer, gradient):
+        """One more contribution to a buffer's gradient: the first is taken as it stands, others are added up."""
+        held = self.gradient(buffer)
+        if held is None:
+            self._gradients[id(buffer)] = gradient
+            return
+        total = next((g for g in (gradient, held) if not self.is_shared(g)), None)
+        if total is None:
+            total = self.buffer(f"d{buffer.name}", buffer.columns, role="gradient")
+        self.emit("add", {"a": gradient, "b": held, "y": total}, n_in=buffer.columns, n_out=buffer.columns)
+        self._gradients[id(buffer)] = total
+
+    def share(self, gradient):
+        """A gradient's buffer is that of several buffers from now on: nobody may change it."""
+        self._shared.add(id(gradient))
+
+    def is_shared(self, gradient):
+        return id(gradient) in self._shared
+
+    def changed(self, gradient):
+        """The buffer for what an operation makes of a gradient elementwise: the gradient's own, unless it is shared."""
+        if not self.is_shared(gradient):
+            return gradient
+        return self.buffer(f"{gradient.name}'", gradient.columns, role="gradient")
 
     def wants(self, buffer):
         """Whether the buffer's gradient is needed."""
@@ -262,6 +400,10 @@ class Builder:
         _, g, ops = self.parameter_gradients[id(p)]
         return g, bool(ops)
 
+    def gradient_producers(self, buffer):
+        """The operations that add to the gradient of a parameter's buffer, in order; a list to append to."""
+        return self.parameter_gradients[id(self.parameter_of(buffer))][2]
+
     def update(self, update):
         """Emit the optimizer's update: inside the products that make the gradients where the rule allows, else after."""
         self._update = update
@@ -280,7 +422,7 @@ class Builder:
                 self.parameter_gradients[id(p)] = (p, None, ops)
             else:
                 apart.append((i, buffer, gradient))
-        norms = self._emit_norm(update, apart) if update.needs_norm else ()
+        norms = self._norms = self._emit_norm(update, apart) if update.needs_norm else ()
         # tensors that are updated apart stand in runs, one operation each
         while apart:
             run = [apart.pop(0)]
@@ -342,8 +484,16 @@ class Builder:
 
     def build(self, schedule="rows"):
         """The plan. schedule: "rows" or "layers" (see `fastnn.plan.schedule`)."""
+        if self._update is not None:
+            # behind the loss, so that a step which is refused leaves them as they were
+            behind = (*((self._loss.buffers["loss"],) if self._loss else ()), *self._norms)
+            for statistics, mean, var, momentum in self._running:
+                buffers = {"statistics": statistics, "mean": mean, "var": var}
+                self.emit("batchnorm_running", buffers, n_out=mean.columns, rate=momentum, reads_also=(mean, var, *behind))
         if self._loss:
             self.emit("reduce_loss", {role: self._loss.buffers[role] for role in ("loss", "correct")}, sum=self._loss.sum)
+        for w, _, _, terms in self._penalties:
+            self.emit("reduce_penalty", {"sum": terms}, n_out=w.array.size, sum=bool(self._loss) and self._loss.sum)
         used = {id(b) for op in self.ops for b in [*op.reads(), *op.writes()]}
         keep = [b for b in self.buffers if id(b) in used]
         for i, b in enumerate(keep):

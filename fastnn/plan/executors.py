@@ -50,6 +50,7 @@ class NativeExecutor:
         self.plan = plan
         self._arena = _native.aligned_zeros(max(plan.workspace_bytes, 1), np.uint8)
         self._arrays = {}
+        self._random = (0, 0)
         buffers = []
         for b in plan.buffers:
             if b.array is not None:
@@ -80,6 +81,12 @@ class NativeExecutor:
                     op.update_b,
                     op.first,
                     op.last,
+                    op.eps,
+                    op.rate,
+                    op.threshold,
+                    op.stream,
+                    op.l1,
+                    op.l2,
                     FORMS[op.form],
                     op.sum,
                     op.full,
@@ -142,6 +149,11 @@ class NativeExecutor:
         for i, g in enumerate(groups):
             self.tensors.set_group(i, RULES[g.rule], *g[1:])
 
+    def set_random(self, seed, step0):
+        """What the next run draws at random from: the seed, and the number of its first step."""
+        self._random = (seed, step0)
+        self._native.set_random(seed, step0)
+
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
             first=0, last=None, weights=None):
         """Run the plan for every batch of the rows; see `_native.NativePlan.run`. rates: [steps][groups]."""
@@ -170,6 +182,7 @@ class NativeExecutor:
             rate = None if rates is None else rates[at : at + 1]
             n = len(chosen)
             target = None if out is None else out[begin : begin + n]
+            self._native.set_random(self._random[0], self._random[1] + step - 1)
             found = Result(*self._native.run(x, None, chosen, first, host, rate, None, check_finite, 0.0, target, None, step - 1))
             if found.problem:
                 return Result(step - 1, loss_sum, 0, found.problem, found.row)
@@ -177,7 +190,8 @@ class NativeExecutor:
             if gradient is not None:
                 gradient[:n] = derivative
             if host + 1 < last:
-                self._native.run(x, None, chosen, host + 1, last, rate, None, False, 0.0, None, None, step)
+                rest = Result(*self._native.run(x, None, chosen, host + 1, last, rate, None, False, 0.0, None, None, step))
+                loss += rest.loss_sum / n  # penalties
             loss_sum += loss * n
             if losses is not None:
                 losses[step - 1] = loss
@@ -205,6 +219,7 @@ class ReferenceExecutor:
         self.plan = plan
         self._interpreter = Interpreter(plan, dtype)
         self._groups = None
+        self._seed = self._step0 = 0
         self.steps_done = self.steps_skipped = 0  # of the last run, as in NativeExecutor
 
     def set_groups(self, groups):
@@ -215,6 +230,10 @@ class ReferenceExecutor:
     def progress(self):
         """(steps, memory) of each group."""
         return [(g.t, g.memory) for g in self._groups]
+
+    def set_random(self, seed, step0):
+        """What the next run draws at random from: the seed, and the number of its first step."""
+        self._seed, self._step0 = seed, step0
 
     def step(self, x, y, rates, weights=None):
         """One step; (loss, problem, row)."""
@@ -238,7 +257,7 @@ class ReferenceExecutor:
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
             found = self._interpreter.run(
                 x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first,
-                last, weights,
+                last, (self._seed, self._step0 + step), weights,
             )
             if found.problem:
                 return Result(step, loss_sum, correct, found.problem, found.row)
@@ -257,3 +276,7 @@ class ReferenceExecutor:
     def array(self, name):
         """A buffer's contents; a view."""
         return self._interpreter.arrays[name]
+
+    def parameter(self, p):
+        """The values of a Parameter that this executor computes with: in float64 a copy of its own, which may be written to."""
+        return self._interpreter.parameters[id(p.data)]

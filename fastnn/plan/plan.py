@@ -115,13 +115,14 @@ class Plan:
         rows = [("", "operation", "shape", "buffers", "split", "flops", "bytes")]
         for i, op in enumerate(self.ops):
             shape = f"{self.batch}x{op.n_in}x{op.n_out}" if op.kind.startswith("dense") else f"{self.batch}x{op.n_out}"
-            if op.kind in _LAST:
+            if op.kind in _LAST or op.kind == "penalty_forward":
                 shape = str(op.n_out) if op.n_out else str(self.batch)
             name = op.kind + (f"+{op.activation}" if op.activation != "identity" else "")
+            name += "+penalty" * (op.kind == "dense_backward_weights" and op.buffers.get("w") is not None)
             name += "+update" * (op.update_w >= 0 or op.update_b >= 0)
             writes = [b.name for b in op.writes()]
             reads = [b.name for b in op.reads() if b.name not in writes or b.array is None]
-            named = {"reduce_loss": "one", "begin_update": "one", "host_loss": "python"}
+            named = {"reduce_loss": "one", "reduce_penalty": "one", "begin_update": "one", "host_loss": "python"}
             split = "rows" if op.by_rows else named.get(op.kind, "tiles")
             flow = f"{' '.join(dict.fromkeys(reads))} -> {' '.join(dict.fromkeys(writes))}"
             rows.append((str(i), name, shape, flow, split, f"{op.flops(self.batch):,}", f"{op.bytes(self.batch):,}"))

@@ -12,7 +12,17 @@ from .activation import activation_backward, activation_forward, prelu_backward,
 from .dense import bias_gradient, dense_forward
 from .gather import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
+from .maxout import maxout_backward, maxout_forward
+from .noise import dropout_forward, gaussian_noise
+from .normalization import (
+    _rownorm_backward,
+    _rownorm_forward,
+    batchnorm_backward,
+    batchnorm_forward,
+    batchnorm_inference,
+)
 from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progress, optimizer_update
+from .penalty import penalty_backward, penalty_forward
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
 
@@ -67,9 +77,11 @@ class Interpreter:
         averages = plan.update.averages if plan.update else ()
         self.averages = [None if a is None else a.astype(self.dtype, copy=False) for a in averages] or [None] * len(tensors)
 
-    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, weights=None):
-        """Run the operations [first, last) on the batch of rows that `index` names. Returns an Outcome."""
-        batch = _Batch(self, x, y, index, groups, rates, check_finite, weights)
+    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, random=(0, 0),
+            weights=None):
+        """Run the operations [first, last) on the batch of rows that `index` names; random: (seed, number of the step).
+        Returns an Outcome."""
+        batch = _Batch(self, x, y, index, groups, rates, check_finite, random, weights)
         for op in self.plan.ops[first:last]:
             getattr(batch, op.kind)(op)
             if batch.problem and op.barrier:
@@ -83,7 +95,8 @@ class Interpreter:
 class _Batch:
     """The operations, each a method named as its kind, on the first `rows` rows of every buffer."""
 
-    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, weights):
+    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, random, weights):
+        self.random = {"seed": random[0], "offset": random[1] % 2**32}
         self.interpreter, self.x, self.y, self.index = interpreter, x, y, np.asarray(index, np.int64)
         self.groups, self.rates, self.check_finite = groups, rates, check_finite
         self.rows = len(self.index)
@@ -194,7 +207,10 @@ class _Batch:
             self.at(op, "dlogits")[...] = gradient
 
     def dense_backward_input(self, op):
-        dx, product = self.at(op, "dx"), self.at(op, "dy") @ self.at(op, "w").T
+        self._finish_input(op, self.at(op, "dy") @ self.at(op, "w").T)
+
+    def _finish_input(self, op, product):
+        dx = self.at(op, "dx")
         if op.accumulate:
             product = dx + product
         if op.activation != "identity":
@@ -204,7 +220,7 @@ class _Batch:
     def dense_backward_weights(self, op):
         x, dy = self.at(op, "x"), self.at(op, "dy")
         for role, tensor, gradient in (
-            ("dw", op.update_w, lambda: x.T @ dy),
+            ("dw", op.update_w, lambda: self._penalized(op, x.T @ dy)),
             ("db", op.update_b, lambda: bias_gradient(dy)),
         ):
             if tensor >= 0:
@@ -212,6 +228,103 @@ class _Batch:
             elif op.buffers.get(role) is not None:
                 out = self.at(op, role)
                 out[...] = out + gradient() if op.accumulate else gradient()
+
+    def _penalized(self, op, dw):
+        w = self.at(op, "w")
+        return dw if w is None else penalty_backward(w, dw, op.l1, op.l2)
+
+    def penalty_forward(self, op):
+        self.at(op, "sum")[...] = 0.0
+        self.at(op, "sum")[0] = penalty_forward(self.at(op, "w"), op.l1, op.l2)
+
+    def penalty_backward(self, op):
+        penalty_backward(self.at(op, "w"), self.at(op, "dw"), op.l1, op.l2)
+
+    def reduce_penalty(self, op):
+        value = float(self.at(op, "sum").sum())
+        self.loss_sum += value if op.sum else self.rows * value
+        self.loss += value
+
+    def tied_forward(self, op):
+        z = self.at(op, "x") @ self.at(op, "w").T
+        if op.buffers.get("b") is not None:
+            z += self.at(op, "b")
+        activation_forward(z, op.activation, out=self.at(op, "y"), alpha=op.alpha)
+
+    def tied_backward_input(self, op):
+        self._finish_input(op, self.at(op, "dy") @ self.at(op, "w"))
+
+    def add(self, op):
+        np.add(self.at(op, "a"), self.at(op, "b"), out=self.at(op, "y"))
+
+    def batchnorm_forward(self, op):
+        y, statistics = batchnorm_forward(
+            self.at(op, "x"), self.at(op, "w"), self.at(op, "b"), op.eps, op.activation, alpha=op.alpha
+        )
+        self.at(op, "y")[...] = y
+        self.at(op, "statistics")[...] = statistics
+
+    def batchnorm_inference(self, op):
+        batchnorm_inference(self.at(op, "x"), self.at(op, "mean"), self.at(op, "var"), self.at(op, "w"), self.at(op, "b"),
+                            op.eps, op.activation, out=self.at(op, "y"), alpha=op.alpha)
+
+    def batchnorm_backward(self, op):
+        self._store(op, batchnorm_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), self.at(op, "w")))
+
+    def batchnorm_running(self, op):
+        if self.skip:
+            return
+        mean, rest, _, var = self.at(op, "statistics")
+        unbiased = var * (self.rows / max(1, self.rows - 1))
+        for running, new in ((self.at(op, "mean"), mean + rest), (self.at(op, "var"), unbiased)):
+            running[...] = (1 - op.rate) * running + op.rate * new
+
+    def layernorm_forward(self, op, centered=True):
+        y, statistics = _rownorm_forward(
+            self.at(op, "x"), self.at(op, "w"), self.at(op, "b"), centered, op.eps, op.activation, None, op.alpha
+        )
+        self.at(op, "y")[...] = y
+        self.at(op, "statistics")[...] = statistics
+
+    def layernorm_backward_input(self, op, centered=True):
+        dx, _, _ = _rownorm_backward(
+            self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), self.at(op, "w"), centered, None
+        )
+        self.at(op, "dx")[...] = dx
+
+    def layernorm_backward_weights(self, op, centered=True):
+        found = _rownorm_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), None, centered, None)
+        self._store(op, found)
+
+    def rmsnorm_forward(self, op):
+        self.layernorm_forward(op, centered=False)
+
+    def rmsnorm_backward_input(self, op):
+        self.layernorm_backward_input(op, centered=False)
+
+    def rmsnorm_backward_weights(self, op):
+        self.layernorm_backward_weights(op, centered=False)
+
+    def _store(self, op, gradients):
+        """dx and the gradients of the weights where they are wanted; the latter are added up where the operation says so."""
+        for role, value in zip(("dx", "dw", "db"), gradients):
+            if op.buffers.get(role) is not None:
+                out = self.at(op, role)
+                out[...] = out + value if op.accumulate and role != "dx" else value
+
+    def dropout(self, op):
+        dropout_forward(self.at(op, "x"), op.threshold / 65536, out=self.at(op, "y"), stream=op.stream, **self.random)
+
+    drop_weights = drop_weight_gradients = dropout
+
+    def gaussian_noise(self, op):
+        gaussian_noise(self.at(op, "x"), op.rate, out=self.at(op, "y"), stream=op.stream, **self.random)
+
+    def maxout_forward(self, op):
+        maxout_forward(self.at(op, "x"), op.first, out=self.at(op, "y"))
+
+    def maxout_backward(self, op):
+        maxout_backward(self.at(op, "dy"), self.at(op, "x"), op.first, out=self.at(op, "dx"))
 
     def reduce_loss(self, op):
         self.loss_sum += float(self.at(op, "loss").sum())
