@@ -710,7 +710,7 @@ cdef class Tensors:
     cdef list params, states, names, averages  # keeps the arrays alive
     cdef bint busy, trust, limits
     cdef uint64_t ready  # the version of the settings for which a plain list of gradients is all that a step needs; 0: none
-    cdef readonly size_t done  # steps of the last run of a plan, 0 since the groups' progress was set
+    cdef readonly size_t done  # steps of the last run of a plan, 0 since `begin` or `set_group`
     cdef readonly size_t skipped  # and those that were left out
 
     def __cinit__(self, list params, list states, list group_of, size_t n_groups, list names, list averages=None):
@@ -802,15 +802,12 @@ cdef class Tensors:
             self.limits = self.limits or self.groups[j].max_norm > 0
         return None
 
-    def set_progress(self, list progress):
-        """How far each group has come: its steps and its memory."""
-        cdef size_t i
+    def begin(self):
+        """A run comes: none of its steps is done."""
         self.done = self.skipped = 0
-        for i in range(self.n_groups):
-            self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1]) = progress[i]
 
     def progress(self):
-        """The same, read back."""
+        """How far each group has come: its steps and its memory."""
         return [(self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1])) for i in range(self.n_groups)]
 
     def set_clipping(self, double clip_norm, bint skip_nonfinite):
