@@ -631,14 +631,19 @@ UPDATE_RULES = [((<const char *>fnn_update_names[_i]).decode(), fnn_update_state
 UPDATE_CHUNK = FNN_UPDATE_CHUNK
 
 cdef uint64_t _groups_version = 1
+cdef uint64_t _rates_version = 0
 
 
 cdef class Settings(dict):
-    """A dict that leaves a mark when it is changed, so that an optimizer need not look through its groups at every step."""
+    """A dict that leaves a mark when it is changed, so that an optimizer need not look through its groups at every step; a mark
+    of its own for a new "lr", which loops of one's own often set."""
 
     def __setitem__(self, key, value):
-        global _groups_version
-        _groups_version += 1
+        global _groups_version, _rates_version
+        if type(key) is str and key == "lr":
+            _rates_version += 1
+        else:
+            _groups_version += 1
         dict.__setitem__(self, key, value)
 
     def __delitem__(self, key):
@@ -680,8 +685,13 @@ cdef class Settings(dict):
 
 
 def settings_version():
-    """A number that changes whenever a Settings does."""
+    """A number that changes whenever a Settings does, but for a new "lr"."""
     return _groups_version
+
+
+def rates_version():
+    """A number that changes whenever an "lr" is set."""
+    return _rates_version
 
 
 cdef struct Span:
@@ -709,7 +719,7 @@ cdef class Tensors:
     cdef double elements
     cdef list params, states, names, averages  # keeps the arrays alive
     cdef bint busy, trust, limits
-    cdef uint64_t ready  # the version of the settings for which a plain list of gradients is all that a step needs; 0: none
+    cdef uint64_t ready  # the versions, added, of the settings for which a plain list of gradients is all that a step needs; 0: none
     cdef readonly size_t done  # steps of the last run of a plan, 0 since `begin` or `set_group`
     cdef readonly size_t skipped  # and those that were left out
 
@@ -819,7 +829,7 @@ cdef class Tensors:
         cdef size_t i
         for i in range(self.n_groups):
             self.rates[i] = rates[i]
-        self.ready = _groups_version
+        self.ready = _groups_version + _rates_version
         self.update.skip_nonfinite = False
         self.update.clip_norm = 0.0
 
@@ -898,7 +908,7 @@ cdef class Tensors:
         """A step with the rates of `set_rates`, if everything is as it was and every gradient fits; else False."""
         cdef size_t i
         cdef tuple flat
-        if self.ready != _groups_version or self.ready == 0 or self.busy:
+        if self.ready != _groups_version + _rates_version or self.ready == 0 or self.busy:
             return False
         if type(grads) is list:
             flat = tuple(<list>grads)  # they must live until the end, whoever changes the list meanwhile

@@ -371,6 +371,12 @@ def test_settings_are_dicts_that_leave_a_mark():
         opt.step([np.ones(1)])
         opt.step([np.ones(1)])
         assert w[0] == before - 2 * lr
+    group["lr"] = -1.0
+    before = w[0]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="lr: expected"):
+            opt.step([np.ones(1)])
+    assert w[0] == before
     del group["lr"]
     before = w[0]
     with pytest.raises(KeyError):

@@ -116,6 +116,7 @@ class Optimizer:
         self._tensors = None
         self._synced = None  # the tensors that were handed the groups last
         self._version = None  # of the settings that they were handed
+        self._rated = None  # and of the rates
         self._constant = None  # the rates, where all are numbers
         self._quick = _never  # does a plain step, if nothing has changed
         self._swapped = False
@@ -357,8 +358,18 @@ class Optimizer:
                     memory=memory,
                 )
             )
-        self._constant = None if self.has_schedule else [g["lr"] for g in self.param_groups]
+        self._read_rates()
         return states
+
+    def _read_rates(self):
+        """The groups' rates, checked."""
+        for g in self.param_groups:
+            value = g["lr"]
+            kept = checks.rate(value)
+            if kept is not value:
+                g["lr"] = kept
+        self._constant = None if self.has_schedule else [g["lr"] for g in self.param_groups]
+        self._rated = _native.rates_version()
 
     def sync(self, tensors):
         """Hand the groups to compiled tensors, checked and converted only if something has changed since. From then on the
@@ -370,6 +381,8 @@ class Optimizer:
             self._quick = _never
         else:
             self._refuse_now()
+            if self._rated != _native.rates_version():
+                self._read_rates()
             tensors.begin()
             if self._constant is None:
                 self._pull()
