@@ -16,6 +16,7 @@ import numpy as np
 from . import _native
 from .plan import Parameter
 from .plan.executors import RULES, GroupState
+from .schedules import Clock, Schedule, from_config
 
 __all__ = ["Adam", "Optimizer", "SGD"]
 
@@ -37,6 +38,23 @@ def _number(value, name, least=0.0, below=math.inf):
 def _rate(lr, name="lr"):
     """A learning rate: a number, or a schedule (a callable from the number of steps done to the rate)."""
     return lr if callable(lr) else _number(lr, name)
+
+
+def _config(lr):
+    """The configuration of a schedule; None if a function is, or is in, it."""
+    try:
+        return lr.config() if isinstance(lr, Schedule) else None
+    except TypeError:
+        return None
+
+
+def _kept(mine, loaded):
+    """The rate to go on with: `mine`, if it is the same schedule, having learned what the loaded one has; else `loaded`."""
+    if mine is loaded or not isinstance(mine, Schedule) or repr(mine) != repr(loaded):
+        return loaded
+    for a, b in zip(mine.plateaus, loaded.plateaus):
+        a.restore(b.config()["state"])
+    return mine
 
 
 def _state_values(value, array, name):
@@ -98,6 +116,7 @@ class Optimizer:
         self._tensors = None
         self._synced = None  # (tensors, groups): what was handed over last
         self._constant = None  # the rates, where all are numbers
+        self._ahead = {}  # for each group with a schedule: (schedule, first step, rates from there)
 
     # ---- what a subclass says ----
 
@@ -221,14 +240,64 @@ class Optimizer:
         """Whether a rate depends on the step."""
         return any(callable(g["lr"]) for g in self.param_groups)
 
-    def rates(self, ahead=0):
-        """The learning rate of each group for the step after `ahead` more steps. Call it after `sync`, or `group_states`."""
+    def rates(self):
+        """The learning rate of each group for the next step. Call it after `sync`, or `group_states`."""
         if self._constant is not None:
             return self._constant
         return [
-            _number(g["lr"](t + ahead), "lr(step)") if callable(g["lr"]) else float(g["lr"])
-            for g, t in zip(self.param_groups, self._steps)
+            _number(self._next_rate(i, g["lr"]), "lr(step)") if callable(g["lr"]) else float(g["lr"])
+            for i, g in enumerate(self.param_groups)
         ]
+
+    def _next_rate(self, i, lr):
+        step = self._steps[i]
+        if not isinstance(lr, Schedule):
+            return lr(step)
+        held, first, rates = self._ahead.get(i, (None, 0, ()))
+        if held is not lr or not first <= step < first + len(rates):
+            if lr.plateaus:
+                return lr(step)
+            first, rates = step, lr.table(step, 64).tolist()  # one by one they would cost as much as a small update
+            self._ahead[i] = (lr, first, rates)
+        return rates[step - first]
+
+    def rate_table(self, steps, epoch=None):
+        """The learning rates of the next steps.
+
+        Parameters
+        ----------
+        steps : int
+        epoch : (int, int, int), optional
+            For schedules that count epochs: the epoch's number, its steps that are done, and its steps in all.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 [steps, groups].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a schedule gives what is no rate.
+        """
+        rates = np.empty((steps, len(self.param_groups)))
+        for i, (g, t) in enumerate(zip(self.param_groups, self._steps)):
+            lr = g["lr"]
+            if isinstance(lr, Schedule):
+                clock = None if epoch is None else Clock(t - epoch[1], epoch[0], epoch[2])
+                rates[:, i] = lr.table(t, steps, clock)
+                fine = np.isfinite(rates[:, i]) & (rates[:, i] >= 0)
+                if not fine.all():
+                    _number(float(rates[np.argmin(fine), i]), "lr(step)")
+            else:
+                rates[:, i] = [_number(lr(t + k), "lr(step)") for k in range(steps)] if callable(lr) else float(lr)
+        return rates
+
+    @property
+    def plateaus(self):
+        """The groups' `schedules.ReduceOnPlateau`, each once."""
+        found = {id(p): p for g in self.param_groups if isinstance(g["lr"], Schedule) for p in g["lr"].plateaus}
+        return tuple(found.values())
 
     def advance(self, steps):
         """Note that an executor has done `steps` steps."""
@@ -277,7 +346,7 @@ class Optimizer:
 
     def __getstate__(self):
         """Everything but the pointers, which are found again when they are needed."""
-        return {**self.__dict__, "_tensors": None, "_synced": None}
+        return {**self.__dict__, "_tensors": None, "_synced": None, "_ahead": {}}
 
     def state_dict(self):
         """A plain dict of copies: {"optimizer": name, "groups": [hyper-parameters and "steps"], "state": [arrays by name]}.
@@ -294,7 +363,9 @@ class Optimizer:
         ]
         for g in groups:
             if callable(g["lr"]):
-                del g["lr"]  # schedules are code: they are not state
+                config = _config(g.pop("lr"))
+                if config is not None:  # functions are code: they are not state
+                    g["lr"] = config
         state = [
             {name: s.copy(order="K") for name, s in zip(self._state_names(self.param_groups[i]), states)}
             for i, states in zip(self._group_of, self._state)
@@ -330,6 +401,8 @@ class Optimizer:
             if set(g) - known or "steps" not in g:
                 raise ValueError(f"state_dict['groups'][{i}]: expected entries {sorted(known)}, got {sorted(g)}")
             merged = {**mine, **{k: v for k, v in g.items() if k != "steps"}}
+            if isinstance(merged["lr"], dict):
+                merged["lr"] = from_config(merged["lr"])
             self._check_group(merged)
             if set(self._state_names(merged)) != set(self._state_names(mine)):
                 raise ValueError(f"state_dict['groups'][{i}]: expected hyper-parameters with the states of this optimizer's")
@@ -344,7 +417,7 @@ class Optimizer:
                 raise ValueError(f"state_dict['state'][{i}]: expected entries {sorted(names)}, got {sorted(s)}")
             new_state.append([_state_values(s[key], array, f"state_dict['state'][{i}][{key!r}]") for key, array in zip(names, arrays)])
         for mine, (merged, _) in zip(self.param_groups, new_groups):
-            mine.update(merged)
+            mine.update(merged, lr=_kept(mine["lr"], merged["lr"]))
         self._steps = [steps for _, steps in new_groups]
         for values, arrays in zip(new_state, self._state):
             for value, array in zip(values, arrays):

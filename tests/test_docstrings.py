@@ -10,10 +10,10 @@ import pytest
 import fastnn
 
 MODULES = [
-    "callbacks", "data", "init", "kernels", "losses", "nn", "optim", "plan.parameter", "plan.plan", "runtime", "selftest",
-    "trainer",
+    "callbacks", "data", "init", "kernels", "losses", "nn", "optim", "plan.parameter", "plan.plan", "runtime", "schedules",
+    "selftest", "trainer",
 ]
-NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim")}
+NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "schedules")}
 
 
 @pytest.mark.parametrize("name", MODULES)
