@@ -210,7 +210,7 @@ class Schedule:
                 return value.config()
             return [plain(v) for v in value] if isinstance(value, tuple) else value
 
-        return {"schedule": type(self).__name__, **{name: plain(getattr(self, name)) for name in self._names}}
+        return {"kind": type(self).__name__, **{name: plain(getattr(self, name)) for name in self._names}}
 
     def __eq__(self, other):
         return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
@@ -947,14 +947,14 @@ def from_config(config):
 
     Examples
     --------
-    >>> schedules.from_config({"schedule": "Constant", "lr": 0.1})
+    >>> schedules.from_config({"kind": "Constant", "lr": 0.1})
     Constant(lr=0.1)
     """
     if not isinstance(config, dict):
         raise TypeError(f"config: expected a dict, got {type(config).__name__}")
-    kind = _KINDS.get(config["schedule"]) if isinstance(config.get("schedule"), str) else None
+    kind = _KINDS.get(config["kind"]) if isinstance(config.get("kind"), str) else None
     if kind is None:
-        raise ValueError(f"config['schedule']: expected one of {sorted(_KINDS)}, got {config.get('schedule')!r:.60}")
+        raise ValueError(f"config['kind']: expected one of {sorted(_KINDS)}, got {config.get('kind')!r:.60}")
     settings = {}
     for name, value in config.items():
         if isinstance(value, dict) and name != "state":
@@ -962,7 +962,7 @@ def from_config(config):
         elif isinstance(value, (list, tuple)):
             value = [from_config(v) if isinstance(v, dict) else v for v in value]
         settings[name] = value
-    del settings["schedule"]
+    del settings["kind"]
     state = settings.pop("state", None) if kind is ReduceOnPlateau else None
     try:
         if kind is Product:
