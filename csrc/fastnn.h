@@ -45,6 +45,9 @@ typedef enum {
     FNN_OP_REDUCE_LOSS,
     FNN_OP_UPDATE,
     FNN_OP_NORM,
+    FNN_OP_BEGIN_UPDATE = 20,
+    FNN_OP_TRUST_UPDATE,
+    FNN_OP_MAX_NORM,
     FNN_OP_KINDS
 } fnn_op_kind;
 
@@ -109,10 +112,12 @@ typedef struct fnn_dense_backward_input {
 typedef struct fnn_tensor {
     void *w;
     const void *g;
-    void *state[2]; /* NULL where the rule has fewer */
+    void *state[FNN_STATES]; /* NULL where the rule has fewer */
     size_t n;
     bool is_double;
     int group;
+    size_t units;       /* for max-norm: how many units there are (0: the array has none) ... */
+    bool unit_together; /* ... and whether the weights of one lie side by side, or in a column */
 } fnn_tensor;
 
 /* dw = x^T dy and db = the sum of dy's rows; with `update`, w and b are updated instead of dw and db being stored. */
@@ -156,12 +161,19 @@ typedef struct fnn_loss {
     uint8_t *correct;
 } fnn_loss;
 
-/* Hyper-parameters of one parameter group. */
+#define FNN_UPDATE_CHUNK 4096 /* elements dealt out at a time: 16 KB an array, a few microseconds */
+#define FNN_HYPER 8 /* hyper-parameters of a rule at most */
+
+/* A parameter group: its rule, hyper-parameters and options, and how far it has come. */
 typedef struct fnn_group {
     fnn_update_rule rule;
-    double beta1, beta2, eps, weight_decay; /* SGD: beta1 is the momentum, beta2 the dampening */
-    bool nesterov;
-    uint64_t t0; /* steps that the group has done */
+    double hyper[FNN_HYPER]; /* the rule's own, in the order that ops/optimizer.c takes them */
+    double weight_decay;
+    bool decoupled; /* weights decay by themselves; else the decay is part of the gradient */
+    bool maximize;
+    double l1, clip_value, max_norm, ema; /* 0: none */
+    uint64_t t;                           /* steps done */
+    double memory[2];                     /* numbers that the rule keeps from step to step */
 } fnn_group;
 
 /* The update of many arrays in one call. */
@@ -169,15 +181,15 @@ typedef struct fnn_update {
     const fnn_tensor *tensors;
     size_t count;
     const fnn_update_rule *rules;
-    const fnn_update_scalars *scalars;
+    fnn_update_scalars *scalars; /* by group */
+    size_t n_groups;
+    double clip_norm; /* 0: none */
+    bool skip_nonfinite;
+    double *norms; /* [fnn_update_chunks]: sums of squares of the gradients, to be added in order; may be NULL */
+    double *trust; /* [2 fnn_update_chunks]: the same of what a trust ratio is made of; may be NULL */
+    double norm;   /* of all gradients, once BEGIN_UPDATE has run */
+    bool skip;     /* and whether the step is left out */
 } fnn_update;
-
-/* Sums of squares of the gradients: one for each chunk, to be added in order. */
-typedef struct fnn_norm {
-    const fnn_tensor *tensors;
-    size_t count;
-    double *partial; /* [fnn_update_chunks] */
-} fnn_norm;
 
 void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_share s);
 void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_share s);
@@ -189,13 +201,24 @@ void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, 
 void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
-void fnn_op_norm(const fnn_kernels *k, const fnn_norm *o, fnn_share s);
+void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);
+void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all shares of the norm */
+void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_share s); /* behind all shares of the update */
+void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);     /* behind all shares of either */
 
 /* Chunks into which an update or a norm cuts these arrays. */
 size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count);
 
-/* The numbers of step t (from 1) that an update of this group needs, in double. */
-fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr, uint64_t t);
+/* The numbers that the group's next step needs, in double; and once it has been done, note that. */
+fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr);
+void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars);
+
+/* The whole of an update by a team, from the norm to max-norm. */
+void fnn_update_run(fnn_update *o, bool trust, bool max_norm, int threads);
+
+/* By code: the names of the rules and how many state arrays each has. */
+extern const char *const fnn_update_names[FNN_UPDATE_RULES];
+extern const int fnn_update_states[FNN_UPDATE_RULES];
 
 /* Sum of per-row losses, in chunks of 16 rows added in order. */
 double fnn_sum_rows(const double *loss, size_t rows);
@@ -259,17 +282,14 @@ typedef struct fnn_run {
     int64_t classes;
     double seconds; /* stop between two steps once this has passed; 0: never */
     int threads;
-    const fnn_tensor *tensors;
-    const fnn_group *groups;
-    const fnn_update_rule *rules; /* by group */
-    size_t n_groups;
-    const double *lr;            /* [steps, n_groups] */
-    fnn_update_scalars *scalars; /* [n_groups], filled by the call */
+    fnn_update *update; /* scalars are filled by the call */
+    fnn_group *groups;  /* t and memory move on by every step that is done */
+    const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */
     /* results */
     double *losses; /* mean loss of each step; may be NULL */
     double loss_sum;
     int64_t correct;
-    size_t steps_done;
+    size_t steps_done, steps_skipped;
     fnn_status status;
 } fnn_run;
 

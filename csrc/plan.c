@@ -147,10 +147,10 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .dw = buffer(b, op, 2).data,
                                       .db = buffer(b, op, 3).data,
                                       .accumulate = op->accumulate,
-                                      .update_w = op->update_w < 0 ? NULL : &run->tensors[op->update_w],
-                                      .update_b = op->update_b < 0 ? NULL : &run->tensors[op->update_b],
-                                      .rules = run->rules,
-                                      .scalars = run->scalars,
+                                      .update_w = op->update_w < 0 ? NULL : &run->update->tensors[op->update_w],
+                                      .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
+                                      .rules = run->update ? run->update->rules : NULL,
+                                      .scalars = run->update ? run->update->scalars : NULL,
                                   },
                                   share);
 }
@@ -201,6 +201,36 @@ static void reduce_loss(const batch *b, const fnn_op *op, fnn_share share)
     for (size_t i = 0; i < b->rows; i++) run->correct += correct[i];
 }
 
+/* Of the tensors [first, last). buffers: norms of the gradients' chunks; UPDATE and TRUST_UPDATE: those of the trust ratios. */
+static void update(const batch *b, const fnn_op *op, fnn_share share)
+{
+    if (op->kind == FNN_OP_BEGIN_UPDATE && share.id != 0) return; /* it is done by one thread */
+    fnn_update *all = b->run->update, o = *all;
+    o.tensors += op->first;
+    o.count = op->last - op->first;
+    switch (op->kind) {
+    case FNN_OP_BEGIN_UPDATE:
+        o.norms = buffer(b, op, 0).data;
+        fnn_op_begin_update(&o);
+        all->norm = o.norm;
+        all->skip = o.skip;
+        break;
+    case FNN_OP_NORM:
+        o.norms = buffer(b, op, 0).data;
+        fnn_op_norm(b->k, &o, share);
+        break;
+    case FNN_OP_UPDATE:
+        o.trust = buffer(b, op, 0).data;
+        fnn_op_update(b->k, &o, share);
+        break;
+    case FNN_OP_TRUST_UPDATE:
+        o.trust = buffer(b, op, 0).data;
+        fnn_op_trust_update(b->k, &o, share);
+        break;
+    default: fnn_op_max_norm(b->k, &o, share); break;
+    }
+}
+
 static void run_op(const batch *b, const fnn_op *op, fnn_share share)
 {
     switch (op->kind) {
@@ -227,11 +257,11 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
     case FNN_OP_DENSE_BACKWARD_INPUT: dense_backward_input(b, op, share); break;
     case FNN_OP_DENSE_BACKWARD_WEIGHTS: dense_backward_weights(b, op, share); break;
     case FNN_OP_REDUCE_LOSS: reduce_loss(b, op, share); break;
-    case FNN_OP_UPDATE: {
-        const fnn_run *run = b->run;
-        fnn_op_update(b->k, &(fnn_update){run->tensors + op->first, op->last - op->first, run->rules, run->scalars}, share);
-        break;
-    }
+    case FNN_OP_UPDATE:
+    case FNN_OP_NORM:
+    case FNN_OP_BEGIN_UPDATE:
+    case FNN_OP_TRUST_UPDATE:
+    case FNN_OP_MAX_NORM: update(b, op, share); break;
     default: break;
     }
 }
@@ -243,15 +273,21 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     batch b = {.run = run, .k = fnn_active_kernels(), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
     memcpy(b.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 
+    bool updates = false; /* a part of a plan may be run that has none */
+    for (size_t i = run->first_op; i < run->last_op; i++)
+        updates |= run->ops[i].kind == FNN_OP_UPDATE || run->ops[i].update_w >= 0 || run->ops[i].update_b >= 0;
+
     for (b.step = 0; b.step < run->steps; b.step++) {
         b.begin = b.step * run->batch;
         b.rows = run->rows - b.begin < run->batch ? run->rows - b.begin : run->batch;
         const fnn_share share = fnn_share_of(id, count, b.rows);
         if (run->output >= 0) b.buffers[run->output] = (fnn_buffer){run->out + b.begin * run->ldout, run->ldout};
-        if (id == 0) /* read by the updates, which stand behind a barrier */
-            for (size_t g = 0; g < run->n_groups; g++)
-                run->scalars[g] = fnn_update_prepare(&run->groups[g], run->lr[b.step * run->n_groups + g],
-                                                     run->groups[g].t0 + b.step + 1);
+        if (id == 0 && run->update) { /* read by the updates, which stand behind a barrier */
+            const double *lr = run->lr + (b.step - run->steps_skipped) * run->update->n_groups;
+            run->update->skip = false;
+            for (size_t g = 0; g < run->update->n_groups; g++)
+                run->update->scalars[g] = fnn_update_prepare(&run->groups[g], lr[g]);
+        }
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
             run_op(&b, op, share);
@@ -259,6 +295,11 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
         }
         if (id == 0) {
             run->steps_done = b.step + 1;
+            if (run->update && run->update->skip)
+                run->steps_skipped++;
+            else if (run->update && updates)
+                for (size_t g = 0; g < run->update->n_groups; g++)
+                    fnn_update_commit(&run->groups[g], &run->update->scalars[g]);
             if (run->seconds > 0 && now() - start >= run->seconds)
                 atomic_store_explicit(&run->status.leave, true, memory_order_relaxed);
         }
@@ -270,7 +311,7 @@ void fnn_plan_run(fnn_run *run)
 {
     run->loss_sum = 0.0;
     run->correct = 0;
-    run->steps_done = 0;
+    run->steps_done = run->steps_skipped = 0;
     atomic_store(&run->status.first, 0);
     atomic_store(&run->status.leave, false);
     fnn_team_run(run->threads, body, run);

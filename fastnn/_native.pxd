@@ -12,7 +12,7 @@ cdef extern from "fastnn.h" nogil:
     ctypedef int fnn_op_kind
 
     ctypedef struct fnn_update_scalars:
-        double gradient_scale
+        pass
 
     ctypedef struct fnn_kernels:
         const char *isa
@@ -35,7 +35,7 @@ cdef extern from "fastnn.h" nogil:
 
     fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
     fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
-    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS, FNN_OP_UPDATE, FNN_OP_NORM
+    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS
     void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
 
     ctypedef struct fnn_gather:
@@ -95,10 +95,12 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_tensor:
         void *w
         const void *g
-        void *state[2]
+        void *state[4]
         size_t n
         bint is_double
         int group
+        size_t units
+        bint unit_together
 
     ctypedef struct fnn_dense_backward_weights:
         size_t batch
@@ -138,23 +140,34 @@ cdef extern from "fastnn.h" nogil:
 
     ctypedef struct fnn_group:
         fnn_update_rule rule
-        double beta1, beta2, eps, weight_decay
-        bint nesterov
-        uint64_t t0
+        double hyper[8]
+        double weight_decay
+        bint decoupled, maximize
+        double l1, clip_value, max_norm, ema
+        uint64_t t
+        double memory[2]
 
     ctypedef struct fnn_update:
         const fnn_tensor *tensors
         size_t count
         const fnn_update_rule *rules
-        const fnn_update_scalars *scalars
-
-    ctypedef struct fnn_norm:
-        const fnn_tensor *tensors
-        size_t count
-        double *partial
+        fnn_update_scalars *scalars
+        size_t n_groups
+        double clip_norm
+        bint skip_nonfinite
+        double *norms
+        double *trust
+        double norm
+        bint skip
 
     size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
-    fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr, uint64_t t)
+    fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr)
+    void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars)
+    void fnn_update_run(fnn_update *o, bint trust, bint max_norm, int threads)
+    const char *const *fnn_update_names
+    const int *fnn_update_states
+    fnn_update_rule FNN_LAMB
+    int FNN_HYPER, FNN_STATES, FNN_AVERAGE, FNN_UPDATE_CHUNK
     double fnn_sum_rows(const double *loss, size_t rows)
 
     void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out)
@@ -200,16 +213,13 @@ cdef extern from "fastnn.h" nogil:
         int64_t classes
         double seconds
         int threads
-        const fnn_tensor *tensors
-        const fnn_group *groups
-        const fnn_update_rule *rules
-        size_t n_groups
+        fnn_update *update
+        fnn_group *groups
         const double *lr
-        fnn_update_scalars *scalars
         double *losses
         double loss_sum
         int64_t correct
-        size_t steps_done
+        size_t steps_done, steps_skipped
         fnn_status status
 
     void fnn_plan_run(fnn_run *run)

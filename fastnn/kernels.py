@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _ROWS_NAMED = 5  # an error names this many rows at most
-_SGD, _ADAM = 0, 1  # fnn_update_rule
+_RULES = {name: code for code, (name, _) in enumerate(_native.UPDATE_RULES)}
 
 
 # ---- the dense layer ----
@@ -585,7 +585,8 @@ def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0,
         for buffer in buffers:
             buffer[...] = 0
     states = [(buffer,) for buffer in buffers] if momentum else [()] * len(params)
-    _update(params, grads, states, lr, step, (_SGD, momentum, dampening, 0.0, weight_decay, bool(nesterov)))
+    rule = "sgd" if momentum == 0 else "nesterov" if nesterov else "momentum"
+    _update(params, grads, states, lr, step, rule, (momentum, dampening, 0.0) if momentum else (), weight_decay)
 
 
 def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
@@ -637,13 +638,13 @@ def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.
         if not 0 <= beta < 1:
             raise ValueError(f"{name}: expected a number >= 0 and < 1, got {beta}")
     _check_lists(params, grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs)
-    _update(params, grads, list(zip(exp_avgs, exp_avg_sqs)), lr, step, (_ADAM, beta1, beta2, eps, weight_decay, False))
+    _update(params, grads, list(zip(exp_avgs, exp_avg_sqs)), lr, step, "adam", (beta1, beta2, eps, 0.0), weight_decay)
 
 
-def _update(params, grads, states, lr, step, group):
+def _update(params, grads, states, lr, step, rule, hyper, weight_decay):
     names = [f"params[{i}]" for i in range(len(params))]
     tensors = _native.Tensors(list(params), states, [0] * len(params), 1, names)
-    tensors.set_group(0, *group, step - 1)
+    tensors.set_group(0, _RULES[rule], hyper, weight_decay, t=step - 1)
     tensors.step(list(grads), [lr])
 
 

@@ -12,8 +12,8 @@ from .init import check_seed
 from .losses import check_loss
 from .nn import Sequential, as_array, as_rows
 from .optim import Optimizer
+from .optim.checks import positive
 from .plan import Builder, NativeExecutor, ReferenceExecutor
-from .plan.builder import Update
 from .plan.schedule import choose_schedule
 from .progress import progress
 from .runtime import get_num_threads
@@ -125,6 +125,9 @@ class Trainer:
         Governs everything random in training (the shuffle).
     backend : {"native", "reference"}, default "native"
         The compiled kernels, or the same plan in NumPy (slow; for comparison).
+    clip_norm : float, optional
+        In every step, scale the gradients as if by min(1, clip_norm / (norm + 1e-6)), norm being that of all gradients
+        together. Clipping by value is an option of the optimizer.
 
     Attributes
     ----------
@@ -150,7 +153,7 @@ class Trainer:
     True
     """
 
-    def __init__(self, model, loss, optimizer, seed=0, backend="native"):
+    def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None):
         self.model = _check_model(model)
         self.loss = check_loss(loss)
         if not isinstance(optimizer, Optimizer):
@@ -160,9 +163,10 @@ class Trainer:
         self.optimizer = optimizer
         self.seed = check_seed(seed)
         self.backend = backend
+        self.clip_norm = positive(clip_norm, "clip_norm")
         self.steps_done = self.epochs_done = 0
         self.stop_training = False
-        self._tensors = self._match()
+        self._tensors, self._structure = self._match(), optimizer.structure
         self._training = self._evaluation = (None, None)  # (key, executor)
         self._lock = threading.RLock()  # the thread that trains may evaluate in a callback
 
@@ -208,7 +212,7 @@ class Trainer:
         self.loss.emit(builder, outputs, kind)
         if training:
             builder.differentiate()
-            builder.update(Update(self._tensors, len(self.optimizer.param_groups)))
+            builder.update(self.optimizer.plan_update(self._tensors, self.clip_norm))
         if schedule is None:
             schedule = choose_schedule(self.model.parameters(), batch, get_num_threads())
         return builder.build(schedule)
@@ -231,8 +235,8 @@ class Trainer:
             executor.set_groups(self.optimizer.group_states())
 
     def _note_steps(self, executor):
-        """Ctrl-C came when a call was over, but before its steps were counted."""
-        self.optimizer.advance(executor.steps_done)
+        """The steps of a call that is over."""
+        self.optimizer.take_back(executor)
         self.steps_done += executor.steps_done
 
     # ---- one call at a time ----
@@ -240,6 +244,13 @@ class Trainer:
     def _enter(self):
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("this Trainer is in use: a second call was made while one was running")
+        if self._structure != self.optimizer.structure:  # parameters were added
+            try:
+                self._tensors, self._structure = self._match(), self.optimizer.structure
+            except ValueError:
+                self._lock.release()
+                raise
+            self._training = (None, None)
 
     # ---- training ----
 
@@ -294,8 +305,7 @@ class Trainer:
                 raise
             if problem:
                 _Data(self.model, self.loss, xb, yb, ("xb", "yb")).refuse(problem)
-            self.optimizer.advance(1)
-            self.steps_done += 1
+            self._note_steps(executor)
             return loss
         finally:
             self._lock.release()
@@ -445,8 +455,7 @@ class Trainer:
             self._note_steps(executor)
             raise
         self._steps_per_slice = max(1, result.steps)
-        self.optimizer.advance(result.steps)
-        self.steps_done += result.steps
+        self._note_steps(executor)
         if result.problem:
             begin = done + result.steps * batch_size
             where = np.arange(begin, min(begin + batch_size, rows))
@@ -491,13 +500,14 @@ class Trainer:
         batch = min(batch_size or 256, 1 << (len(pair.X) - 1).bit_length())
         executor = self._executor(batch, pair.kind, False)
         loss_sum, correct, done = 0.0, 0, 0
-        while done < len(pair.X):
-            result = executor.run(pair.X[done:], pair.y[done:], seconds=_SLICE)
-            if result.problem:
-                pair.refuse(result.problem)
-            loss_sum += result.loss_sum
-            correct += result.correct
-            done += result.steps * batch
+        with self.optimizer.evaluating():
+            while done < len(pair.X):
+                result = executor.run(pair.X[done:], pair.y[done:], seconds=_SLICE)
+                if result.problem:
+                    pair.refuse(result.problem)
+                loss_sum += result.loss_sum
+                correct += result.correct
+                done += result.steps * batch
         return {"loss": loss_sum / len(pair.X), "accuracy": correct / len(pair.X)}
 
 

@@ -148,6 +148,8 @@ FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, si
             __builtin_prefetch(g->w + at + x, 1);
             if (g->state[0]) __builtin_prefetch(g->state[0] + at + x, 1);
             if (g->state[1]) __builtin_prefetch(g->state[1] + at + x, 1);
+            if (g->state[2]) __builtin_prefetch(g->state[2] + at + x, 1);
+            if (g->state[FNN_AVERAGE]) __builtin_prefetch(g->state[FNN_AVERAGE] + at + x, 1);
         }
     }
 }
@@ -161,6 +163,7 @@ FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, si
 /* A finished tile of a gradient that waits for its update. */
 typedef struct fnn_pending {
     const fnn_scalars_f32 *s;
+    bool decay; /* AdamW's */
     size_t rows, vectors; /* rows 0: none */
     vt last;
     const float *g; /* rows FNN_NR apart */
@@ -177,7 +180,9 @@ FNN_INLINE void fnn_pending_vector(const fnn_pending *q, size_t i, size_t v)
     __builtin_prefetch(q->s0 + at + q->next, 1);
     __builtin_prefetch(q->s1 + at + q->next, 1);
     vf v0 = vf_load_t(q->s0 + at, t), v1 = vf_load_t(q->s1 + at, t);
-    const vf w = fnn_adam_rule_f32(q->s, vf_load_t(q->w + at, t), vf_load(q->g + i * FNN_NR + v * FNN_VF), &v0, &v1);
+    vf w = vf_load_t(q->w + at, t);
+    if (q->decay) w = vf_mul(q->s->keep, w);
+    w = fnn_adam_rule_f32(q->s, w, vf_load(q->g + i * FNN_NR + v * FNN_VF), &v0, &v1, NULL);
     vf_store_t(q->w + at, w, t);
     vf_store_t(q->s0 + at, v0, t);
     vf_store_t(q->s1 + at, v1, t);
@@ -288,7 +293,7 @@ static void fnn_finish_derivative(const fnn_product *g, size_t i, size_t j, size
 }
 
 static fnn_update_f32 *const fnn_update_rules_f32[FNN_UPDATE_RULES] = {
-#define FNN_UPDATE(rule, name) [rule] = fnn_##name##_f32,
+#define FNN_UPDATE(code, name, states) [code] = fnn_##name##_f32,
 #include "../kernels.def"
 #undef FNN_UPDATE
 };
@@ -297,8 +302,9 @@ static void fnn_finish_update(const fnn_product *g, size_t i, size_t j, size_t r
 {
     for (size_t r = 0; r < rows; r++) {
         const size_t at = (i + r) * g->ldw + j;
-        fnn_update_rules_f32[g->rule](width, g->scalars, g->w + at, c + r * ldc, g->state[0] ? g->state[0] + at : NULL,
-                                      g->state[1] ? g->state[1] + at : NULL);
+        float *state[FNN_STATES];
+        fnn_states_at(state, g->state, at);
+        fnn_update_rules_f32[g->rule](width, g->scalars, g->w + at, c + r * ldc, state);
     }
 }
 
@@ -434,7 +440,7 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
             else
                 fnn_prefetch_update(g, i, j, rows, width);
             fnn_tile_updates[wide - 1][rows - 1](g->k, g->a + i, g->lda, g->b + j, g->ldb, c, last, pending);
-            *pending = (fnn_pending){.s = pending->s, .rows = rows, .vectors = wide, .last = last, .g = c, .ldw = g->ldw,
+            *pending = (fnn_pending){.s = pending->s, .decay = pending->decay, .rows = rows, .vectors = wide, .last = last, .g = c, .ldw = g->ldw,
                                      .w = g->w + at, .s0 = g->state[0] + at, .s1 = g->state[1] + at};
             i += rows;
         }
@@ -442,10 +448,10 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
     }
 }
 
-/* The update of Adam with nothing before the rule, and k within a block. */
+/* The update of Adam or AdamW with no other option, and k within a block. */
 static bool fnn_may_interleave(const fnn_product *g)
 {
-    return g->rule == FNN_ADAM && g->k <= FNN_KC && g->scalars->weight_decay == 0 && g->scalars->gradient_scale == 1;
+    return g->rule == FNN_ADAM && g->k <= FNN_KC && (g->scalars->options & ~(unsigned)FNN_DECAY) == 0;
 }
 #endif
 
@@ -463,7 +469,7 @@ static void fnn_gemm(const fnn_product *g)
     if (fnn_may_interleave(g)) {
         float gradient[2][FNN_MR * FNN_NR] __attribute__((aligned(64)));
         const fnn_scalars_f32 scalars = fnn_splat_f32(g->scalars);
-        fnn_pending pending = {.s = &scalars};
+        fnn_pending pending = {.s = &scalars, .decay = g->scalars->options & FNN_DECAY};
         for (size_t group = 0; group < groups; group++)
             fnn_gemm_rows_interleaved(g, g->m * group / groups, g->m * (group + 1) / groups, gradient, &pending);
         fnn_pending_finish(&pending);

@@ -24,9 +24,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     case FNN_OP_ACTIVATION_BACKWARD: fnn_op_activation_backward(k, c->arguments, s); break;
     case FNN_OP_DENSE_BACKWARD_INPUT: fnn_op_dense_backward_input(k, c->arguments, s); break;
     case FNN_OP_DENSE_BACKWARD_WEIGHTS: fnn_op_dense_backward_weights(k, c->arguments, s); break;
-    case FNN_OP_UPDATE: fnn_op_update(k, c->arguments, s); break;
-    case FNN_OP_NORM: fnn_op_norm(k, c->arguments, s); break;
-    default: break; /* the others need a plan */
+    default: break; /* the others need a plan, or are an optimizer's (fnn_update_run) */
     }
 }
 

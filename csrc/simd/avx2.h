@@ -80,12 +80,17 @@ FNN_INLINE vd vd_load(const double *p) { return (vd){_mm256_loadu_pd(p), _mm256_
 FNN_INLINE void vd_store(double *p, vd a) { _mm256_storeu_pd(p, a.lo); _mm256_storeu_pd(p + 4, a.hi); }
 FNN_INLINE vd vd_load_t(const double *p, vt t)
 {
+    if (t.n >= 8) return vd_load(p);
     double tile[8] = {0};
     for (size_t i = 0; i < t.n; i++) tile[i] = p[i];
     return vd_load(tile);
 }
 FNN_INLINE void vd_store_t(double *p, vd a, vt t)
 {
+    if (t.n >= 8) {
+        vd_store(p, a);
+        return;
+    }
     double tile[8];
     vd_store(tile, a);
     for (size_t i = 0; i < t.n; i++) p[i] = tile[i];
@@ -96,6 +101,11 @@ FNN_INLINE vd vd_mul(vd a, vd b) { return (vd){_mm256_mul_pd(a.lo, b.lo), _mm256
 FNN_INLINE vd vd_div(vd a, vd b) { return (vd){_mm256_div_pd(a.lo, b.lo), _mm256_div_pd(a.hi, b.hi)}; }
 FNN_INLINE vd vd_sqrt(vd a) { return (vd){_mm256_sqrt_pd(a.lo), _mm256_sqrt_pd(a.hi)}; }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd){_mm256_fmadd_pd(a.lo, b.lo, c.lo), _mm256_fmadd_pd(a.hi, b.hi, c.hi)}; }
+
+typedef struct { __m256d lo, hi; } vdm;
+FNN_INLINE vdm vd_lt(vd a, vd b) { return (vdm){_mm256_cmp_pd(a.lo, b.lo, _CMP_LT_OQ), _mm256_cmp_pd(a.hi, b.hi, _CMP_LT_OQ)}; }
+FNN_INLINE vdm vd_le(vd a, vd b) { return (vdm){_mm256_cmp_pd(a.lo, b.lo, _CMP_LE_OQ), _mm256_cmp_pd(a.hi, b.hi, _CMP_LE_OQ)}; }
+FNN_INLINE vd vd_select(vdm m, vd a, vd b) { return (vd){_mm256_blendv_pd(b.lo, a.lo, m.lo), _mm256_blendv_pd(b.hi, a.hi, m.hi)}; }
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { return (vd){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }

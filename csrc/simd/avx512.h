@@ -59,6 +59,10 @@ FNN_INLINE vd vd_div(vd a, vd b) { return _mm512_div_pd(a, b); }
 FNN_INLINE vd vd_sqrt(vd a) { return _mm512_sqrt_pd(a); }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return _mm512_fmadd_pd(a, b, c); }
 
+FNN_INLINE __mmask8 vd_lt(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+FNN_INLINE __mmask8 vd_le(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
+FNN_INLINE vd vd_select(__mmask8 m, vd a, vd b) { return _mm512_mask_blend_pd(m, b, a); }
+
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 FNN_INLINE double vd_sum(vd a)

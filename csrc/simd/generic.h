@@ -106,12 +106,17 @@ FNN_INLINE vd vd_load(const double *p) { vd r; memcpy(&r, p, sizeof r); return r
 FNN_INLINE void vd_store(double *p, vd a) { memcpy(p, &a, sizeof a); }
 FNN_INLINE vd vd_load_t(const double *p, vt t)
 {
+    if (t.n >= FNN_VD) return vd_load(p);
     double tile[FNN_VD] = {0};
     for (size_t i = 0; i < t.n; i++) tile[i] = p[i];
     return vd_load(tile);
 }
 FNN_INLINE void vd_store_t(double *p, vd a, vt t)
 {
+    if (t.n >= FNN_VD) {
+        vd_store(p, a);
+        return;
+    }
     double tile[FNN_VD];
     vd_store(tile, a);
     for (size_t i = 0; i < t.n; i++) p[i] = tile[i];
@@ -122,6 +127,15 @@ FNN_INLINE vd vd_mul(vd a, vd b) { FNN_QUARTERS(vd, a.q[i] * b.q[i]); }
 FNN_INLINE vd vd_div(vd a, vd b) { FNN_QUARTERS(vd, a.q[i] / b.q[i]); }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { FNN_QUARTERS(vd, a.q[i] * b.q[i] + c.q[i]); }
 FNN_INLINE vd vd_sqrt(vd a) { FNN_QUARTERS(vd, ((fnn_d2){__builtin_sqrt(a.q[i][0]), __builtin_sqrt(a.q[i][1])})); }
+
+typedef int64_t fnn_l2 __attribute__((vector_size(16)));
+typedef struct { fnn_l2 q[4]; } vdm;
+FNN_INLINE vdm vd_lt(vd a, vd b) { FNN_QUARTERS(vdm, a.q[i] < b.q[i]); }
+FNN_INLINE vdm vd_le(vd a, vd b) { FNN_QUARTERS(vdm, a.q[i] <= b.q[i]); }
+FNN_INLINE vd vd_select(vdm m, vd a, vd b)
+{
+    FNN_QUARTERS(vd, (fnn_d2)((m.q[i] & (fnn_l2)a.q[i]) | (~m.q[i] & (fnn_l2)b.q[i])));
+}
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { FNN_QUARTERS(vd, ((fnn_d2){(double)p[2 * i], (double)p[2 * i + 1]})); }

@@ -7,10 +7,16 @@ against each other.
 
 from dataclasses import dataclass
 
+from .. import _native
 from . import backward
 from .ops import Buffer, Op
 from .plan import Plan
 from .schedule import arrange
+
+
+def _chunks(size):
+    """Into how many parts an update or a norm cuts an array (csrc/ops/optimizer.c)."""
+    return -(-size // _native.UPDATE_CHUNK)
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,16 @@ class Update:
 
     tensors: tuple  # of (Parameter, tuple of arrays, int)
     n_groups: int
+    averages: tuple = ()  # for each tensor the array of its moving average, or None
+    clip_norm: float = 0.0  # of all gradients together; 0: none
+    skip_nonfinite: bool = False
+    trusted: frozenset = frozenset()  # groups whose rule needs norms over whole arrays, and a second pass
+    limited: frozenset = frozenset()  # groups with a max-norm
+
+    @property
+    def needs_norm(self):
+        """Whether every gradient must be there before any is used."""
+        return self.clip_norm > 0 or self.skip_nonfinite
 
 
 class Builder:
@@ -206,10 +222,11 @@ class Builder:
         """Emit the optimizer's update: inside the products that make the gradients where the rule allows, else after."""
         self._update = update
         apart = []
-        for i, (p, _, _) in enumerate(update.tensors):
+        for i, (p, _, group) in enumerate(update.tensors):
             _, gradient, ops = self.parameter_gradients[id(p)]
             buffer = self._parameters[id(p)][1]
-            if self.composite and len(ops) == 1 and ops[0].kind == "dense_backward_weights":
+            alone = len(ops) == 1 and ops[0].kind == "dense_backward_weights"
+            if self.composite and alone and not update.needs_norm and group not in update.trusted:
                 op = ops[0]
                 role = "dw" if op.buffers.get("dw") is gradient else "db"
                 del op.buffers[role]
@@ -219,19 +236,62 @@ class Builder:
                 self.parameter_gradients[id(p)] = (p, None, ops)
             else:
                 apart.append((i, buffer, gradient))
+        norms = self._emit_norm(update, apart) if update.needs_norm else ()
         # tensors that are updated apart stand in runs, one operation each
         while apart:
             run = [apart.pop(0)]
             while apart and apart[0][0] == run[-1][0] + 1:
                 run.append(apart.pop(0))
+            self._emit_update(update, run, norms)
+        limited = [self._parameters[id(p)][1] for p, _, group in update.tensors if group in update.limited]
+        if limited:
             self.emit(
-                "update",
+                "max_norm",
                 {},
-                first=run[0][0],
-                last=run[-1][0] + 1,
-                reads_also=tuple(b for _, *pair in run for b in pair),
-                writes_also=tuple(b for _, b, _ in run),
-                n_out=sum(b.array.size for _, b, _ in run),
+                last=len(update.tensors),
+                reads_also=(*limited, *norms),
+                writes_also=tuple(limited),
+                n_out=sum(b.array.size for b in limited),
+            )
+
+    def _emit_norm(self, update, apart):
+        """The norm of all gradients, and what follows from it. Returns the buffers that updates must wait for."""
+        chunks = sum(_chunks(b.array.size) for _, b, _ in apart)
+        norms = self.buffer("norms", chunks, dtype="float64", role="scratch", whole=(chunks,))
+        gradients = tuple(g for _, _, g in apart)
+        size = sum(b.array.size for _, b, _ in apart)
+        last = len(update.tensors)
+        self.emit("gradient_norm", {"norms": norms}, last=last, reads_also=gradients, n_out=size)
+        self.emit("begin_update", {"norms": norms}, last=last, writes_also=(norms,), n_out=chunks)
+        return (norms,)
+
+    def _emit_update(self, update, run, norms):
+        """The update of the tensors of a run, given as (number, parameter's buffer, gradient's buffer)."""
+        first, last = run[0][0], run[-1][0] + 1
+        parameters = tuple(b for _, b, _ in run)
+        size = sum(b.array.size for b in parameters)
+        trust = None
+        if any(update.tensors[i][2] in update.trusted for i in range(first, last)):
+            chunks = sum(_chunks(b.array.size) for b in parameters)
+            trust = self.buffer("trust", 2 * chunks, dtype="float64", role="scratch", whole=(2 * chunks,))
+        self.emit(
+            "update",
+            {"trust": trust},
+            first=first,
+            last=last,
+            reads_also=(*(b for _, *pair in run for b in pair), *norms),
+            writes_also=parameters,
+            n_out=size,
+        )
+        if trust is not None:
+            self.emit(
+                "trust_update",
+                {"trust": trust},
+                first=first,
+                last=last,
+                reads_also=(*parameters, *norms),
+                writes_also=parameters,
+                n_out=size,
             )
 
     # ---- the result ----

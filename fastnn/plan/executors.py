@@ -12,19 +12,24 @@ from .. import _native
 from ..activations import ACTIVATIONS
 from ..reference.interpreter import Interpreter
 
-RULES = {"sgd": 0, "adam": 1}
+# The optimizers' compiled rules: name -> code.
+RULES = {name: code for code, (name, _) in enumerate(_native.UPDATE_RULES)}
 
 
 class GroupState(NamedTuple):
-    """Hyper-parameters of a parameter group at a moment; for SGD beta1 is the momentum and beta2 the dampening."""
+    """A parameter group at a moment: its rule, hyper-parameters, options, and how far it has come."""
 
     rule: str
-    beta1: float = 0.0
-    beta2: float = 0.0
-    eps: float = 0.0
+    hyper: tuple = ()  # the rule's own, in the order that csrc/ops/optimizer.c takes them
     weight_decay: float = 0.0
-    nesterov: bool = False
-    t0: int = 0  # steps done
+    decoupled: bool = False
+    maximize: bool = False
+    l1: float = 0.0
+    clip_value: float = 0.0
+    max_norm: float = 0.0
+    ema: float = 0.0
+    t: int = 0  # steps done
+    memory: tuple = (0.0, 0.0)  # numbers that the rule keeps from step to step
 
 
 class Result(NamedTuple):
@@ -85,7 +90,9 @@ class NativeExecutor:
                 [group for _, _, group in plan.update.tensors],
                 plan.update.n_groups,
                 [p.name for p, _, _ in plan.update.tensors],
+                list(plan.update.averages) or None,
             )
+            tensors.set_clipping(plan.update.clip_norm, plan.update.skip_nonfinite)
             by_parameter = {id(p): g for p, g in plan.gradients}
             for p, _, _ in plan.update.tensors:
                 g = by_parameter.get(id(p))
@@ -113,6 +120,15 @@ class NativeExecutor:
     def steps_done(self):
         """Training steps that the last run did, since the hyper-parameters were last handed over."""
         return self.tensors.done
+
+    @property
+    def steps_skipped(self):
+        """How many of them were left out because their gradients were not finite."""
+        return self.tensors.skipped
+
+    def progress(self):
+        """(steps, memory) of each group."""
+        return self.tensors.progress()
 
     def set_groups(self, groups):
         """Take over the optimizer's hyper-parameters."""
@@ -146,12 +162,16 @@ class ReferenceExecutor:
         self.plan = plan
         self._interpreter = Interpreter(plan, dtype)
         self._groups = None
-        self.steps_done = 0  # of the last run, as in NativeExecutor
+        self.steps_done = self.steps_skipped = 0  # of the last run, as in NativeExecutor
 
     def set_groups(self, groups):
         """Take over the optimizer's hyper-parameters."""
         self._groups = list(groups)
-        self.steps_done = 0
+        self.steps_done = self.steps_skipped = 0
+
+    def progress(self):
+        """(steps, memory) of each group."""
+        return [(g.t, g.memory) for g in self._groups]
 
     def step(self, x, y, rates):
         """One step; (mean loss, problem, row)."""
@@ -170,15 +190,18 @@ class ReferenceExecutor:
         if y is not None and len(y) != len(x):
             raise ValueError(f"y: expected one target for each of x's {len(x)} rows, got {len(y)}")
         loss_sum, correct = 0.0, 0
+        self.steps_done = self.steps_skipped = 0
         for step, begin in enumerate(range(0, rows, batch)):
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
-            groups = self._groups and [g._replace(t0=g.t0 + step) for g in self._groups]
             found = self._interpreter.run(
-                x, y, chosen, groups, None if rates is None else rates[step], check_finite, first, last
+                x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first, last
             )
             if found.problem:
                 return Result(step, loss_sum, correct, found.problem, found.row)
             self.steps_done = step + 1
+            self.steps_skipped += found.skipped
+            if found.progress and not found.skipped:
+                self._groups = [g._replace(t=t, memory=m) for g, (t, m) in zip(self._groups, found.progress)]
             loss_sum += found.loss_sum
             correct += found.correct
             if losses is not None:

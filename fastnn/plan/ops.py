@@ -53,7 +53,11 @@ KINDS = {
     "dense_backward_input": Kind(8, ("dy", "w", "saved", "dx"), ("dx",), True, _product),
     "dense_backward_weights": Kind(9, ("x", "dy", "dw", "db"), ("dw", "db"), False, _weights),
     "reduce_loss": Kind(10, ("loss", "correct"), (), False),
-    "update": Kind(11, (), (), False),
+    "update": Kind(11, ("trust",), ("trust",), False),
+    "gradient_norm": Kind(12, ("norms",), ("norms",), False),
+    "begin_update": Kind(20, ("norms",), (), False),
+    "trust_update": Kind(21, ("trust",), (), False),
+    "max_norm": Kind(22, (), (), False),
 }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .ops import Buffer
+from .schedule import _LAST
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Plan:
     def peak_bytes(self):
         """Memory that running the plan needs: parameters, optimizer states, and the workspace. The user's data is not in it."""
         states = sum(s.nbytes for _, states, _ in self.update.tensors for s in states) if self.update else 0
+        states += sum(a.nbytes for a in self.update.averages if a is not None) if self.update else 0
         return self.workspace_bytes + sum(p.data.nbytes for p in self.parameters) + states
 
     def run(self, first=0, last=None, *, x, y=None, executor=None, rates=None, groups=None):
@@ -103,13 +105,13 @@ class Plan:
         rows = [("", "operation", "shape", "buffers", "split", "flops", "bytes")]
         for i, op in enumerate(self.ops):
             shape = f"{self.batch}x{op.n_in}x{op.n_out}" if op.kind.startswith("dense") else f"{self.batch}x{op.n_out}"
-            if op.kind in ("update", "reduce_loss"):
+            if op.kind in _LAST:
                 shape = str(op.n_out) if op.n_out else str(self.batch)
             name = op.kind + (f"+{op.activation}" if op.activation != "identity" else "")
             name += "+update" * (op.update_w >= 0 or op.update_b >= 0)
             writes = [b.name for b in op.writes()]
             reads = [b.name for b in op.reads() if b.name not in writes or b.array is None]
-            split = "rows" if op.by_rows else "one" if op.kind == "reduce_loss" else "tiles"
+            split = "rows" if op.by_rows else "one" if op.kind in ("reduce_loss", "begin_update") else "tiles"
             flow = f"{' '.join(dict.fromkeys(reads))} -> {' '.join(dict.fromkeys(writes))}"
             rows.append((str(i), name, shape, flow, split, f"{op.flops(self.batch):,}", f"{op.bytes(self.batch):,}"))
         widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]

@@ -13,13 +13,17 @@ unless both go by rows, when each thread meets only its own rows.
 """
 
 
+# What stands behind all gradients, in this order.
+_LAST = ("reduce_loss", "gradient_norm", "begin_update", "update", "trust_update", "max_norm")
+
+
 def _order(ops, schedule):
     """The operations in an order that the schedule likes; every dependency still points backwards."""
     weights = [op for op in ops if op.kind == "dense_backward_weights"]
-    last = [op for op in ops if op.kind in ("update", "reduce_loss")]
+    last = sorted((op for op in ops if op.kind in _LAST), key=lambda op: _LAST.index(op.kind))
     chain = [op for op in ops if op not in weights and op not in last]
     if schedule == "rows":
-        return [*chain, *weights, *sorted(last, key=lambda op: op.kind)]
+        return [*chain, *weights, *last]
     ordered, pending = [], []
     for op in chain:
         ordered.append(op)
@@ -28,7 +32,7 @@ def _order(ops, schedule):
             ordered += pending
             pending = [w for w in weights if w.buffers["dy"] is op.buffers["dy"]]
     done = {id(op) for op in [*ordered, *pending]}
-    return [*ordered, *pending, *(w for w in weights if id(w) not in done), *sorted(last, key=lambda op: op.kind)]
+    return [*ordered, *pending, *(w for w in weights if id(w) not in done), *last]
 
 
 def _split(ops, schedule):

@@ -12,7 +12,7 @@ from .activation import activation_backward, activation_forward
 from .dense import bias_gradient, dense_forward
 from .gather import gather, gather_labels
 from .loss import softmax_cross_entropy, softmax_cross_entropy_correct, softmax_cross_entropy_rows
-from .optimizer import adam_update, sgd_update
+from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progress, optimizer_update
 from .softmax import softmax_forward
 
 
@@ -23,6 +23,8 @@ class Outcome(NamedTuple):
     correct: int = 0
     problem: str = None
     row: int = 0
+    skipped: bool = False  # no update, since the gradients were not finite
+    progress: list = None  # (steps, memory) of each group behind this batch
 
 
 class Interpreter:
@@ -61,6 +63,8 @@ class Interpreter:
                 self.arrays[b.name] = np.zeros(shape, kind)
         tensors = plan.update.tensors if plan.update else ()
         self.states = [tuple(s.astype(self.dtype, copy=False) for s in states) for _, states, _ in tensors]
+        averages = plan.update.averages if plan.update else ()
+        self.averages = [None if a is None else a.astype(self.dtype, copy=False) for a in averages] or [None] * len(tensors)
 
     def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None):
         """Run the operations [first, last) on the batch of rows that `index` names. Returns an Outcome."""
@@ -71,7 +75,8 @@ class Interpreter:
                 break
         if batch.problem:
             return Outcome(problem=batch.problem[1], row=batch.problem[0])
-        return Outcome(batch.loss_sum, batch.correct)
+        progress = [optimizer_progress(g, float(lr)) for g, lr in zip(groups, rates)] if batch.updated else None
+        return Outcome(batch.loss_sum, batch.correct, skipped=batch.skip, progress=progress)
 
 
 class _Batch:
@@ -83,6 +88,7 @@ class _Batch:
         self.rows = len(self.index)
         self.loss_sum, self.correct = 0.0, 0
         self.problem = None  # (row, what), the lowest row
+        self.scale, self.skip, self.updated = 1.0, False, False
 
     def at(self, op, role):
         """The array of a role, its first rows if it has rows; None where the operation has no such buffer."""
@@ -170,19 +176,35 @@ class _Batch:
     def reduce_loss(self, op):
         self.loss_sum += float(self.at(op, "loss").sum())
 
+    def gradient_of(self, i):
+        """The array of the gradient of tensor i."""
+        p = self.interpreter.plan.update.tensors[i][0]
+        return next(self.interpreter.arrays[g.name] for q, g in self.interpreter.plan.gradients if q is p)
+
+    def gradient_norm(self, op):
+        self.at(op, "norms")[...] = 0
+        self.at(op, "norms")[0] = gradient_norm([self.gradient_of(i) for i in range(op.first, op.last)])
+
+    def begin_update(self, op):
+        update, norm = self.interpreter.plan.update, float(self.at(op, "norms")[0])
+        self.scale = clip_scale(norm, update.clip_norm)
+        self.skip = self.updated = update.skip_nonfinite and not np.isfinite(norm)
+
     def update(self, op):
-        gradients = {id(p): g for p, g in self.interpreter.plan.gradients}
         for i in range(op.first, op.last):
-            p = self.interpreter.plan.update.tensors[i][0]
-            self._update(i, self.interpreter.arrays[gradients[id(p)].name])
+            self._update(i, self.gradient_of(i))
+
+    def trust_update(self, op):
+        """Nothing: `update` has done all of it, array by array."""
+
+    def max_norm(self, op):
+        for i, (p, _, number) in enumerate(self.interpreter.plan.update.tensors):
+            if self.groups[number].max_norm and not self.skip:
+                limit_norms(self.interpreter.parameters[id(p.data)], self.interpreter.averages[i], self.groups[number])
 
     def _update(self, i, gradient):
         p, _, number = self.interpreter.plan.update.tensors[i]
-        w, states = self.interpreter.parameters[id(p.data)], self.interpreter.states[i]
-        g, lr = self.groups[number], self.rates[number]
-        if g.rule == "sgd":
-            sgd_update([w], [gradient], [states[0]] if states else None, g.t0 + 1, lr=lr, momentum=g.beta1,
-                       dampening=g.beta2, nesterov=g.nesterov, weight_decay=g.weight_decay)
-        else:
-            adam_update([w], [gradient], [states[0]], [states[1]], g.t0 + 1, lr=lr, beta1=g.beta1, beta2=g.beta2,
-                        eps=g.eps, weight_decay=g.weight_decay)
+        self.updated = True
+        if not self.skip:
+            optimizer_update(self.interpreter.parameters[id(p.data)], gradient, self.interpreter.states[i],
+                             self.interpreter.averages[i], self.groups[number], self.rates[number], self.scale)

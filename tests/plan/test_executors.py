@@ -62,7 +62,7 @@ def steps(executor, opt, x, y, batch, epochs=2):
         losses_ = np.zeros(count)
         rates = np.full((count, len(opt.param_groups)), opt.param_groups[0]["lr"])
         executor.run(x, y, _native.permutation(len(x), 7, epoch), rates, opt.group_states(), losses_)
-        opt.advance(count)
+        opt.take_back(executor)
         seen.append(losses_)
     return np.concatenate(seen)
 
