@@ -11,7 +11,7 @@
 typedef struct {
     V() lr, second_lr, beta1, one_beta1, beta2, one_beta2, inverse_sqrt_bc2, eps, mix, decay;
     V() gradient_scale, clip_value, weight_decay, keep, threshold, one_ema;
-    bool first;
+    bool first, decays;
 } FNN_NAME(fnn_scalars);
 
 FNN_INLINE FNN_NAME(fnn_scalars) FNN_NAME(fnn_splat)(const fnn_update_scalars *s)
@@ -34,6 +34,7 @@ FNN_INLINE FNN_NAME(fnn_scalars) FNN_NAME(fnn_splat)(const fnn_update_scalars *s
         .threshold = V(_set1)((FNN_REAL)s->threshold),
         .one_ema = V(_set1)((FNN_REAL)s->one_ema),
         .first = s->first,
+        .decays = s->decay != 0,
     };
 }
 
@@ -62,6 +63,12 @@ FNN_INLINE V() FNN_NAME(fnn_sign)(V() a)
 
 /* a + weight (b - a) */
 FNN_INLINE V() FNN_NAME(fnn_towards)(V() a, V() b, V() weight) { return V(_fma)(weight, V(_sub)(b, a), a); }
+
+/* d + decay w, for the rules whose decay is part of the direction */
+FNN_INLINE V() FNN_NAME(fnn_with_decay)(const FNN_NAME(fnn_scalars) * s, V() d, V() w)
+{
+    return s->decays ? V(_fma)(s->decay, w, d) : d;
+}
 
 /* v <- beta2 v + (1 - beta2) g^2 */
 FNN_INLINE V() FNN_NAME(fnn_second_moment)(const FNN_NAME(fnn_scalars) * s, V() v, V() g)
@@ -215,13 +222,13 @@ FNN_RULE(radam)
     return FNN_NAME(fnn_minus_product)(w, s->lr, V(_div)(*s0, V(_add)(V(_sqrt)(*s1), s->eps)));
 }
 
-/* w <- w - lr sign(beta1 m + (1 - beta1) g);  m <- beta2 m + (1 - beta2) g.  Chen et al. 2023. */
+/* w <- w - lr (sign(beta1 m + (1 - beta1) g) + decay w);  m <- beta2 m + (1 - beta2) g.  Chen et al. 2023. */
 FNN_RULE(lion)
 {
     FNN_UNUSED(s1), FNN_UNUSED(s2);
     const V() direction = V(_fma)(s->beta1, *s0, V(_mul)(s->one_beta1, g));
     *s0 = V(_fma)(s->beta2, *s0, V(_mul)(s->one_beta2, g));
-    return FNN_NAME(fnn_minus_product)(w, s->lr, FNN_NAME(fnn_sign)(direction));
+    return FNN_NAME(fnn_minus_product)(w, s->lr, FNN_NAME(fnn_with_decay)(s, FNN_NAME(fnn_sign)(direction), w));
 }
 
 /* v as in adam;  d = g / (sqrt(v) / sqrt(1 - beta2^t) + eps) + decay w;  w <- w + mix (z - w) - second_lr d;  z <- z - lr d;
@@ -231,7 +238,7 @@ FNN_RULE(schedule_free)
     FNN_UNUSED(s2);
     if (s->first) *s0 = w;
     *s1 = FNN_NAME(fnn_second_moment)(s, *s1, g);
-    const V() d = V(_fma)(s->decay, w, V(_div)(g, FNN_NAME(fnn_corrected_root)(s, *s1)));
+    const V() d = FNN_NAME(fnn_with_decay)(s, V(_div)(g, FNN_NAME(fnn_corrected_root)(s, *s1)), w);
     const V() y = FNN_NAME(fnn_minus_product)(FNN_NAME(fnn_towards)(w, *s0, s->mix), s->second_lr, d);
     *s0 = FNN_NAME(fnn_minus_product)(*s0, s->lr, d);
     return y;
@@ -339,7 +346,7 @@ FNN_INLINE void FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_rule) * rule, const int s
 /* LAMB's direction: d = m / (1 - beta1^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps) + decay w; `mix` is 1 / (1 - beta1^t). */
 FNN_INLINE V() FNN_NAME(fnn_trust_direction)(const FNN_NAME(fnn_scalars) * s, V() w, V() m, V() v)
 {
-    return V(_fma)(s->decay, w, V(_div)(V(_mul)(s->mix, m), FNN_NAME(fnn_corrected_root)(s, v)));
+    return FNN_NAME(fnn_with_decay)(s, V(_div)(V(_mul)(s->mix, m), FNN_NAME(fnn_corrected_root)(s, v)), w);
 }
 
 /* sums = |w|^2, |d|^2 */

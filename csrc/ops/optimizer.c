@@ -28,8 +28,10 @@ static void prepare_momentum(fnn_update_scalars *s, const double *h, double lr, 
         s->one_beta1 = -lr;
         s->lr = -1.0;
         break;
-    case 3: s->lr = lr / (1.0 - pow(beta, (double)t)); /* and */ // fallthrough
-    default: s->one_beta1 = 1.0 - beta; break;
+    default:
+        s->one_beta1 = 1.0 - beta;
+        if (h[2] == 3) s->lr = lr / (1.0 - pow(beta, (double)t));
+        break;
     }
 }
 
@@ -115,7 +117,10 @@ fnn_update_scalars fnn_update_prepare(const fnn_group *g, double lr)
         s.lr = lr / (1.0 - pow(h[0], (double)t));
         break;
     case FNN_RADAM: prepare_radam(&s, h, lr, t); break;
-    case FNN_LION: /* beta1, beta2 */ prepare_moments(&s, h[0], h[1], 0.0, t); break;
+    case FNN_LION: /* beta1, beta2, weight_decay */
+        prepare_moments(&s, h[0], h[1], 0.0, t);
+        s.decay = h[2];
+        break;
     case FNN_SCHEDULE_FREE: prepare_schedule_free(&s, h, lr, t, g->memory); break;
     case FNN_LAMB: /* beta1, beta2, eps, weight_decay */
         prepare_moments(&s, h[0], h[1], h[2], t);

@@ -7,9 +7,9 @@ from .base import Optimizer
 class Lion(Optimizer):
     """Lion: every weight moves by the rate, in the direction of an interpolated momentum.
 
-        d  = sign(beta1 m + (1 - beta1) gradient)
+        d  = sign(beta1 m + (1 - beta1) gradient) + weight_decay * w
         m  = beta2 m + (1 - beta2) gradient
-        w  = w (1 - lr * weight_decay) - lr * d
+        w -= lr * d
 
     X. Chen et al., "Symbolic discovery of optimization algorithms", 2023. Defaults are the authors' code's; optax has a weight_decay
     of 1e-3. Keras's Lion is the same. PyTorch has none.
@@ -40,11 +40,11 @@ class Lion(Optimizer):
 
     rule = "lion"
     states = ("exp_avg",)
-    decay = "decoupled"
+    decay = "own"
     checks = {"betas": checks.betas}
 
     def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, **options):
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay}, options)
 
     def _hyper(self, g):
-        return g["betas"]
+        return (*g["betas"], g["weight_decay"])

@@ -348,10 +348,14 @@ def _radam(w, g, states, h, lr, t, memory):
     return w - lr / (1 - beta1**t) * m
 
 
+def _with_decay(d, w, weight_decay):
+    return d + weight_decay * w if weight_decay else d
+
+
 def _lion(w, g, states, h, lr, t, memory):
-    beta1, beta2 = h
+    beta1, beta2, weight_decay = h
     (m,) = states
-    d = np.sign(beta1 * m + (1 - beta1) * g)
+    d = _with_decay(np.sign(beta1 * m + (1 - beta1) * g), w, weight_decay)
     m[...] = beta2 * m + (1 - beta2) * g
     return w - lr * d
 
@@ -366,7 +370,7 @@ def _schedule_free(w, g, states, h, lr, t, memory):
     weight_sum, largest = memory
     c = t**r * largest**power / weight_sum if weight_sum else 0.0
     v[...] = beta2 * v + (1 - beta2) * g * g
-    d = g / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps) + weight_decay * w
+    d = _with_decay(g / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps), w, weight_decay)
     y = w + c * (z - w) - lr * (1 - beta1 * (1 - c)) * d
     z[...] = z - lr * d
     return y
@@ -375,7 +379,7 @@ def _schedule_free(w, g, states, h, lr, t, memory):
 def _lamb(w, g, states, h, lr, t, memory):
     beta1, beta2, eps, weight_decay = h
     m, v = _moments(g, states, h)
-    d = m / (1 - beta1**t) / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps) + weight_decay * w
+    d = _with_decay(m / (1 - beta1**t) / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps), w, weight_decay)
     norm, length = gradient_norm([w]), gradient_norm([d])
     return w - lr * (1.0 if norm == 0 or length == 0 else norm / length) * d
 
