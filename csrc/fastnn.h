@@ -7,6 +7,7 @@
 #define FASTNN_H
 
 #include "kernels/kernels.h"
+#include "pace.h"
 #include "team.h"
 
 /* ---- instruction sets (dispatch.c) and threads (team.c) ---- */
@@ -282,6 +283,7 @@ typedef struct fnn_run {
     int64_t classes;
     double seconds; /* stop between two steps once this has passed; 0: never */
     int threads;
+    fnn_pace *pace; /* chooses between one thread and `threads`; NULL: always `threads` */
     fnn_update *update; /* scalars are filled by the call */
     fnn_group *groups;  /* t and memory move on by every step that is done */
     const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */
@@ -291,6 +293,9 @@ typedef struct fnn_run {
     int64_t correct;
     size_t steps_done, steps_skipped;
     fnn_status status;
+    /* for the executor itself */
+    size_t from, upto; /* the steps of a piece */
+    double begun;      /* when the call began */
 } fnn_run;
 
 void fnn_plan_run(fnn_run *run);

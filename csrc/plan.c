@@ -269,7 +269,6 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
 static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     fnn_run *run = argument;
-    const double start = id == 0 && run->seconds > 0 ? now() : 0.0;
     batch b = {.run = run, .k = fnn_active_kernels(), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
     memcpy(b.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 
@@ -277,7 +276,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     for (size_t i = run->first_op; i < run->last_op; i++)
         updates |= run->ops[i].kind == FNN_OP_UPDATE || run->ops[i].update_w >= 0 || run->ops[i].update_b >= 0;
 
-    for (b.step = 0; b.step < run->steps; b.step++) {
+    for (b.step = run->from; b.step < run->upto; b.step++) {
         b.begin = b.step * run->batch;
         b.rows = run->rows - b.begin < run->batch ? run->rows - b.begin : run->batch;
         const fnn_share share = fnn_share_of(id, count, b.rows);
@@ -291,7 +290,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
             run_op(&b, op, share);
-            if (op->barrier && fnn_barrier_wait(barrier, count, &run->status.leave)) return;
+            if (op->barrier && fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
         }
         if (id == 0) {
             run->steps_done = b.step + 1;
@@ -300,11 +299,17 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
             else if (run->update && updates)
                 for (size_t g = 0; g < run->update->n_groups; g++)
                     fnn_update_commit(&run->groups[g], &run->update->scalars[g]);
-            if (run->seconds > 0 && now() - start >= run->seconds)
+            if (run->seconds > 0 && now() - run->begun >= run->seconds)
                 atomic_store_explicit(&run->status.leave, true, memory_order_relaxed);
         }
-        if (b.step + 1 < run->steps && fnn_barrier_wait(barrier, count, &run->status.leave)) return;
+        if (b.step + 1 < run->upto && fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
     }
+}
+
+static double rows_of(const fnn_run *run, size_t from, size_t upto)
+{
+    const size_t end = upto * run->batch < run->rows ? upto * run->batch : run->rows;
+    return (double)(end - from * run->batch);
 }
 
 void fnn_plan_run(fnn_run *run)
@@ -314,5 +319,22 @@ void fnn_plan_run(fnn_run *run)
     run->steps_done = run->steps_skipped = 0;
     atomic_store(&run->status.first, 0);
     atomic_store(&run->status.leave, false);
-    fnn_team_run(run->threads, body, run);
+    run->from = 0;
+    if (!run->pace || run->threads == 1) {
+        run->begun = run->seconds > 0 ? now() : 0.0;
+        run->upto = run->steps;
+        fnn_team_run(run->threads, body, run);
+        return;
+    }
+    double before = run->begun = now();
+    while (run->from < run->steps && !atomic_load_explicit(&run->status.leave, memory_order_relaxed)) {
+        const size_t rows = run->rows < run->batch ? run->rows : run->batch;
+        run->upto = run->from + fnn_pace_piece(run->pace, run->steps - run->from, (double)rows);
+        fnn_team_run(run->pace->team ? run->threads : 1, body, run);
+        const double after = now();
+        const size_t done = run->steps_done - run->from;
+        if (done > 0) fnn_pace_note(run->pace, done, rows_of(run, run->from, run->steps_done), after - before);
+        before = after;
+        run->from = run->upto;
+    }
 }

@@ -198,6 +198,13 @@ cdef extern from "fastnn.h" nogil:
         size_t item, rows
         double scale, shift
 
+    ctypedef struct fnn_pace:
+        double[2] cost
+        bint team
+
+    size_t fnn_pace_piece(fnn_pace *p, size_t steps, double rows) nogil
+    void fnn_pace_note(fnn_pace *p, size_t steps, double rows, double seconds) nogil
+
     ctypedef struct fnn_run:
         const fnn_op *ops
         size_t first_op, last_op
@@ -213,6 +220,7 @@ cdef extern from "fastnn.h" nogil:
         int64_t classes
         double seconds
         int threads
+        fnn_pace *pace
         fnn_update *update
         fnn_group *groups
         const double *lr

@@ -188,7 +188,10 @@ cdef int _omp_at_start = fnn_omp_max_threads()
 
 # Work below this, in floating-point operations of a batch, is done by one thread: in the few microseconds that a team
 # needs to begin and to meet, one thread does a good part of it, and on a busy machine a team may wait much longer.
-cdef double _team_work = 2.0e6
+# Plans begin by this rule and then measure (csrc/pace.h), unless a threshold has been set.
+cdef double _TEAM_WORK = 2.0e6
+cdef double _team_work = _TEAM_WORK
+cdef double _PACE_WORK = 4.0e5  # below this a team never pays: it is not even tried
 
 
 def available_isas():
@@ -238,7 +241,8 @@ def get_threads():
 
 
 def team_work(value=None):
-    """The threshold of work, in floating-point operations, from which a team is used; sets it if a value is given."""
+    """The threshold of work, in floating-point operations, from which a team is used; sets it if a value is given.
+    Plans keep to one that was set; by the default of 2e6 they only begin."""
     global _team_work
     if value is not None:
         _team_work = value
@@ -706,7 +710,7 @@ cdef class Tensors:
     cdef list params, states, names, averages  # keeps the arrays alive
     cdef bint busy, trust, limits
     cdef uint64_t ready  # the version of the settings for which a plain list of gradients is all that a step needs; 0: none
-    cdef readonly size_t done  # steps of the last run of a plan, 0 since the groups' progress was set
+    cdef readonly size_t done  # steps of the last run of a plan, 0 since `begin` or `set_group`
     cdef readonly size_t skipped  # and those that were left out
 
     def __cinit__(self, list params, list states, list group_of, size_t n_groups, list names, list averages=None):
@@ -798,15 +802,12 @@ cdef class Tensors:
             self.limits = self.limits or self.groups[j].max_norm > 0
         return None
 
-    def set_progress(self, list progress):
-        """How far each group has come: its steps and its memory."""
-        cdef size_t i
+    def begin(self):
+        """A run comes: none of its steps is done."""
         self.done = self.skipped = 0
-        for i in range(self.n_groups):
-            self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1]) = progress[i]
 
     def progress(self):
-        """The same, read back."""
+        """How far each group has come: its steps and its memory."""
         return [(self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1])) for i in range(self.n_groups)]
 
     def set_clipping(self, double clip_norm, bint skip_nonfinite):
@@ -964,6 +965,7 @@ cdef class NativePlan:
     cdef Tensors tensors
     cdef list arrays
     cdef fnn_run r
+    cdef fnn_pace pace
     cdef readonly double work  # floating-point operations of a full batch
     cdef readonly size_t batch
     cdef size_t features, targets, outputs, n_groups
@@ -1033,6 +1035,22 @@ cdef class NativePlan:
         self.r.threads = threads
         return 0
 
+    cdef int _choose(self, double work) except -1:
+        """The threads for a call whose batches are `work`."""
+        cdef int threads = _team_for(work)
+        self.r.pace = NULL
+        if _team_work == _TEAM_WORK and work >= _PACE_WORK:
+            threads = _team()
+            if self.pace.cost[0] == 0 and self.pace.cost[1] == 0:
+                self.pace.team = work >= _TEAM_WORK
+            self.r.pace = &self.pace
+        return self._tables_for(threads)
+
+    @property
+    def costs(self):
+        """Seconds a row as measured so far, (alone, by the team); 0 where not yet, and whether the team is chosen."""
+        return self.pace.cost[0], self.pace.cost[1], self.pace.team
+
     cdef int _enter(self) except -1:
         """Before a call touches the run's fields: another thread must not be using them."""
         if self.busy:
@@ -1097,7 +1115,7 @@ cdef class NativePlan:
             _check_shape(out, "out", rows)
             r.out, r.ldout = _f32(out), cnp.PyArray_DIM(out, 1)
         try:
-            self._tables_for(_team_for(self.work * (rows if rows < self.batch else self.batch) / self.batch))
+            self._choose(self.work * (rows if rows < self.batch else self.batch) / self.batch)
             self._run()
             if self.tensors is not None:
                 self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
@@ -1142,7 +1160,7 @@ cdef class NativePlan:
         r.check_finite, r.seconds = False, 0.0
         r.lr, r.losses = NULL, NULL
         r.out, r.ldout = _f32(o), self.outputs
-        self._tables_for(_team_for(self.work * r.rows / self.batch))
+        self._choose(self.work * r.rows / self.batch)
         self._run()
         return True
 
@@ -1168,7 +1186,7 @@ cdef class NativePlan:
         r.lr, r.losses, r.out = self.tensors.rates if self.n_groups else NULL, &loss, NULL
         output = r.output
         r.output = -1
-        self._tables_for(_team_for(self.work * r.rows / self.batch))
+        self._choose(self.work * r.rows / self.batch)
         self._run()
         if self.tensors is not None:
             self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
@@ -1185,6 +1203,23 @@ def math_map(str function, x):
     y = _new_f32(cnp.PyArray_SIZE(x))
     fnn_active_kernels().math_map(code, cnp.PyArray_SIZE(x), _f32(x), _f32(y))
     return y
+
+
+cdef class Pace:
+    """The rule of csrc/pace.h, fed with seconds that a test makes up."""
+
+    cdef fnn_pace p
+
+    def __cinit__(self, bint team):
+        self.p.team = team
+
+    def piece(self, size_t steps, double rows):
+        """(steps to do now, whether by the team)"""
+        cdef size_t n = fnn_pace_piece(&self.p, steps, rows)
+        return n, self.p.team
+
+    def note(self, size_t steps, double rows, double seconds):
+        fnn_pace_note(&self.p, steps, rows, seconds)
 
 
 def fma_peak(size_t rounds):

@@ -10,8 +10,9 @@ import pytest
 import fastnn
 
 MODULES = [
-    "callbacks", "data", "init", "kernels", "losses", "nn", "optim", "plan.parameter", "plan.plan", "runtime", "schedules",
-    "selftest", "trainer",
+    "callbacks", "data", "init", "kernels", "losses", "nn", "optim", "optim.adam", "optim.adaptive",
+    "optim.base", "optim.lamb", "optim.lion", "optim.schedule_free", "optim.sgd", "plan.parameter", "plan.plan", "runtime",
+    "schedules", "selftest", "trainer",
 ]
 NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "schedules")}
 

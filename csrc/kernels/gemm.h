@@ -25,6 +25,7 @@
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
 #define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
+#define FNN_ROW_AHEAD 8 /* rows of B asked for ahead of a lone row of A: a panel's piece of a row is too short for the hardware to guess */
 #define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w at a time: their pages stay in the TLB */
 
 #define FNN_UNROLL _Pragma("GCC unroll 16")
@@ -78,10 +79,38 @@ FNN_INLINE void fnn_tile_store(const int rows, const int vectors, vf sum[FNN_MR]
     }
 }
 
-/* One tile over one block of k: C = start + A B. */
+/* What a tile does to its sums before it stores them: ReLU and its derivative, which cost next to nothing there. */
+typedef struct fnn_gate {
+    enum { FNN_GATE_OPEN, FNN_GATE_RELU, FNN_GATE_RELU_DERIVATIVE } kind;
+    const float *saved; /* RELU_DERIVATIVE: the outputs of ReLU that this tile is the gradient of */
+    size_t ldsaved;
+} fnn_gate;
+
+FNN_INLINE void fnn_tile_gate(const int rows, const int vectors, vf sum[FNN_MR][FNN_NV], const fnn_gate *gate, vt last)
+{
+    if (gate->kind == FNN_GATE_RELU) {
+        FNN_UNROLL
+        for (int i = 0; i < rows; i++) {
+            FNN_UNROLL
+            for (int v = 0; v < vectors; v++) sum[i][v] = fnn_activate(FNN_RELU, sum[i][v], vf_zero());
+        }
+    } else if (gate->kind == FNN_GATE_RELU_DERIVATIVE) {
+        FNN_UNROLL
+        for (int i = 0; i < rows; i++) {
+            FNN_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                const float *from = gate->saved + i * gate->ldsaved + v * FNN_VF;
+                const vf y = v == vectors - 1 ? vf_load_t(from, last) : vf_load(from);
+                sum[i][v] = fnn_differentiate(FNN_RELU, sum[i][v], y, vf_zero());
+            }
+        }
+    }
+}
+
+/* One tile over one block of k: C = start + A B, through the gate. */
 FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transposed, size_t k, const float *a,
                          size_t lda, const float *b, size_t ldb, const float *start, size_t start_ld, float *c,
-                         size_t ldc, vt last)
+                         size_t ldc, vt last, const fnn_gate *gate)
 {
     vf sum[FNN_MR][FNN_NV];
     fnn_tile_start(rows, vectors, sum, start, start_ld, last);
@@ -90,18 +119,19 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
         a += a_transposed ? lda : 1;
         b += ldb;
     }
+    fnn_tile_gate(rows, vectors, sum, gate, last);
     fnn_tile_store(rows, vectors, sum, c, ldc, last);
 }
 
 typedef void fnn_tile_fn(size_t k, const float *a, size_t lda, const float *b, size_t ldb, const float *start,
-                         size_t start_ld, float *c, size_t ldc, vt last);
+                         size_t start_ld, float *c, size_t ldc, vt last, const fnn_gate *gate);
 
 #define FNN_TILE(rows, vectors, transposed)                                                                         \
     static void fnn_tile_##rows##_##vectors##_##transposed(size_t k, const float *a, size_t lda, const float *b,    \
                                                            size_t ldb, const float *start, size_t start_ld,         \
-                                                           float *c, size_t ldc, vt last)                           \
+                                                           float *c, size_t ldc, vt last, const fnn_gate *gate)     \
     {                                                                                                               \
-        fnn_tile(rows, vectors, transposed, k, a, lda, b, ldb, start, start_ld, c, ldc, last);                      \
+        fnn_tile(rows, vectors, transposed, k, a, lda, b, ldb, start, start_ld, c, ldc, last, gate);                \
     }
 #if FNN_MR == 6
 #define FNN_TILES(v, t) FNN_TILE(1, v, t) FNN_TILE(2, v, t) FNN_TILE(3, v, t) FNN_TILE(4, v, t) FNN_TILE(5, v, t) FNN_TILE(6, v, t)
@@ -323,6 +353,7 @@ FNN_INLINE void fnn_row_panel(const int vectors, size_t k, const float *a, const
         const vf element = vf_set1(a[p]);
         FNN_UNROLL
         for (int v = 0; v < vectors; v++) {
+            __builtin_prefetch(b + FNN_ROW_AHEAD * ldb + v * FNN_VF);
             const vf row = v == vectors - 1 ? vf_load_t(b + v * FNN_VF, last) : vf_load(b + v * FNN_VF);
             sum[v] = vf_fma(element, row, sum[v]);
         }
@@ -365,12 +396,28 @@ static void fnn_gemm_row(const fnn_product *g)
     }
 }
 
+/* Few columns fill a part of a vector; if w has no others, the update takes rows of it as one array instead. */
+static bool fnn_updates_flat(const fnn_product *g)
+{
+    return g->epilogue == FNN_EPILOGUE_UPDATE && g->n < FNN_VF && g->ldw == g->n;
+}
+
+/* The gate of the tile at row i, column j. */
+FNN_INLINE fnn_gate fnn_gate_of(const fnn_product *g, size_t i, size_t j)
+{
+    if (g->activation != FNN_RELU || g->z) return (fnn_gate){.kind = FNN_GATE_OPEN};
+    if (g->epilogue == FNN_EPILOGUE_ACTIVATION) return (fnn_gate){.kind = FNN_GATE_RELU};
+    if (g->epilogue == FNN_EPILOGUE_DERIVATIVE)
+        return (fnn_gate){FNN_GATE_RELU_DERIVATIVE, g->saved + i * g->ldsaved + j, g->ldsaved};
+    return (fnn_gate){.kind = FNN_GATE_OPEN};
+}
+
 /* The rows [i0, i1) of the product, all columns. */
 static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
 {
     float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
     float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
-    const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
+    const bool update = g->epilogue == FNN_EPILOGUE_UPDATE, flat = fnn_updates_flat(g);
     const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR;
     const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_NV - 1) / FNN_NV;
     const size_t blocks = g->k == 0 ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
@@ -394,17 +441,18 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
             }
             for (size_t tile = 0, i = i0; tile < tiles; tile++) {
                 const size_t rows = m / tiles + (tile < m % tiles);
-                float *c = update ? gradient + (i - i0) * FNN_NR : g->c + i * g->ldc + j;
-                const size_t ldc = update ? FNN_NR : g->ldc;
+                const size_t ldc = flat ? g->n : update ? FNN_NR : g->ldc;
+                float *c = update ? gradient + (i - i0) * ldc : g->c + i * g->ldc + j;
                 const bool resume = block > 0 || g->accumulate;
                 const float *start = resume ? c : g->bias ? g->bias + j : NULL;
+                const fnn_gate gate = block == blocks - 1 ? fnn_gate_of(g, i, j) : (fnn_gate){.kind = FNN_GATE_OPEN};
                 if (update && block == blocks - 1) fnn_prefetch_update(g, i, j, rows, width);
                 if (panel == 0 && !g->a_transposed && tile + 1 < tiles)
                     fnn_prefetch_rows(g->a + (i + rows) * g->lda + p, g->lda, rows, depth);
                 fnn_tiles[g->a_transposed][wide - 1][rows - 1](
                     depth, g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p, g->lda, b, ldb, start,
-                    resume ? ldc : 0, c, ldc, last);
-                if (block == blocks - 1) {
+                    resume ? ldc : 0, c, ldc, last, &gate);
+                if (block == blocks - 1 && gate.kind == FNN_GATE_OPEN && !flat) {
                     switch (g->epilogue) {
                     case FNN_EPILOGUE_ACTIVATION: fnn_finish_activation(g, i, j, rows, width, c, ldc); break;
                     case FNN_EPILOGUE_DERIVATIVE: fnn_finish_derivative(g, i, j, rows, width, c, ldc); break;
@@ -418,6 +466,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
         }
         j += width;
     }
+    if (flat) fnn_finish_update(g, 0, i0 * g->n, 1, m * g->n, gradient, 0);
 }
 
 #if FNN_INTERLEAVE
@@ -451,7 +500,7 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
 /* The update of Adam or AdamW with no other option, and k within a block. */
 static bool fnn_may_interleave(const fnn_product *g)
 {
-    return g->rule == FNN_ADAM && g->k <= FNN_KC && (g->scalars->options & ~(unsigned)FNN_DECAY) == 0;
+    return !fnn_updates_flat(g) && g->rule == FNN_ADAM && g->k <= FNN_KC && (g->scalars->options & ~(unsigned)FNN_DECAY) == 0;
 }
 #endif
 

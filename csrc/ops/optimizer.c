@@ -333,17 +333,17 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     const fnn_share s = {id, count, 0, 0};
     if (c->norm) {
         fnn_op_norm(k, c->o, s);
-        fnn_barrier_wait(barrier, count, &c->leave);
+        fnn_barrier_wait(barrier, id, count, &c->leave);
         if (id == 0) fnn_op_begin_update(c->o);
-        fnn_barrier_wait(barrier, count, &c->leave);
+        fnn_barrier_wait(barrier, id, count, &c->leave);
     }
     fnn_op_update(k, c->o, s);
     if (c->trust) {
-        fnn_barrier_wait(barrier, count, &c->leave);
+        fnn_barrier_wait(barrier, id, count, &c->leave);
         fnn_op_trust_update(k, c->o, s);
     }
     if (c->max_norm) {
-        fnn_barrier_wait(barrier, count, &c->leave);
+        fnn_barrier_wait(barrier, id, count, &c->leave);
         fnn_op_max_norm(k, c->o, s);
     }
 }

@@ -299,10 +299,9 @@ class Optimizer:
         if not isinstance(group, dict):
             raise TypeError(f"group: expected a dict, got {type(group).__name__}")
         self._refuse_now()
-        self._pull()
+        self._unready()
         self._add([(group, f"params[{len(self.param_groups)}]")])
         self._grouped = True
-        self._unready()
 
     # ---- stepping ----
 
@@ -381,34 +380,36 @@ class Optimizer:
         return states
 
     def sync(self, tensors):
-        """Hand the groups to compiled tensors, checked and converted only if something has changed since."""
+        """Hand the groups to compiled tensors, checked and converted only if something has changed since. From then on the
+        tensors know how far the groups have come."""
         if self._synced is not tensors or self._version != _native.settings_version():
             for i, g in enumerate(self.group_states()):
                 tensors.set_group(i, RULES[g.rule], *g[1:])
             self._synced, self._version = tensors, _native.settings_version()
             self._quick = _never
-        elif tensors is not self._tensors:
-            self._refuse_now()
-            tensors.set_progress(list(zip(self._steps, self._memory)))
         else:
             self._refuse_now()
+            tensors.begin()
+            if self._constant is None:
+                self._pull()
 
     def take_back(self, executor):
         """After a run of an executor: how far the groups have come."""
-        progress = executor.progress()
-        self._steps, self._memory = [t for t, _ in progress], [m for _, m in progress]
         self.skipped += executor.steps_skipped
-        if self._synced is self._tensors:
+        if self._synced is None or self._synced is not getattr(executor, "tensors", None):
             self._unready()
+            progress = executor.progress()
+            self._steps, self._memory = [t for t, _ in progress], [m for _, m in progress]
 
     def _pull(self):
-        """The progress, where the tensors of `step` know better."""
-        if self._synced is not None and self._synced is self._tensors:
-            progress = self._tensors.progress()
+        """The progress, where compiled tensors know better."""
+        if self._synced is not None:
+            progress = self._synced.progress()
             self._steps, self._memory = [t for t, _ in progress], [m for _, m in progress]
 
     def _unready(self):
         """Something has changed besides the settings: everything is handed over again."""
+        self._pull()
         self._tensors = self._synced = None
         self._quick = _never
 
@@ -430,7 +431,6 @@ class Optimizer:
         """The learning rate of each group for the next step. Call it after `sync`, or `group_states`."""
         if self._constant is not None:
             return self._constant
-        self._pull()
         return [
             checks.number(self._next_rate(i, g["lr"]), "lr(step)") if callable(g["lr"]) else g["lr"]
             for i, g in enumerate(self.param_groups)
@@ -684,8 +684,8 @@ class Optimizer:
         for pairs in state:
             for array, values in pairs:
                 array[...] = values
-        self._steps, self._memory = [t for _, t, _ in groups], [m for _, _, m in groups]
         self._unready()
+        self._steps, self._memory = [t for _, t, _ in groups], [m for _, _, m in groups]
 
     def from_torch_state(self, state_dict, transpose=False, steps=None):
         """Take over the state of the PyTorch optimizer of the same name, as its `state_dict()` gives it.
