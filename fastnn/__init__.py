@@ -12,7 +12,7 @@ if _find_spec("fastnn._native") is None:
         "run 'pip install -e .' in it, or start Python elsewhere to use an installed fastnn"
     )
 
-from . import callbacks, data, init, kernels, losses, nn, optim, reference
+from . import callbacks, data, init, kernels, losses, nn, optim, reference, schedules
 from ._version import __version__
 from .init import manual_seed
 from .runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
@@ -35,6 +35,7 @@ __all__ = [
     "nn",
     "optim",
     "reference",
+    "schedules",
     "selftest",
     "set_num_threads",
     "show_config",

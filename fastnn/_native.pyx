@@ -1238,3 +1238,20 @@ def fma_peak(size_t rounds):
     with nogil:
         result = fnn_active_kernels().fma_peak(rounds)
     return result
+
+
+def streams(arrays):
+    """Reads float32 arrays of one length and writes all but the last, a <- (a + last) / 2, on one thread: what an optimizer's
+    update does to memory. From 2 to 6 arrays; the last size % 16 elements are left alone.
+    """
+    cdef float *pointers[6]
+    if not 2 <= len(arrays) <= 6:
+        raise ValueError(f"arrays: expected from 2 to 6, got {len(arrays)}")
+    for i, a in enumerate(arrays):
+        _check(a, f"arrays[{i}]", cnp.NPY_FLOAT32, 1, i < len(arrays) - 1)
+        if a.shape != arrays[0].shape:
+            raise ValueError(f"arrays[{i}]: expected shape {arrays[0].shape}, got {a.shape}")
+        pointers[i] = _f32(a)
+    cdef size_t count = len(arrays), n = arrays[0].size
+    with nogil:
+        fnn_active_kernels().streams(count, n, pointers)

@@ -11,10 +11,10 @@ import fastnn
 
 MODULES = [
     "callbacks", "data", "init", "kernels", "losses", "nn", "optim", "optim.adam", "optim.adaptive",
-    "optim.base", "optim.lamb", "optim.lion", "optim.schedule_free", "optim.sgd", "plan.parameter", "plan.plan", "runtime", "selftest",
-    "trainer",
+    "optim.base", "optim.lamb", "optim.lion", "optim.schedule_free", "optim.sgd", "plan.parameter", "plan.plan", "runtime",
+    "schedules", "selftest", "trainer",
 ]
-NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim")}
+NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "schedules")}
 
 
 @pytest.mark.parametrize("name", MODULES)
