@@ -756,6 +756,8 @@ cdef class Tensors:
                 t.state[FNN_AVERAGE] = cnp.PyArray_DATA(averages[i])
                 arrays.append(averages[i])
             for array in arrays:
+                if <size_t>cnp.PyArray_SIZE(array) != t.n or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(p):
+                    raise ValueError(f"{names[i]}: expected the memory that it had, got an array that has been resized")
                 spans.append((<size_t>cnp.PyArray_DATA(array), t.n * cnp.PyArray_ITEMSIZE(p)))
             self.elements += t.n
         for i, (low, size) in enumerate(sorted(spans)):
@@ -844,12 +846,23 @@ cdef class Tensors:
                 end = middle
         return begin < self.n_spans and self.spans[begin].low < high
 
+    cdef bint _as_given(self, size_t i) noexcept:
+        """Whether array i is still where it was, and writable."""
+        cdef cnp.ndarray p = <cnp.ndarray><void *>self.params[i]
+        return (
+            cnp.PyArray_DATA(p) == self.tensors[i].w
+            and <size_t>cnp.PyArray_SIZE(p) == self.tensors[i].n
+            and cnp.PyArray_ISWRITEABLE(p)
+        )
+
     cdef bint _fits(self, size_t i, object g) noexcept:
         """Whether g is what the gradient of array i must be."""
         cdef cnp.ndarray p = <cnp.ndarray><void *>self.params[i], a
         cdef int axis
         cdef char *low
         if not cnp.PyArray_Check(g):
+            return False
+        if not self._as_given(i):
             return False
         a = <cnp.ndarray>g
         if not (
@@ -868,6 +881,10 @@ cdef class Tensors:
 
     cdef int _refuse_gradient(self, size_t i, object g) except -1:
         cdef cnp.ndarray p = self.params[i]
+        if not cnp.PyArray_ISWRITEABLE(p):
+            raise ValueError(f"{self.names[i]}: expected a writable array, got a read-only one")
+        if not self._as_given(i):
+            raise ValueError(f"{self.names[i]}: expected the memory that it had, got an array that has been resized")
         name = f"gradient of {self.names[i]}"
         if not isinstance(g, np.ndarray):
             raise TypeError(f"{name}: expected a NumPy array, got {type(g).__name__}")

@@ -613,6 +613,23 @@ def test_a_gradient_that_overlaps_another_parameter():
         opt.step([opt._state[0][1]])
 
 
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_a_parameter_that_changes_under_the_optimizer(steps):
+    w, g = np.ones(4), np.ones(4)
+    opt = optim.SGD([w, np.ones(2)], lr=1.0, momentum=0.5)
+    for _ in range(steps):
+        opt.step([g, np.ones(2)])
+    before = w.copy()
+    w.flags.writeable = False
+    with pytest.raises(ValueError, match=r"params\[0\]: expected a writable array, got a read-only one"):
+        opt.step([g, np.ones(2)])
+    w.flags.writeable = True
+    assert (w == before).all()
+    w.resize(400_000, refcheck=False)
+    with pytest.raises(ValueError, match=r"params\[0\]: expected the memory that it had, got an array that has been resized"):
+        opt.step([np.ones(400_000), np.ones(2)])
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_groups_and_options(data):

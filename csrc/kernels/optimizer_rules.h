@@ -427,8 +427,20 @@ static void FNN_NAME(fnn_max_norm)(size_t rows, size_t columns, bool limit, cons
     FNN_REAL factor[FNN_LANES];
     double sum[FNN_LANES] = {0};
     bool scale = false;
-    for (size_t i = 0; limit && i < rows; i++)
-        for (size_t j = 0; j < columns; j++) sum[j] += (double)w[i * ld + j] * (double)w[i * ld + j];
+    if (limit && columns == FNN_LANES) {
+        vd sums[FNN_LANES / FNN_VD];
+        for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) sums[h] = vd_set1(0.0);
+        for (size_t i = 0; i < rows; i++) {
+            for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) {
+                const vd x = FNN_WIDEN(w + i * ld + h * FNN_VD);
+                sums[h] = vd_add(sums[h], vd_mul(x, x));
+            }
+        }
+        for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) vd_store(sum + h * FNN_VD, sums[h]);
+    } else if (limit) { /* the same, one by one */
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < columns; j++) sum[j] += (double)w[i * ld + j] * (double)w[i * ld + j];
+    }
     for (size_t j = 0; j < FNN_LANES; j++) {
         const double norm = __builtin_sqrt(sum[j]);
         const bool above = norm > scalars->max_norm;
