@@ -49,6 +49,16 @@ typedef enum {
     FNN_OP_BEGIN_UPDATE = 20,
     FNN_OP_TRUST_UPDATE,
     FNN_OP_MAX_NORM,
+    FNN_OP_SOFTMAX_BACKWARD = 30,
+    FNN_OP_LOG_SOFTMAX_FORWARD = 31,
+    FNN_OP_LOG_SOFTMAX_BACKWARD = 32,
+    FNN_OP_PRELU_FORWARD = 33,
+    FNN_OP_PRELU_BACKWARD = 34,
+    FNN_OP_PRELU_SLOPE_GRADIENT = 35,
+    FNN_OP_GATHER_WEIGHTS = 36,
+    FNN_OP_ELEMENTWISE_LOSS = 37,
+    FNN_OP_MULTICLASS_HINGE = 38,
+    FNN_OP_HOST_LOSS = 39, /* in Python: a native segment ends before it */
     FNN_OP_KINDS
 } fnn_op_kind;
 
@@ -93,7 +103,7 @@ typedef struct fnn_dense_forward {
     float alpha;
 } fnn_dense_forward;
 
-/* dx = (dy w^T) f'(saved), f the activation that made x and saved its output (x itself). */
+/* dx = (dy w^T) f'(saved), f the activation that made x and saved its output (x itself) or its input. */
 typedef struct fnn_dense_backward_input {
     size_t batch, in, out;
     bool by_rows;
@@ -133,6 +143,7 @@ typedef struct fnn_dense_backward_weights {
     const fnn_tensor *update_w, *update_b; /* NULL: no update */
     const fnn_update_rule *rules;          /* by group */
     const fnn_update_scalars *scalars;     /* by group */
+    float *scratch; /* this thread's own: fnn_product_scratch(in, out, batch) floats, or NULL */
 } fnn_dense_backward_weights;
 
 /* y = f(x), or dx = dy f'(saved), over [rows, columns]. In place is allowed. */
@@ -148,19 +159,19 @@ typedef struct fnn_elementwise {
     size_t ldy;
 } fnn_elementwise;
 
-typedef struct fnn_loss {
-    size_t classes;
-    const float *logits;
-    size_t ldl;
-    const int32_t *labels; /* or, when NULL, */
-    const float *targets;
-    size_t ldt;
-    float scale;    /* of the gradient: 1 / batch */
-    float *dlogits; /* may be NULL, may be logits */
-    size_t ldd;
-    double *loss; /* per row */
-    uint8_t *correct;
-} fnn_loss;
+/* PReLU over [rows, columns]: forward, backward, and the gradient of its slopes (by one thread where there is one slope). */
+typedef struct fnn_prelu {
+    size_t rows, columns;
+    size_t step;        /* 1: a slope for every column; 0: one */
+    const float *slope;
+    const float *x;
+    size_t ldx;
+    const float *dy;
+    size_t lddy;
+    float *out; /* y, dx or the slopes' gradient */
+    size_t ldout;
+    bool accumulate; /* the slopes' gradient: add to what out holds */
+} fnn_prelu;
 
 #define FNN_UPDATE_CHUNK 4096 /* elements dealt out at a time: 16 KB an array, a few microseconds */
 #define FNN_HYPER 8 /* hyper-parameters of a rule at most */
@@ -200,7 +211,15 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
 void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
 void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
 void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_log_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_log_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
+void fnn_op_prelu_forward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
+void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
+void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
+void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
+void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
 void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);
 void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all shares of the norm */
@@ -236,7 +255,7 @@ void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out);
 
 /* ---- the plan (plan.c) ---- */
 
-#define FNN_OP_BUFFERS 6
+#define FNN_OP_BUFFERS 8
 
 /* One operation of a plan. Buffers are positions in the workspace's table, in the order that the op catalogue of
  * fastnn/plan/ops.py lists; -1 where there is none. */
@@ -251,6 +270,8 @@ typedef struct fnn_op {
     bool accumulate;
     int update_w, update_b; /* tensors that the op updates; -1: none */
     size_t first, last;     /* UPDATE: the tensors */
+    fnn_loss_form form;     /* of a loss; its parameter is alpha */
+    bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form */
 } fnn_op;
 
 typedef struct fnn_buffer {
@@ -276,7 +297,7 @@ typedef struct fnn_run {
     int output;        /* the buffer that lands in `out`, or -1 */
     float *out;
     size_t ldout;
-    fnn_source x, y;
+    fnn_source x, y, weight; /* weight: of the rows, one value each */
     const int64_t *index; /* [rows], or NULL: rows in order */
     size_t rows, batch, steps;
     bool check_finite;
@@ -287,8 +308,10 @@ typedef struct fnn_run {
     fnn_update *update; /* scalars are filled by the call */
     fnn_group *groups;  /* t and memory move on by every step that is done */
     const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */
+    float *scratch;      /* scratch_floats for each thread */
+    size_t scratch_floats;
     /* results */
-    double *losses; /* mean loss of each step; may be NULL */
+    double *losses; /* the loss of each step; may be NULL */
     double loss_sum;
     int64_t correct;
     size_t steps_done, steps_skipped;

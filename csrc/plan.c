@@ -21,6 +21,7 @@ typedef struct {
     const fnn_kernels *k;
     fnn_buffer *buffers; /* this thread's table: input and output may point into the user's arrays */
     size_t step, begin, rows;
+    float *scratch; /* this thread's */
 } batch;
 
 static fnn_buffer buffer(const batch *b, const fnn_op *op, int i)
@@ -151,6 +152,7 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
                                       .rules = run->update ? run->update->rules : NULL,
                                       .scalars = run->update ? run->update->scalars : NULL,
+                                      .scratch = b->scratch,
                                   },
                                   share);
 }
@@ -168,25 +170,48 @@ static fnn_elementwise elementwise(const batch *b, const fnn_op *op, bool backwa
     return o;
 }
 
-/* buffers: logits, labels, targets, dlogits, row_loss, row_correct */
-static void softmax_cross_entropy(const batch *b, const fnn_op *op, fnn_share share)
+/* buffers: x, slope, y */
+static fnn_prelu prelu_forward(const batch *b, const fnn_op *op)
 {
-    const fnn_buffer logits = buffer(b, op, 0), targets = buffer(b, op, 2), dlogits = buffer(b, op, 3);
-    fnn_op_softmax_cross_entropy(b->k,
-                                 &(fnn_loss){
-                                     .classes = op->out,
-                                     .logits = logits.data,
-                                     .ldl = logits.ld,
-                                     .labels = buffer(b, op, 1).data,
-                                     .targets = targets.data,
-                                     .ldt = targets.ld,
-                                     .scale = (float)(1.0 / (double)b->rows),
-                                     .dlogits = dlogits.data,
-                                     .ldd = dlogits.ld,
-                                     .loss = buffer(b, op, 4).data,
-                                     .correct = buffer(b, op, 5).data,
-                                 },
-                                 share);
+    const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 2);
+    return (fnn_prelu){.rows = b->rows, .columns = op->out, .step = op->in > 1, .slope = buffer(b, op, 1).data,
+                       .x = x.data, .ldx = x.ld, .out = y.data, .ldout = y.ld};
+}
+
+/* buffers: dy, x, slope, dx or (slope's gradient) dy, x, dslope */
+static fnn_prelu prelu_backward(const batch *b, const fnn_op *op)
+{
+    const bool of_slope = op->kind == FNN_OP_PRELU_SLOPE_GRADIENT;
+    const fnn_buffer dy = buffer(b, op, 0), x = buffer(b, op, 1), out = buffer(b, op, of_slope ? 2 : 3);
+    return (fnn_prelu){.rows = b->rows, .columns = op->out, .step = op->in > 1,
+                       .slope = of_slope ? NULL : buffer(b, op, 2).data, .x = x.data, .ldx = x.ld, .dy = dy.data,
+                       .lddy = dy.ld, .out = out.data, .ldout = out.ld, .accumulate = op->accumulate};
+}
+
+/* buffers of the losses: logits, labels, targets, dlogits, row_loss, row_correct, weight, class_weight */
+static fnn_loss loss_of(const batch *b, const fnn_op *op)
+{
+    const fnn_buffer logits = buffer(b, op, 0), targets = buffer(b, op, 2), dlogits = buffer(b, op, 3), weight = buffer(b, op, 6);
+    return (fnn_loss){
+        .form = op->form,
+        .sum = op->sum,
+        .full = op->full,
+        .parameter = op->alpha,
+        .classes = op->out,
+        .logits = logits.data,
+        .ldl = logits.ld,
+        .labels = buffer(b, op, 1).data,
+        .targets = targets.data,
+        .ldt = targets.ld,
+        .weight = weight.data,
+        .ldw = weight.ld,
+        .class_weight = buffer(b, op, 7).data,
+        .scale = op->sum ? 1.0 : 1.0 / (double)b->rows,
+        .dlogits = dlogits.data,
+        .ldd = dlogits.ld,
+        .loss = buffer(b, op, 4).data,
+        .correct = buffer(b, op, 5).data,
+    };
 }
 
 /* buffers: row_loss, row_correct. By one thread. */
@@ -195,9 +220,9 @@ static void reduce_loss(const batch *b, const fnn_op *op, fnn_share share)
     if (share.id != share.count - 1) return;
     fnn_run *run = b->run;
     const double sum = fnn_sum_rows(buffer(b, op, 0).data, b->rows);
-    const uint8_t *correct = buffer(b, op, 1).data;
+    const uint32_t *correct = buffer(b, op, 1).data;
     run->loss_sum += sum;
-    if (run->losses) run->losses[b->step] = sum / (double)b->rows;
+    if (run->losses) run->losses[b->step] = op->sum ? sum : sum / (double)b->rows;
     for (size_t i = 0; i < b->rows; i++) run->correct += correct[i];
 }
 
@@ -253,7 +278,52 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
         fnn_op_activation_backward(b->k, &o, share);
         break;
     }
-    case FNN_OP_SOFTMAX_CROSS_ENTROPY: softmax_cross_entropy(b, op, share); break;
+    case FNN_OP_SOFTMAX_BACKWARD: {
+        const fnn_elementwise o = elementwise(b, op, true);
+        fnn_op_softmax_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_LOG_SOFTMAX_FORWARD: {
+        const fnn_elementwise o = elementwise(b, op, false);
+        fnn_op_log_softmax_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_LOG_SOFTMAX_BACKWARD: {
+        const fnn_elementwise o = elementwise(b, op, true);
+        fnn_op_log_softmax_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_PRELU_FORWARD: {
+        const fnn_prelu o = prelu_forward(b, op);
+        fnn_op_prelu_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_PRELU_BACKWARD: {
+        const fnn_prelu o = prelu_backward(b, op);
+        fnn_op_prelu_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_PRELU_SLOPE_GRADIENT: {
+        const fnn_prelu o = prelu_backward(b, op);
+        fnn_op_prelu_slope_gradient(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_GATHER_WEIGHTS: gather(b, op, &b->run->weight, share); break;
+    case FNN_OP_SOFTMAX_CROSS_ENTROPY: {
+        const fnn_loss o = loss_of(b, op);
+        fnn_op_softmax_cross_entropy(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_ELEMENTWISE_LOSS: {
+        const fnn_loss o = loss_of(b, op);
+        fnn_op_elementwise_loss(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_MULTICLASS_HINGE: {
+        const fnn_loss o = loss_of(b, op);
+        fnn_op_multiclass_hinge(b->k, &o, share);
+        break;
+    }
     case FNN_OP_DENSE_BACKWARD_INPUT: dense_backward_input(b, op, share); break;
     case FNN_OP_DENSE_BACKWARD_WEIGHTS: dense_backward_weights(b, op, share); break;
     case FNN_OP_REDUCE_LOSS: reduce_loss(b, op, share); break;
@@ -270,6 +340,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     fnn_run *run = argument;
     batch b = {.run = run, .k = fnn_active_kernels(), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
+    if (run->scratch_floats) b.scratch = run->scratch + (size_t)id * run->scratch_floats;
     memcpy(b.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 
     bool updates = false; /* a part of a plan may be run that has none */

@@ -10,6 +10,7 @@ cdef extern from "fastnn.h" nogil:
     ctypedef int fnn_math
     ctypedef int fnn_problem
     ctypedef int fnn_op_kind
+    ctypedef int fnn_loss_form
 
     ctypedef struct fnn_update_scalars:
         pass
@@ -36,6 +37,9 @@ cdef extern from "fastnn.h" nogil:
     fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
     fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
     fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS
+    fnn_op_kind FNN_OP_SOFTMAX_BACKWARD, FNN_OP_LOG_SOFTMAX_FORWARD, FNN_OP_LOG_SOFTMAX_BACKWARD
+    fnn_op_kind FNN_OP_PRELU_FORWARD, FNN_OP_PRELU_BACKWARD, FNN_OP_PRELU_SLOPE_GRADIENT
+    fnn_op_kind FNN_OP_ELEMENTWISE_LOSS, FNN_OP_MULTICLASS_HINGE
     void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
 
     ctypedef struct fnn_gather:
@@ -125,18 +129,35 @@ cdef extern from "fastnn.h" nogil:
         float *y
         size_t ldy
 
+    ctypedef struct fnn_prelu:
+        size_t rows, columns, step
+        const float *slope
+        const float *x
+        size_t ldx
+        const float *dy
+        size_t lddy
+        float *out
+        size_t ldout
+        bint accumulate
+
     ctypedef struct fnn_loss:
+        fnn_loss_form form
+        bint sum, full
+        float parameter
         size_t classes
         const float *logits
         size_t ldl
         const int32_t *labels
         const float *targets
         size_t ldt
-        float scale
+        const float *weight
+        size_t ldw
+        const float *class_weight
+        double scale
         float *dlogits
         size_t ldd
         double *loss
-        uint8_t *correct
+        uint32_t *correct
 
     ctypedef struct fnn_group:
         fnn_update_rule rule
@@ -173,12 +194,12 @@ cdef extern from "fastnn.h" nogil:
     void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out)
     void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out)
 
-    int FNN_OP_BUFFERS, FNN_OP_KINDS, FNN_ACTIVATIONS, FNN_UPDATE_RULES
+    int FNN_OP_BUFFERS, FNN_OP_KINDS, FNN_ACTIVATIONS, FNN_UPDATE_RULES, FNN_LOSS_FORMS
 
     ctypedef struct fnn_op:
         fnn_op_kind kind
         bint by_rows, barrier
-        int buffer[6]
+        int buffer[8]
         size_t n_in "in"
         size_t n_out "out"
         fnn_activation activation
@@ -186,6 +207,8 @@ cdef extern from "fastnn.h" nogil:
         bint accumulate
         int update_w, update_b
         size_t first, last
+        fnn_loss_form form
+        bint sum, full
 
     ctypedef struct fnn_buffer:
         void *data
@@ -197,6 +220,8 @@ cdef extern from "fastnn.h" nogil:
         Py_ssize_t stride
         size_t item, rows
         double scale, shift
+
+    size_t fnn_product_scratch(size_t m, size_t n, size_t k) nogil
 
     ctypedef struct fnn_pace:
         double[2] cost
@@ -213,7 +238,7 @@ cdef extern from "fastnn.h" nogil:
         int output
         float *out
         size_t ldout
-        fnn_source x, y
+        fnn_source x, y, weight
         const int64_t *index
         size_t rows, batch, steps
         bint check_finite
@@ -221,6 +246,8 @@ cdef extern from "fastnn.h" nogil:
         double seconds
         int threads
         fnn_pace *pace
+        float *scratch
+        size_t scratch_floats
         fnn_update *update
         fnn_group *groups
         const double *lr

@@ -118,7 +118,7 @@ cdef int _check(object obj, str name, int type_number, int ndim, bint writable) 
         and cnp.PyArray_SIZE(<cnp.ndarray>obj) > 0
     ):
         return 0
-    check_array(obj, name, cnp.PyArray_DescrFromType(type_number), ndim, writable)
+    check_array(obj, name, cnp.PyArray_DescrFromType(type_number), None if ndim < 0 else ndim, writable)
     return 0
 
 
@@ -383,7 +383,7 @@ cdef int _check_same_or_apart(cnp.ndarray out, cnp.ndarray x, str name) except -
 
 
 def activation_forward(x, int activation, float alpha, out):
-    check_array(x, "x", np.float32)
+    _check(x, "x", cnp.NPY_FLOAT32, cnp.PyArray_NDIM(x) if cnp.PyArray_Check(x) else -1, False)
     cdef cnp.ndarray y = _like_f32(out, "out", x)
     _check_same_or_apart(y, x, "x")
     cdef fnn_elementwise o
@@ -431,9 +431,104 @@ def softmax_forward(x, out):
     return y
 
 
-def softmax_cross_entropy(logits, targets, out):
-    """targets: int32 labels that have been checked, or float32 [batch, classes]. Returns (row losses, dlogits, correct)."""
-    _check(logits, "logits", cnp.NPY_FLOAT32, 2, False)
+cdef _by_rows(fnn_op_kind op, cnp.ndarray x, cnp.ndarray saved, cnp.ndarray y):
+    """A row operation with its rows shared out: x (dy), what was saved, and the result, of one shape."""
+    cdef fnn_elementwise o
+    memset(&o, 0, sizeof(o))
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0)
+    o.columns = o.ldx = o.ldy = o.ldsaved = cnp.PyArray_DIM(x, 1)
+    o.x, o.saved, o.y = _f32(x), _f32(saved), _f32(y)
+    cdef int threads = _team_for(20.0 * cnp.PyArray_SIZE(x))
+    with nogil:
+        fnn_eager(op, &o, batch, threads)
+    return y
+
+
+def log_softmax_forward(x, out):
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    return _by_rows(FNN_OP_LOG_SOFTMAX_FORWARD, x, x, y)
+
+
+cdef _softmax_backward(fnn_op_kind op, dy, y, out):
+    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
+    _check(y, "y", cnp.NPY_FLOAT32, 2, False)
+    _check_shape(y, "y", cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dy, 1))
+    cdef cnp.ndarray dx = _like_f32(out, "out", dy)
+    _check_same_or_apart(dx, dy, "dy")
+    _check_same_or_apart(dx, y, "y")
+    return _by_rows(op, dy, y, dx)
+
+
+def softmax_backward(dy, y, out):
+    return _softmax_backward(FNN_OP_SOFTMAX_BACKWARD, dy, y, out)
+
+
+def log_softmax_backward(dy, y, out):
+    return _softmax_backward(FNN_OP_LOG_SOFTMAX_BACKWARD, dy, y, out)
+
+
+cdef int _check_slope(object slope, cnp.npy_intp columns) except -1:
+    _check(slope, "slope", cnp.NPY_FLOAT32, 1, False)
+    if cnp.PyArray_SIZE(slope) != 1 and cnp.PyArray_SIZE(slope) != columns:
+        raise ValueError(f"slope: expected shape (1,) or ({columns},), got {_shape(slope)}")
+    return 0
+
+
+def prelu_forward(x, slope, out):
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    _check_slope(slope, cnp.PyArray_DIM(x, 1))
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    _check_apart(y, "out", ((slope, "slope"),))
+    cdef fnn_prelu o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
+    o.step = cnp.PyArray_SIZE(slope) > 1
+    o.slope, o.x, o.out = _f32(slope), _f32(x), _f32(y)
+    o.ldx = o.ldout = o.columns
+    cdef int threads = _team_for(5.0 * cnp.PyArray_SIZE(x))
+    with nogil:
+        fnn_eager(FNN_OP_PRELU_FORWARD, &o, o.rows, threads)
+    return y
+
+
+def prelu_backward(dy, x, slope, out_dx, out_dslope):
+    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    _check_shape(x, "x", cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dy, 1))
+    _check_slope(slope, cnp.PyArray_DIM(dy, 1))
+    cdef cnp.ndarray dx = _like_f32(out_dx, "dx", dy)
+    cdef cnp.ndarray dslope = _out_f32(out_dslope, "dslope", cnp.PyArray_SIZE(slope))
+    if out_dx is not None:
+        for other, name in ((dy, "dy"), (x, "x")):
+            if cnp.PyArray_DATA(dx) != cnp.PyArray_DATA(<cnp.ndarray>other):
+                _check_apart(dx, "dx", ((other, name),))
+        _check_apart(dx, "dx", ((slope, "slope"),))
+    if out_dslope is not None:
+        _check_apart(dslope, "dslope", ((dy, "dy"), (x, "x"), (slope, "slope"), (dx, "dx")))
+    cdef fnn_prelu o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
+    o.step = cnp.PyArray_SIZE(slope) > 1
+    o.slope, o.x, o.dy, o.out = _f32(slope), _f32(x), _f32(dy), _f32(dslope)
+    o.ldx = o.lddy = o.ldout = o.columns
+    cdef float *dx_data = _f32(dx)
+    cdef int threads = _team_for(5.0 * cnp.PyArray_SIZE(x))
+    with nogil:
+        fnn_eager(FNN_OP_PRELU_SLOPE_GRADIENT, &o, o.rows, threads)
+        o.out = dx_data
+        fnn_eager(FNN_OP_PRELU_BACKWARD, &o, o.rows, threads)
+    return dx, dslope
+
+
+def loss(str kind, str name, logits, targets, out, sample_weight, class_weight, int form, float parameter, bint total, bint full):
+    """One loss of a batch: kind names the operation, name its first argument; targets: int32 labels that have been checked, or float32 [batch, classes];
+    class_weight: float32 [classes] ([2, classes] of the binary ones) or None. Returns (row losses, gradient, correct)."""
+    cdef fnn_op_kind op = {"softmax_cross_entropy": FNN_OP_SOFTMAX_CROSS_ENTROPY, "elementwise_loss": FNN_OP_ELEMENTWISE_LOSS,
+                           "multiclass_hinge": FNN_OP_MULTICLASS_HINGE}[kind]
+    _check(logits, name, cnp.NPY_FLOAT32, 2, False)
     cdef cnp.npy_intp batch = cnp.PyArray_DIM(logits, 0), classes = cnp.PyArray_DIM(logits, 1)
     cdef fnn_loss o
     memset(&o, 0, sizeof(o))
@@ -445,20 +540,26 @@ def softmax_cross_entropy(logits, targets, out):
         _check(targets, "targets", cnp.NPY_FLOAT32, 2, False)
         _check_shape(targets, "targets", batch, classes)
         o.targets, o.ldt = _f32(targets), classes
+    if sample_weight is not None:
+        _check(sample_weight, "sample_weight", cnp.NPY_FLOAT32, 1, False)
+        _check_shape(sample_weight, "sample_weight", batch)
+        o.weight, o.ldw = _f32(sample_weight), 1
     cdef cnp.ndarray dlogits = _out_f32(out, "out", batch, classes)
-    _check_same_or_apart(dlogits, logits, "logits")
+    _check_same_or_apart(dlogits, logits, name)
     if out is not None:
-        _check_apart(dlogits, "out", ((targets, "targets"),))
-    loss, correct = np.empty(batch, np.float64), np.empty(batch, np.uint8)
+        _check_apart(dlogits, "out", ((targets, "targets"), (sample_weight, "sample_weight"), (class_weight, "class_weight")))
+    loss, correct = np.empty(batch, np.float64), np.empty(batch, np.uint32)
+    o.form, o.sum, o.full, o.parameter = form, total, full, parameter
     o.classes = classes
     o.logits, o.ldl = _f32(logits), classes
-    o.scale = <float>(1.0 / batch)
+    o.class_weight = _f32(class_weight)
+    o.scale = 1.0 if total else 1.0 / batch
     o.dlogits, o.ldd = _f32(dlogits), classes
     o.loss = <double *>cnp.PyArray_DATA(loss)
-    o.correct = <uint8_t *>cnp.PyArray_DATA(correct)
+    o.correct = <uint32_t *>cnp.PyArray_DATA(correct)
     cdef int threads = _team_for(50.0 * batch * classes)
     with nogil:
-        fnn_eager(FNN_OP_SOFTMAX_CROSS_ENTROPY, &o, batch, threads)
+        fnn_eager(op, &o, batch, threads)
     return loss, dlogits, correct
 
 
@@ -991,17 +1092,18 @@ cdef class NativePlan:
     cdef int tables
     cdef Tensors tensors
     cdef list arrays
+    cdef cnp.ndarray scratch
     cdef fnn_run r
     cdef fnn_pace pace
     cdef readonly double work  # floating-point operations of a full batch
     cdef readonly size_t batch
     cdef size_t features, targets, outputs, n_groups
-    cdef bint busy
+    cdef bint busy, weighted
     cdef double scale, shift
 
     def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
                   size_t features, size_t targets, int64_t classes, int output, size_t outputs, double scale,
-                  double shift):
+                  double shift, bint weighted):
         cdef size_t i
         cdef fnn_op *op
         self.n_ops, self.n_buffers = len(ops), len(buffers)
@@ -1013,15 +1115,18 @@ cdef class NativePlan:
         for i in range(self.n_ops):
             op = &self.ops[i]
             (kind, by_rows, barrier, slots, n_in, n_out, activation, alpha, accumulate, update_w, update_b, first,
-             last) = ops[i]
-            if not (0 <= kind < FNN_OP_KINDS and 0 <= activation < FNN_ACTIVATIONS):
+             last, form, total, full) = ops[i]
+            if not (0 <= kind < FNN_OP_KINDS and 0 <= activation < FNN_ACTIVATIONS and 0 <= form < FNN_LOSS_FORMS):
                 raise ValueError(f"operation {i}: expected codes that the extension knows, got kind {kind}, activation "
-                                 f"{activation}; was the extension built again?")
+                                 f"{activation}, form {form}; was the extension built again?")
             op.kind, op.by_rows, op.barrier = kind, by_rows, barrier
-            for j in range(6):
+            for j in range(8):
                 op.buffer[<int>j] = slots[j] if j < len(slots) else -1
             op.n_in, op.n_out, op.activation, op.alpha = n_in, n_out, activation, alpha
             op.accumulate, op.update_w, op.update_b, op.first, op.last = accumulate, update_w, update_b, first, last
+            if kind == FNN_OP_DENSE_BACKWARD_WEIGHTS and update_w >= 0:
+                self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(n_in, n_out, batch))
+            op.form, op.sum, op.full = form, total, full
         self.arrays = []
         for i in range(self.n_buffers):
             array, ld = buffers[i]
@@ -1038,7 +1143,7 @@ cdef class NativePlan:
             self.r.groups = tensors.groups
             self.n_groups = tensors.n_groups
         self.work, self.batch, self.features, self.targets, self.outputs = work, batch, features, targets, outputs
-        self.scale, self.shift = scale, shift
+        self.scale, self.shift, self.weighted = scale, shift, weighted
         self.r.ops = self.ops
         self.r.n_buffers = self.n_buffers
         self.r.classes = classes
@@ -1058,6 +1163,9 @@ cdef class NativePlan:
                 raise MemoryError
             self.buffers = grown
             self.tables = threads
+        if self.r.scratch_floats and (self.scratch is None or self.scratch.size < threads * self.r.scratch_floats):
+            self.scratch = aligned_zeros((threads * self.r.scratch_floats,), np.float32)
+            self.r.scratch = <float *>cnp.PyArray_DATA(self.scratch)
         self.r.buffers = self.buffers
         self.r.threads = threads
         return 0
@@ -1100,11 +1208,24 @@ cdef class NativePlan:
             raise TypeError(f"y: expected integer labels of 1 dimension, got dtype {y.dtype} and shape {_shape(y)}")
         return 0
 
-    def run(self, x, y, index, size_t first_op, size_t last_op, rates, losses, bint check_finite, double seconds, out):
+    cdef int _fill_weights(self, weights) except -1:
+        if (weights is not None) != self.weighted:
+            raise ValueError(f"weights: expected {'an array' if self.weighted else 'None'} for this plan, got "
+                             f"{type(weights).__name__}")
+        if self.weighted:
+            _fill_source(&self.r.weight, weights, "weights", 1, 1.0, 0.0)
+            if self.r.weight.rows != self.r.x.rows:
+                raise ValueError(f"weights: expected one for each of x's {self.r.x.rows} rows, got {self.r.weight.rows}")
+        return 0
+
+    def run(self, x, y, index, size_t first_op, size_t last_op, rates, losses, bint check_finite, double seconds, out,
+            weights=None, done=None):
         """Run ops [first_op, last_op) for every batch of the rows, or until `seconds` have passed.
 
         x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups] or None;
-        losses: float64 [steps] or None; out: float32 [rows, outputs] that receives the output buffer, or None.
+        losses: float64 [steps] or None; out: float32 [rows, outputs] that receives the output buffer, or None; weights: one for
+        each row where the plan is weighted, else None; done: what the tensors' count of steps becomes, the steps of this
+        call by default.
         Returns (steps done, sum of row losses, correct rows, problem, row of the problem within its batch).
         """
         cdef fnn_run *r = &self.r
@@ -1118,6 +1239,7 @@ cdef class NativePlan:
             self._fill_targets(y)
             if r.y.rows != r.x.rows:
                 raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
+        self._fill_weights(weights)
         r.index = _index_data(index, &rows)
         r.rows = rows
         r.steps = (rows + self.batch - 1) // self.batch
@@ -1145,7 +1267,11 @@ cdef class NativePlan:
             self._choose(self.work * (rows if rows < self.batch else self.batch) / self.batch)
             self._run()
             if self.tensors is not None:
-                self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
+                if done is None:
+                    self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
+                else:
+                    self.tensors.skipped = r.steps_skipped + (self.tensors.skipped if done else 0)
+                    self.tensors.done = done
         finally:
             r.output = output
         return r.steps_done, r.loss_sum, r.correct, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
@@ -1191,8 +1317,8 @@ cdef class NativePlan:
         self._run()
         return True
 
-    def step(self, x, y, rates):
-        """One step on one batch with nothing optional: the low-overhead door. rates: a float for each group.
+    def step(self, x, y, rates, weights=None):
+        """One step on one batch with nothing else optional: the low-overhead door. rates: a float for each group.
         Returns (mean loss, problem or None, row)."""
         cdef fnn_run *r = &self.r
         cdef double loss = 0.0
@@ -1204,6 +1330,7 @@ cdef class NativePlan:
             raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
         if r.x.rows > self.batch:
             raise ValueError(f"x: expected at most {self.batch} rows, got {r.x.rows}")
+        self._fill_weights(weights)
         for i in range(self.n_groups):
             self.tensors.rates[i] = rates[i]
         r.index = NULL
@@ -1230,6 +1357,11 @@ def math_map(str function, x):
     y = _new_f32(cnp.PyArray_SIZE(x))
     fnn_active_kernels().math_map(code, cnp.PyArray_SIZE(x), _f32(x), _f32(y))
     return y
+
+
+def update_scratch(size_t n_in, size_t n_out, size_t batch):
+    """Bytes of scratch that each thread has for the update of a layer's weights inside the product of their gradient."""
+    return fnn_product_scratch(n_in, n_out, batch) * sizeof(float)
 
 
 cdef class Pace:

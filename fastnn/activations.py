@@ -1,13 +1,14 @@
-"""The elementwise activations that the kernels know: their codes, default parameter, and what they save.
+"""The elementwise activations and losses that the kernels know: their codes, and of an activation its default parameter and
+what it saves.
 
-A table, imported by the eager kernels, the plan and the layers; it computes nothing.
+Tables, imported by the eager kernels, the plan, the layers and the losses; nothing is computed here.
 """
 
 import math
 import numbers
 from typing import NamedTuple
 
-_FLOAT32_MAX = 3.4028234663852886e38
+FLOAT32_MAX, FLOAT32_TINY = 3.4028234663852886e38, 2.0**-126
 
 
 class Activation(NamedTuple):
@@ -24,6 +25,25 @@ ACTIVATIONS = {
     "tanh": Activation(2, 0.0, "y"),
     "relu": Activation(3, 0.0, "y"),
     "leaky_relu": Activation(4, 0.01, "y"),
+    "elu": Activation(5, 1.0, "y"),
+    "selu": Activation(6, 0.0, "y"),
+    "gelu": Activation(7, 0.0, "z"),
+    "gelu_tanh": Activation(8, 0.0, "z"),
+    "silu": Activation(9, 0.0, "z"),
+    "softplus": Activation(10, 1.0, "y"),
+    "hard_tanh": Activation(11, 0.0, "y"),
+}
+PARAMETRIC = ("leaky_relu", "elu", "softplus")  # those that look at alpha
+
+FORMS = {  # fnn_loss_form
+    "squared": 0,
+    "absolute": 1,
+    "huber": 2,
+    "poisson_log": 3,
+    "poisson": 4,
+    "binary_entropy": 5,
+    "hinge": 6,
+    "squared_hinge": 7,
 }
 
 
@@ -43,6 +63,8 @@ def check_activation(name, alpha=None):
         alpha = float(alpha)
     except OverflowError:
         alpha = math.inf
-    if not 0 <= alpha <= _FLOAT32_MAX:
+    if name == "softplus" and not FLOAT32_TINY <= alpha <= FLOAT32_MAX:
+        raise ValueError(f"alpha: expected a number > 0, normal and finite in float32, got {alpha}")
+    if not 0 <= alpha <= FLOAT32_MAX:
         raise ValueError(f"alpha: expected a number >= 0, finite in float32, got {alpha}")
     return name, alpha

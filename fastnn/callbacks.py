@@ -26,7 +26,7 @@ class Callback:
         """After each step; logs: loss."""
 
     def on_epoch_end(self, epoch, logs):
-        """After each epoch; logs: loss, accuracy, and val_loss, val_accuracy with validation data."""
+        """After each epoch; logs: loss, accuracy where the loss has one, and val_loss, val_accuracy with validation data."""
 
     def on_train_end(self):
         """After the last epoch."""

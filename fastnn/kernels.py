@@ -11,20 +11,32 @@ import operator
 import numpy as np
 
 from . import _native
-from .activations import ACTIVATIONS, check_activation
+from .activations import ACTIVATIONS, FLOAT32_MAX, FLOAT32_TINY, FORMS, check_activation
 
 __all__ = [
     "activation_backward",
     "activation_forward",
     "adam_update",
     "bias_gradient",
+    "binary_cross_entropy",
+    "binary_hinge",
     "dense_backward",
     "dense_forward",
     "gather",
     "gather_labels",
+    "huber",
+    "log_softmax_backward",
+    "log_softmax_forward",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "multiclass_hinge",
     "permutation",
+    "poisson",
+    "prelu_backward",
+    "prelu_forward",
     "random_bits",
     "sgd_update",
+    "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_correct",
     "softmax_cross_entropy_rows",
@@ -93,7 +105,7 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
     x : float32 array [batch, in]
     w : float32 array [in, out]
     saved : float32 array [batch, out], optional
-        The layer's output y; not needed for identity, which does not look at it.
+        What the activation saves: the layer's output y, or for gelu, gelu_tanh and silu its z. Identity does not look at it.
     activation : str, default "identity"
     out : tuple (dx, dw, db), optional
         Arrays that receive the gradients; None in a place makes a new array.
@@ -170,17 +182,25 @@ def bias_gradient(dy, out=None):
 def activation_forward(x, activation, out=None, *, alpha=None):
     """Apply an activation to every element: y = f(x).
 
-    ==========  ===============================  =============================
-    name        f(x)                             source
-    ==========  ===============================  =============================
+    ==========  ==================================================  ===================================
+    name        f(x)                                                source
+    ==========  ==================================================  ===================================
     identity    x
     sigmoid     1 / (1 + exp(-x))
     tanh        tanh(x)
-    relu        0 if x <= 0 else x               Nair & Hinton 2010
-    leaky_relu  x if x > 0 else alpha · x        Maas, Hannun & Ng 2013
-    ==========  ===============================  =============================
+    relu        0 if x <= 0 else x                                  Nair & Hinton 2010
+    leaky_relu  x if x > 0 else alpha · x                           Maas, Hannun & Ng 2013
+    elu         x if x >= 0 else alpha · (exp(x) - 1)               Clevert, Unterthiner & Hochreiter 2016
+    selu        1.0507… · (x if x >= 0 else 1.6732… · (exp(x) - 1)) Klambauer et al. 2017
+    gelu        x · Φ(x), Φ the normal distribution (erf)           Hendrycks & Gimpel 2016
+    gelu_tanh   x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))) / 2    Hendrycks & Gimpel 2016
+    silu        x · sigmoid(x)                                      Elfwing, Uchibe & Doya 2018
+    softplus    log(1 + exp(alpha · x)) / alpha                     Dugas et al. 2001
+    hard_tanh   -1 if x < -1 else 1 if x > 1 else x                 Collobert 2004
+    ==========  ==================================================  ===================================
 
-    NaN stays NaN in all of them. Sigmoid and tanh are within 4 ulp of the exact value.
+    NaN stays NaN in all of them; gelu, gelu_tanh and silu are -0 at minus infinity, their limit.
+    Sigmoid and tanh are within 4 ulp of the exact value, gelu within 2^-22 · max(1, |x|).
 
     Parameters
     ----------
@@ -190,7 +210,8 @@ def activation_forward(x, activation, out=None, *, alpha=None):
     out : float32 array like x, optional
         Receives y; may be x itself.
     alpha : float, optional
-        Slope of leaky_relu for x <= 0, finite and >= 0; 0.01 by default. The others have no parameter and ignore it.
+        Of leaky_relu the slope for x <= 0, 0.01 by default, and of elu the scale for x < 0, 1 by default: finite and >= 0. Of
+        softplus the sharpness, 1 by default: finite and > 0. The others have no parameter and ignore it.
 
     Returns
     -------
@@ -216,22 +237,30 @@ def activation_forward(x, activation, out=None, *, alpha=None):
 def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     """Carry a gradient back through an activation: dx = dy · f'.
 
-    ==========  =========================================
-    name        dx, from the output y
-    ==========  =========================================
+    ==========  ==================================================================
+    name        dx, from the output y or, the last three, from the input z
+    ==========  ==================================================================
     identity    dy
     sigmoid     dy · (y · (1 - y))
     tanh        dy · (1 - y · y)
     relu        0 if y <= 0 else dy
     leaky_relu  dy if y > 0 else alpha · dy
-    ==========  =========================================
+    elu         dy if y > 0 else dy · (y + alpha)
+    selu        dy · (1.0507… if y > 0 else y + 1.7580…)
+    softplus    dy · (1 - exp(-alpha · y))
+    hard_tanh   0 if |y| >= 1 else dy
+    gelu        dy · (Φ(z) + z · φ(z)), φ the normal density
+    gelu_tanh   dy · (s + z · s · (1 - s) · v'), s = sigmoid(v), v = 2√(2/π) · (z + 0.044715 · z³)
+    silu        dy · (s + z · s · (1 - s)), s = sigmoid(z)
+    ==========  ==================================================================
 
     Parameters
     ----------
     dy : float32 array of any shape
         Gradient of the loss with respect to y.
     saved : float32 array like dy, or None
-        The output y of `activation_forward`. Identity needs nothing and does not look at it.
+        What the activation saves: the output y of `activation_forward`; for gelu, gelu_tanh and silu its input. Identity needs
+        nothing and does not look at it.
     activation : str
         The name given to `activation_forward`.
     out : float32 array like dy, optional
@@ -260,8 +289,81 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     if not ACTIVATIONS[activation or "identity"].saves:
         saved = dy
     elif saved is None:
-        raise ValueError(f"saved: expected the output of {activation}, got None")
+        what = "output" if ACTIVATIONS[activation].saves == "y" else "input"
+        raise ValueError(f"saved: expected the {what} of {activation}, got None")
     return _native.activation_backward(dy, saved, code, alpha, out)
+
+
+def prelu_forward(x, slope, out=None):
+    """PReLU, a leaky ReLU whose slope is learned: y = x if x > 0 else slope · x.
+
+    (He, Zhang, Ren & Sun 2015.)
+
+    Parameters
+    ----------
+    x : float32 array [batch, features]
+    slope : float32 array [features] or [1]
+        One for every feature, or one for all.
+    out : float32 array like x, optional
+        Receives y; may be x itself.
+
+    Returns
+    -------
+    y : float32 array like x
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping a part of an input.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.prelu_forward(np.float32([[-1, 2]]), np.float32([0.25]))
+    array([[-0.25,  2.  ]], dtype=float32)
+    """
+    return _native.prelu_forward(x, slope, out)
+
+
+
+def prelu_backward(dy, x, slope, out=None):
+    """Gradients of PReLU: dx = dy if x > 0 else slope · dy; dslope = Σ_rows dy · (0 if x > 0 else x).
+
+    Parameters
+    ----------
+    dy : float32 array [batch, features]
+        Gradient of the loss with respect to y.
+    x : float32 array like dy
+        The input of `prelu_forward`.
+    slope : float32 array [features] or [1]
+        With one slope for all, dslope is the sum over the features too.
+    out : tuple (dx, dslope), optional
+        Arrays that receive the gradients; None in a place makes a new array. dx may be dy or x.
+
+    Returns
+    -------
+    dx : float32 array like dy
+    dslope : float32 array like slope
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, a read-only or overlapping array in `out`.
+    TypeError
+        Not an array, or not float32; an `out` that is not a pair.
+
+    Examples
+    --------
+    >>> fastnn.kernels.prelu_backward(np.float32([[1, 1]]), np.float32([[-2, 3]]), np.float32([0.25]))
+    (array([[0.25, 1.  ]], dtype=float32), array([-2.], dtype=float32))
+    """
+    if out is None:
+        out = (None, None)
+    if not isinstance(out, tuple) or len(out) != 2:
+        got = f"{len(out)} items" if isinstance(out, tuple) else type(out).__name__
+        raise TypeError(f"out: expected None or a tuple (dx, dslope), got {got}")
+    return _native.prelu_backward(dy, x, slope, *out)
 
 
 def softmax_forward(x, out=None):
@@ -297,19 +399,114 @@ def softmax_forward(x, out=None):
     return _native.softmax_forward(x, out)
 
 
+def softmax_backward(dy, y, out=None):
+    """Carry a gradient back through softmax: dx_ij = y_ij · (dy_ij - Σ_k dy_ik · y_ik).
+
+    Parameters
+    ----------
+    dy : float32 array [batch, classes]
+        Gradient of the loss with respect to y.
+    y : float32 array like dy
+        The output of `softmax_forward`.
+    out : float32 array like dy, optional
+        Receives dx; may be dy or y itself.
+
+    Returns
+    -------
+    dx : float32 array like dy
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping a part of an input.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.softmax_backward(np.float32([[1, 0]]), np.float32([[0.5, 0.5]]))
+    array([[ 0.25, -0.25]], dtype=float32)
+    """
+    return _native.softmax_backward(dy, y, out)
+
+
+def log_softmax_forward(x, out=None):
+    """Logarithm of the softmax of each row: y_ij = x_ij - m_i - log Σ_k exp(x_ik - m_i), m_i = max_k x_ik.
+
+    A row that holds a NaN or +inf, or nothing but -inf, is NaN throughout.
+
+    Parameters
+    ----------
+    x : float32 array [batch, classes]
+    out : float32 array like x, optional
+        Receives y; may be x itself.
+
+    Returns
+    -------
+    y : float32 array like x
+
+    Raises
+    ------
+    ValueError
+        `x` that is not two-dimensional, empty or not contiguous; `out` of another shape, read-only, or overlapping a part of x.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.log_softmax_forward(np.float32([[0, 0], [1000, 0]])).round(3).tolist()
+    [[-0.6930000185966492, -0.6930000185966492], [0.0, -1000.0]]
+    """
+    return _native.log_softmax_forward(x, out)
+
+
+def log_softmax_backward(dy, y, out=None):
+    """Carry a gradient back through log-softmax: dx_ij = dy_ij - exp(y_ij) · Σ_k dy_ik.
+
+    Parameters
+    ----------
+    dy : float32 array [batch, classes]
+        Gradient of the loss with respect to y.
+    y : float32 array like dy
+        The output of `log_softmax_forward`.
+    out : float32 array like dy, optional
+        Receives dx; may be dy or y itself.
+
+    Returns
+    -------
+    dx : float32 array like dy
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping a part of an input.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.log_softmax_backward(np.float32([[1, 0]]), np.log(np.float32([[0.5, 0.5]]))).round(6)
+    array([[ 0.5, -0.5]], dtype=float32)
+    """
+    return _native.log_softmax_backward(dy, y, out)
+
+
 # ---- losses ----
 
 
-def softmax_cross_entropy(logits, targets, out=None):
-    """Mean softmax cross entropy of a batch, and its gradient with respect to the logits.
+def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, class_weight=None, sample_weight=None,
+                          reduction="mean"):
+    """Softmax cross entropy of a batch, and its gradient with respect to the logits.
 
-    With lse_i = log Σ_k exp(z_ik),
+    With lse_i = log Σ_k exp(z_ik) and s = label_smoothing,
 
-        loss = 1/batch · Σ_i Σ_j t_ij · (lse_i - z_ij),        terms with t_ij = 0 count 0
-        dlogits_ij = (softmax(z)_ij · Σ_k t_ik - t_ij) / batch
+        t'_ij = class_weight_j · ((1 - s) · t_ij + s / classes)
+        loss = 1/batch · Σ_i sample_weight_i · Σ_j t'_ij · (lse_i - z_ij),        terms with t'_ij = 0 count 0
+        dlogits_ij = (softmax(z)_ij · Σ_k t'_ik - t'_ij) · sample_weight_i / batch
 
-    (Bishop 2006, equations 4.108 and 4.109.) A class number c stands for the row with t_ic = 1 and zeros elsewhere. Each
-    row's largest logit is subtracted first, so any finite logits are safe.
+    (Bishop 2006, equations 4.108 and 4.109; label smoothing: Szegedy et al. 2016.) A class number c stands for the row with
+    t_ic = 1 and zeros elsewhere. With class weights the mean divides by the number of rows; PyTorch divides by the sum of the
+    targets' weights.
 
     Parameters
     ----------
@@ -319,6 +516,12 @@ def softmax_cross_entropy(logits, targets, out=None):
         Class numbers in [0, classes), of any integer dtype; or t, whose rows need not sum to 1.
     out : float32 array like logits, optional
         Receives dlogits; may be logits itself.
+    label_smoothing : float, default 0.0
+        From 0 to 1.
+    class_weight : float32 array [classes], optional
+    sample_weight : float32 array [batch], optional
+    reduction : {"mean", "sum"}, default "mean"
+        "sum" leaves out the division by batch.
 
     Returns
     -------
@@ -329,8 +532,8 @@ def softmax_cross_entropy(logits, targets, out=None):
     Raises
     ------
     ValueError
-        Shapes that do not fit, arrays that are empty or not contiguous, a class number out of range (the first is named),
-        `out` read-only or overlapping an input other than logits itself.
+        Shapes that do not fit, arrays that are empty or not contiguous, a class number out of range (the first is named), `out`
+        read-only or overlapping an input other than logits itself, a parameter out of range.
     TypeError
         Logits that are not float32, targets that are neither integers nor float32 rows.
 
@@ -340,8 +543,8 @@ def softmax_cross_entropy(logits, targets, out=None):
     >>> round(loss, 6), dlogits
     (0.693147, array([[ 0.5, -0.5]], dtype=float32))
     """
-    losses, dlogits, _ = _cross_entropy(logits, targets, out)
-    return _native.sum_rows(losses) / len(losses), dlogits
+    found = _cross_entropy(logits, targets, out, label_smoothing, class_weight, sample_weight, reduction)
+    return _reduced(found, reduction)
 
 
 def softmax_cross_entropy_rows(logits, targets):
@@ -366,7 +569,7 @@ def softmax_cross_entropy_rows(logits, targets):
     >>> fastnn.kernels.softmax_cross_entropy_rows(np.float32([[0, 0], [1000, 0]]), np.array([1, 1])).round(3)
     array([6.93e-01, 1.00e+03])
     """
-    return _cross_entropy(logits, targets, None)[0]
+    return _cross_entropy(logits, targets)[0]
 
 
 def softmax_cross_entropy_correct(logits, targets):
@@ -394,27 +597,346 @@ def softmax_cross_entropy_correct(logits, targets):
     >>> fastnn.kernels.softmax_cross_entropy_correct(np.float32([[1, 2], [1, 1]]), np.array([1, 1]))
     1
     """
-    return int(np.count_nonzero(_cross_entropy(logits, targets, None)[2]))
+    return int(np.count_nonzero(_cross_entropy(logits, targets)[2]))
 
 
-def _cross_entropy(logits, targets, out):
+def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduction="mean"):
+    """Mean squared error: loss = mean of (z - t)², gradient 2 (z - t) / (batch · columns).
+
+    Parameters
+    ----------
+    outputs : float32 array [batch, columns]
+        z.
+    targets : float32 array like outputs
+        t.
+    out : float32 array like outputs, optional
+        Receives the gradient; may be outputs itself.
+    sample_weight : float32 array [batch], optional
+    reduction : {"mean", "sum"}, default "mean"
+        The mean or the sum over all elements.
+
+    Returns
+    -------
+    loss : float
+    gradient : float32 array like outputs
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping an input other than the first
+        itself, another reduction.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> loss, gradient = fastnn.kernels.mean_squared_error(np.float32([[1], [2]]), np.float32([[1], [4]]))
+    >>> loss, gradient.tolist()
+    (2.0, [[0.0], [-2.0]])
+    """
+    return _elementwise("squared", outputs, targets, out, sample_weight, reduction)
+
+
+def mean_absolute_error(outputs, targets, out=None, *, sample_weight=None, reduction="mean"):
+    """Mean absolute error: loss = mean of |z - t|, gradient sign(z - t) / (batch · columns), 0 where z = t.
+
+    Parameters
+    ----------
+    outputs, targets, out, sample_weight, reduction
+        As for `mean_squared_error`.
+
+    Returns
+    -------
+    loss, gradient
+        As of `mean_squared_error`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `mean_squared_error`.
+
+    Examples
+    --------
+    >>> loss, gradient = fastnn.kernels.mean_absolute_error(np.float32([[1], [2]]), np.float32([[1], [4]]))
+    >>> loss, gradient.tolist()
+    (1.0, [[0.0], [-0.5]])
+    """
+    return _elementwise("absolute", outputs, targets, out, sample_weight, reduction)
+
+
+def huber(outputs, targets, out=None, *, delta=1.0, sample_weight=None, reduction="mean"):
+    """Huber's loss, with d = z - t: mean of d² / 2 where |d| <= delta, else delta · (|d| - delta / 2).
+
+    The gradient is d, held to [-delta, delta], / (batch · columns). (Huber 1964.)
+
+    Parameters
+    ----------
+    outputs, targets, out, sample_weight, reduction
+        As for `mean_squared_error`.
+    delta : float, default 1.0
+        Finite and > 0.
+
+    Returns
+    -------
+    loss, gradient
+        As of `mean_squared_error`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `mean_squared_error` and if delta is out of range.
+
+    Examples
+    --------
+    >>> loss, gradient = fastnn.kernels.huber(np.float32([[1.5], [2]]), np.float32([[1], [4]]))
+    >>> loss, gradient.tolist()
+    (0.8125, [[0.25], [-0.5]])
+    """
+    delta = _parameter(delta, "delta", positive=True)
+    return _elementwise("huber", outputs, targets, out, sample_weight, reduction, delta)
+
+
+def poisson(outputs, targets, out=None, *, log_input=True, full=False, eps=1e-8, sample_weight=None, reduction="mean"):
+    """Negative log-likelihood of counts t under Poisson distributions.
+
+        log_input:  mean of exp(z) - t · z                gradient (exp(z) - t) / (batch · columns)
+        else        mean of z - t · log(z + eps)          gradient (1 - t / (z + eps)) / (batch · columns)
+
+    log t! does not depend on z and is left out; with `full`, Stirling's t log t - t + log(2 π t) / 2 is added for t > 1.
+
+    Parameters
+    ----------
+    outputs, targets, out, sample_weight, reduction
+        As for `mean_squared_error`.
+    log_input : bool, default True
+        Whether z is the logarithm of the rate.
+    full : bool, default False
+    eps : float, default 1e-8
+        Where z is the rate itself: finite and >= 0.
+
+    Returns
+    -------
+    loss, gradient
+        As of `mean_squared_error`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `mean_squared_error` and if eps is out of range.
+
+    Examples
+    --------
+    >>> fastnn.kernels.poisson(np.float32([[0]]), np.float32([[3]]))
+    (1.0, array([[-2.]], dtype=float32))
+    """
+    form, eps = "poisson_log" if log_input else "poisson", _parameter(eps, "eps")
+    return _elementwise(form, outputs, targets, out, sample_weight, reduction, eps, full=bool(full))
+
+
+def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample_weight=None, reduction="mean"):
+    """Sigmoid followed by cross-entropy, of one or many yes-or-no questions at once.
+
+        loss = mean of  p · t · log(1 + exp(-z)) + q · (1 - t) · log(1 + exp(z))
+        gradient = ((p · t + q · (1 - t)) · sigmoid(z) - p · t) / (batch · columns)
+
+    computed so that no finite logit overflows. q and p are the weights of class 0 and class 1, 1 by default.
+
+    Parameters
+    ----------
+    logits : float32 array [batch, columns]
+        z, before any sigmoid.
+    targets : float32 array like logits
+        t: 0, 1, or probabilities.
+    out : float32 array like logits, optional
+        Receives the gradient; may be logits itself.
+    class_weight : float32 array [2, columns], optional
+        q, then p, for each column.
+    sample_weight : float32 array [batch], optional
+    reduction : {"mean", "sum"}, default "mean"
+
+    Returns
+    -------
+    loss : float
+    gradient : float32 array like logits
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping an input other than the first
+        itself, another reduction.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> loss, gradient = fastnn.kernels.binary_cross_entropy(np.float32([[0]]), np.float32([[1]]))
+    >>> round(loss, 6), gradient
+    (0.693147, array([[-0.5]], dtype=float32))
+    """
+    return _elementwise("binary_entropy", logits, targets, out, sample_weight, reduction, 0.0, class_weight, name="logits")
+
+
+def binary_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class_weight=None, sample_weight=None,
+                 reduction="mean"):
+    """Hinge loss of a support vector machine: mean of max(0, margin - s · z), or of its square; s = 1 where t > 0, else -1.
+
+    The gradient is -s (or -2 s (margin - s · z)) / (batch · columns) where the margin is missed, else 0; each element times
+    the weight of its class. (Cortes & Vapnik 1995; squared: Tang 2013.)
+
+    Parameters
+    ----------
+    outputs : float32 array [batch, columns]
+        z.
+    targets : float32 array like outputs
+        t: 1 or above for one class, 0 or -1 for the other.
+    out : float32 array like outputs, optional
+        Receives the gradient; may be outputs itself.
+    margin : float, default 1.0
+        Finite and >= 0.
+    squared : bool, default False
+    class_weight : float32 array [2, columns], optional
+        Of the class with t <= 0, then of the one with t > 0.
+    sample_weight : float32 array [batch], optional
+    reduction : {"mean", "sum"}, default "mean"
+
+    Returns
+    -------
+    loss : float
+    gradient : float32 array like outputs
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, a margin out of range, `out` read-only or overlapping an
+        input other than outputs itself, another reduction.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> loss, gradient = fastnn.kernels.binary_hinge(np.float32([[0.5], [3]]), np.float32([[1], [1]]))
+    >>> loss, gradient.ravel() + 0
+    (0.25, array([-0.5,  0. ], dtype=float32))
+    """
+    form, margin = "squared_hinge" if squared else "hinge", _parameter(margin, "margin")
+    return _elementwise(form, outputs, targets, out, sample_weight, reduction, margin, class_weight)
+
+
+def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class_weight=None, sample_weight=None,
+                     reduction="mean"):
+    """Hinge loss over classes: loss_i = Σ_{j ≠ y} max(0, z_ij - z_iy + margin), or the sum of the squares; their mean over rows.
+
+    The gradient at j ≠ y is 1 (or twice the missing margin) where the margin is missed, and at y minus the sum of those, each
+    / batch. (Weston & Watkins 1999. Not divided by the number of classes, as PyTorch's MultiMarginLoss does.)
+
+    Parameters
+    ----------
+    outputs : float32 array [batch, classes]
+        z.
+    targets : integer array [batch]
+        Class numbers y in [0, classes).
+    out : float32 array like outputs, optional
+        Receives the gradient; may be outputs itself.
+    margin : float, default 1.0
+        Finite and >= 0.
+    squared : bool, default False
+    class_weight : float32 array [classes], optional
+        Of the row's class.
+    sample_weight : float32 array [batch], optional
+    reduction : {"mean", "sum"}, default "mean"
+
+    Returns
+    -------
+    loss : float
+    gradient : float32 array like outputs
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, a class number or a margin out of range, `out` read-only
+        or overlapping an input other than outputs itself, another reduction.
+    TypeError
+        Outputs that are not float32, targets that are no integers.
+
+    Examples
+    --------
+    >>> loss, gradient = fastnn.kernels.multiclass_hinge(np.float32([[3.2, 5.1, -1.7]]), np.array([0]))
+    >>> round(loss, 6), gradient
+    (2.9, array([[-1.,  1.,  0.]], dtype=float32))
+    """
+    form, margin = "squared_hinge" if squared else "hinge", _parameter(margin, "margin")
+    _native.check_array(outputs, "outputs", np.float32, 2)
+    _require_array(targets, "targets")
+    if targets.dtype.kind not in "iu" or not targets.dtype.isnative:
+        raise TypeError(f"targets: expected class numbers of an integer dtype, got dtype {targets.dtype}")
+    labels = _labels(targets, *outputs.shape)
+    _check_class_weight(class_weight, outputs.shape[1:])
+    return _reduced(_native.loss("multiclass_hinge", "outputs", outputs, labels, out, sample_weight, class_weight, FORMS[form], margin,
+                                 _total(reduction), False), reduction)
+
+
+def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=None, sample_weight=None, reduction="mean"):
     """(row losses, dlogits, whether each row is correct)"""
     _native.check_array(logits, "logits", np.float32, 2)
     _require_array(targets, "targets")
     kind = targets.dtype.kind
     if kind not in "iuf" or not targets.dtype.isnative:
         raise TypeError(f"targets: expected integers or float32 rows, got dtype {targets.dtype}")
-    if kind == "f":
-        if targets.ndim == 1:
-            raise TypeError(f"targets: expected class numbers of an integer dtype, got dtype {targets.dtype}")
-        return _native.softmax_cross_entropy(logits, targets, out)
-    batch, classes = logits.shape
+    if kind == "f" and targets.ndim == 1:
+        raise TypeError(f"targets: expected class numbers of an integer dtype, got dtype {targets.dtype}")
+    smoothing = _number(label_smoothing, "label_smoothing")
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {smoothing}")
+    _check_class_weight(class_weight, logits.shape[1:])
+    total = _total(reduction)
+    if kind != "f":
+        targets = _labels(targets, *logits.shape)
+    return _native.loss("softmax_cross_entropy", "logits", logits, targets, out, sample_weight, class_weight, 0, smoothing, total, False)
+
+
+def _elementwise(form, outputs, targets, out, sample_weight, reduction, parameter=0.0, class_weight=None, full=False, name="outputs"):
+    """(loss, gradient) of a loss that is a sum over the elements."""
+    _native.check_array(outputs, name, np.float32, 2)
+    _native.check_array(targets, "targets", np.float32, 2)
+    _check_class_weight(class_weight, (2, outputs.shape[1]))
+    return _reduced(_native.loss("elementwise_loss", name, outputs, targets, out, sample_weight, class_weight, FORMS[form], parameter,
+                                 _total(reduction), full), reduction)
+
+
+def _reduced(found, reduction):
+    losses, gradient, _ = found
+    total = _native.sum_rows(losses)
+    return total if reduction == "sum" else total / len(losses), gradient
+
+
+def _labels(targets, batch, classes):
+    """Class numbers as int32, each checked."""
     if targets.shape != (batch,):
         raise ValueError(f"targets: expected shape ({batch},), got {targets.shape}")
     labels, problem, row = _native.gather_labels(targets, None, classes, None)
     if problem:
         raise _label_error("targets", row, classes, targets[row])
-    return _native.softmax_cross_entropy(logits, labels, out)
+    return labels
+
+
+def _total(reduction):
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}")
+    return reduction == "sum"
+
+
+def _parameter(value, name, positive=False):
+    value = _number(value, name)
+    if not (0 <= value <= FLOAT32_MAX and (value >= FLOAT32_TINY or not positive)):
+        raise ValueError(f"{name}: expected a number {'> 0' if positive else '>= 0'}, finite in float32, got {value}")
+    return value
+
+
+def _check_class_weight(class_weight, shape):
+    if class_weight is not None:
+        _native.check_array(class_weight, "class_weight", np.float32, len(shape))
+        if class_weight.shape != shape:
+            raise ValueError(f"class_weight: expected shape {shape}, got {class_weight.shape}")
 
 
 # ---- rows by index ----

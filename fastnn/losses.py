@@ -1,28 +1,182 @@
-"""Losses: what a model is trained to make small. Each emits its operation into a plan."""
+"""Losses: what a model is trained to make small. Each emits its operation into a plan, which makes the gradient in the same
+pass over the outputs.
+
+Conventions that all of them share:
+
+- ``reduction="mean"`` is the mean over the rows of a batch (over all elements, for the losses that compare outputs with targets
+  one by one), ``"sum"`` the sum. `evaluate` and the history of `fit` report the same over all the rows that they saw.
+- Sample weights, ``fit(..., sample_weight=w)``, multiply each row's loss and gradient, and so do class weights. The mean still
+  divides by the number of rows, as in Keras: a row of weight 2 counts as two rows, a batch whose weights are all 0 changes
+  nothing, and the parts of a batch add up. PyTorch divides by the sum of the class weights of a batch instead; the two differ
+  by the mean weight, so class weights whose mean over the data is 1 give the same on average.
+- The metrics, accuracy or none, are not weighted.
+"""
+
+import math
+import numbers
+from collections.abc import Mapping
+
+import numpy as np
+
+from .activations import FLOAT32_MAX, FLOAT32_TINY
+
+__all__ = [
+    "BinaryCrossEntropy",
+    "BinaryHinge",
+    "Custom",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "MulticlassHinge",
+    "Poisson",
+    "SoftmaxCrossEntropy",
+]
+
+
+def _number(value, name, low, high, what):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name}: expected {what}, got {value}")
+    return float(value)
+
+
+def _weights(value, name, count=None):
+    """A float32 array of weights from a sequence, or a dict {class: weight} as it is; each finite and >= 0."""
+    if isinstance(value, Mapping):
+        bad = next((k for k in value if isinstance(k, bool) or not isinstance(k, numbers.Integral) or k < 0), None)
+        if bad is not None:
+            raise ValueError(f"{name}: expected class numbers as keys, got {bad!r}")
+        if count is not None and any(k >= count for k in value):
+            raise ValueError(f"{name}: expected classes from 0 to {count - 1}, got {max(value)}")
+        array = np.ones(max(value, default=0) + 1 if count is None else count, np.float32)
+        array[list(value)] = _weights(list(value.values()), name)
+        return array
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name}: expected a sequence of numbers, got {value!r:.60}") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected numbers, got {value!r:.60}")
+    if array.ndim != 1 or (count is not None and len(array) != count):
+        raise ValueError(f"{name}: expected {'one number' if count is None else count} for each output, got shape {array.shape}")
+    if not ((array >= 0) & (array <= FLOAT32_MAX)).all():
+        raise ValueError(f"{name}: expected numbers >= 0, finite in float32, got {array[~((array >= 0) & (array <= FLOAT32_MAX))][0]}")
+    return array.astype(np.float32)
+
+
+def _frozen(value):
+    """What stands for a setting in a key: arrays and dicts as tuples."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, Mapping):
+        return tuple(sorted(value.items()))
+    return tuple(value) if isinstance(value, list) else value
 
 
 class Loss:
     """Base of the losses.
 
-    A loss checks the targets that it is given and emits its operation; `emit` is called by the trainer.
+    A loss checks the targets that it is given and emits its operation; the trainer calls its methods. A loss of one's own is a
+    `Custom`.
+
+    Attributes
+    ----------
+    reduction : {"mean", "sum"}
+    accurate : bool
+        Whether accuracy is reported.
+    head : {"softmax", "sigmoid", None}
+        What makes probabilities of the outputs; a Trainer hands it to its model. None: the outputs are no logits.
     """
 
-    name = "loss"
+    kinds = ("rows",)  # how targets may stand, the usual way first: "labels", "rows", or "any"
+    accurate = False
+    head = None
+    checks_values = False  # whether the values of the targets are restricted, and looked at before a step
+    reduction = "mean"
+
+    def _settings(self):
+        """The constructor's arguments: name, value, default."""
+        return [("reduction", self.reduction, "mean")]
+
+    def _set_reduction(self, reduction):
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}")
+        self.reduction = reduction
 
     def __repr__(self):
-        return f"{type(self).__name__}()"
+        given = [f"{n}={v!r}" for n, v, default in self._settings() if _frozen(v) != _frozen(default)]
+        return f"{type(self).__name__}({', '.join(given)})"
+
+    def key(self):
+        """Equal for losses that do the same."""
+        return (type(self).__name__, *(_frozen(v) for _, v, _ in self._settings()))
+
+    def check_outputs(self, outputs):
+        """ValueError where a model of so many outputs does not fit."""
+
+    def check_targets(self, y, outputs, name="y"):
+        """Return how the targets stand: "labels", "rows" or "any". Errors name what was expected."""
+        return _check_rows(y, outputs, name)
+
+    def check_values(self, y, name="y"):
+        """ValueError for targets that the loss has no value for."""
+
+    def units(self, outputs):
+        """How many answers of a row the accuracy counts."""
+        return 1
+
+    def emit(self, builder, outputs, kind, weighted=False):
+        """Emit targets, weights and loss for the model's outputs."""
+        raise NotImplementedError
+
+
+def _check_rows(y, outputs, name):
+    """Targets that stand in rows like the outputs: "rows"."""
+    if y.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, got dtype {y.dtype}")
+    if outputs == 1 and y.ndim == 1:
+        return "rows"
+    if y.ndim != 2 or y.shape[1] != outputs:
+        shape = "(rows,) or (rows, 1)" if outputs == 1 else f"(rows, {outputs})"
+        raise ValueError(f"{name}: expected shape {shape}, got {y.shape}")
+    return "rows"
+
+
+def _refuse_rows(y, good, name, expected):
+    """ValueError with the first value of y that is not good."""
+    if not good.all():
+        at = np.unravel_index(int((~good).argmax()), y.shape)
+        raise ValueError(f"{name}: expected {expected}, got {y[at]} in row {at[0]}")
 
 
 class SoftmaxCrossEntropy(Loss):
     """Softmax followed by cross-entropy, on the model's outputs (logits), for one class out of several.
 
-        loss = mean over rows of  sum_j t_j (log sum_k exp z_k - z_j)
-        dloss/dz_j = (softmax(z)_j sum_k t_k - t_j) / rows
+        loss = mean over rows of  sum_j t'_j (log sum_k exp z_k - z_j)
+        dloss/dz_j = (softmax(z)_j sum_k t'_k - t'_j) / rows
+        t'_j = class_weight_j ((1 - label_smoothing) t_j + label_smoothing / outputs)
 
     Stable for any finite logits. Targets are integer labels [rows], from 0 to the number of outputs less 1, of any integer
-    dtype; or one row of floats for each sample [rows, outputs]: one-hot, or probabilities.
+    dtype; or one row of floats for each sample [rows, outputs]: one-hot, or probabilities. Accuracy is the share of rows whose
+    largest output is the target's. (Bishop 2006; label smoothing: Szegedy et al. 2016.)
 
     The model's last layer gives the logits; do not put a softmax into it. `model.predict_proba` applies it.
+
+    Parameters
+    ----------
+    label_smoothing : float, default 0.0
+        From 0 to 1: this share of every target is spread evenly over the classes.
+    class_weight : sequence of outputs numbers, or dict {class: weight}, optional
+        At least 0; classes that a dict leaves out have 1. The mean divides by the number of rows, where PyTorch divides by the
+        sum of the rows' weights; see the top of `fastnn.losses`.
+    reduction : {"mean", "sum"}, default "mean"
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit.
 
     Examples
     --------
@@ -32,27 +186,473 @@ class SoftmaxCrossEntropy(Loss):
     [(4, 3), (3,)]
     """
 
-    name = "softmax_cross_entropy"
+    kinds = ("labels", "rows")
+    accurate = True
+    head = "softmax"
+
+    def __init__(self, label_smoothing=0.0, class_weight=None, reduction="mean"):
+        self.label_smoothing = _number(label_smoothing, "label_smoothing", 0, 1, "a number from 0 to 1")
+        if class_weight is not None:
+            _weights(class_weight, "class_weight")
+        self.class_weight = class_weight
+        self._set_reduction(reduction)
+
+    def _settings(self):
+        smoothing, weight = ("label_smoothing", self.label_smoothing, 0.0), ("class_weight", self.class_weight, None)
+        return [smoothing, weight, *super()._settings()]
+
+    def check_outputs(self, outputs):
+        if self.class_weight is not None:
+            _weights(self.class_weight, "class_weight", outputs)
 
     def check_targets(self, y, outputs, name="y"):
-        """Return how the targets stand: "labels" or "rows". Errors name what was expected."""
-        if y.dtype.kind in "biu":
-            if y.ndim == 2 and y.shape[1] == 1 and outputs > 1:
-                raise ValueError(f"{name}: expected labels of shape (rows,), got {y.shape}; use {name}.ravel()")
-            if y.ndim == 1:
-                return "labels"
-        if y.dtype.kind == "f" and y.ndim == 1:
-            raise TypeError(f"{name}: expected integer labels, got dtype {y.dtype}")
-        if y.dtype.kind not in "biuf":
-            raise TypeError(f"{name}: expected integer labels or rows of real numbers, got dtype {y.dtype}")
+        kind = _check_labels(y, outputs, name, "integer labels or rows of real numbers")
+        if kind is not None:
+            return kind
         if y.ndim != 2 or y.shape[1] != outputs:
             raise ValueError(f"{name}: expected labels of shape (rows,) or rows of shape (rows, {outputs}), got {y.shape}")
         return "rows"
 
-    def emit(self, builder, outputs, kind):
-        """Emit targets and loss for the model's outputs."""
+    def emit(self, builder, outputs, kind, weighted=False):
         targets = builder.labels(outputs.columns) if kind == "labels" else builder.target_rows(outputs.columns)
-        builder.softmax_cross_entropy(outputs, targets)
+        builder.loss(
+            "softmax_cross_entropy",
+            outputs,
+            targets,
+            parameter=self.label_smoothing,
+            sum=self.reduction == "sum",
+            weights=builder.sample_weights() if weighted else None,
+            class_weight=None if self.class_weight is None else _weights(self.class_weight, "class_weight", outputs.columns),
+        )
+
+
+def _check_labels(y, outputs, name, expected):
+    """ "labels" for integer class numbers, None where y may still be rows."""
+    if y.dtype.kind in "biu":
+        if y.ndim == 2 and y.shape[1] == 1 and outputs > 1:
+            raise ValueError(f"{name}: expected labels of shape (rows,), got {y.shape}; use {name}.ravel()")
+        if y.ndim == 1:
+            return "labels"
+    if y.dtype.kind == "f" and y.ndim == 1:
+        raise TypeError(f"{name}: expected integer labels, got dtype {y.dtype}")
+    if y.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected {expected}, got dtype {y.dtype}")
+    return None
+
+
+class _Elementwise(Loss):
+    """A loss that compares outputs and targets one by one, with rows of as many targets as outputs."""
+
+    form = "squared"  # of fastnn.activations.FORMS
+    parameter = 0.0
+    full = False
+
+    def __init__(self, reduction="mean"):
+        self._set_reduction(reduction)
+
+    def _class_weight(self, outputs):
+        """[2, outputs]: the weights of class 0 and of class 1, or None."""
+        return None
+
+    def emit(self, builder, outputs, kind, weighted=False):
+        builder.loss(
+            "elementwise_loss",
+            outputs,
+            builder.target_rows(outputs.columns),
+            form=self.form,
+            parameter=self.parameter,
+            sum=self.reduction == "sum",
+            full=self.full,
+            weights=builder.sample_weights() if weighted else None,
+            class_weight=self._class_weight(outputs.columns),
+        )
+
+
+class MeanSquaredError(_Elementwise):
+    """Mean squared error: loss = mean over all outputs of (z - t)^2, with the gradient 2 (z - t) / (rows outputs).
+
+    Without the factor 1/2 that some texts have. Targets are real numbers [rows, outputs]; for a single output also [rows].
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}, default "mean"
+
+    Examples
+    --------
+    >>> X = np.linspace(-1, 1, 50).reshape(50, 1)
+    >>> model = nn.Sequential(nn.Dense(1, 1))
+    >>> trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters(), lr=0.5))
+    >>> history = trainer.fit(X, 3 * X[:, 0] + 1, epochs=30, batch_size=50, verbose=0)
+    >>> trainer.evaluate(X, 3 * X[:, 0] + 1)["loss"] < 0.01
+    True
+    """
+
+
+class MeanAbsoluteError(_Elementwise):
+    """Mean absolute error: loss = mean over all outputs of |z - t|, with the gradient sign(z - t) / (rows outputs).
+
+    The gradient is 0 where z = t. It seeks the median, and outliers pull less than on squares. Targets as for
+    `MeanSquaredError`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}, default "mean"
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(2, 1, init="zeros"))
+    >>> fastnn.value_and_grad(model, losses.MeanAbsoluteError(), np.ones((3, 2)), np.array([1.0, 2.0, -3.0]))[0]
+    2.0
+    """
+
+    form = "absolute"
+
+
+class Huber(_Elementwise):
+    """Huber's loss: squares near 0, absolute values beyond. With d = z - t, the mean over all outputs of
+
+        d^2 / 2 where |d| <= delta,  delta (|d| - delta / 2) elsewhere;  gradient: d, held to [-delta, delta]
+
+    (Huber 1964.) Targets as for `MeanSquaredError`. As in PyTorch's HuberLoss; its SmoothL1Loss is this over delta.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        Finite and > 0.
+    reduction : {"mean", "sum"}, default "mean"
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(2, 1, init="zeros"))
+    >>> fastnn.value_and_grad(model, losses.Huber(delta=2.0), np.ones((2, 2)), np.array([1.0, 5.0]))[0]
+    4.25
+    """
+
+    form = "huber"
+
+    def __init__(self, delta=1.0, reduction="mean"):
+        self.delta = _number(delta, "delta", FLOAT32_TINY, FLOAT32_MAX, "a number > 0, finite in float32")
+        super().__init__(reduction)
+
+    @property
+    def parameter(self):
+        return self.delta
+
+    def _settings(self):
+        return [("delta", self.delta, 1.0), *super()._settings()]
+
+
+class Poisson(_Elementwise):
+    """Negative log-likelihood of counts t under Poisson distributions, whose rates are what the model gives.
+
+        log_input:  mean over all outputs of  exp z - t z                 the rate is exp z
+        else:       mean over all outputs of  z - t log(z + eps)          the rate is z, which should be above 0
+
+    log t! does not depend on the model and is left out, unless `full`: then Stirling's t log t - t + log(2 pi t) / 2 is added
+    for t > 1. Targets as for `MeanSquaredError`, none below 0. As PyTorch's PoissonNLLLoss.
+
+    Parameters
+    ----------
+    log_input : bool, default True
+    full : bool, default False
+    eps : float, default 1e-8
+    reduction : {"mean", "sum"}, default "mean"
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(2, 1, init="zeros"))
+    >>> fastnn.value_and_grad(model, losses.Poisson(), np.ones((2, 2)), np.array([0, 4]))[0]
+    1.0
+    """
+
+    checks_values = True
+
+    def __init__(self, log_input=True, full=False, eps=1e-8, reduction="mean"):
+        self.log_input, self.full = bool(log_input), bool(full)
+        self.eps = _number(eps, "eps", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
+        super().__init__(reduction)
+
+    @property
+    def form(self):
+        return "poisson_log" if self.log_input else "poisson"
+
+    @property
+    def parameter(self):
+        return self.eps
+
+    def _settings(self):
+        return [("log_input", self.log_input, True), ("full", self.full, False), ("eps", self.eps, 1e-8), *super()._settings()]
+
+    def check_values(self, y, name="y"):
+        _refuse_rows(y, ~(y < 0), name, "counts >= 0")
+
+
+class _Binary(_Elementwise):
+    """Every output answers a yes-or-no question of its own."""
+
+    accurate = True
+    head = "sigmoid"
+    checks_values = True
+
+    def _set_class_weight(self, class_weight):
+        if class_weight is not None:
+            _weights(class_weight, "class_weight", 2)
+        self.class_weight = class_weight
+
+    def _class_weight(self, outputs):
+        if self.class_weight is None:
+            return None
+        return np.repeat(_weights(self.class_weight, "class_weight", 2)[:, None], outputs, axis=1)
+
+    def units(self, outputs):
+        return outputs
+
+
+class BinaryCrossEntropy(_Binary):
+    """Sigmoid followed by cross-entropy, on logits: one yes-or-no question, or several at once (multi-label).
+
+        loss = mean over all outputs of  p t log(1 + exp(-z)) + q (1 - t) log(1 + exp z)
+
+    computed so that no finite logit overflows; p = pos_weight class_weight[1], q = class_weight[0]. Targets are 0, 1 or
+    probabilities [rows, outputs], of any real dtype; for a single output also [rows]. Accuracy is the share of outputs on the
+    right side of 0, over rows and outputs.
+
+    The model's last layer gives the logits; do not put a sigmoid into it. `model.predict_proba` applies it, and
+    `model.predict_classes` says 1 where the logit is above 0.
+
+    Parameters
+    ----------
+    pos_weight : float or sequence of outputs numbers, optional
+        Weight of the answer yes, for each output: above 1 it favours recall.
+    class_weight : pair of numbers or dict {0: weight, 1: weight}, optional
+        Of the answers no and yes, for all outputs.
+    reduction : {"mean", "sum"}, default "mean"
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> y = X[:, 0] > X[:, 1]
+    >>> model = nn.Sequential(nn.Dense(2, 1))
+    >>> trainer = fastnn.Trainer(model, losses.BinaryCrossEntropy(), optim.Adam(model.parameters(), lr=0.1))
+    >>> trainer.fit(X, y, epochs=20, verbose=0)["accuracy"][-1] > 0.9
+    True
+    """
+
+    form = "binary_entropy"
+
+    def __init__(self, pos_weight=None, class_weight=None, reduction="mean"):
+        if pos_weight is not None:
+            if np.ndim(pos_weight) == 0:
+                pos_weight = _number(pos_weight, "pos_weight", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
+            else:
+                pos_weight = _weights(pos_weight, "pos_weight")
+        self.pos_weight = pos_weight
+        self._set_class_weight(class_weight)
+        super().__init__(reduction)
+
+    def _settings(self):
+        return [("pos_weight", self.pos_weight, None), ("class_weight", self.class_weight, None), *super()._settings()]
+
+    def check_outputs(self, outputs):
+        if np.ndim(self.pos_weight) and len(self.pos_weight) != outputs:
+            raise ValueError(f"pos_weight: expected {outputs} numbers, one for each output, got {len(self.pos_weight)}")
+
+    def check_values(self, y, name="y"):
+        _refuse_rows(y, ~((y < 0) | (y > 1)), name, "targets from 0 to 1")
+
+    def _class_weight(self, outputs):
+        if self.pos_weight is None:
+            return super()._class_weight(outputs)
+        both = super()._class_weight(outputs) if self.class_weight is not None else np.ones((2, outputs), np.float32)
+        both[1] *= np.asarray(self.pos_weight, np.float32)
+        return both
+
+
+class BinaryHinge(_Binary):
+    """Hinge loss of a support vector machine: mean over all outputs of max(0, margin - s z), or of its square.
+
+    s is 1 for one class and -1 for the other. (Cortes & Vapnik 1995; squared: Tang 2013.) Targets are -1 and 1, or 0 and 1,
+    [rows, outputs]; for a single output also [rows]. Accuracy is the share of outputs on the right side of 0;
+    `model.predict_classes` says 1 where the output is above 0, else 0. The outputs are no logits, and `model.predict_proba`
+    is not calibrated.
+
+    Parameters
+    ----------
+    margin : float, default 1.0
+        Finite and >= 0.
+    squared : bool, default False
+    class_weight : pair of numbers or dict {0: weight, 1: weight}, optional
+        Of the classes with s = -1 and s = 1.
+    reduction : {"mean", "sum"}, default "mean"
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(2, 1, init="zeros"))
+    >>> fastnn.value_and_grad(model, losses.BinaryHinge(), np.ones((2, 2)), np.array([-1, 1]))[0]
+    1.0
+    """
+
+    def __init__(self, margin=1.0, squared=False, class_weight=None, reduction="mean"):
+        self.margin = _number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
+        self.squared = bool(squared)
+        self._set_class_weight(class_weight)
+        super().__init__(reduction)
+
+    @property
+    def form(self):
+        return "squared_hinge" if self.squared else "hinge"
+
+    @property
+    def parameter(self):
+        return self.margin
+
+    def _settings(self):
+        own = [("margin", self.margin, 1.0), ("squared", self.squared, False), ("class_weight", self.class_weight, None)]
+        return [*own, *super()._settings()]
+
+    def check_values(self, y, name="y"):
+        good = (y == 1) | (y == 0) | (y == -1)
+        _refuse_rows(y, good | (y != y) if y.dtype.kind == "f" else good, name, "targets -1 and 1, or 0 and 1")
+
+
+class MulticlassHinge(Loss):
+    """Hinge loss over classes, the multi-class support vector machine's.
+
+        loss = mean over rows of  sum_{j != y} max(0, z_j - z_y + margin)
+
+    or the sum of the squares. (Weston & Watkins 1999. Not divided by the number of classes, as PyTorch's MultiMarginLoss is.)
+    Targets are integer labels [rows]. Accuracy is the share of rows whose largest output is the label's. The outputs are no
+    logits, and `model.predict_proba` is not calibrated.
+
+    Parameters
+    ----------
+    margin : float, default 1.0
+        Finite and >= 0.
+    squared : bool, default False
+    class_weight : sequence of outputs numbers, or dict {class: weight}, optional
+        Of the row's class.
+    reduction : {"mean", "sum"}, default "mean"
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(4, 3, init="zeros"))
+    >>> fastnn.value_and_grad(model, losses.MulticlassHinge(), np.ones((2, 4)), np.array([0, 2]))[0]
+    2.0
+    """
+
+    kinds = ("labels",)
+    accurate = True
+    head = "softmax"
+
+    def __init__(self, margin=1.0, squared=False, class_weight=None, reduction="mean"):
+        self.margin = _number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
+        self.squared = bool(squared)
+        if class_weight is not None:
+            _weights(class_weight, "class_weight")
+        self.class_weight = class_weight
+        self._set_reduction(reduction)
+
+    def _settings(self):
+        own = [("margin", self.margin, 1.0), ("squared", self.squared, False), ("class_weight", self.class_weight, None)]
+        return [*own, *super()._settings()]
+
+    def check_outputs(self, outputs):
+        if self.class_weight is not None:
+            _weights(self.class_weight, "class_weight", outputs)
+
+    def check_targets(self, y, outputs, name="y"):
+        if _check_labels(y, outputs, name, "integer labels") is None:
+            hint = f"; use {name}.argmax(axis=1)" if y.ndim == 2 and y.shape[1] == outputs else ""
+            raise ValueError(f"{name}: expected labels of shape (rows,), got {y.shape}{hint}")
+        return "labels"
+
+    def emit(self, builder, outputs, kind, weighted=False):
+        builder.loss(
+            "multiclass_hinge",
+            outputs,
+            builder.labels(outputs.columns),
+            form="squared_hinge" if self.squared else "hinge",
+            parameter=self.margin,
+            sum=self.reduction == "sum",
+            weights=builder.sample_weights() if weighted else None,
+            class_weight=None if self.class_weight is None else _weights(self.class_weight, "class_weight", outputs.columns),
+        )
+
+
+class Custom(Loss):
+    """A loss of one's own, in Python: a function that returns the loss of a batch and its gradient.
+
+    ``function(outputs, targets)`` gets the model's outputs, a float32 array [rows, outputs] of its own, and the batch's rows of
+    y as they are, of any dtype and shape; where there are sample weights, they are a third argument. It returns a pair: the
+    loss, a number, best the mean over the rows; and the gradient of that number with respect to the outputs, an array of their
+    shape. Both are checked. If it raises, no parameter has changed in that step.
+
+    Compiled code runs up to the function and after it, one batch a call, so that small models train slower than on the
+    built-in losses. No accuracy is reported; the losses of batches are averaged, by their rows.
+
+    Parameters
+    ----------
+    function : callable
+
+    Raises
+    ------
+    TypeError
+        If it cannot be called.
+
+    Examples
+    --------
+    >>> def quartic(outputs, targets):
+    ...     d = outputs - targets
+    ...     return (d**4).mean(), 4 * d**3 / d.size
+    >>> model = nn.Sequential(nn.Dense(2, 1, init="zeros"))
+    >>> fastnn.value_and_grad(model, losses.Custom(quartic), np.ones((2, 2)), np.array([[1.0], [2.0]]))[0]
+    8.5
+    """
+
+    kinds = ("any",)
+
+    def __init__(self, function):
+        if not callable(function):
+            raise TypeError(f"function: expected a function of outputs and targets, got {type(function).__name__}")
+        self.function = function
+
+    def _settings(self):
+        return []
+
+    def __repr__(self):
+        return f"Custom({getattr(self.function, '__qualname__', None) or self.function!r})"
+
+    def key(self):
+        return ("Custom", id(self.function))  # a plan that is kept keeps the function, and so its id
+
+    def check_targets(self, y, outputs, name="y"):
+        return "any"
+
+    def emit(self, builder, outputs, kind, weighted=False):
+        builder.host_loss(outputs, self._call)
+
+    def _call(self, outputs, targets, weights):
+        shape = outputs.shape
+        found = self.function(outputs, targets) if weights is None else self.function(outputs, targets, weights)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            got = f"{len(found)} values" if isinstance(found, (tuple, list)) else type(found).__name__
+            raise TypeError(f"loss function: expected a pair (loss, gradient), got {got}")
+        loss, gradient = found
+        if isinstance(loss, np.ndarray) and loss.ndim == 0:
+            loss = loss.item()
+        if not isinstance(loss, numbers.Real):
+            raise TypeError(f"loss function: expected a real number as the loss, got {type(loss).__name__}")
+        gradient = np.asarray(gradient)
+        if gradient.dtype.kind not in "biuf":
+            raise TypeError(f"loss function: expected a gradient of real numbers, got dtype {gradient.dtype}")
+        if gradient.shape != shape:
+            raise ValueError(f"loss function: expected a gradient of shape {shape}, got {gradient.shape}")
+        try:
+            loss = float(loss)
+        except OverflowError:
+            loss = math.inf
+        with np.errstate(over="ignore"):
+            return loss, gradient.astype(np.float32, copy=False)
 
 
 def check_loss(loss):
@@ -60,5 +660,6 @@ def check_loss(loss):
     if isinstance(loss, type) and issubclass(loss, Loss):
         raise TypeError(f"loss: expected an instance, got the class {loss.__name__}; write losses.{loss.__name__}()")
     if not isinstance(loss, Loss):
-        raise TypeError(f"loss: expected a loss of fastnn.losses, got {type(loss).__name__}")
+        hint = "; write losses.Custom(function)" if callable(loss) else ""
+        raise TypeError(f"loss: expected a loss of fastnn.losses, got {type(loss).__name__}{hint}")
     return loss

@@ -27,8 +27,9 @@ _BACKENDS = {"native": NativeExecutor, "reference": ReferenceExecutor}
 class History(dict):
     """What `fit` returns: a dict from the name of a number to the list of its values, one for each epoch.
 
-    Names: loss, accuracy, seconds, and with validation data val_loss and val_accuracy. Loss and accuracy are means over
-    the epoch's samples as they were trained on, so the weights moved meanwhile.
+    Names: loss, accuracy where the loss has one, seconds, and with validation data val_loss and val_accuracy. Loss and
+    accuracy are means over the epoch's samples (the loss their sum, where it is one) as they were trained on, so the weights
+    moved meanwhile.
     """
 
     @property
@@ -67,16 +68,42 @@ def _check_model(model):
     return model
 
 
-class _Data:
-    """A pair of inputs and targets, checked against a model and a loss."""
+def _check_weights(sample_weight, rows, name):
+    """The rows' weights as float32, or None."""
+    if sample_weight is None:
+        return None
+    w = as_array(sample_weight, name)
+    if w.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, got dtype {w.dtype}")
+    if w.shape != (rows,):
+        raise ValueError(f"{name}: expected shape ({rows},), one weight for each row, got {w.shape}")
+    with np.errstate(over="ignore"):
+        weights = np.ascontiguousarray(w, np.float32)
+    bad = ~((weights >= 0) & np.isfinite(weights))
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(f"{name}: expected numbers >= 0, finite in float32, got {w[row]} in row {row}")
+    return weights
 
-    def __init__(self, model, loss, X, y, names=("X", "y")):
+
+class _Data:
+    """Inputs, targets and weights, checked against a model and a loss."""
+
+    def __init__(self, model, loss, X, y, names=("X", "y", "sample_weight"), sample_weight=None):
         self.X = model.rows(X, names[0])
         y = as_array(y, names[1])
         if len(self.X) != (len(y) if y.ndim else 0):
             raise ValueError(f"{names[1]}: expected {len(self.X)} targets, one for each row of {names[0]}, got shape {y.shape}")
         self.kind = loss.check_targets(y, model.out_features, names[1])
-        self.y = as_rows(y[:, None], names[1], False)[:, 0] if self.kind == "labels" else as_rows(y, names[1], False)
+        if self.kind == "labels":
+            self.y = as_rows(y[:, None], names[1], False)[:, 0]
+        elif self.kind == "rows":
+            self.y = as_rows(y[:, None] if y.ndim == 1 else y, names[1], False)
+        else:
+            self.y = y
+        if loss.checks_values:
+            loss.check_values(self.y, names[1])
+        self.weight = _check_weights(sample_weight, len(self.X), names[2])
         self.names = names
         self.classes = model.out_features if self.kind == "labels" else 0
 
@@ -160,6 +187,7 @@ class Trainer:
             raise TypeError(f"optimizer: expected an optimizer of fastnn.optim, got {type(optimizer).__name__}")
         if backend not in _BACKENDS:
             raise ValueError(f"backend: expected 'native' or 'reference', got {backend!r}")
+        self.loss.check_outputs(model.out_features)
         self.optimizer = optimizer
         self.seed = check_seed(seed)
         self.backend = backend
@@ -167,6 +195,8 @@ class Trainer:
         self.steps_done = self.epochs_done = 0
         self.stop_training = False
         self._tensors, self._structure = self._match(), optimizer.structure
+        if self.loss.head is not None:
+            model.head = self.loss.head
         self._training = self._evaluation = (None, None)  # (key, executor)
         self._lock = threading.RLock()  # the thread that trains may evaluate in a callback
 
@@ -184,32 +214,37 @@ class Trainer:
 
     # ---- plans ----
 
-    def plan(self, batch, kind="labels", training=True, composite=True, schedule=None):
+    def plan(self, batch, kind=None, training=True, composite=True, schedule=None, weighted=False):
         """The plan of a training step, or of an evaluation.
 
         Parameters
         ----------
         batch : int
             The most rows of a batch.
-        kind : {"labels", "rows"}
-            How targets stand: integer labels, or rows of numbers.
+        kind : {"labels", "rows", "any"}, optional
+            How targets stand: integer labels, rows of numbers, or as a custom loss takes them. By default the loss's usual way.
         training : bool, default True
             With backward operations and the optimizer's update.
         composite : bool, default True
             Fused operations; else the plain ones, with the same results.
         schedule : {"rows", "layers"}, optional
             Chosen by size where it is not given.
+        weighted : bool, default False
+            For calls with sample weights.
 
         Returns
         -------
         fastnn.plan.Plan
             ``print(plan.describe())`` shows it.
         """
+        kind = self.loss.kinds[0] if kind is None else kind
+        if kind not in self.loss.kinds:
+            raise ValueError(f"kind: expected {' or '.join(map(repr, self.loss.kinds))} for {self.loss!r}, got {kind!r}")
         builder = Builder(batch, composite)
         if training:
             builder.trainable = {id(p) for p, _, _ in self._tensors}
         outputs = self.model.emit(builder, builder.input(self.model.in_features))
-        self.loss.emit(builder, outputs, kind)
+        self.loss.emit(builder, outputs, kind, weighted)
         if training:
             builder.differentiate()
             builder.update(self.optimizer.plan_update(self._tensors, self.clip_norm))
@@ -217,11 +252,11 @@ class Trainer:
             schedule = choose_schedule(self.model.parameters(), batch, get_num_threads())
         return builder.build(schedule)
 
-    def _executor(self, batch, kind, training):
-        key = (batch, kind)
+    def _executor(self, batch, pair, training):
+        key = (batch, pair.kind, pair.weight is not None)
         held = self._training if training else self._evaluation
         if held[0] != key:
-            held = (key, _BACKENDS[self.backend](self.plan(batch, kind, training)))
+            held = (key, _BACKENDS[self.backend](self.plan(batch, pair.kind, training, weighted=pair.weight is not None)))
             if training:
                 self._training = held
             else:
@@ -254,7 +289,7 @@ class Trainer:
 
     # ---- training ----
 
-    def step(self, xb, yb):
+    def step(self, xb, yb, sample_weight=None):
         """One training step on one batch; the low-overhead door.
 
         Parameters
@@ -262,11 +297,13 @@ class Trainer:
         xb : array_like [rows, in_features]
         yb : array_like
             Targets of the rows.
+        sample_weight : array_like [rows], optional
+            Each at least 0.
 
         Returns
         -------
         float
-            The mean loss over the batch, before the update.
+            The loss of the batch, before the update.
 
         Raises
         ------
@@ -277,9 +314,14 @@ class Trainer:
         """
         self._enter()
         try:
-            (batch, kind), executor = self._training if self._training[0] else ((0, None), None)
+            (batch, kind, weighted), executor = self._training if self._training[0] else ((0, None, False), None)
+            weights = None
             if not (
-                type(xb) is np.ndarray
+                sample_weight is None
+                and not weighted
+                and kind != "any"
+                and not self.loss.checks_values
+                and type(xb) is np.ndarray
                 and type(yb) is np.ndarray
                 and xb.ndim == 2
                 and len(xb) <= batch
@@ -289,29 +331,33 @@ class Trainer:
                 and yb.dtype.kind == ("i" if kind == "labels" else "f")
                 and yb.flags.c_contiguous
             ):
-                pair = _Data(self.model, self.loss, xb, yb, ("xb", "yb"))
-                xb, yb = pair.X, pair.y
-                if len(xb) > batch or pair.kind != kind:
-                    executor = self._executor(len(xb), pair.kind, True)
+                pair = self._batch(xb, yb, sample_weight)
+                xb, yb, weights = pair.X, pair.y, pair.weight
+                if len(xb) > batch or pair.kind != kind or (weights is not None) != weighted:
+                    executor = self._executor(len(xb), pair, True)
             self._sync(executor)
             rates = self.optimizer.rates()
             try:
-                loss, problem, _ = executor.step(xb, yb, rates)
-            except KeyboardInterrupt:
+                loss, problem, _ = executor.step(xb, yb, rates, weights)
+            except (TypeError, ValueError):
+                self._note_steps(executor)
+                self._batch(xb, yb, weights)  # says the same under the caller's names
+                raise
+            except BaseException:  # Ctrl-C, or what a loss of the user's raises
                 self._note_steps(executor)
                 raise
-            except (TypeError, ValueError):
-                _Data(self.model, self.loss, xb, yb, ("xb", "yb"))  # says the same under the caller's names
-                raise
             if problem:
-                _Data(self.model, self.loss, xb, yb, ("xb", "yb")).refuse(problem)
+                self._batch(xb, yb, weights).refuse(problem)
             self._note_steps(executor)
             return loss
         finally:
             self._lock.release()
 
+    def _batch(self, xb, yb, sample_weight):
+        return _Data(self.model, self.loss, xb, yb, ("xb", "yb", "sample_weight"), sample_weight)
+
     def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
-            check_finite=False, callbacks=None, verbose=1):
+            check_finite=False, callbacks=None, verbose=1, sample_weight=None):
         """Train for a number of epochs.
 
         Batches are gathered, and whole steps done, in compiled code without the GIL; Ctrl-C takes effect within about
@@ -327,7 +373,7 @@ class Trainer:
             0 or more.
         batch_size : int, default 32
             The last batch of an epoch may be smaller.
-        validation_data : (X, y), optional
+        validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after every epoch.
         shuffle : bool, default True
             Take the rows in a new order every epoch.
@@ -340,6 +386,8 @@ class Trainer:
         callbacks : list of callbacks.Callback, optional
         verbose : {0, 1, 2}, default 1
             Nothing, a progress bar, or a line an epoch.
+        sample_weight : array_like [rows], optional
+            Each at least 0: multiplies the row's loss and gradient. See `fastnn.losses` for the convention.
 
         Returns
         -------
@@ -354,13 +402,14 @@ class Trainer:
             If another thread is using the trainer.
         """
         epochs, batch_size = _count(epochs, "epochs", 0), _count(batch_size, "batch_size", 1)
-        train = _Data(self.model, self.loss, X, y)
+        train = _Data(self.model, self.loss, X, y, sample_weight=sample_weight)
         train.check_labels()
         validation = None
         if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise ValueError("validation_data: expected a pair (X, y)")
-            validation = _Data(self.model, self.loss, *validation_data, ("validation_data[0]", "validation_data[1]"))
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+                raise ValueError("validation_data: expected a pair (X, y), or (X, y, sample_weight)")
+            names = tuple(f"validation_data[{i}]" for i in range(3))
+            validation = _Data(self.model, self.loss, *validation_data[:2], names, *validation_data[2:])
             validation.check_labels()
         if check_finite:
             for pair in (train, validation):
@@ -393,7 +442,7 @@ class Trainer:
 
     def _fit(self, train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display):
         history = History()
-        executor = self._executor(batch_size, train.kind, True)
+        executor = self._executor(batch_size, train, True)
         stepwise = [c for c in callbacks if wants_steps(c)]
         self.stop_training = False
         for c in callbacks:
@@ -412,10 +461,10 @@ class Trainer:
                 correct += result.correct
                 fresh = min(rows - done, result.steps * batch_size)
                 done += fresh
-                display.advance(fresh, {"loss": loss_sum / done, "accuracy": correct / done})
+                display.advance(fresh, self._logs(loss_sum, correct, done))
                 for c in stepwise:
-                    c.on_step_end(self.steps_done, {"loss": result.loss_sum / fresh})
-            logs = {"loss": loss_sum / rows, "accuracy": correct / rows, "seconds": time.perf_counter() - start}
+                    c.on_step_end(self.steps_done, {"loss": self._logs(result.loss_sum, 0, fresh)["loss"]})
+            logs = {**self._logs(loss_sum, correct, rows), "seconds": time.perf_counter() - start}
             if validation is not None:
                 logs |= {f"val_{k}": v for k, v in self._evaluate(validation, None).items()}
             epoch = self.epochs_done
@@ -432,12 +481,19 @@ class Trainer:
             c.on_train_end()
         return history
 
+    def _logs(self, loss_sum, correct, rows):
+        """The numbers of so many rows: the loss, and the accuracy where the loss has one."""
+        logs = {"loss": loss_sum if self.loss.reduction == "sum" else loss_sum / rows}
+        if self.loss.accurate:
+            logs["accuracy"] = correct / (rows * self.loss.units(self.model.out_features))
+        return logs
+
     def _slice(self, executor, pair, order, done, rows, batch_size, check_finite, one):
         """Steps from row `done` of the epoch on, for about _SLICE seconds, or one."""
         last = min(rows, done + batch_size) if one else rows
-        x, y, index = pair.X, pair.y, None
+        x, y, w, index = pair.X, pair.y, pair.weight, None
         if order is None:
-            x, y = x[done:last], y[done:last]
+            x, y, w = x[done:last], y[done:last], None if w is None else w[done:last]
         else:
             index = order[done:last]
         steps = -(-(last - done) // batch_size)
@@ -447,11 +503,14 @@ class Trainer:
             if steps > limit:  # as far as this slice may get
                 steps = limit
                 last = done + steps * batch_size
-                x, y, index = (x[: last - done], y[: last - done], None) if order is None else (x, y, order[done:last])
+                if order is None:
+                    x, y, w = x[: last - done], y[: last - done], None if w is None else w[: last - done]
+                else:
+                    index = order[done:last]
         rates = self.optimizer.rate_table(steps, (self.epochs_done, done // batch_size, -(-rows // batch_size)))
         try:
-            result = executor.run(x, y, index, rates, check_finite=check_finite, seconds=_SLICE)
-        except KeyboardInterrupt:
+            result = executor.run(x, y, index, rates, check_finite=check_finite, seconds=_SLICE, weights=w)
+        except BaseException:  # Ctrl-C, or what a loss of the user's raises
             self._note_steps(executor)
             raise
         self._steps_per_slice = max(1, result.steps)
@@ -466,27 +525,29 @@ class Trainer:
 
     # ---- evaluation ----
 
-    def evaluate(self, X, y, batch_size=None):
-        """Loss and accuracy on data.
+    def evaluate(self, X, y, batch_size=None, sample_weight=None):
+        """Loss and, where the loss has one, accuracy on data.
 
         Parameters
         ----------
         X, y : array_like
             As for `fit`.
         batch_size : int, optional
-            Rows that are worked on at once; nothing depends on it.
+            Rows that are worked on at once; nothing depends on it (but what a custom loss makes of a batch).
+        sample_weight : array_like [rows], optional
+            As for `fit`; of the loss, not of the accuracy.
 
         Returns
         -------
         dict
-            {"loss": mean loss, "accuracy": share of rows whose largest output is the target's}.
+            {"loss": mean (or sum) of the losses, "accuracy": share of right answers, as the loss defines it}.
 
         Raises
         ------
         TypeError, ValueError
             If the data does not fit.
         """
-        pair = _Data(self.model, self.loss, X, y)
+        pair = _Data(self.model, self.loss, X, y, sample_weight=sample_weight)
         pair.check_labels()
         if batch_size is not None:
             batch_size = _count(batch_size, "batch_size", 1)
@@ -498,20 +559,21 @@ class Trainer:
 
     def _evaluate(self, pair, batch_size):
         batch = min(batch_size or 256, 1 << (len(pair.X) - 1).bit_length())
-        executor = self._executor(batch, pair.kind, False)
+        executor = self._executor(batch, pair, False)
         loss_sum, correct, done = 0.0, 0, 0
         with self.optimizer.evaluating():
             while done < len(pair.X):
-                result = executor.run(pair.X[done:], pair.y[done:], seconds=_SLICE)
+                w = None if pair.weight is None else pair.weight[done:]
+                result = executor.run(pair.X[done:], pair.y[done:], seconds=_SLICE, weights=w)
                 if result.problem:
                     pair.refuse(result.problem)
                 loss_sum += result.loss_sum
                 correct += result.correct
                 done += result.steps * batch
-        return {"loss": loss_sum / len(pair.X), "accuracy": correct / len(pair.X)}
+        return self._logs(loss_sum, correct, len(pair.X))
 
 
-def value_and_grad(model, loss, x, y):
+def value_and_grad(model, loss, x, y, sample_weight=None):
     """The loss on a batch and its gradients, for SciPy's minimisers or an optimizer of one's own.
 
     Parameters
@@ -520,6 +582,8 @@ def value_and_grad(model, loss, x, y):
     loss : losses.Loss
     x, y : array_like
         The batch and its targets.
+    sample_weight : array_like [rows], optional
+        Each at least 0.
 
     Returns
     -------
@@ -539,12 +603,14 @@ def value_and_grad(model, loss, x, y):
     >>> dw.shape, db.shape
     ((4, 3), (3,))
     """
-    pair = _Data(_check_model(model), check_loss(loss), x, y, ("x", "y"))
-    key = ("gradient", len(pair.X), pair.kind, repr(loss))
+    _check_model(model)
+    check_loss(loss).check_outputs(model.out_features)
+    pair = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
+    key = ("gradient", len(pair.X), pair.kind, pair.weight is not None, *loss.key())
     executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair)))
     try:
         losses = np.zeros(1)
-        result = executor.run(pair.X, pair.y, losses=losses)
+        result = executor.run(pair.X, pair.y, losses=losses, weights=pair.weight)
         if result.problem:
             pair.refuse(result.problem)
         names = {id(p): g.name for p, g in executor.plan.gradients}
@@ -557,6 +623,6 @@ def _gradient_plan(model, loss, pair, composite=True):
     builder = Builder(len(pair.X), composite)
     builder.trainable = {id(p) for p in model.parameters()}
     outputs = model.emit(builder, builder.input(model.in_features))
-    loss.emit(builder, outputs, pair.kind)
+    loss.emit(builder, outputs, pair.kind, pair.weight is not None)
     builder.differentiate()
     return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))

@@ -10,9 +10,9 @@ import pytest
 import fastnn
 
 MODULES = [
-    "callbacks", "data", "init", "kernels", "losses", "nn", "optim", "optim.adam", "optim.adaptive",
-    "optim.base", "optim.lamb", "optim.lion", "optim.schedule_free", "optim.sgd", "plan.parameter", "plan.plan", "runtime",
-    "schedules", "selftest", "trainer",
+    "callbacks", "data", "init", "kernels", "losses", "nn.activation", "nn.dense", "nn.files", "nn.inputs", "nn.layer", "nn.model",
+    "optim", "optim.adam", "optim.adaptive", "optim.base", "optim.lamb", "optim.lion", "optim.schedule_free", "optim.sgd",
+    "plan.parameter", "plan.plan", "runtime", "schedules", "selftest", "trainer",
 ]
 NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "schedules")}
 
@@ -28,7 +28,7 @@ def test_examples(name):
     assert results.failed == 0
 
 
-@pytest.mark.parametrize("name", [m for m in MODULES if not m.startswith("plan")])
+@pytest.mark.parametrize("name", [m for m in MODULES if not m.startswith("plan")] + ["nn"])
 def test_public_names_have_docstrings(name):
     module = importlib.import_module(f"fastnn.{name}")
     for public in getattr(module, "__all__", ()):

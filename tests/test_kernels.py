@@ -191,7 +191,15 @@ def test_every_kernel_has_a_test():
         "activation_backward": test_activation_backward,
         "bias_gradient": test_bias_gradient,
         "softmax_forward": test_softmax_forward,
+        "softmax_backward": test_softmax_backward,
+        "log_softmax_forward": test_log_softmax_forward,
+        "log_softmax_backward": test_log_softmax_backward,
+        "prelu_forward": test_prelu,
+        "prelu_backward": test_prelu,
+        "prelu_slope_gradient": test_prelu,
         "softmax_cross_entropy": test_softmax_cross_entropy,
+        "elementwise_loss": test_elementwise_losses,
+        "multiclass_hinge": test_multiclass_hinge,
         "convert": test_gather_dtypes,
         "all_finite": test_gather_check_finite,
         "sum_squares_f32": test_gradient_norm,
@@ -344,11 +352,12 @@ def test_dense_with_activation_is_its_parts(activation):
 
         for isa, y in everywhere(forward).items():
             fastnn.use_isa(isa)
-            dz = kernels.activation_backward(dy, y, activation, alpha=0.125)
+            saved = kernels.dense_forward(x, w, b) if ACTIVATIONS[activation].saves == "z" else y
+            dz = kernels.activation_backward(dy, saved, activation, alpha=0.125)
             parts = kernels.dense_backward(dz, x, w)
-            assert same_bits(kernels.dense_backward(dy, x, w, y, activation, alpha=0.125), parts)
-            assert same_bits(kernels.dense_backward(dy, x, w, y, activation, alpha=0.125, need_dx=False), (None, *parts[1:]))
-        everywhere(lambda: kernels.dense_backward(dy, x, w, y, activation))
+            assert same_bits(kernels.dense_backward(dy, x, w, saved, activation, alpha=0.125), parts)
+            assert same_bits(kernels.dense_backward(dy, x, w, saved, activation, alpha=0.125, need_dx=False), (None, *parts[1:]))
+        everywhere(lambda: kernels.dense_backward(dy, x, w, saved, activation))
 
 
 def test_dense_special_values():
@@ -420,43 +429,71 @@ def ulp(exact):
     return np.spacing(np.minimum(np.abs(exact), 2.0**127).astype(F32)).astype(F64)
 
 
+EXACT = ("identity", "relu", "leaky_relu", "hard_tanh")  # every operation rounds like the twin's
+ALPHA = 2.0**-7  # the same in float32 and float64
+
+
+def overflowing(exact):
+    """Float64 results as float32 can hold them: infinite beyond its largest."""
+    return np.where(np.abs(exact) > float(np.finfo(F32).max), np.copysign(np.inf, exact), exact)
+
+
+def activation_bound(activation, x, expected):
+    """How far the activations that are not exact may be off."""
+    size = np.minimum(np.abs(x.astype(F64)), 2.0**127)
+    if activation in ("gelu", "gelu_tanh", "silu"):
+        return 2.0**-22 * np.maximum(1, size)
+    of_exponent = size * ALPHA * U * np.abs(clean(expected)) if activation == "softplus" else 0  # alpha x is rounded
+    return 4 * ulp(expected) + of_exponent
+
+
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activation_forward(activation, in_place):
     def call(x):
         out = placed(x) if in_place else poisoned(*x.shape)
-        assert kernels.activation_forward(out if in_place else x, activation, out=out, alpha=0.01) is out
+        assert kernels.activation_forward(out if in_place else x, activation, out=out, alpha=ALPHA) is out
         assert_guards(out)
         return out
 
     for _, x, y in across(call, [SPECIAL, *(mixed(rng(n), n) for n in LENGTHS)]):
-        if activation in ("sigmoid", "tanh"):
-            expected = reference.activation_forward(x.astype(F64), activation)
-            with np.errstate(invalid="ignore"):
-                assert_within(y, expected, 4 * ulp(expected))
+        if activation in EXACT:
+            assert same_bits(y, reference.activation_forward(x, activation, alpha=ALPHA))
         else:
-            assert same_bits(y, reference.activation_forward(x, activation, alpha=0.01))
+            expected = overflowing(reference.activation_forward(x.astype(F64), activation, alpha=ALPHA))
+            with np.errstate(invalid="ignore"):
+                assert_within(y, expected, activation_bound(activation, x, expected))
 
 
 @pytest.mark.parametrize("alias", ["none", "dy", "saved"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activation_backward(activation, alias):
-    """The derivative is the twin's in float32 bit for bit: the same products in the same order, nothing fused."""
+    """Where the derivative has no exponential it is the twin's in float32 bit for bit: the same products in the same order,
+    nothing fused."""
+    smooth = activation in ("gelu", "gelu_tanh", "silu", "softplus")
     cases = []
     for n in LENGTHS:
         dy, saved = mixed(rng(n, 1), n), mixed(rng(n, 2), n)
-        cases.append((dy, reference.activation_forward(saved, activation) if activation in ("sigmoid", "tanh") else saved))
+        if smooth:
+            dy = np.nan_to_num(dy, posinf=7, neginf=-7).clip(-1e30, 1e30).astype(F32)
+        if activation in ("sigmoid", "tanh", "softplus"):
+            saved = reference.activation_forward(saved, activation, alpha=ALPHA)
+        cases.append((dy, saved))
 
     def call(case):
         dy, saved = case
         out = {"none": poisoned(*dy.shape), "dy": placed(dy), "saved": placed(saved)}[alias]
         g, s = out if alias == "dy" else dy, out if alias == "saved" else saved
-        assert kernels.activation_backward(g, s, activation, out=out, alpha=0.01) is out
+        assert kernels.activation_backward(g, s, activation, out=out, alpha=ALPHA) is out
         assert_guards(out)
         return out
 
     for _, (dy, saved), dx in across(call, cases):
-        assert same_bits(dx, reference.activation_backward(dy, saved, activation, alpha=0.01))
+        if not smooth:
+            assert same_bits(dx, reference.activation_backward(dy, saved, activation, alpha=ALPHA))
+            continue
+        expected = reference.activation_backward(*wide(dy, saved), activation, alpha=ALPHA)
+        assert_within(dx, expected, np.abs(dy.astype(F64)) * 2.0**-20 + TINY)
 
 
 def test_activation_backward_rounding():
@@ -622,6 +659,110 @@ def test_softmax_forward(columns, in_place):
         assert_within(y, expected, clean(softmax_bound(z)[0] * expected) + 2 * TINY)
 
 
+@pytest.mark.parametrize("alias", ["none", "dy", "y"])
+@pytest.mark.parametrize("columns", CLASSES)
+def test_softmax_backward(columns, alias):
+    r = rng(columns)
+    cases = [(normal(r, rows, columns), reference.softmax_forward(logits_of(rows, columns))) for rows in (1, 7, 33)]
+    assert_row_backward("softmax_backward", cases, alias)
+
+
+@pytest.mark.parametrize("alias", ["none", "dy", "y"])
+@pytest.mark.parametrize("columns", CLASSES)
+def test_log_softmax_backward(columns, alias):
+    r = rng(columns)
+    cases = [(normal(r, rows, columns), reference.log_softmax_forward(logits_of(rows, columns))) for rows in (1, 7, 33)]
+    assert_row_backward("log_softmax_backward", cases, alias)
+
+
+def assert_row_backward(function, cases, alias):
+    def call(case):
+        dy, y = case
+        out = {"none": poisoned(*dy.shape), "dy": placed(dy), "y": placed(y)}[alias]
+        found = getattr(kernels, function)(out if alias == "dy" else dy, out if alias == "y" else y, out=out)
+        assert found is out
+        assert_guards(out)
+        return out
+
+    for _, (dy, y), dx in across(call, cases):
+        expected = getattr(reference, function)(*wide(dy, y))
+        p = np.abs(y.astype(F64)) if function == "softmax_backward" else np.exp(y.astype(F64))
+        total = (np.abs(dy) * (p if function == "softmax_backward" else 1)).sum(axis=1, keepdims=True)
+        assert_within(dx, expected, U * (4 * np.abs(dy) * np.maximum(p, 1) + (dy.shape[1] / 16 + 12) * p * total) + 2 * TINY)
+
+
+def test_row_backward_special_values():
+    dy, y = F32([[1, np.nan, 2], [1, np.inf, 2], [0, 0, 0]]), F32([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [1, np.nan, 0]])
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        for function in ("softmax_backward", "log_softmax_backward"):
+            with np.errstate(all="ignore"):
+                expected = getattr(reference, function)(*wide(dy, y))
+            found = getattr(kernels, function)(dy, y)
+            np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("columns", (*CLASSES, "special"))
+def test_log_softmax_forward(columns, in_place):
+    def call(z):
+        out = placed(z) if in_place else poisoned(*z.shape)
+        assert kernels.log_softmax_forward(out if in_place else z, out=out) is out
+        assert_guards(out)
+        return out
+
+    cases = [special_logits()] if columns == "special" else [logits_of(rows, columns) for rows in (1, 2, 17, 33)]
+    for _, z, y in across(call, cases):
+        with np.errstate(all="ignore"):
+            expected = overflowing(reference.log_softmax_forward(z.astype(F64)))
+        assert_within(y, expected, clean(softmax_bound(z)[1] + U * (3 * np.abs(expected) + 4 * math.log(z.shape[1]) + 2)))
+
+
+@pytest.mark.parametrize("alias", ["none", "dy", "x"])
+@pytest.mark.parametrize("one", [False, True])
+def test_prelu(one, alias):
+    """Products of whole numbers are exact, so results are; sums of others are in chunks of 16 rows."""
+    cases = []
+    for rows in (1, 15, 17, 33):
+        for columns in TAILS:
+            r = rng(rows, columns)
+            cases.append((whole(r, rows, columns), whole(r, rows, columns), whole(r, 1 if one else columns) / 4))
+    x, dy = mixed(rng(8), 60).reshape(3, 20), mixed(rng(9), 60).reshape(3, 20)
+    cases.append((x, dy, F32([-0.25]) if one else normal(rng(7), 20)))
+
+    def call(case):
+        x, dy, slope = case
+        y = placed(x) if alias == "x" else poisoned(*x.shape)
+        assert kernels.prelu_forward(y if alias == "x" else x, slope, out=y) is y
+        dx, dslope = {"none": poisoned(*x.shape), "dy": placed(dy), "x": placed(x)}[alias], poisoned(*slope.shape)
+        kernels.prelu_backward(dx if alias == "dy" else dy, dx if alias == "x" else x, slope, out=(dx, dslope))
+        assert_guards(y, dx, dslope)
+        return y, dx, dslope
+
+    for _, (x, dy, slope), (y, dx, dslope) in across(call, cases):
+        assert same_bits(y, reference.prelu_forward(x, slope))
+        expected = reference.prelu_backward(dy, x, slope)
+        assert same_bits(dx, expected[0])
+        if np.isfinite(x).all():
+            np.testing.assert_array_equal(dslope, expected[1])
+        else:
+            np.testing.assert_array_equal(np.isnan(dslope), np.isnan(expected[1]))
+
+
+def test_prelu_slope_gradient_order():
+    x, dy = -np.abs(normal(rng(1), 50, 21)), normal(rng(2), 50, 21)
+    total = np.zeros(21, F32)
+    for i in range(0, 50, 16):
+        chunk = np.zeros(21, F32)
+        for a, b in zip(x[i : i + 16], dy[i : i + 16]):
+            chunk += a * b
+        total += chunk
+    for dx, dslope in everywhere(lambda: kernels.prelu_backward(dy, x, np.ones(21, F32))).values():
+        assert same_bits(dslope, total) and same_bits(dx, dy)
+    for _, dslope in everywhere(lambda: kernels.prelu_backward(dy, x, np.ones(1, F32))).values():
+        assert_within(dslope, [total.sum(dtype=F64)], 20 * U * np.abs(total).sum())
+
+
 def entropy_bounds(z, t):
     """(expected row losses, their bound, expected dlogits, their bound) of targets given as rows."""
     z, t = wide(z, t)
@@ -703,6 +844,146 @@ def test_softmax_cross_entropy_label_dtypes():
         assert same_bits(kernels.softmax_cross_entropy(z, labels.astype(dtype)), expected)
     assert same_bits(kernels.softmax_cross_entropy(z, labels[::-1]), kernels.softmax_cross_entropy(z, labels[::-1].copy()))
     assert same_bits(kernels.softmax_cross_entropy(z, one_hot(labels, 5))[1], expected[1])
+
+
+ELEMENTWISE = {
+    "mean_squared_error": [{}],
+    "mean_absolute_error": [{}],
+    "huber": [{}, {"delta": 0.25}],
+    "poisson": [{}, {"full": True}, {"log_input": False}, {"log_input": False, "full": True, "eps": 0.5}],
+    "binary_cross_entropy": [{}, {"class_weight": True}],
+    "binary_hinge": [{}, {"margin": 0.5, "squared": True, "class_weight": True}],
+}
+WIDTHS = (1, 2, 3, 5, 8, 9, 15, 16, 17, 33, 100)
+
+
+def targets_for(function, r, z):
+    if function == "poisson":
+        return r.poisson(3, z.shape).astype(F32)
+    if function.startswith("binary"):
+        t = r.integers(0, 2, z.shape).astype(F32)
+        return t if function == "binary_hinge" else np.where(r.random(z.shape) < 0.3, r.random(z.shape), t).astype(F32)
+    return normal(r, *z.shape, scale=2)
+
+
+def assert_loss(function, cases, value_bound, gradient_bound):
+    """Loss and gradient of each (outputs, targets, options), in place too, against the twin in float64."""
+
+    def call(case):
+        z, t, options = case
+        out, again = poisoned(*z.shape), placed(z)
+        loss, d = getattr(kernels, function)(z, t, out=out, **options)
+        assert d is out and isinstance(loss, float)
+        assert same_bits(getattr(kernels, function)(again, t, out=again, **options), (loss, d))
+        assert_guards(out, again)
+        return loss, d
+
+    for _, (z, t, options), (loss, d) in across(call, cases):
+        wider = {k: v.astype(F64) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+        expected, gradient = getattr(reference, function)(z.astype(F64), t if t.dtype.kind == "i" else t.astype(F64), **wider)
+        rows = len(z) * (z.shape[1] if function in ELEMENTWISE else 1) if options.get("reduction") != "sum" else 1
+        weight = options.get("sample_weight", np.ones(len(z), F32)).astype(F64)[:, None]
+        size = weight * np.max(options.get("class_weight", 1.0))
+        np.testing.assert_allclose(loss, expected, rtol=1e-6, atol=(size * value_bound(z, t)).sum() / rows)
+        assert_within(d, gradient, (size * gradient_bound(z, t) + 4 * U * np.abs(gradient) * rows) / rows + TINY)
+
+
+@pytest.mark.parametrize("function", ELEMENTWISE)
+def test_elementwise_losses(function):
+    for options in ELEMENTWISE[function]:
+        cases = []
+        for columns in WIDTHS:
+            r = rng(columns)
+            for rows in (1, 7, 33):
+                z = normal(r, rows, columns, scale=3)
+                if function == "poisson" and not options.get("log_input", True):
+                    z = np.abs(z) + F32(0.1)
+                more = {"class_weight": r.random((2, columns)).astype(F32)} if options.get("class_weight") else {}
+                if rows == 33:
+                    more |= {"sample_weight": r.random(rows).astype(F32) * (r.random(rows) > 0.2), "reduction": "sum"}
+                cases.append((z, targets_for(function, r, z), options | more))
+        rate = lambda z: np.exp(np.minimum(np.abs(z.astype(F64)), 80)) if function == "poisson" else 1.0
+        # a few roundings of terms of the size of outputs, targets and rates
+        value = lambda z, t: 12 * U * (np.abs(z) + np.abs(t) + rate(z) + 1) ** (2 if function != "poisson" else 1)
+        gradient = lambda z, t: 8 * U * (np.abs(z) + np.abs(t) + rate(z) + 1)
+        assert_loss(function, cases, value, gradient)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_multiclass_hinge(squared):
+    cases = []
+    for columns in (2, 3, 10, 15, 16, 17, 33, 100):
+        r = rng(columns)
+        for rows in (1, 7, 33):
+            labels = r.integers(0, columns, rows)
+            labels[0], labels[-1] = 0, columns - 1
+            options = {"margin": 0.75, "squared": squared}
+            if rows == 33:
+                options |= {"sample_weight": r.random(rows).astype(F32), "class_weight": r.random(columns).astype(F32)}
+            cases.append((normal(r, rows, columns, scale=2), labels, options))
+    bound = lambda z, t: np.full((len(z), 1), 16 * U * z.shape[1] * (np.abs(z).max() + 1) ** (2 if squared else 1))
+    assert_loss("multiclass_hinge", cases, bound, bound)
+
+
+def test_losses_special_values():
+    """A NaN stays in its row and element; large and infinite outputs give what the formulas say."""
+    z = F32([[0, 1], [np.nan, 1], [0, -1e38], [3e38, -3e38], [np.inf, 0], [1e-40, -1e-40], [0, 1]])
+    t = F32([[0, 1], [0, 1], [0, 1], [1, 0], [0, 0], [1, 1], [np.nan, 1]])
+    for function in ELEMENTWISE:
+        with np.errstate(all="ignore"):
+            loss, d = getattr(reference, function)(*wide(z, t), reduction="sum")
+            rows = [getattr(reference, function)(*wide(z[i : i + 1], t[i : i + 1]), reduction="sum")[0] for i in range(len(z))]
+        for isa in ISAS:
+            fastnn.use_isa(isa)
+            found, gradient = getattr(kernels, function)(z, t, reduction="sum")
+            assert np.isnan(found)
+            np.testing.assert_array_equal(np.isnan(gradient), np.isnan(d))
+            for i, want in enumerate(rows):
+                found = getattr(kernels, function)(z[i : i + 1], t[i : i + 1], reduction="sum")[0]
+                if abs(want) <= float(np.finfo(F32).max):  # what float32 can hold
+                    np.testing.assert_allclose(found, want, rtol=1e-6, atol=1e-6, err_msg=f"{function} {i}")
+                else:
+                    assert np.isnan(found) == np.isnan(want), (function, i)
+    z = F32([[1, np.nan, 0], [1, 2, 3e38], [np.nan, 1, 0]])
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        for label in range(3):
+            loss, d = kernels.multiclass_hinge(z, np.full(3, label), reduction="sum")
+            expected = reference.multiclass_hinge(z.astype(F64), np.full(3, label), reduction="sum")
+            assert np.isnan(loss) and same_bits(np.isnan(d), np.isnan(expected[1]))
+
+
+@pytest.mark.parametrize("classes", (2, 10, 16, 17, 40))
+def test_softmax_cross_entropy_options(classes):
+    """Label smoothing, class weights, sample weights and sums are what they do to the targets and the rows."""
+    r = rng(classes)
+    z, labels = normal(r, 37, classes, scale=3), r.integers(0, classes, 37)
+    weight, of_class = r.random(37).astype(F32), r.random(classes).astype(F32) + F32(0.1)
+
+    def check(result, t, weights=1.0, total=False):
+        losses = reference.softmax_cross_entropy_rows(z.astype(F64), t) * weights
+        d = reference.softmax_cross_entropy(z.astype(F64), t, reduction="sum")[1] * np.reshape(weights, (-1, 1))
+        n = 1 if total else 37
+        np.testing.assert_allclose(result[0], losses.sum() / n, rtol=2e-6)
+        assert_within(result[1], d / n, 40 * U / n)
+
+    t = one_hot(labels, classes).astype(F64)
+    options = [
+        ({}, t),
+        ({"label_smoothing": 0.125}, 0.875 * t + 0.125 / classes),
+        ({"class_weight": of_class}, t * of_class),
+        ({"label_smoothing": 1.0, "class_weight": of_class}, of_class * np.full(t.shape, 1 / classes)),
+    ]
+    for settings, wanted in options:
+        for targets in (labels, t.astype(F32)):
+            for more, weights in (({}, 1.0), ({"sample_weight": weight}, weight.astype(F64))):
+                for reduction in ("mean", "sum"):
+                    call = lambda: kernels.softmax_cross_entropy(z, targets, **settings, **more, reduction=reduction)
+                    for result in everywhere(call).values():
+                        check(result, wanted, weights, reduction == "sum")
+    plain = kernels.softmax_cross_entropy(z, labels)
+    ones = {"sample_weight": np.ones(37, F32)}
+    assert same_bits(kernels.softmax_cross_entropy(z, labels, **ones), plain)
 
 
 def test_correct_counts_first_of_equals():
@@ -1064,7 +1345,21 @@ GOOD = {
     "activation_forward": lambda: {"x": f32(4, 5), "activation": "tanh", "out": f32(4, 5)},
     "activation_backward": lambda: {"dy": f32(4, 5), "saved": f32(4, 5), "activation": "tanh", "out": f32(4, 5)},
     "softmax_forward": lambda: {"x": f32(4, 5), "out": f32(4, 5)},
-    "softmax_cross_entropy": lambda: {"logits": f32(4, 5), "targets": np.array([0, 1, 2, 4]), "out": f32(4, 5)},
+    "softmax_cross_entropy": lambda: {"logits": f32(4, 5), "targets": np.array([0, 1, 2, 4]), "out": f32(4, 5),
+                                      "class_weight": np.abs(f32(5)), "sample_weight": np.abs(f32(4))},
+    "softmax_backward": lambda: {"dy": f32(4, 5), "y": f32(4, 5), "out": f32(4, 5)},
+    "log_softmax_forward": lambda: {"x": f32(4, 5), "out": f32(4, 5)},
+    "log_softmax_backward": lambda: {"dy": f32(4, 5), "y": f32(4, 5), "out": f32(4, 5)},
+    "prelu_forward": lambda: {"x": f32(4, 5), "slope": f32(5), "out": f32(4, 5)},
+    "prelu_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "slope": f32(5), "out": (f32(4, 5), f32(5))},
+    **{name: lambda: {"outputs": f32(4, 5), "targets": np.abs(f32(4, 5)), "out": f32(4, 5), "sample_weight": np.abs(f32(4))}
+       for name in ("mean_squared_error", "mean_absolute_error", "huber", "poisson")},
+    "binary_cross_entropy": lambda: {"logits": f32(4, 5), "targets": np.abs(f32(4, 5)), "out": f32(4, 5),
+                                     "class_weight": np.abs(f32(2, 5)), "sample_weight": np.abs(f32(4))},
+    "binary_hinge": lambda: {"outputs": f32(4, 5), "targets": np.abs(f32(4, 5)), "out": f32(4, 5),
+                             "class_weight": np.abs(f32(2, 5)), "sample_weight": np.abs(f32(4))},
+    "multiclass_hinge": lambda: {"outputs": f32(4, 5), "targets": np.array([0, 1, 2, 4]), "out": f32(4, 5),
+                                 "class_weight": np.abs(f32(5)), "sample_weight": np.abs(f32(4))},
     "gather": lambda: {"source": f32(6, 5), "index": np.array([5, 0]), "out": f32(2, 5)},
     "gather_labels": lambda: {"labels": np.arange(6), "index": np.array([5, 0]), "classes": 6, "out": np.zeros(2, np.int32)},
     "sgd_update": lambda: {"params": [f32(4, 5), f32(3)], "grads": [f32(4, 5), f32(3)], "buffers": [f32(4, 5), f32(3)], "step": 1,
@@ -1083,7 +1378,17 @@ FLOAT_ARRAYS = {
     "activation_forward": (["x"], ["out"]),
     "activation_backward": (["dy", "saved"], ["out"]),
     "softmax_forward": (["x"], ["out"]),
-    "softmax_cross_entropy": (["logits"], ["out"]),
+    "softmax_cross_entropy": (["logits", "class_weight", "sample_weight"], ["out"]),
+    "softmax_backward": (["dy", "y"], ["out"]),
+    "log_softmax_forward": (["x"], ["out"]),
+    "log_softmax_backward": (["dy", "y"], ["out"]),
+    "prelu_forward": (["x", "slope"], ["out"]),
+    "prelu_backward": (["dy", "x", "slope"], []),
+    **{name: (["outputs", "targets", "sample_weight"], ["out"])
+       for name in ("mean_squared_error", "mean_absolute_error", "huber", "poisson")},
+    "binary_cross_entropy": (["logits", "targets", "class_weight", "sample_weight"], ["out"]),
+    "binary_hinge": (["outputs", "targets", "class_weight", "sample_weight"], ["out"]),
+    "multiclass_hinge": (["outputs", "class_weight", "sample_weight"], ["out"]),
     "gather": ([], ["out"]),
 }
 
@@ -1157,7 +1462,7 @@ REFUSED = [
     ("dense_forward", {"w": f32(4, 5)}, ValueError, "w: expected shape (3, 5), got (4, 5)"),
     ("dense_forward", {"b": f32(4)}, ValueError, "b: expected shape (5,), got (4,)"),
     ("dense_forward", {"x": f32(3)}, ValueError, "x: expected 2 dimensions, got shape (3,)"),
-    ("dense_forward", {"activation": "softmax"}, ValueError, "activation: expected one of identity, sigmoid, tanh, relu, leaky_relu, got 'softmax'"),
+    ("dense_forward", {"activation": "softmax"}, ValueError, "activation: expected one of identity, sigmoid, tanh, relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, softplus, hard_tanh, got 'softmax'"),
     ("dense_forward", {"activation": 3}, TypeError, "activation: expected a name, got int"),
     ("dense_forward", {"activation": "leaky_relu", "alpha": -0.1}, ValueError, "alpha: expected"),
     ("dense_forward", {"activation": "leaky_relu", "alpha": np.nan}, ValueError, "alpha: expected"),
@@ -1191,6 +1496,29 @@ REFUSED = [
     ("softmax_cross_entropy", {"targets": f32(4, 4)}, ValueError, "targets: expected shape (4, 5), got (4, 4)"),
     ("softmax_cross_entropy", {"targets": [0, 1, 2, 3]}, TypeError, "targets: expected a NumPy array, got list"),
     ("softmax_cross_entropy", {"targets": np.zeros(4, ">i8")}, TypeError, "targets: expected"),
+    ("softmax_cross_entropy", {"label_smoothing": 1.5}, ValueError, "label_smoothing: expected a number from 0 to 1, got 1.5"),
+    ("softmax_cross_entropy", {"class_weight": f32(4)}, ValueError, "class_weight: expected shape (5,), got (4,)"),
+    ("softmax_cross_entropy", {"sample_weight": f32(5)}, ValueError, "sample_weight: expected shape (4,), got (5,)"),
+    ("softmax_cross_entropy", {"reduction": "none"}, ValueError, "reduction: expected 'mean' or 'sum', got 'none'"),
+    ("softmax_backward", {"y": f32(4, 4)}, ValueError, "y: expected shape (4, 5), got (4, 4)"),
+    ("prelu_forward", {"slope": f32(4)}, ValueError, "slope: expected shape (1,) or (5,), got (4,)"),
+    ("prelu_backward", {"slope": f32(4)}, ValueError, "slope: expected shape (1,) or (5,), got (4,)"),
+    ("prelu_backward", {"x": f32(4, 4)}, ValueError, "x: expected shape (4, 5), got (4, 4)"),
+    ("prelu_backward", {"out": f32(4, 5)}, TypeError, "out: expected None or a tuple (dx, dslope), got ndarray"),
+    ("prelu_backward", {"out": (f32(4, 4), None)}, ValueError, "dx: expected shape (4, 5), got (4, 4)"),
+    ("prelu_backward", {"out": (None, f32(1))}, ValueError, "dslope: expected shape (5,), got (1,)"),
+    ("mean_squared_error", {"targets": f32(4, 4)}, ValueError, "targets: expected shape (4, 5), got (4, 4)"),
+    ("mean_squared_error", {"outputs": f32(5)}, ValueError, "outputs: expected 2 dimensions, got shape (5,)"),
+    ("mean_absolute_error", {"reduction": None}, ValueError, "reduction: expected 'mean' or 'sum', got None"),
+    ("huber", {"delta": 0}, ValueError, "delta: expected a number > 0, finite in float32, got 0.0"),
+    ("huber", {"delta": np.nan}, ValueError, "delta: expected"),
+    ("poisson", {"eps": -1}, ValueError, "eps: expected a number >= 0, finite in float32, got -1.0"),
+    ("binary_cross_entropy", {"logits": f32(4, 4)}, ValueError, "class_weight: expected shape (2, 4), got (2, 5)"),
+    ("binary_cross_entropy", {"targets": np.zeros((4, 5), int)}, TypeError, "targets: expected dtype float32, got int64"),
+    ("binary_hinge", {"margin": "1x"}, TypeError, "margin: expected a number, got '1x'"),
+    ("multiclass_hinge", {"margin": np.inf}, ValueError, "margin: expected"),
+    ("multiclass_hinge", {"targets": np.array([0, 1, 2, 5])}, ValueError, "targets[3]: expected a class number >= 0 and < 5, got 5"),
+    ("multiclass_hinge", {"targets": np.zeros(4)}, TypeError, "targets: expected class numbers of an integer dtype, got dtype float64"),
     ("gather", {"source": np.zeros((6, 5), complex)}, TypeError, "source: expected a real dtype in native byte order"),
     ("gather", {"source": np.zeros((6, 5), object)}, TypeError, "source: expected a real dtype"),
     ("gather", {"source": np.zeros((6, 5), np.longdouble)}, TypeError, "source: expected a real dtype"),

@@ -614,7 +614,7 @@ def test_value_and_grad_refuses():
         ({"callbacks": [Log]}, TypeError, r"callbacks\[0\]: expected a fastnn.callbacks.Callback, got type"),
         ({"callbacks": Callback()}, TypeError, "callbacks: expected a list, got a single Callback"),
         ({"validation_data": 3}, ValueError, r"validation_data: expected a pair \(X, y\)"),
-        ({"validation_data": (1, 2, 3)}, ValueError, "validation_data: expected a pair"),
+        ({"validation_data": (1, 2, 3, 4)}, ValueError, "validation_data: expected a pair"),
         ({"validation_data": (np.zeros((2, 7)), [0, 0])}, ValueError, r"validation_data\[0\]: expected 8 features"),
         ({"validation_data": (np.zeros((2, 8)), [0, 3])}, ValueError, r"validation_data\[1\]: expected labels from 0 to 2, got 3 in row 1"),
         ({"validation_data": (np.full((2, 8), np.nan), [0, 1]), "check_finite": True}, ValueError, r"validation_data\[0\]: expected finite"),

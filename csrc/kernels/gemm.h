@@ -11,7 +11,7 @@
  *   K into blocks of at most FNN_KC; a block of B of one panel, FNN_KC x FNN_NV x 64 bytes, stays in the L2 cache;
  *   rows into tiles of at most FNN_MR, equal to within a row.
  *
- * A tile is held in registers while k runs over a block. A is never packed: the tile broadcasts single elements of it.
+ * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single elements of it.
  * B is packed where it must be transposed, or where its rows lie far apart and are used often (TLB, set conflicts).
  * What the epilogue does, it does to a tile that is still in the L1 cache. Blocking: Goto & van de Geijn 2008;
  * Van Zee & van de Geijn 2015 (BLIS). */
@@ -412,11 +412,10 @@ FNN_INLINE fnn_gate fnn_gate_of(const fnn_product *g, size_t i, size_t j)
     return (fnn_gate){.kind = FNN_GATE_OPEN};
 }
 
-/* The rows [i0, i1) of the product, all columns. */
-static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
+/* The rows [i0, i1) of the product, all columns. An update needs room for gradients: [i1 - i0, FNN_NR]. */
+static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gradient)
 {
     float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
-    float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE, flat = fnn_updates_flat(g);
     const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR;
     const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_NV - 1) / FNN_NV;
@@ -504,13 +503,37 @@ static bool fnn_may_interleave(const fnn_product *g)
 }
 #endif
 
+/* An update over many k: the columns of A that a group of rows needs lie a row of A apart, each on a page of its own. They
+ * are copied together once, and the group is large, for B is packed anew for each. */
+static void fnn_gemm_deep(const fnn_product *g)
+{
+    const size_t groups = (g->m + FNN_DEEP_ROWS - 1) / FNN_DEEP_ROWS;
+    float *gradient = g->scratch, *columns = g->scratch + FNN_DEEP_ROWS * FNN_NR;
+    for (size_t group = 0; group < groups; group++) {
+        const size_t i0 = g->m * group / groups, i1 = g->m * (group + 1) / groups, m = i1 - i0;
+        fnn_product q = *g;
+        for (size_t p = 0; p < g->k; p++) memcpy(columns + p * m, g->a + p * g->lda + i0, m * sizeof(float));
+        q.a = columns;
+        q.lda = m;
+        q.m = m;
+        q.w += i0 * g->ldw;
+        for (int i = 0; i < 2; i++)
+            if (q.state[i]) q.state[i] += i0 * g->ldw;
+        fnn_gemm_rows(&q, 0, m, gradient);
+    }
+}
+
 static void fnn_gemm(const fnn_product *g)
 {
     if (g->epilogue != FNN_EPILOGUE_UPDATE) {
         if (g->m == 1 && !g->a_transposed && !g->b_transposed)
             fnn_gemm_row(g);
         else
-            fnn_gemm_rows(g, 0, g->m);
+            fnn_gemm_rows(g, 0, g->m, NULL);
+        return;
+    }
+    if (g->scratch) {
+        fnn_gemm_deep(g);
         return;
     }
     const size_t groups = (g->m + FNN_UPDATE_ROWS - 1) / FNN_UPDATE_ROWS;
@@ -525,8 +548,9 @@ static void fnn_gemm(const fnn_product *g)
         return;
     }
 #endif
+    float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
     for (size_t group = 0; group < groups; group++)
-        fnn_gemm_rows(g, g->m * group / groups, g->m * (group + 1) / groups);
+        fnn_gemm_rows(g, g->m * group / groups, g->m * (group + 1) / groups, gradient);
 }
 
 #endif

@@ -10,13 +10,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Elementwise activations y = f(z). Each derivative is a function of y. */
+/* Elementwise activations y = f(z); fastnn/activations.py says which of y and z each derivative is a function of. */
 typedef enum {
     FNN_IDENTITY,
     FNN_SIGMOID,
     FNN_TANH,
     FNN_RELU,
     FNN_LEAKY_RELU, /* alpha: the slope for z <= 0, at least 0 */
+    FNN_ELU,        /* alpha: minus the limit for z -> -inf, at least 0 */
+    FNN_SELU,
+    FNN_GELU,
+    FNN_GELU_TANH,
+    FNN_SILU,
+    FNN_SOFTPLUS, /* alpha: the sharpness, above 0 */
+    FNN_HARD_TANH,
     FNN_ACTIVATIONS
 } fnn_activation;
 
@@ -84,13 +91,23 @@ typedef struct fnn_product {
     float alpha;
     float *z; /* ACTIVATION: receives the pre-activation; may be NULL */
     size_t ldz;
-    const float *saved; /* DERIVATIVE: the activation's output */
+    const float *saved; /* DERIVATIVE: the activation's output or input, as it saves */
     size_t ldsaved;
     fnn_update_rule rule; /* UPDATE: w and states, each [m, n] with rows ldw apart; unused states are NULL */
     const fnn_update_scalars *scalars;
     float *w, *state[FNN_STATES];
     size_t ldw;
+    float *scratch; /* UPDATE: fnn_product_scratch floats, or NULL */
 } fnn_product;
+
+#define FNN_DEEP_ROWS 384 /* rows of w that a deep update goes through at a time: what they need of A is 1.5 KB a row of it */
+
+/* Floats of scratch with which the product of an update runs faster: for many k, at which large matrices leave the reach of
+ * the caches and the TLB. 0: it needs none. */
+static inline size_t fnn_product_scratch(size_t m, size_t n, size_t k)
+{
+    return k > 256 && k <= 4096 && m >= FNN_DEEP_ROWS && n >= 512 ? FNN_DEEP_ROWS * (k + 64) : 0;
+}
 
 /* Dtypes that `gather` reads. */
 typedef enum {
@@ -120,6 +137,41 @@ static inline void fnn_states_at(float *to[FNN_STATES], float *const state[FNN_S
 {
     for (int i = 0; i < FNN_STATES; i++) to[i] = state[i] ? state[i] + at : NULL;
 }
+
+/* Losses that are sums over the elements (kernels/loss.h). */
+typedef enum {
+    FNN_SQUARED,
+    FNN_ABSOLUTE,
+    FNN_HUBER,       /* parameter: delta */
+    FNN_POISSON_LOG, /* outputs are logarithms of rates */
+    FNN_POISSON,     /* outputs are rates; parameter: what is added to them before the logarithm */
+    FNN_BINARY_ENTROPY,
+    FNN_HINGE, /* parameter: the margin */
+    FNN_SQUARED_HINGE,
+    FNN_LOSS_FORMS
+} fnn_loss_form;
+
+/* A loss over rows of outputs, and its gradient. */
+typedef struct fnn_loss {
+    fnn_loss_form form; /* of the elementwise losses; the multi-class hinge is FNN_HINGE or FNN_SQUARED_HINGE */
+    bool sum;           /* over the outputs of a row; else their mean (elementwise losses) */
+    bool full;          /* Poisson: with the terms that do not depend on the outputs */
+    float parameter;    /* softmax cross-entropy: the label smoothing */
+    size_t classes;     /* outputs of a row */
+    const float *logits;
+    size_t ldl;
+    const int32_t *labels; /* [rows] or, when NULL, */
+    const float *targets;  /* [rows, classes] */
+    size_t ldt;
+    const float *weight; /* of the rows; NULL: 1 */
+    size_t ldw;
+    const float *class_weight; /* [classes]; of the binary losses [2, classes], those of class 0, then of class 1; may be NULL */
+    double scale;              /* of the gradient: 1 / batch, or 1 for a sum */
+    float *dlogits;            /* may be NULL (evaluation), may be logits */
+    size_t ldd;
+    double *loss;      /* per row, weighted */
+    uint32_t *correct; /* per row: 0 or 1; of the binary losses the number of outputs on the right side */
+} fnn_loss;
 
 typedef struct fnn_kernels {
     const char *isa;

@@ -1,4 +1,6 @@
-/* softmax over rows: y_j = e^(x_j - max x) / sum_i e^(x_i - max x). y may be x.
+/* Over rows, forward and backward; in place is allowed: y may be x, dx may be dy or y.
+ *   softmax      y_j = e^(x_j - max x) / sum_i e^(x_i - max x)        dx_j = y_j (dy_j - sum_i dy_i y_i)
+ *   log_softmax  y_j = x_j - max x - log sum_i e^(x_i - max x)        dx_j = dy_j - e^y_j sum_i dy_i
  * Sums over a row add vectors in order, then fold the 16 lanes in the fixed order of vf_sum. A NaN or an infinite
  * maximum makes the row NaN, as it should. */
 #ifndef FNN_KERNELS_SOFTMAX_H
@@ -46,6 +48,62 @@ static void fnn_softmax_forward(size_t rows, size_t columns, const float *x, siz
         const vf total = vf_set1(vf_sum(sum));
         for (size_t j = 0; j < columns; j += FNN_VF)
             fnn_row_store(y, j, columns, vf_div(fnn_row_load(y, j, columns), total));
+    }
+}
+
+FNN_INLINE vf fnn_row_load_zero(const float *x, size_t j, size_t n)
+{
+    return j + FNN_VF <= n ? vf_load(x + j) : vf_load_t(x + j, vt_first(n - j));
+}
+
+static void fnn_softmax_backward(size_t rows, size_t columns, const float *dy, size_t lddy, const float *y, size_t ldy,
+                                 float *dx, size_t lddx)
+{
+    for (size_t i = 0; i < rows; i++, dy += lddy, y += ldy, dx += lddx) {
+        vf sum = vf_zero();
+        for (size_t j = 0; j < columns; j += FNN_VF)
+            sum = vf_fma(fnn_row_load_zero(dy, j, columns), fnn_row_load_zero(y, j, columns), sum);
+        const vf total = vf_set1(vf_sum(sum));
+        for (size_t j = 0; j < columns; j += FNN_VF)
+            fnn_row_store(dx, j, columns, vf_mul(fnn_row_load_zero(y, j, columns),
+                                                 vf_sub(fnn_row_load_zero(dy, j, columns), total)));
+    }
+}
+
+/* Rows go in chunks of a vector, whose logarithms are taken together. */
+static void fnn_log_softmax_forward(size_t rows, size_t columns, const float *x, size_t ldx, float *y, size_t ldy)
+{
+    for (size_t i0 = 0; i0 < rows; i0 += FNN_VF) {
+        const size_t count = rows - i0 < FNN_VF ? rows - i0 : FNN_VF;
+        float max[FNN_VF], total[FNN_VF], log_total[FNN_VF];
+        for (size_t r = 0; r < count; r++) {
+            const float *row = x + (i0 + r) * ldx;
+            max[r] = fnn_row_max(row, columns);
+            vf sum = vf_zero();
+            for (size_t j = 0; j < columns; j += FNN_VF)
+                sum = vf_add(sum, vf_exp(vf_sub(fnn_row_load(row, j, columns), vf_set1(max[r]))));
+            total[r] = vf_sum(sum);
+        }
+        for (size_t r = count; r < FNN_VF; r++) total[r] = 1.0f;
+        vf_store(log_total, vf_log(vf_load(total)));
+        for (size_t r = 0; r < count; r++)
+            for (size_t j = 0; j < columns; j += FNN_VF)
+                fnn_row_store(y + (i0 + r) * ldy, j, columns,
+                              vf_sub(vf_sub(fnn_row_load(x + (i0 + r) * ldx, j, columns), vf_set1(max[r])),
+                                     vf_set1(log_total[r])));
+    }
+}
+
+static void fnn_log_softmax_backward(size_t rows, size_t columns, const float *dy, size_t lddy, const float *y, size_t ldy,
+                                     float *dx, size_t lddx)
+{
+    for (size_t i = 0; i < rows; i++, dy += lddy, y += ldy, dx += lddx) {
+        vf sum = vf_zero();
+        for (size_t j = 0; j < columns; j += FNN_VF) sum = vf_add(sum, fnn_row_load_zero(dy, j, columns));
+        const vf total = vf_set1(vf_sum(sum));
+        for (size_t j = 0; j < columns; j += FNN_VF)
+            fnn_row_store(dx, j, columns, vf_sub(fnn_row_load_zero(dy, j, columns),
+                                                 vf_mul(vf_exp(fnn_row_load_zero(y, j, columns)), total)));
     }
 }
 

@@ -100,6 +100,7 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
         p.w = (float *)t->w + at;
         fnn_states_at(p.state, (float *const *)t->state, at);
         p.ldw = o->out;
+        p.scratch = fnn_product_scratch(o->in, o->out, o->batch) ? o->scratch : NULL;
     } else {
         p.accumulate = o->accumulate;
         p.c = o->dw + at;

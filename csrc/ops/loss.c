@@ -1,13 +1,36 @@
 /* Losses by rows, and their sum. */
 #include "../fastnn.h"
 
+/* The loss of the rows of a share. */
+static fnn_loss rows_of(const fnn_loss *o, fnn_share s)
+{
+    fnn_loss part = *o;
+    part.logits += s.begin * o->ldl;
+    if (o->labels) part.labels += s.begin;
+    if (o->targets) part.targets += s.begin * o->ldt;
+    if (o->weight) part.weight += s.begin * o->ldw;
+    if (o->dlogits) part.dlogits += s.begin * o->ldd;
+    part.loss += s.begin;
+    part.correct += s.begin;
+    return part;
+}
+
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s)
 {
-    if (s.begin >= s.end) return;
-    k->softmax_cross_entropy(s.end - s.begin, o->classes, o->logits + s.begin * o->ldl, o->ldl,
-                             o->labels ? o->labels + s.begin : NULL, o->targets ? o->targets + s.begin * o->ldt : NULL,
-                             o->ldt, o->scale, o->dlogits ? o->dlogits + s.begin * o->ldd : NULL, o->ldd,
-                             o->loss + s.begin, o->correct + s.begin);
+    const fnn_loss part = rows_of(o, s);
+    if (s.begin < s.end) k->softmax_cross_entropy(s.end - s.begin, &part);
+}
+
+void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_share s)
+{
+    const fnn_loss part = rows_of(o, s);
+    if (s.begin < s.end) k->elementwise_loss(s.end - s.begin, &part);
+}
+
+void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_share s)
+{
+    const fnn_loss part = rows_of(o, s);
+    if (s.begin < s.end) k->multiclass_hinge(s.end - s.begin, &part);
 }
 
 double fnn_sum_rows(const double *loss, size_t rows)

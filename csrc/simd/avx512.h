@@ -28,11 +28,15 @@ FNN_INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 FNN_INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 FNN_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 
+FNN_INLINE vf vf_min2(vf a, vf b) { return _mm512_min_ps(a, b); }
+FNN_INLINE vf vf_max2(vf a, vf b) { return _mm512_max_ps(a, b); }
+
 FNN_INLINE vm vf_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 FNN_INLINE vm vf_le(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 FNN_INLINE vm vf_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 FNN_INLINE vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 FNN_INLINE uint32_t vm_bits(vm m) { return m; }
+FNN_INLINE bool vm_all(vm m) { return m == 0xFFFFu; }
 FNN_INLINE vm vm_from_t(vt t) { return t; }
 FNN_INLINE vm vm_lane(size_t i) { return (vm)(i < 16 ? 1u << i : 0u); }
 
@@ -42,6 +46,7 @@ FNN_INLINE vi vi_set1(int32_t a) { return _mm512_set1_epi32(a); }
 FNN_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 FNN_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 FNN_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+FNN_INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 FNN_INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 #define vi_shl(a, n) _mm512_slli_epi32((a), (n))
 #define vi_sar(a, n) _mm512_srai_epi32((a), (n))

@@ -66,6 +66,13 @@ FNN_INLINE vf vf_select(vm m, vf a, vf b)
 {
     FNN_QUARTERS(vf, (fnn_f4)((m.q[i] & (fnn_i4)a.q[i]) | (~m.q[i] & (fnn_i4)b.q[i])));
 }
+FNN_INLINE vf vf_min2(vf a, vf b) { return vf_select(vf_lt(a, b), a, b); }
+FNN_INLINE vf vf_max2(vf a, vf b) { return vf_select(vf_lt(b, a), a, b); }
+FNN_INLINE bool vm_all(vm m)
+{
+    const fnn_i4 all = (m.q[0] & m.q[1]) & (m.q[2] & m.q[3]);
+    return (all[0] & all[1] & all[2] & all[3]) != 0;
+}
 FNN_INLINE uint32_t vm_bits(vm m)
 {
     uint32_t bits = 0;
@@ -92,6 +99,7 @@ FNN_INLINE vi vi_set1(int32_t a) { FNN_QUARTERS(vi, ((fnn_i4){a, a, a, a})); }
 FNN_INLINE vi vi_add(vi a, vi b) { FNN_QUARTERS(vi, a.q[i] + b.q[i]); }
 FNN_INLINE vi vi_sub(vi a, vi b) { FNN_QUARTERS(vi, a.q[i] - b.q[i]); }
 FNN_INLINE vi vi_and(vi a, vi b) { FNN_QUARTERS(vi, a.q[i] & b.q[i]); }
+FNN_INLINE vi vi_or(vi a, vi b) { FNN_QUARTERS(vi, a.q[i] | b.q[i]); }
 FNN_INLINE vi vi_xor(vi a, vi b) { FNN_QUARTERS(vi, a.q[i] ^ b.q[i]); }
 FNN_INLINE vi vi_shl(vi a, int n)
 {

@@ -10,13 +10,15 @@
  *   vt  "the first n lanes", made by vt_first(n), for the last, partial vector of a row
  *
  * A comparison of vd makes a truth value of its own type, for vd_select.
- * Comparisons are ordered (false on NaN) and vf_select(m, a, b) is m ? a : b. vf_load_t fills the lanes it does not
+ * Comparisons are ordered (false on NaN) and vf_select(m, a, b) is m ? a : b. vf_min2(a, b) is a < b ? a : b and
+ * vf_max2(a, b) is a > b ? a : b: of a NaN and a number, the second. vf_load_t fills the lanes it does not
  * read with zero and never touches their memory; vf_store_t writes no other lane.
  *
  * What this is not: a general vector library. A function enters when a kernel needs it. */
 #ifndef FNN_SIMD_H
 #define FNN_SIMD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -41,6 +43,7 @@
 /* What can be said in terms of the above, once. */
 
 FNN_INLINE vf vf_neg(vf a) { return vi_float(vi_xor(vf_bits(a), vi_set1(INT32_MIN))); }
+FNN_INLINE vf vf_minus_abs(vf a) { return vi_float(vi_or(vf_bits(a), vi_set1(INT32_MIN))); }
 FNN_INLINE vf vf_abs(vf a) { return vi_float(vi_and(vf_bits(a), vi_set1(INT32_MAX))); }
 
 #endif

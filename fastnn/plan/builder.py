@@ -8,6 +8,7 @@ against each other.
 from dataclasses import dataclass
 
 from .. import _native
+from ..activations import ACTIVATIONS
 from . import backward
 from .ops import Buffer, Op
 from .plan import Plan
@@ -57,6 +58,7 @@ class Builder:
         self.buffers = []
         self.scale, self.shift = 1.0, 0.0
         self.features = self.targets = self.classes = 0
+        self.weighted = False  # whether rows have weights
         self.output = None
         self.trainable = set()  # ids of parameters whose gradient is wanted
         self.parameter_gradients = {}  # id of a parameter -> (parameter, gradient buffer, the operations that add to it)
@@ -118,11 +120,8 @@ class Builder:
             raise ValueError(f"{weight.name}: expected inputs of {n_in} features, got {x.columns}")
         buffers = {"x": x, "w": self.parameter(weight), "b": None if bias is None else self.parameter(bias)}
         y = self.buffer(f"y{self._count('dense_forward')}", n_out)
-        if not self.composite and activation != "identity":
-            self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
-            return self.activation(y, activation, alpha)
-        self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out, activation=activation, alpha=alpha)
-        return y
+        self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
+        return self.activation(y, activation, alpha)
 
     def activation(self, x, name, alpha=0.0):
         """f(x); in a composite plan the dense operation that makes x does it, if nothing came between."""
@@ -132,16 +131,36 @@ class Builder:
         fits = last.kind == "dense_forward" and last.buffers.get("y") is x and last.activation == "identity"
         if self.composite and fits:
             last.activation, last.alpha = name, alpha
+            if ACTIVATIONS[name].saves == "z" and self.wants(x):
+                last.buffers["z"] = self.buffer(f"z{x.name[1:]}", x.columns)
             return x
         y = self.buffer(f"a{self._count('activation_forward')}", x.columns)
         self.emit("activation_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, activation=name, alpha=alpha)
         return y
 
     def softmax(self, x):
-        """softmax over each row, for inference."""
+        """softmax over each row."""
         y = self.buffer("probabilities", x.columns)
         self.emit("softmax_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns)
         return y
+
+    def log_softmax(self, x):
+        """The logarithm of softmax over each row."""
+        y = self.buffer("log_probabilities", x.columns)
+        self.emit("log_softmax_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns)
+        return y
+
+    def prelu(self, x, slope):
+        """x where it is above 0, else slope * x; slope: a Parameter, [1] or [columns]."""
+        if slope.shape not in ((1,), (x.columns,)):
+            raise ValueError(f"{slope.name}: expected inputs of {slope.size} features, got {x.columns}")
+        y = self.buffer(f"a{self._count('prelu_forward')}", x.columns)
+        self.emit("prelu_forward", {"x": x, "slope": self.parameter(slope), "y": y}, n_in=slope.size, n_out=x.columns)
+        return y
+
+    def constant(self, name, array):
+        """The buffer of an array that nobody changes."""
+        return self.buffer(name, array.shape[-1], role="constant", array=array)
 
     def labels(self, classes):
         """Integer class labels of the batch."""
@@ -157,28 +176,53 @@ class Builder:
         self.emit("gather_targets", {"out": y}, n_out=columns)
         return y
 
-    def softmax_cross_entropy(self, logits, targets):
-        """The mean loss over the batch; its gradient is made in the same pass if it is wanted."""
+    def sample_weights(self):
+        """The weights of the batch's rows."""
+        self.weighted = True
+        w = self.buffer("sample_weights", 1, role="input")
+        self.emit("gather_weights", {"out": w}, n_out=1)
+        return w
+
+    def softmax_cross_entropy(self, logits, targets, **options):
+        """The mean loss over the batch; see `loss`."""
+        self.loss("softmax_cross_entropy", logits, targets, **options)
+
+    def loss(self, kind, outputs, targets, form="squared", parameter=0.0, sum=False, full=False, weights=None, class_weight=None):
+        """The loss of the batch, by the operation `kind`; its gradient is made in the same pass if it is wanted.
+
+        targets: labels or rows; weights: of the rows, or None; class_weight: an array, or None.
+        """
         integer = targets.dtype == "int32"
-        wanted = id(logits) in self._wanted
-        dlogits = self.buffer("dlogits", logits.columns, role="gradient") if wanted else None
-        loss = self.buffer("row_loss", 1, dtype="float64", role="scratch")
-        correct = self.buffer("row_correct", 1, dtype="uint8", role="scratch")
         self.emit(
-            "softmax_cross_entropy",
+            kind,
             {
-                "logits": logits,
+                "logits": outputs,
                 "labels": targets if integer else None,
                 "targets": None if integer else targets,
-                "dlogits": dlogits,
-                "loss": loss,
-                "correct": correct,
+                "dlogits": self._output_gradient(outputs),
+                "loss": self.buffer("row_loss", 1, dtype="float64", role="scratch"),
+                "correct": self.buffer("row_correct", 1, dtype="uint32", role="scratch"),
+                "weight": weights,
+                "class_weight": None if class_weight is None else self.constant("class_weight", class_weight),
             },
-            n_out=logits.columns,
+            n_out=outputs.columns,
+            form=form,
+            alpha=parameter,
+            sum=sum,
+            full=full,
         )
-        if wanted:
-            self._gradients[id(logits)] = dlogits
-        self._loss = {"loss": loss, "correct": correct}
+        self._loss = self.ops[-1]
+
+    def host_loss(self, outputs, function):
+        """A loss that Python computes: function(outputs, targets, weights or None) returns the loss and the gradient. A native
+        call ends before it, and another begins after it."""
+        self.emit("host_loss", {"logits": outputs, "dlogits": self._output_gradient(outputs)}, n_out=outputs.columns, function=function)
+
+    def _output_gradient(self, outputs):
+        if id(outputs) not in self._wanted:
+            return None
+        gradient = self._gradients[id(outputs)] = self.buffer("dlogits", outputs.columns, role="gradient")
+        return gradient
 
     def mark_output(self, buffer):
         """The buffer that a call hands to the user."""
@@ -299,7 +343,7 @@ class Builder:
     def build(self, schedule="rows"):
         """The plan. schedule: "rows" or "layers" (see `fastnn.plan.schedule`)."""
         if self._loss:
-            self.emit("reduce_loss", self._loss)
+            self.emit("reduce_loss", {role: self._loss.buffers[role] for role in ("loss", "correct")}, sum=self._loss.sum)
         used = {id(b) for op in self.ops for b in [*op.reads(), *op.writes()]}
         keep = [b for b in self.buffers if id(b) in used]
         for i, b in enumerate(keep):
@@ -316,6 +360,7 @@ class Builder:
             features=self.features,
             targets=self.targets,
             classes=self.classes,
+            weighted=self.weighted,
             scale=self.scale,
             shift=self.shift,
             output=self.output,

@@ -4,12 +4,13 @@ An executor owns a workspace, so one call at a time may use it.
 """
 
 import math
+import time
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import _native
-from ..activations import ACTIVATIONS
+from ..activations import ACTIVATIONS, FORMS
 from ..reference.interpreter import Interpreter
 
 # The optimizers' compiled rules: name -> code.
@@ -79,6 +80,9 @@ class NativeExecutor:
                     op.update_b,
                     op.first,
                     op.last,
+                    FORMS[op.form],
+                    op.sum,
+                    op.full,
                 )
             )
         tensors, gradients = None, []
@@ -112,9 +116,12 @@ class NativeExecutor:
             0 if plan.output is None else plan.output.columns,
             plan.scale,
             plan.shift,
+            plan.weighted,
         )
+        self._host = next((i for i, op in enumerate(plan.ops) if op.kind == "host_loss"), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
-        self.step = self._native.step  # (x, y, rates) -> (loss, problem, row): one step, as little around it as can be
+        # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be
+        self.step = self._native.step if self._host is None else self._step_with_host
 
     @property
     def steps_done(self):
@@ -136,7 +143,7 @@ class NativeExecutor:
             self.tensors.set_group(i, RULES[g.rule], *g[1:])
 
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
-            first=0, last=None):
+            first=0, last=None, weights=None):
         """Run the plan for every batch of the rows; see `_native.NativePlan.run`. rates: [steps][groups]."""
         if groups is not None:
             self.set_groups(groups)
@@ -145,7 +152,43 @@ class NativeExecutor:
         if out is not None and (self.plan.output is None or np.shape(out)[1:] != (self.plan.output.columns,)):
             raise ValueError(f"out: expected rows of the plan's output, got shape {np.shape(out)}")
         last = len(self.plan.ops) if last is None else last
-        return Result(*self._native.run(x, y, index, first, last, rates, losses, check_finite, seconds, out))
+        if self._host is not None and first <= self._host < last:
+            return self._run_with_host(x, y, index, rates, losses, check_finite, seconds, out, first, last, weights)
+        return Result(*self._native.run(x, y, index, first, last, rates, losses, check_finite, seconds, out, weights))
+
+    def _run_with_host(self, x, y, index, rates, losses, check_finite, seconds, out, first, last, weights):
+        """Batch by batch: a native call up to the host operation, the function, a native call for the rest. What the function
+        raises leaves this batch without its update."""
+        op, host, start = self.plan.ops[self._host], self._host, time.monotonic()
+        rows, batch = len(x) if index is None else len(index), self.plan.batch
+        logits, gradient = (self._arrays[b.name] if b else None for b in map(op.buffers.get, ("logits", "dlogits")))
+        loss_sum, step = 0.0, 0
+        for step, begin in enumerate(range(0, rows, batch), 1):
+            # with an index the rows are copied to where the second call finds them
+            chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
+            at = step - 1 - (self.tensors.skipped if self.tensors and step > 1 else 0)
+            rate = None if rates is None else rates[at : at + 1]
+            n = len(chosen)
+            target = None if out is None else out[begin : begin + n]
+            found = Result(*self._native.run(x, None, chosen, first, host, rate, None, check_finite, 0.0, target, None, step - 1))
+            if found.problem:
+                return Result(step - 1, loss_sum, 0, found.problem, found.row)
+            loss, derivative = op.function(logits[:n].copy(), y[chosen], None if weights is None else weights[chosen])
+            if gradient is not None:
+                gradient[:n] = derivative
+            if host + 1 < last:
+                self._native.run(x, None, chosen, host + 1, last, rate, None, False, 0.0, None, None, step)
+            loss_sum += loss * n
+            if losses is not None:
+                losses[step - 1] = loss
+            if seconds and time.monotonic() - start >= seconds:
+                break
+        return Result(step, loss_sum, 0, None, 0)
+
+    def _step_with_host(self, x, y, rates, weights=None):
+        losses = np.zeros(1)
+        result = self.run(x, y, rates=[rates], losses=losses, weights=weights)
+        return float(losses[0]), result.problem, result.row
 
     def array(self, name):
         """A buffer's contents, [batch, columns] or the parameter's shape; a view."""
@@ -173,14 +216,14 @@ class ReferenceExecutor:
         """(steps, memory) of each group."""
         return [(g.t, g.memory) for g in self._groups]
 
-    def step(self, x, y, rates):
-        """One step; (mean loss, problem, row)."""
+    def step(self, x, y, rates, weights=None):
+        """One step; (loss, problem, row)."""
         losses = np.zeros(1)
-        result = self.run(x, y, rates=[rates], losses=losses)
+        result = self.run(x, y, rates=[rates], losses=losses, weights=weights)
         return float(losses[0]), result.problem, result.row
 
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
-            first=0, last=None):
+            first=0, last=None, weights=None):
         """As NativeExecutor.run; `seconds` is ignored."""
         if groups is not None:
             self.set_groups(groups)
@@ -194,7 +237,8 @@ class ReferenceExecutor:
         for step, begin in enumerate(range(0, rows, batch)):
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
             found = self._interpreter.run(
-                x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first, last
+                x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first,
+                last, weights,
             )
             if found.problem:
                 return Result(step, loss_sum, correct, found.problem, found.row)
@@ -205,7 +249,7 @@ class ReferenceExecutor:
             loss_sum += found.loss_sum
             correct += found.correct
             if losses is not None:
-                losses[step] = found.loss_sum / len(chosen)
+                losses[step] = found.loss
             if out is not None:
                 out[begin : begin + len(chosen)] = self.array(self.plan.output.name)[: len(chosen)]
         return Result(-(-rows // batch), loss_sum, correct, None, 0)

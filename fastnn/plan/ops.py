@@ -35,6 +35,9 @@ def _weights(op, rows):
     return (_product(op, rows) if op.has_weights else 0) + rows * op.n_out
 
 
+_LOSS = ("logits", "labels", "targets", "dlogits", "loss", "correct", "weight", "class_weight")
+_LOSS_WRITES = ("dlogits", "loss", "correct")
+
 KINDS = {
     "gather": Kind(0, ("out",), ("out",), True, lambda op, rows: 2 * rows * op.n_out),
     "gather_labels": Kind(1, ("out",), ("out",), True),
@@ -42,13 +45,17 @@ KINDS = {
     "dense_forward": Kind(3, ("x", "w", "b", "y", "z"), ("y", "z"), True, _product),
     "activation_forward": Kind(4, ("x", "y"), ("y",), True, _elementwise),
     "softmax_forward": Kind(5, ("x", "y"), ("y",), True, _elementwise),
-    "softmax_cross_entropy": Kind(
-        6,
-        ("logits", "labels", "targets", "dlogits", "loss", "correct"),
-        ("dlogits", "loss", "correct"),
-        True,
-        lambda op, rows: 30 * rows * op.n_out,
-    ),
+    "softmax_cross_entropy": Kind(6, _LOSS, _LOSS_WRITES, True, lambda op, rows: 30 * rows * op.n_out),
+    "softmax_backward": Kind(30, ("dy", "y", "dx"), ("dx",), True, _elementwise),
+    "log_softmax_forward": Kind(31, ("x", "y"), ("y",), True, _elementwise),
+    "log_softmax_backward": Kind(32, ("dy", "y", "dx"), ("dx",), True, _elementwise),
+    "prelu_forward": Kind(33, ("x", "slope", "y"), ("y",), True, lambda op, rows: 2 * rows * op.n_out),
+    "prelu_backward": Kind(34, ("dy", "x", "slope", "dx"), ("dx",), True, lambda op, rows: 2 * rows * op.n_out),
+    "prelu_slope_gradient": Kind(35, ("dy", "x", "dslope"), ("dslope",), False, lambda op, rows: 2 * rows * op.n_out),
+    "gather_weights": Kind(36, ("out",), ("out",), True),
+    "elementwise_loss": Kind(37, _LOSS, _LOSS_WRITES, True, lambda op, rows: 20 * rows * op.n_out),
+    "multiclass_hinge": Kind(38, _LOSS, _LOSS_WRITES, True, lambda op, rows: 10 * rows * op.n_out),
+    "host_loss": Kind(39, ("logits", "dlogits"), ("dlogits",), False),
     "activation_backward": Kind(7, ("dy", "saved", "dx"), ("dx",), True, _elementwise),
     "dense_backward_input": Kind(8, ("dy", "w", "saved", "dx"), ("dx",), True, _product),
     "dense_backward_weights": Kind(9, ("x", "dy", "dw", "db"), ("dw", "db"), False, _weights),
@@ -72,7 +79,7 @@ class Buffer:
     name: str
     columns: int
     dtype: str = "float32"
-    role: str = "activation"  # input, activation, gradient, scratch, parameter or parameter gradient
+    role: str = "activation"  # input, activation, gradient, scratch, constant, parameter or parameter gradient
     array: object = None
     whole: tuple = None
     index: int = -1
@@ -80,7 +87,7 @@ class Buffer:
 
     @property
     def itemsize(self):
-        return {"float32": 4, "int32": 4, "float64": 8, "uint8": 1}[self.dtype]
+        return {"float32": 4, "int32": 4, "float64": 8, "uint32": 4}[self.dtype]
 
     @property
     def ld(self):
@@ -118,6 +125,10 @@ class Op:
     update_b: int = -1
     first: int = 0
     last: int = 0
+    form: str = "squared"  # of a loss; its parameter is alpha
+    sum: bool = False
+    full: bool = False
+    function: object = None  # of a host operation: what Python calls
     by_rows: bool = False
     barrier: bool = False
     reads_also: tuple = ()  # beyond the roles: parameters that an update reads and writes

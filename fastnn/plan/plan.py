@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import _native
+from ..runtime import get_num_threads
 from .ops import Buffer
 from .schedule import _LAST
 
@@ -22,6 +24,8 @@ class Plan:
         "rows" or "layers".
     features, targets, classes : int
         Values in a row of x and of y; classes if y holds labels, else 0.
+    weighted : bool
+        Whether a call takes a weight for every row.
     output : Buffer or None
         What a call hands to the user.
     update : Update or None
@@ -40,6 +44,7 @@ class Plan:
     features: int
     targets: int
     classes: int
+    weighted: bool
     scale: float
     shift: float
     output: Buffer
@@ -55,12 +60,14 @@ class Plan:
 
     @property
     def peak_bytes(self):
-        """Memory that running the plan needs: parameters, optimizer states, and the workspace. The user's data is not in it."""
+        """Memory that running the plan needs: parameters, optimizer states, the workspace, and the threads' scratch for the
+        updates of large layers. The user's data is not in it."""
         states = sum(s.nbytes for _, states, _ in self.update.tensors for s in states) if self.update else 0
         states += sum(a.nbytes for a in self.update.averages if a is not None) if self.update else 0
-        return self.workspace_bytes + sum(p.data.nbytes for p in self.parameters) + states
+        scratch = max((_native.update_scratch(op.n_in, op.n_out, self.batch) for op in self.ops if op.update_w >= 0), default=0)
+        return self.workspace_bytes + sum(p.data.nbytes for p in self.parameters) + states + scratch * get_num_threads()
 
-    def run(self, first=0, last=None, *, x, y=None, executor=None, rates=None, groups=None):
+    def run(self, first=0, last=None, *, x, y=None, executor=None, rates=None, groups=None, weights=None):
         """Run the operations [first, last) once, for tests and debugging.
 
         Parameters
@@ -75,6 +82,8 @@ class Plan:
             The learning rate of each group, where the plan updates.
         groups : list of GroupState, optional
             The hyper-parameters of each group.
+        weights : numpy.ndarray, optional
+            Of the rows, where the plan is weighted.
 
         Returns
         -------
@@ -91,7 +100,8 @@ class Plan:
         if not 0 <= first <= last <= len(self.ops):
             raise ValueError(f"first, last: expected 0 <= first <= last <= {len(self.ops)}, got {first}, {last}")
         # with an index the rows are copied into their buffer, where a later call may look for them
-        executor.run(x, y, np.arange(len(x)), None if rates is None else [rates], groups, first=first, last=last)
+        executor.run(x, y, np.arange(len(x)), None if rates is None else [rates], groups, first=first, last=last,
+                     weights=weights)
         return executor
 
     def describe(self):
@@ -111,7 +121,8 @@ class Plan:
             name += "+update" * (op.update_w >= 0 or op.update_b >= 0)
             writes = [b.name for b in op.writes()]
             reads = [b.name for b in op.reads() if b.name not in writes or b.array is None]
-            split = "rows" if op.by_rows else "one" if op.kind in ("reduce_loss", "begin_update") else "tiles"
+            named = {"reduce_loss": "one", "begin_update": "one", "host_loss": "python"}
+            split = "rows" if op.by_rows else named.get(op.kind, "tiles")
             flow = f"{' '.join(dict.fromkeys(reads))} -> {' '.join(dict.fromkeys(writes))}"
             rows.append((str(i), name, shape, flow, split, f"{op.flops(self.batch):,}", f"{op.bytes(self.batch):,}"))
         widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]

@@ -15,11 +15,12 @@ unless both go by rows, when each thread meets only its own rows.
 
 # What stands behind all gradients, in this order.
 _LAST = ("reduce_loss", "gradient_norm", "begin_update", "update", "trust_update", "max_norm")
+_OF_PARAMETERS = ("dense_backward_weights", "prelu_slope_gradient")  # operations that make parameters' gradients
 
 
 def _order(ops, schedule):
     """The operations in an order that the schedule likes; every dependency still points backwards."""
-    weights = [op for op in ops if op.kind == "dense_backward_weights"]
+    weights = [op for op in ops if op.kind in _OF_PARAMETERS]
     last = sorted((op for op in ops if op.kind in _LAST), key=lambda op: _LAST.index(op.kind))
     chain = [op for op in ops if op not in weights and op not in last]
     if schedule == "rows":

@@ -5,13 +5,24 @@ written to be read as the specification: vectorised, in the floating dtype of it
 regard for speed. It imports NumPy and nothing else of fastnn.
 """
 
-from .activation import ACTIVATIONS, activation_backward, activation_forward
+from .activation import ACTIVATIONS, activation_backward, activation_forward, prelu_backward, prelu_forward
 from .dense import bias_gradient, dense_backward, dense_forward
 from .gather import gather, gather_labels
-from .loss import softmax_cross_entropy, softmax_cross_entropy_correct, softmax_cross_entropy_rows
+from .loss import (
+    binary_cross_entropy,
+    binary_hinge,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    multiclass_hinge,
+    poisson,
+    softmax_cross_entropy,
+    softmax_cross_entropy_correct,
+    softmax_cross_entropy_rows,
+)
 from .optimizer import adam_update, sgd_update
 from .rng import normal, permutation, philox, random_bits, random_bits64, uniform
-from .softmax import softmax_forward
+from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
 __all__ = [
     "ACTIVATIONS",
@@ -19,16 +30,28 @@ __all__ = [
     "activation_forward",
     "adam_update",
     "bias_gradient",
+    "binary_cross_entropy",
+    "binary_hinge",
     "dense_backward",
     "dense_forward",
     "gather",
     "gather_labels",
+    "huber",
+    "log_softmax_backward",
+    "log_softmax_forward",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "multiclass_hinge",
     "normal",
     "permutation",
     "philox",
+    "poisson",
+    "prelu_backward",
+    "prelu_forward",
     "random_bits",
     "random_bits64",
     "sgd_update",
+    "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_correct",
     "softmax_cross_entropy_rows",

@@ -1,9 +1,10 @@
-"""Elementwise activations and their derivatives.
+"""Elementwise activations and their derivatives, and PReLU, whose slope is learned.
 
-Each is one record of `ACTIVATIONS`. All of them compute the derivative from the output y, so nothing but y has to be kept
-from the forward pass. Activations that look across a row (softmax) or learn a parameter (PReLU) are not here.
+Each elementwise one is a record of `ACTIVATIONS`. Where the output y tells the derivative, nothing but y has to be kept from
+the forward pass; the others keep the input z. Activations that look across a row are in softmax.py.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,8 +23,8 @@ class Activation:
         ``forward(x, alpha)`` is f(x).
     backward : callable
         ``backward(dy, saved, alpha)`` is dy · f'.
-    saves : {"y", None}
-        What backward needs: the output y, or nothing.
+    saves : {"y", "z", None}
+        What backward needs: the output y, the input z, or nothing.
     alpha : float
         Default of the parameter; 0.0 where the activation has none.
     """
@@ -79,12 +80,95 @@ def _leaky_relu_backward(dy, y, alpha):
     return np.where(y > 0, dy, alpha * dy)  # alpha >= 0, so y > 0 exactly where x > 0
 
 
+def _elu(x, alpha):
+    return np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x)
+
+
+def _elu_backward(dy, y, alpha):
+    return np.where(y > 0, dy, dy * (y + alpha))
+
+
+SELU_LAMBDA, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def _selu(x, alpha):
+    return np.where(x < 0, SELU_LAMBDA * SELU_ALPHA * np.expm1(np.minimum(x, 0)), SELU_LAMBDA * x)
+
+
+def _selu_backward(dy, y, alpha):
+    return dy * np.where(y > 0, np.asarray(SELU_LAMBDA, y.dtype), y + SELU_LAMBDA * SELU_ALPHA)
+
+
+def _normal_distribution(x):
+    """Φ(x), in float64: half of erfc, which keeps its accuracy far on the left."""
+    erfc = np.frompyfunc(math.erfc, 1, 1)
+    return np.asarray(0.5 * erfc(np.asarray(x, np.float64) * -math.sqrt(0.5)), np.float64)
+
+
+def _gelu(x, alpha):
+    return np.where(x == -np.inf, -0.0, x * _normal_distribution(x)).astype(x.dtype)
+
+
+def _gelu_backward(dy, z, alpha):
+    z = np.clip(z, -40, 40)  # z · φ(z) is 0 there, and not inf · 0
+    density = np.exp(-0.5 * z.astype(np.float64) ** 2) / math.sqrt(2 * math.pi)
+    return dy * (_normal_distribution(z) + z * density).astype(dy.dtype)
+
+
+_GELU_A = 2 * math.sqrt(2 / math.pi)  # v = a (z + 0.044715 z³)
+
+
+def _gelu_tanh(x, alpha):
+    x = np.maximum(x, -40)
+    return x * _sigmoid(_GELU_A * (x + 0.044715 * x * x * x), 0.0)
+
+
+def _gelu_tanh_backward(dy, z, alpha):
+    z = np.clip(z, -40, 40)
+    s = _sigmoid(_GELU_A * (z + 0.044715 * z * z * z), 0.0)
+    return dy * (s + z * (s * (1 - s)) * (_GELU_A * (1 + 3 * 0.044715 * z * z)))
+
+
+def _silu(x, alpha):
+    x = np.maximum(x, -800)
+    return x * _sigmoid(x, 0.0)
+
+
+def _silu_backward(dy, z, alpha):
+    z = np.clip(z, -800, 800)
+    s = _sigmoid(z, 0.0)
+    return dy * (s + z * (s * (1 - s)))
+
+
+def _softplus(x, alpha):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(alpha * x))) / alpha
+
+
+def _softplus_backward(dy, y, alpha):
+    return dy * -np.expm1(-alpha * y)
+
+
+def _hard_tanh(x, alpha):
+    return np.clip(x, -1, 1)  # which keeps NaN
+
+
+def _hard_tanh_backward(dy, y, alpha):
+    return np.where(np.abs(y) >= 1, 0, dy)
+
+
 ACTIVATIONS = {
     "identity": Activation(_identity, _identity_backward, saves=None),
     "sigmoid": Activation(_sigmoid, _sigmoid_backward, saves="y"),
     "tanh": Activation(_tanh, _tanh_backward, saves="y"),
     "relu": Activation(_relu, _relu_backward, saves="y"),
     "leaky_relu": Activation(_leaky_relu, _leaky_relu_backward, saves="y", alpha=0.01),
+    "elu": Activation(_elu, _elu_backward, saves="y", alpha=1.0),
+    "selu": Activation(_selu, _selu_backward, saves="y"),
+    "gelu": Activation(_gelu, _gelu_backward, saves="z"),
+    "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_backward, saves="z"),
+    "silu": Activation(_silu, _silu_backward, saves="z"),
+    "softplus": Activation(_softplus, _softplus_backward, saves="y", alpha=1.0),
+    "hard_tanh": Activation(_hard_tanh, _hard_tanh_backward, saves="y"),
 }
 
 
@@ -94,25 +178,34 @@ def find_activation(activation, alpha=None):
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     record = ACTIVATIONS[activation]
     alpha = record.alpha if alpha is None else float(alpha)
-    if activation == "leaky_relu" and not 0 <= alpha < np.inf:
-        raise ValueError(f"alpha must be finite and >= 0 for leaky_relu, got {alpha}")
+    if activation in ("leaky_relu", "elu") and not 0 <= alpha < np.inf:
+        raise ValueError(f"alpha must be finite and >= 0 for {activation}, got {alpha}")
+    if activation == "softplus" and not 0 < alpha < np.inf:
+        raise ValueError(f"alpha must be finite and > 0 for softplus, got {alpha}")
     return record, alpha
 
 
 def activation_forward(x, activation, out=None, *, alpha=None):
     """Apply an activation to every element: y = f(x).
 
-    ==========  ===============================  =============================
-    name        f(x)                             source
-    ==========  ===============================  =============================
+    ==========  ==================================================  ===================================
+    name        f(x)                                                source
+    ==========  ==================================================  ===================================
     identity    x
     sigmoid     1 / (1 + exp(-x))
     tanh        tanh(x)
-    relu        0 if x <= 0 else x               Nair & Hinton 2010
-    leaky_relu  x if x > 0 else alpha · x        Maas, Hannun & Ng 2013
-    ==========  ===============================  =============================
+    relu        0 if x <= 0 else x                                  Nair & Hinton 2010
+    leaky_relu  x if x > 0 else alpha · x                           Maas, Hannun & Ng 2013
+    elu         x if x >= 0 else alpha · (exp(x) - 1)               Clevert, Unterthiner & Hochreiter 2016
+    selu        1.0507… · (x if x >= 0 else 1.6732… · (exp(x) - 1)) Klambauer et al. 2017
+    gelu        x · Φ(x), Φ the normal distribution (erf)           Hendrycks & Gimpel 2016
+    gelu_tanh   x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))) / 2    Hendrycks & Gimpel 2016
+    silu        x · sigmoid(x)                                      Elfwing, Uchibe & Doya 2018
+    softplus    log(1 + exp(alpha · x)) / alpha                     Dugas et al. 2001
+    hard_tanh   -1 if x < -1 else 1 if x > 1 else x                 Collobert 2004
+    ==========  ==================================================  ===================================
 
-    NaN stays NaN in all of them.
+    NaN stays NaN in all of them; gelu, gelu_tanh and silu are -0 at minus infinity, their limit.
 
     Parameters
     ----------
@@ -122,7 +215,8 @@ def activation_forward(x, activation, out=None, *, alpha=None):
     out : array like x, optional
         Receives y; may be x itself.
     alpha : float, optional
-        Slope of leaky_relu for x <= 0, finite and >= 0; 0.01 by default. The others have no parameter and ignore it.
+        Of leaky_relu the slope for x <= 0, 0.01 by default, and of elu the scale for x < 0, 1 by default: finite and >= 0. Of
+        softplus the sharpness, 1 by default: finite and > 0. The others have no parameter and ignore it.
 
     Returns
     -------
@@ -151,22 +245,30 @@ def activation_forward(x, activation, out=None, *, alpha=None):
 def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     """Carry a gradient back through an activation: dx = dy · f'.
 
-    ==========  =========================================
-    name        dx, from the output y
-    ==========  =========================================
+    ==========  ==================================================================
+    name        dx, from the output y or, the last three, from the input z
+    ==========  ==================================================================
     identity    dy
     sigmoid     dy · (y · (1 - y))
     tanh        dy · (1 - y · y)
     relu        0 if y <= 0 else dy
     leaky_relu  dy if y > 0 else alpha · dy
-    ==========  =========================================
+    elu         dy if y > 0 else dy · (y + alpha)
+    selu        dy · (1.0507… if y > 0 else y + 1.7580…)
+    softplus    dy · (1 - exp(-alpha · y))
+    hard_tanh   0 if |y| >= 1 else dy
+    gelu        dy · (Φ(z) + z · φ(z)), φ the normal density
+    gelu_tanh   dy · (s + z · s · (1 - s) · v'), s = sigmoid(v), v = 2√(2/π) · (z + 0.044715 · z³)
+    silu        dy · (s + z · s · (1 - s)), s = sigmoid(z)
+    ==========  ==================================================================
 
     Parameters
     ----------
     dy : float32 or float64 array of any shape
         Gradient of the loss with respect to y.
     saved : array like dy, or None
-        The output y of `activation_forward`. Identity needs nothing and does not look at it.
+        What the activation saves: the output y of `activation_forward`; for gelu, gelu_tanh and silu its input. Identity needs
+        nothing and does not look at it.
     activation : str
         The name given to `activation_forward`.
     out : array like dy, optional
@@ -196,8 +298,98 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     record, alpha = find_activation(activation, alpha)
     if record.saves is not None:
         if saved is None:
-            raise ValueError(f"saved must be the output {record.saves} of {activation}, got None")
+            what = "output" if record.saves == "y" else "input"
+            raise ValueError(f"saved must be the {what} {record.saves} of {activation}, got None")
         check_array(saved, "saved", dy.dtype, dy.shape)
     with np.errstate(all="ignore"):
         out[...] = record.backward(dy, saved, alpha)
     return out
+
+
+def prelu_forward(x, slope, out=None):
+    """PReLU, a leaky ReLU whose slope is learned: y = x if x > 0 else slope · x.
+
+    (He, Zhang, Ren & Sun 2015.)
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, features]
+    slope : array [features] or [1], dtype of x
+        One for every feature, or one for all.
+    out : array like x, optional
+        Receives y; may be x itself.
+
+    Returns
+    -------
+    y : array like x
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, `out` read-only.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64.
+
+    Examples
+    --------
+    >>> prelu_forward(np.array([[-1.0, 2.0]]), np.array([0.25]))
+    array([[-0.25,  2.  ]])
+    """
+    _check_slope(check_array(x, "x", shape=(None, None)), slope)
+    out = check_out(out, "out", x.shape, x.dtype)
+    with np.errstate(all="ignore"):
+        out[...] = np.where(x <= 0, slope * x, x)
+    return out
+
+
+def prelu_backward(dy, x, slope, out=None):
+    """Gradients of PReLU: dx = dy if x > 0 else slope · dy; dslope = Σ_rows dy · (0 if x > 0 else x).
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, features]
+        Gradient of the loss with respect to y.
+    x : array like dy
+        The input of `prelu_forward`.
+    slope : array [features] or [1], dtype of dy
+        With one slope for all, dslope is the sum over the features too.
+    out : tuple (dx, dslope), optional
+        Arrays that receive the gradients; None in a place makes a new array. dx may be dy or x.
+
+    Returns
+    -------
+    dx : array like dy
+    dslope : array like slope
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, a read-only array in `out`.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64, or an `out` that is not a pair.
+
+    Examples
+    --------
+    >>> prelu_backward(np.array([[1.0, 1.0]]), np.array([[-2.0, 3.0]]), np.array([0.25]))
+    (array([[0.25, 1.  ]]), array([-2.]))
+    """
+    check_array(dy, "dy", shape=(None, None))
+    check_array(x, "x", dy.dtype, dy.shape)
+    _check_slope(dy, slope)
+    if out is None:
+        out = (None, None)
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"out must be None or a tuple (dx, dslope), got {type(out).__name__}")
+    dx, dslope = check_out(out[0], "out[0]", dy.shape, dy.dtype), check_out(out[1], "out[1]", slope.shape, dy.dtype)
+    with np.errstate(all="ignore"):
+        products = np.where(x > 0, 0, dy * x)
+        result = np.where(x > 0, dy, slope * dy)
+        dslope[...] = products.sum() if slope.size == 1 else products.sum(axis=0)
+        dx[...] = result
+    return dx, dslope
+
+
+def _check_slope(x, slope):
+    check_array(slope, "slope", x.dtype, (None,))
+    if len(slope) not in (1, x.shape[1]):
+        raise ValueError(f"slope must have shape [1] or [{x.shape[1]}], got [{len(slope)}]")

@@ -8,18 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .activation import activation_backward, activation_forward
+from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
 from .dense import bias_gradient, dense_forward
 from .gather import gather, gather_labels
-from .loss import softmax_cross_entropy, softmax_cross_entropy_correct, softmax_cross_entropy_rows
+from .loss import loss_correct, loss_gradient, loss_rows
 from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progress, optimizer_update
-from .softmax import softmax_forward
+from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
 
 class Outcome(NamedTuple):
-    """One batch: the sum of its row losses, its correct rows, and the first problem by row, if any."""
+    """One batch: the sum of its row losses, its loss, its correct rows, and the first problem by row, if any."""
 
     loss_sum: float = 0.0
+    loss: float = 0.0
     correct: int = 0
     problem: str = None
     row: int = 0
@@ -66,9 +67,9 @@ class Interpreter:
         averages = plan.update.averages if plan.update else ()
         self.averages = [None if a is None else a.astype(self.dtype, copy=False) for a in averages] or [None] * len(tensors)
 
-    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None):
+    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, weights=None):
         """Run the operations [first, last) on the batch of rows that `index` names. Returns an Outcome."""
-        batch = _Batch(self, x, y, index, groups, rates, check_finite)
+        batch = _Batch(self, x, y, index, groups, rates, check_finite, weights)
         with np.errstate(all="ignore"):  # what is not finite comes through; it is nobody's surprise
             for op in self.plan.ops[first:last]:
                 getattr(batch, op.kind)(op)
@@ -77,17 +78,18 @@ class Interpreter:
         if batch.problem:
             return Outcome(problem=batch.problem[1], row=batch.problem[0])
         progress = [optimizer_progress(g, float(lr)) for g, lr in zip(groups, rates)] if batch.updated else None
-        return Outcome(batch.loss_sum, batch.correct, skipped=batch.skip, progress=progress)
+        return Outcome(batch.loss_sum, batch.loss, batch.correct, skipped=batch.skip, progress=progress)
 
 
 class _Batch:
     """The operations, each a method named as its kind, on the first `rows` rows of every buffer."""
 
-    def __init__(self, interpreter, x, y, index, groups, rates, check_finite):
+    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, weights):
         self.interpreter, self.x, self.y, self.index = interpreter, x, y, np.asarray(index, np.int64)
         self.groups, self.rates, self.check_finite = groups, rates, check_finite
         self.rows = len(self.index)
-        self.loss_sum, self.correct = 0.0, 0
+        self.weights = weights
+        self.loss_sum, self.loss, self.correct = 0.0, 0.0, 0
         self.problem = None  # (row, what), the lowest row
         self.scale, self.skip, self.updated = 1.0, False, False
 
@@ -145,14 +147,52 @@ class _Batch:
     def softmax_forward(self, op):
         softmax_forward(self.at(op, "x"), out=self.at(op, "y"))
 
-    def softmax_cross_entropy(self, op):
-        labels = self.at(op, "labels")
+    def log_softmax_forward(self, op):
+        log_softmax_forward(self.at(op, "x"), out=self.at(op, "y"))
+
+    def softmax_backward(self, op):
+        softmax_backward(self.at(op, "dy"), self.at(op, "y"), out=self.at(op, "dx"))
+
+    def log_softmax_backward(self, op):
+        log_softmax_backward(self.at(op, "dy"), self.at(op, "y"), out=self.at(op, "dx"))
+
+    def prelu_forward(self, op):
+        prelu_forward(self.at(op, "x"), self.at(op, "slope"), out=self.at(op, "y"))
+
+    def prelu_backward(self, op):
+        dx = self.at(op, "dx")
+        dx[...] = prelu_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "slope"))[0]
+
+    def prelu_slope_gradient(self, op):
+        out = self.at(op, "dslope")
+        gradient = prelu_backward(self.at(op, "dy"), self.at(op, "x"), np.ones_like(out))[1]
+        out[...] = out + gradient if op.accumulate else gradient
+
+    def gather_weights(self, op):
+        self._gather(op, self.weights, 1.0, 0.0)
+
+    def _loss(self, op):
+        labels, weights = self.at(op, "labels"), self.at(op, "weight")
         targets = self.at(op, "targets") if labels is None else labels[:, 0]
-        logits = self.at(op, "logits")
-        self.at(op, "loss")[:, 0] = softmax_cross_entropy_rows(logits, targets)
-        self.correct += softmax_cross_entropy_correct(logits, targets)
+        weights = None if weights is None else weights[:, 0]
+        class_weight = self.at(op, "class_weight")
+        outputs = self.at(op, "logits")
+        options = {"form": op.form, "parameter": op.alpha, "full": op.full, "class_weight": class_weight, "total": op.sum}
+        rows = loss_rows(op.kind, outputs, targets, **options)
+        with np.errstate(all="ignore"):
+            self.at(op, "loss")[:, 0] = rows if weights is None else rows * weights.astype(np.float64)
+        self.correct += loss_correct(op.kind, outputs, targets, op.form)
         if op.buffers.get("dlogits") is not None:
-            softmax_cross_entropy(logits, targets, out=self.at(op, "dlogits"))
+            self.at(op, "dlogits")[...] = loss_gradient(op.kind, outputs, targets, sample_weight=weights, **options)
+
+    softmax_cross_entropy = elementwise_loss = multiclass_hinge = _loss
+
+    def host_loss(self, op):
+        weights = None if self.weights is None else self.weights[self.index]
+        self.loss, gradient = op.function(self.at(op, "logits").copy(), self.y[self.index], weights)
+        self.loss_sum += self.loss * self.rows
+        if op.buffers.get("dlogits") is not None:
+            self.at(op, "dlogits")[...] = gradient
 
     def dense_backward_input(self, op):
         dx, product = self.at(op, "dx"), self.at(op, "dy") @ self.at(op, "w").T
@@ -176,6 +216,7 @@ class _Batch:
 
     def reduce_loss(self, op):
         self.loss_sum += float(self.at(op, "loss").sum())
+        self.loss = self.loss_sum if op.sum else self.loss_sum / self.rows
 
     def gradient_of(self, i):
         """The array of the gradient of tensor i."""

@@ -1,9 +1,15 @@
-"""Softmax cross entropy on logits: the loss, its gradient, the loss of each row, and the number of rows classified right.
+"""Losses of a batch with their gradients with respect to the model's outputs.
 
-Targets are class numbers or rows of probabilities. Losses are computed in float64 whatever the dtype of the logits; the
-gradient is computed in their dtype. There are no class weights, no ignored labels and no label smoothing here: rows of
-probabilities express all three.
+Losses are computed in float64 whatever the dtype of the outputs; gradients in their dtype. All share three conventions:
+
+- `reduction` "mean" divides the sum over the batch by the number of rows (of elements, for the losses that compare element
+  by element); "sum" does not.
+- `sample_weight` multiplies each row's loss and gradient. The mean still divides by the number of rows, not by the sum of the
+  weights: a row of weight 2 counts as two rows, a batch of nothing but zeros has the loss 0, and parts of a batch add up.
+- NaN in an output or a target is NaN in the row's loss and in that element's gradient.
 """
+
+import math
 
 import numpy as np
 
@@ -11,15 +17,19 @@ from ._check import check_array, check_integers, check_out
 from .softmax import softmax_forward
 
 
-def softmax_cross_entropy(logits, targets, out=None):
-    """Mean softmax cross entropy of a batch, and its gradient with respect to the logits.
+def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, class_weight=None, sample_weight=None,
+                          reduction="mean"):
+    """Softmax cross entropy of a batch, and its gradient with respect to the logits.
 
-    With lse_i = log Σ_k exp(z_ik),
+    With lse_i = log Σ_k exp(z_ik) and s = label_smoothing,
 
-        loss = 1/batch · Σ_i Σ_j t_ij · (lse_i - z_ij),        terms with t_ij = 0 count 0
-        dlogits_ij = (softmax(z)_ij · Σ_k t_ik - t_ij) / batch
+        t'_ij = class_weight_j · ((1 - s) · t_ij + s / classes)
+        loss = 1/batch · Σ_i sample_weight_i · Σ_j t'_ij · (lse_i - z_ij),        terms with t'_ij = 0 count 0
+        dlogits_ij = (softmax(z)_ij · Σ_k t'_ik - t'_ij) · sample_weight_i / batch
 
-    (Bishop 2006, equations 4.108 and 4.109.) A class number c stands for the row with t_ic = 1 and zeros elsewhere.
+    (Bishop 2006, equations 4.108 and 4.109; label smoothing: Szegedy et al. 2016.) A class number c stands for the row with
+    t_ic = 1 and zeros elsewhere. With class weights the mean divides by the number of rows; PyTorch divides by the sum of the
+    targets' weights.
 
     Parameters
     ----------
@@ -29,17 +39,23 @@ def softmax_cross_entropy(logits, targets, out=None):
         Class numbers in [0, classes), or t. A row of t need not sum to 1. t is rounded to the dtype of the logits first.
     out : array like logits, optional
         Receives dlogits; may be logits itself.
+    label_smoothing : float, default 0.0
+        From 0 to 1.
+    class_weight : array [classes], dtype of logits, optional
+    sample_weight : array [batch], dtype of logits, optional
+    reduction : {"mean", "sum"}, default "mean"
+        "sum" leaves out the division by batch.
 
     Returns
     -------
     loss : float
-        NaN for a batch without rows, as it is a mean.
+        NaN for the mean of a batch without rows.
     dlogits : array like logits
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, a class number out of range (the first is named), `out` read-only.
+        Shapes that do not fit, a class number out of range (the first is named), `out` read-only, a parameter out of range.
     TypeError
         Logits that are neither float32 nor float64, targets that are neither integers nor floating.
 
@@ -49,13 +65,10 @@ def softmax_cross_entropy(logits, targets, out=None):
     (0.6931471805599453, array([[ 0.5, -0.5]]))
     """
     check_array(logits, "logits", shape=(None, None))
-    t = _target_rows(targets, logits)
-    out = check_out(out, "out", logits.shape, logits.dtype)
-    batch = logits.shape[0]
-    loss = _losses(logits, t).sum() / batch if batch else np.nan
+    t = _smoothed(_target_rows(targets, logits), logits, label_smoothing, class_weight)
     with np.errstate(all="ignore"):
-        out[...] = (softmax_forward(logits) * t.sum(axis=1, keepdims=True) - t) / max(batch, 1)
-    return float(loss), out
+        gradient = softmax_forward(logits) * t.sum(axis=1, keepdims=True) - t
+    return _finish(logits, _losses(logits, t), gradient, out, sample_weight, reduction)
 
 
 def softmax_cross_entropy_rows(logits, targets):
@@ -117,6 +130,325 @@ def softmax_cross_entropy_correct(logits, targets):
     return int(np.count_nonzero(known & (logits.argmax(axis=1) == t.argmax(axis=1))))
 
 
+def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduction="mean"):
+    """Mean squared error: loss = mean of (z - t)², gradient 2 (z - t) / (batch · columns).
+
+    Parameters
+    ----------
+    outputs : float32 or float64 array [batch, columns]
+        z.
+    targets : array like outputs
+        t.
+    out : array like outputs, optional
+        Receives the gradient; may be outputs itself.
+    sample_weight : array [batch], dtype of outputs, optional
+    reduction : {"mean", "sum"}, default "mean"
+        The mean or the sum over all elements.
+
+    Returns
+    -------
+    loss : float
+    gradient : array like outputs
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, `out` read-only, another reduction.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64.
+
+    Examples
+    --------
+    >>> mean_squared_error(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]))
+    (2.0, array([[ 0.],
+           [-2.]]))
+    """
+    return _elementwise("squared", outputs, targets, out, sample_weight, reduction)
+
+
+def mean_absolute_error(outputs, targets, out=None, *, sample_weight=None, reduction="mean"):
+    """Mean absolute error: loss = mean of |z - t|, gradient sign(z - t) / (batch · columns), 0 where z = t.
+
+    Parameters
+    ----------
+    outputs, targets, out, sample_weight, reduction
+        As for `mean_squared_error`.
+
+    Returns
+    -------
+    loss, gradient
+        As of `mean_squared_error`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `mean_squared_error`.
+
+    Examples
+    --------
+    >>> mean_absolute_error(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]))
+    (1.0, array([[ 0. ],
+           [-0.5]]))
+    """
+    return _elementwise("absolute", outputs, targets, out, sample_weight, reduction)
+
+
+def huber(outputs, targets, out=None, *, delta=1.0, sample_weight=None, reduction="mean"):
+    """Huber's loss, with d = z - t: mean of d² / 2 where |d| <= delta, else delta · (|d| - delta / 2).
+
+    The gradient is d, held to [-delta, delta], / (batch · columns). (Huber 1964.)
+
+    Parameters
+    ----------
+    outputs, targets, out, sample_weight, reduction
+        As for `mean_squared_error`.
+    delta : float, default 1.0
+        Finite and > 0.
+
+    Returns
+    -------
+    loss, gradient
+        As of `mean_squared_error`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `mean_squared_error` and if delta is out of range.
+
+    Examples
+    --------
+    >>> huber(np.array([[1.5], [2.0]]), np.array([[1.0], [4.0]]))
+    (0.8125, array([[ 0.25],
+           [-0.5 ]]))
+    """
+    delta = _parameter(delta, "delta", positive=True)
+    return _elementwise("huber", outputs, targets, out, sample_weight, reduction, delta)
+
+
+def poisson(outputs, targets, out=None, *, log_input=True, full=False, eps=1e-8, sample_weight=None, reduction="mean"):
+    """Negative log-likelihood of counts t under Poisson distributions.
+
+        log_input:  mean of exp(z) - t · z                gradient (exp(z) - t) / (batch · columns)
+        else        mean of z - t · log(z + eps)          gradient (1 - t / (z + eps)) / (batch · columns)
+
+    log t! does not depend on z and is left out; with `full`, Stirling's t log t - t + log(2 π t) / 2 is added for t > 1.
+
+    Parameters
+    ----------
+    outputs, targets, out, sample_weight, reduction
+        As for `mean_squared_error`.
+    log_input : bool, default True
+        Whether z is the logarithm of the rate.
+    full : bool, default False
+    eps : float, default 1e-8
+        Where z is the rate itself: finite and >= 0.
+
+    Returns
+    -------
+    loss, gradient
+        As of `mean_squared_error`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `mean_squared_error` and if eps is out of range.
+
+    Examples
+    --------
+    >>> poisson(np.array([[0.0]]), np.array([[3.0]]))
+    (1.0, array([[-2.]]))
+    """
+    eps = _parameter(eps, "eps")
+    return _elementwise("poisson_log" if log_input else "poisson", outputs, targets, out, sample_weight, reduction, eps, full=full)
+
+
+def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample_weight=None, reduction="mean"):
+    """Sigmoid followed by cross-entropy, of one or many yes-or-no questions at once.
+
+        loss = mean of  p · t · log(1 + exp(-z)) + q · (1 - t) · log(1 + exp(z))
+        gradient = ((p · t + q · (1 - t)) · sigmoid(z) - p · t) / (batch · columns)
+
+    computed so that no finite logit overflows. q and p are the weights of class 0 and class 1, 1 by default.
+
+    Parameters
+    ----------
+    logits : float32 or float64 array [batch, columns]
+        z, before any sigmoid.
+    targets : array like logits
+        t: 0, 1, or probabilities.
+    out : array like logits, optional
+        Receives the gradient; may be logits itself.
+    class_weight : array [2, columns], dtype of logits, optional
+        q, then p, for each column.
+    sample_weight : array [batch], dtype of logits, optional
+    reduction : {"mean", "sum"}, default "mean"
+
+    Returns
+    -------
+    loss : float
+    gradient : array like logits
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, `out` read-only, another reduction.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64.
+
+    Examples
+    --------
+    >>> binary_cross_entropy(np.array([[0.0]]), np.array([[1.0]]))
+    (0.6931471805599453, array([[-0.5]]))
+    """
+    return _elementwise("binary_entropy", logits, targets, out, sample_weight, reduction, class_weight=class_weight, name="logits")
+
+
+def binary_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class_weight=None, sample_weight=None,
+                 reduction="mean"):
+    """Hinge loss of a support vector machine: mean of max(0, margin - s · z), or of its square; s = 1 where t > 0, else -1.
+
+    The gradient is -s (or -2 s (margin - s · z)) / (batch · columns) where the margin is missed, else 0; each element times
+    the weight of its class. (Cortes & Vapnik 1995; squared: Tang 2013.)
+
+    Parameters
+    ----------
+    outputs : float32 or float64 array [batch, columns]
+        z.
+    targets : array like outputs
+        t: 1 or above for one class, 0 or -1 for the other.
+    out : array like outputs, optional
+        Receives the gradient; may be outputs itself.
+    margin : float, default 1.0
+        Finite and >= 0.
+    squared : bool, default False
+    class_weight : array [2, columns], dtype of outputs, optional
+        Of the class with t <= 0, then of the one with t > 0.
+    sample_weight : array [batch], dtype of outputs, optional
+    reduction : {"mean", "sum"}, default "mean"
+
+    Returns
+    -------
+    loss : float
+    gradient : array like outputs
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, a margin out of range, `out` read-only, another reduction.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64.
+
+    Examples
+    --------
+    >>> binary_hinge(np.array([[0.5], [3.0]]), np.array([[1.0], [1.0]]))
+    (0.25, array([[-0.5],
+           [-0. ]]))
+    """
+    margin = _parameter(margin, "margin")
+    form = "squared_hinge" if squared else "hinge"
+    return _elementwise(form, outputs, targets, out, sample_weight, reduction, margin, class_weight)
+
+
+def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class_weight=None, sample_weight=None,
+                     reduction="mean"):
+    """Hinge loss over classes: loss_i = Σ_{j ≠ y} max(0, z_ij - z_iy + margin), or the sum of the squares; their mean over rows.
+
+    The gradient at j ≠ y is 1 (or twice the missing margin) where the margin is missed, and at y minus the sum of those, each
+    / batch. (Weston & Watkins 1999. Not divided by the number of classes, as PyTorch's MultiMarginLoss does.)
+
+    Parameters
+    ----------
+    outputs : float32 or float64 array [batch, classes]
+        z.
+    targets : integer array [batch]
+        Class numbers y in [0, classes).
+    out : array like outputs, optional
+        Receives the gradient; may be outputs itself.
+    margin : float, default 1.0
+        Finite and >= 0.
+    squared : bool, default False
+    class_weight : array [classes], dtype of outputs, optional
+        Of the row's class.
+    sample_weight : array [batch], dtype of outputs, optional
+    reduction : {"mean", "sum"}, default "mean"
+
+    Returns
+    -------
+    loss : float
+    gradient : array like outputs
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, a class number or a margin out of range, `out` read-only, another reduction.
+    TypeError
+        Outputs that are neither float32 nor float64, targets that are no integers.
+
+    Examples
+    --------
+    >>> multiclass_hinge(np.array([[3.2, 5.1, -1.7]]), np.array([0]))
+    (2.8999999999999995, array([[-1.,  1.,  0.]]))
+    """
+    margin = _parameter(margin, "margin")
+    check_array(outputs, "outputs", shape=(None, None))
+    label = _labels(targets, outputs)
+    rows = np.arange(len(outputs))
+    with np.errstate(all="ignore"):
+        missing = _positive(outputs - outputs[rows, label][:, None] + np.asarray(margin, outputs.dtype))
+        missing[rows, label] = 0
+        gradient = 2 * missing if squared else np.where(missing > 0, 1, missing).astype(outputs.dtype)
+        gradient[rows, label] = -gradient.sum(axis=1)
+        wide = missing.astype(np.float64)
+        losses = (wide * wide if squared else wide).sum(axis=1)
+        if class_weight is not None:
+            check_array(class_weight, "class_weight", outputs.dtype, (outputs.shape[1],))
+            losses = losses * class_weight[label].astype(np.float64)
+            gradient = gradient * class_weight[label][:, None]
+    return _finish(outputs, losses, gradient, out, sample_weight, reduction)
+
+
+# ---- what the plan's interpreter takes apart: the losses of rows, and how many of their outputs are right ----
+
+
+def loss_rows(kind, outputs, targets, *, form=None, parameter=0.0, full=False, class_weight=None, total=False):
+    """Unweighted losses of the rows [batch], as a plan's operation of that kind sums them."""
+    if kind == "softmax_cross_entropy":
+        t = _smoothed(_target_rows(targets, outputs), outputs, parameter, class_weight)
+        return _losses(outputs, t)
+    if kind == "multiclass_hinge":
+        options = {"margin": parameter, "squared": form == "squared_hinge", "class_weight": class_weight, "reduction": "sum"}
+        one = [multiclass_hinge(outputs[i : i + 1], targets[i : i + 1], **options)[0] for i in range(len(outputs))]
+        return np.array(one, np.float64)
+    values, _ = _terms(form, outputs, targets.astype(outputs.dtype), parameter, class_weight, full)
+    return values.sum(axis=1) if total else values.sum(axis=1) / outputs.shape[1]
+
+
+def loss_correct(kind, outputs, targets, form=None):
+    """Rows (of the binary losses elements) on the right side; 0 for the losses that know none."""
+    if kind != "elementwise_loss":
+        return softmax_cross_entropy_correct(outputs, targets)
+    if form not in ("binary_entropy", "hinge", "squared_hinge"):
+        return 0
+    known = ~(np.isnan(outputs) | np.isnan(targets))
+    return int(np.count_nonzero(known & ((outputs > 0) == (targets > (0.5 if form == "binary_entropy" else 0)))))
+
+
+def loss_gradient(kind, outputs, targets, *, form=None, parameter=0.0, full=False, class_weight=None, sample_weight=None,
+                  total=False):
+    """The gradient, as a plan's operation of that kind makes it."""
+    options = {"class_weight": class_weight, "sample_weight": sample_weight, "reduction": "sum" if total else "mean"}
+    if kind == "softmax_cross_entropy":
+        return softmax_cross_entropy(outputs, targets, label_smoothing=parameter, **options)[1]
+    if kind == "multiclass_hinge":
+        return multiclass_hinge(outputs, targets, margin=parameter, squared=form == "squared_hinge", **options)[1]
+    options["class_weight"] = class_weight
+    return _elementwise(form, outputs, targets.astype(outputs.dtype), None, sample_weight, options["reduction"], parameter,
+                        class_weight, full)[1]
+
+
+# ---- parts ----
+
+
 def _target_rows(targets, logits):
     """The targets as rows of probabilities [batch, classes], in the dtype of the logits."""
     batch, classes = logits.shape
@@ -125,19 +457,114 @@ def _target_rows(targets, logits):
     if targets.dtype.kind == "f":
         check_array(targets, "targets", targets.dtype, (batch, classes))
         return targets.astype(logits.dtype)
+    rows = np.zeros_like(logits)
+    rows[np.arange(batch), _labels(targets, logits)] = 1
+    return rows
+
+
+def _labels(targets, outputs):
+    batch, classes = outputs.shape
     check_integers(targets, "targets", (batch,))
     bad = np.flatnonzero((targets < 0) | (targets >= classes))
     if bad.size:
         raise ValueError(f"targets[{bad[0]}] must be a class number in [0, {classes}), got {targets[bad[0]]}")
-    rows = np.zeros_like(logits)
-    rows[np.arange(batch), targets] = 1
-    return rows
+    return targets
+
+
+def _smoothed(t, logits, label_smoothing, class_weight):
+    """t' of `softmax_cross_entropy`."""
+    s = float(label_smoothing)
+    if not 0 <= s <= 1:
+        raise ValueError(f"label_smoothing must be from 0 to 1, got {s}")
+    if s:
+        t = t * np.asarray(1 - s, t.dtype) + np.asarray(s / logits.shape[1], t.dtype)
+    if class_weight is not None:
+        t = t * check_array(class_weight, "class_weight", logits.dtype, (logits.shape[1],))
+    return t
 
 
 def _losses(logits, t):
-    """Loss of each row, float64 [batch]."""
+    """Cross entropy of each row, float64 [batch]."""
     with np.errstate(all="ignore"):
         z = logits.astype(np.float64)
         z = z - z.max(axis=1, keepdims=True, initial=-np.inf)
         lse = np.log(np.exp(z).sum(axis=1, keepdims=True))
         return np.where(t == 0, 0.0, t.astype(np.float64) * (lse - z)).sum(axis=1)
+
+
+def _positive(x):
+    return np.where(x <= 0, 0, x)  # NaN is not <= 0 and stays
+
+
+def _terms(form, z, t, parameter, class_weight, full):
+    """(loss of each element in float64, gradient of each in the dtype of z)"""
+    if class_weight is not None:
+        q, p = check_array(class_weight, "class_weight", z.dtype, (2, z.shape[1]))
+    else:
+        q = p = np.ones(z.shape[1], z.dtype)
+    dtype, c = z.dtype, np.asarray(parameter, z.dtype)
+    with np.errstate(all="ignore"):
+        d = z - t
+        if form == "squared":
+            return d.astype(np.float64) ** 2, 2 * d
+        if form == "absolute":
+            return np.abs(d).astype(np.float64), np.sign(d)
+        if form == "huber":
+            size = np.abs(d).astype(np.float64)
+            return np.where(size > c, c * (size - c / 2), size * size / 2), np.clip(d, -c, c)
+        if form in ("poisson", "poisson_log"):
+            if form == "poisson_log":
+                rate = np.exp(z.astype(np.float64))
+                values, gradient = rate - t * z.astype(np.float64), (rate - t).astype(dtype)
+            else:
+                rate = z.astype(np.float64) + c
+                values, gradient = z - t * np.log(rate), (1 - t / rate).astype(dtype)
+            if full:
+                count = t.astype(np.float64)
+                stirling = count * np.log(count) - count + 0.5 * np.log(2 * math.pi * count)
+                values = np.where(t > 1, values + stirling, values)
+            return values, gradient
+        if form == "binary_entropy":
+            positive, negative = p * t, q * (1 - t)
+            both, wide = positive + negative, z.astype(np.float64)
+            e = np.exp(-np.abs(wide))
+            sigmoid = np.where(z < 0, e, 1) / (1 + e)
+            values = both * np.log1p(e) + positive * np.where(z < 0, -wide, 0) + negative * np.where(z < 0, 0, wide)
+            return np.where(np.isnan(z), np.nan, values), (both * sigmoid - positive).astype(dtype)
+        side = np.where(t > 0, 1, np.where(np.isnan(t), t, -1)).astype(dtype)
+        missing, weight = _positive(c - side * z), np.where(t > 0, p, q)
+        wide = missing.astype(np.float64) * weight
+        if form == "squared_hinge":
+            return wide * missing, -side * (weight * (2 * missing))
+        return wide, -side * (weight * np.where(missing > 0, 1, missing))
+
+
+def _elementwise(form, outputs, targets, out, sample_weight, reduction, parameter=0.0, class_weight=None, full=False, name="outputs"):
+    check_array(outputs, name, shape=(None, None))
+    check_array(targets, "targets", outputs.dtype, outputs.shape)
+    values, gradient = _terms(form, outputs, targets, parameter, class_weight, full)
+    columns = outputs.shape[1] if reduction == "mean" else 1
+    return _finish(outputs, values.sum(axis=1) / columns, gradient / np.asarray(columns, outputs.dtype), out, sample_weight, reduction)
+
+
+def _finish(outputs, losses, gradient, out, sample_weight, reduction):
+    """(the reduced loss, the gradient scaled into `out`) from the losses of rows and the gradient of their plain sum."""
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be mean or sum, got {reduction!r}")
+    batch = len(outputs)
+    out = check_out(out, "out", outputs.shape, outputs.dtype)
+    with np.errstate(all="ignore"):
+        if sample_weight is not None:
+            check_array(sample_weight, "sample_weight", outputs.dtype, (batch,))
+            losses = losses * sample_weight.astype(np.float64)
+            gradient = gradient * sample_weight[:, None]
+        loss = losses.sum() if reduction == "sum" else losses.sum() / batch if batch else np.nan
+        out[...] = gradient if reduction == "sum" else gradient / max(batch, 1)
+    return float(loss), out
+
+
+def _parameter(value, name, positive=False):
+    value = float(value)
+    if not (0 < value < np.inf if positive else 0 <= value < np.inf):
+        raise ValueError(f"{name} must be finite and {'> 0' if positive else '>= 0'}, got {value}")
+    return value

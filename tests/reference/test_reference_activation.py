@@ -10,6 +10,8 @@ from fastnn.reference import ACTIVATIONS, activation_backward, activation_forwar
 NAMES = list(ACTIVATIONS)
 SPECIAL = np.array([-np.inf, -1e4, -2.0, -0.0, 0.0, 0.5, 1e4, np.inf, np.nan])
 
+SELU_SLOPE, SELU_SCALE, BEND = 1.0507009873554805, 1.7580993408473766, math.sqrt(2 / math.pi)
+
 # What each activation makes of SPECIAL, written out.
 EXPECTED = {
     "identity": SPECIAL,
@@ -17,6 +19,18 @@ EXPECTED = {
     "tanh": np.array([-1.0, -1.0, math.tanh(-2), -0.0, 0.0, math.tanh(0.5), 1.0, 1.0, np.nan]),
     "relu": np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 1e4, np.inf, np.nan]),
     "leaky_relu": np.array([-np.inf, -1e2, -0.02, -0.0, 0.0, 0.5, 1e4, np.inf, np.nan]),
+    "elu": np.array([-1.0, -1.0, math.expm1(-2), -0.0, 0.0, 0.5, 1e4, np.inf, np.nan]),
+    "selu": np.array(
+        [-SELU_SCALE, -SELU_SCALE, SELU_SCALE * math.expm1(-2), -0.0, 0.0, 0.5 * SELU_SLOPE, 1e4 * SELU_SLOPE, np.inf, np.nan]
+    ),
+    "gelu": np.array([-0.0, -0.0, -math.erfc(math.sqrt(2)), -0.0, 0.0, 0.25 * (1 + math.erf(math.sqrt(0.125))), 1e4, np.inf, np.nan]),
+    "gelu_tanh": np.array(
+        [-0.0, -0.0, math.tanh(BEND * (2 + 8 * 0.044715)) - 1, -0.0, 0.0, 0.25 * (1 + math.tanh(BEND * (0.5 + 0.125 * 0.044715))),
+         1e4, np.inf, np.nan]
+    ),
+    "silu": np.array([-0.0, -0.0, -2 / (1 + math.exp(2)), -0.0, 0.0, 0.5 / (1 + math.exp(-0.5)), 1e4, np.inf, np.nan]),
+    "softplus": np.array([0.0, 0.0, math.log1p(math.exp(-2)), math.log(2), math.log(2), math.log1p(math.exp(0.5)), 1e4, np.inf, np.nan]),
+    "hard_tanh": np.array([-1.0, -1.0, -1.0, -0.0, 0.0, 0.5, 1.0, 1.0, np.nan]),
 }
 
 
@@ -41,12 +55,13 @@ def test_sigmoid_keeps_precision_far_on_the_left(dtype):
 def test_backward_is_the_finite_difference(name):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5, 7))
-    x[np.abs(x) < 1e-3] = 0.5  # away from the kink
+    x[np.abs(x) < 1e-3] = 0.5  # away from the kinks
+    x[np.abs(np.abs(x) - 1) < 1e-3] = 0.5
     dy = rng.normal(size=x.shape)
     h = 1e-6
     slope = (activation_forward(x + h, name) - activation_forward(x - h, name)) / (2 * h)
-    y = activation_forward(x, name)
-    np.testing.assert_allclose(activation_backward(dy, y, name), dy * slope, rtol=1e-7, atol=1e-9)
+    saved = x if ACTIVATIONS[name].saves == "z" else activation_forward(x, name)
+    np.testing.assert_allclose(activation_backward(dy, saved, name), dy * slope, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,129 @@
+"""Activations as layers of their own."""
+
+import numpy as np
+
+from ..activations import ACTIVATIONS, PARAMETRIC, check_activation
+from ..plan import Parameter
+from .layer import Layer, check_size
+
+ROWWISE = ("softmax", "log_softmax")  # those that look across a row
+
+
+def check_layer_activation(name, alpha=None, more=()):
+    """(name, alpha) of an elementwise activation, one across rows, or one of `more`."""
+    if isinstance(name, str) and name in (*ROWWISE, *more):
+        return name, 0.0
+    if isinstance(name, str) and name not in ACTIVATIONS:
+        hint = "; write nn.PReLU()" if name == "prelu" else ""
+        raise ValueError(f"activation: expected one of {', '.join((*ACTIVATIONS, *ROWWISE, *more))}, got {name!r}{hint}")
+    return check_activation(name, alpha)
+
+
+def emit_activation(builder, x, name, alpha, slope=None):
+    """Emit f(x); slope: the Parameter of prelu."""
+    if name == "softmax":
+        return builder.softmax(x)
+    if name == "log_softmax":
+        return builder.log_softmax(x)
+    return builder.prelu(x, slope) if name == "prelu" else builder.activation(x, name, alpha)
+
+
+class Activation(Layer):
+    """An activation as a layer of its own; behind a Dense layer the elementwise ones run inside that layer's product.
+
+    Parameters
+    ----------
+    name : str
+        identity, sigmoid, tanh, relu, leaky_relu, elu, selu, gelu (by erf), gelu_tanh, silu, softplus, hard_tanh, softmax or
+        log_softmax; `fastnn.kernels.activation_forward` has the formulas. For prelu, which is learned, there is `PReLU`.
+    alpha : float, optional
+        leaky_relu: the slope for negative inputs, at least 0; 0.01 by default. elu: minus the limit on the left, at least 0; 1 by
+        default. softplus: the sharpness (PyTorch's beta), above 0; 1 by default.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(4, 3), nn.Activation("leaky_relu", alpha=0.2))
+    >>> model.predict(np.zeros((1, 4))).shape
+    (1, 3)
+    """
+
+    def __init__(self, name, alpha=None):
+        self.name, self.alpha = check_layer_activation(name, alpha)
+
+    def config(self):
+        return {"name": self.name, **({"alpha": self.alpha} if self.name in PARAMETRIC else {})}
+
+    def emit(self, builder, x):
+        return emit_activation(builder, x, self.name, self.alpha)
+
+
+class Softmax(Layer):
+    """Softmax over the features of each row: outputs above 0 that sum to 1.
+
+    Not before `losses.SoftmaxCrossEntropy`, which takes what comes before the softmax.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(4, 2, init="zeros"), nn.Softmax())
+    >>> model.predict(np.ones((1, 4)))
+    array([[0.5, 0.5]], dtype=float32)
+    """
+
+    def emit(self, builder, x):
+        return builder.softmax(x)
+
+
+class LogSoftmax(Layer):
+    """The logarithm of softmax over the features of each row.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(4, 2, init="zeros"), nn.LogSoftmax())
+    >>> model.predict(np.ones((1, 4))).round(3).tolist()
+    [[-0.6930000185966492, -0.6930000185966492]]
+    """
+
+    def emit(self, builder, x):
+        return builder.log_softmax(x)
+
+
+class PReLU(Layer):
+    """A leaky ReLU whose slope for negative inputs is learned: y = x if x > 0 else slope x.
+
+    (He, Zhang, Ren & Sun 2015, who leave weight decay off the slope.)
+
+    Parameters
+    ----------
+    num_parameters : int, default 1
+        1: one slope for all features; else the number of features, each with a slope of its own.
+    init : float, default 0.25
+        Where the slopes start.
+
+    Attributes
+    ----------
+    slope : Parameter [num_parameters]
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(4, 3), nn.PReLU(3))
+    >>> model.layers[1].slope.data
+    array([0.25, 0.25, 0.25], dtype=float32)
+    """
+
+    def __init__(self, num_parameters=1, init=0.25):
+        self.num_parameters = check_size(num_parameters, "num_parameters")
+        try:
+            self.slope = Parameter(np.full(self.num_parameters, float(init)), "slope")
+        except (TypeError, ValueError):
+            raise TypeError(f"init: expected a number, got {init!r}") from None
+
+    def config(self):
+        return {"num_parameters": self.num_parameters}
+
+    def emit(self, builder, x):
+        return builder.prelu(x, self.slope)
+
+    def output_features(self, features):
+        if self.num_parameters not in (1, features):
+            raise ValueError(f"{self!r}: expected {self.num_parameters} input features, got {features}")
+        return features

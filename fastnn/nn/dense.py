@@ -1,0 +1,78 @@
+"""Dense: the fully connected layer."""
+
+import numpy as np
+
+from .. import init as initialisers
+from ..activations import PARAMETRIC
+from ..plan import Parameter
+from .activation import Activation, check_layer_activation, emit_activation
+from .layer import Layer, check_size
+
+
+class Dense(Layer):
+    """Fully connected layer: y = f(x w + b).
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Columns of its input and output.
+    activation : str or Activation, optional
+        A name that `Activation` takes, identity by default, or prelu; an `Activation` where it needs an alpha.
+    bias : bool, default True
+        Whether there is a b.
+    init : str or fastnn.init initialiser, optional
+        For the weights. By default He's Gaussian for relu and leaky_relu, Xavier's for the others. Biases start at 0.
+
+    Attributes
+    ----------
+    weight : Parameter [in_features, out_features]
+    bias : Parameter [out_features] or None
+    slope : Parameter [1]
+        Only with prelu, from 0.25.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is less than 1 or the product of both too large for an array, or a name is unknown.
+
+    Examples
+    --------
+    >>> layer = nn.Dense(784, 100, activation="relu")
+    >>> layer.weight.shape, layer.bias.shape
+    ((784, 100), (100,))
+    """
+
+    def __init__(self, in_features, out_features, activation=None, bias=True, init=None):
+        self.in_features = check_size(in_features, "in_features")
+        self.out_features = check_size(out_features, "out_features")
+        if self.in_features * self.out_features >= 2**60:
+            raise ValueError(
+                f"in_features, out_features: expected a product below 2**60, got {self.in_features} x {self.out_features}"
+            )
+        if isinstance(activation, Activation):
+            self.activation, self.alpha = activation.name, activation.alpha
+        else:
+            self.activation, self.alpha = check_layer_activation(activation, more=("prelu",))
+        weights = initialisers.resolve(init, self.activation, self.alpha)
+        self.weight = Parameter(weights((self.in_features, self.out_features)), "weight")
+        self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
+        if self.activation == "prelu":
+            self.slope = Parameter(np.full(1, 0.25), "slope")
+
+    def config(self):
+        return {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "activation": self.activation,
+            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
+            "bias": self.bias is not None,
+        }
+
+    def emit(self, builder, x):
+        y = builder.dense(x, self.weight, self.bias)
+        return emit_activation(builder, y, self.activation, self.alpha, getattr(self, "slope", None))
+
+    def output_features(self, features):
+        if features != self.in_features:
+            raise ValueError(f"{self!r}: expected {self.in_features} input features, got {features}")
+        return self.out_features

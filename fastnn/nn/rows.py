@@ -1,0 +1,41 @@
+"""Data on its way into a model: arrays that the executors can read in place."""
+
+import math
+
+import numpy as np
+
+
+def as_array(obj, name):
+    """`obj` itself if it is a plain NumPy array, else what it holds as one."""
+    if type(obj) is np.ndarray:
+        return obj
+    try:
+        return np.asarray(obj)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, got a {type(obj).__name__} that makes none ({error})") from None
+
+
+def as_rows(X, name, flatten, features=None):
+    """Data as the executors take it: a NumPy array of a real dtype in native byte order, rows first, each row contiguous.
+
+    Lists become arrays; arrays that cannot be read in place are copied. `flatten`: whether samples may have any shape.
+    """
+    X = as_array(X, name)
+    if X.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, got dtype {X.dtype}")
+    if X.dtype.itemsize > 8 or not X.dtype.isnative:
+        X = X.astype(np.float64 if X.dtype.kind == "f" else X.dtype.newbyteorder("="))
+    if X.ndim < 2 or (X.ndim > 2 and not flatten):
+        what = "samples of at least 1 dimension, in rows" if flatten else "2 dimensions (rows, features)"
+        hint = "; put nn.Flatten() first for samples of more dimensions" if X.ndim > 2 else ""
+        raise ValueError(f"{name}: expected {what}, got shape {X.shape}{hint}")
+    if X.size == 0:
+        raise ValueError(f"{name}: expected at least one row and one feature, got shape {X.shape}")
+    width = math.prod(X.shape[1:])
+    if features is not None and width != features:
+        raise ValueError(f"{name}: expected {features} features a row, got shape {X.shape}")
+    row = X[0]
+    if not (row.flags.c_contiguous and X.flags.aligned):
+        X = np.ascontiguousarray(X)
+        X = X if X.flags.aligned else X.copy()
+    return X
