@@ -178,6 +178,23 @@ def test_skipped_steps_inside_a_native_call(backend, lr):
     assert results[0] == results[1]
 
 
+def test_skipped_steps_with_a_loss_of_the_users_own():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 6)).astype(np.float32), rng.normal(size=(64, 3)).astype(np.float32)
+    spoilt = x.copy()
+    spoilt[17, 2] = np.nan
+    results = []
+    for data, rows in ((spoilt, np.arange(64)), (x, np.setdiff1d(np.arange(64), np.arange(16, 24)))):
+        fastnn.manual_seed(1)
+        model = nn.Sequential(nn.Dense(6, 5, activation="tanh"), nn.Dense(5, 3))
+        opt = optim.LAMB(model.parameters(), lr=lambda t: 0.1 / (1 + t), skip_nonfinite=True, ema=0.9, max_norm=1.0)
+        square = losses.Custom(lambda z, t: (float(((z - t) ** 2).mean()), (2 * (z - t) / z.size).astype(np.float32)))
+        trainer = fastnn.Trainer(model, square, opt, clip_norm=0.3)
+        trainer.fit(data[rows], y[rows], batch_size=8, shuffle=False, verbose=0)
+        results.append([a.tobytes() for a in everything(opt)] + [opt.state_dict()["groups"][0]["steps"]])
+    assert results[0] == results[1] and results[0][-1] == 7
+
+
 def test_a_trainer_counts_skipped_steps():
     fastnn.manual_seed(1)
     model = nn.Sequential(nn.Dense(3, 2))
