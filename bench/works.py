@@ -1,6 +1,7 @@
 """What is measured: networks, batches and starting weights, the same for every library.
 
-All networks are fully connected with ReLU between the layers, He-normal weights, zero biases and float32 data; training
+All networks are fully connected with ReLU between the layers, He-normal weights, zero biases and float32 data, one of them
+with batch normalisation (weights 1, biases 0) before each ReLU; training
 is softmax cross-entropy with Adam at its default settings and a rate of 1e-3. Everything is drawn from fixed seeds, so
 each process makes its own copy. It imports NumPy only and measures nothing.
 """
@@ -27,13 +28,14 @@ class Work:
     batch: int
     heavy: bool = False
     only: tuple = ()
+    batchnorm: bool = False  # between each hidden layer's product and its ReLU
 
     @property
     def name(self):
         hidden = self.sizes[1:-1]
         if len(hidden) > 2 and len(set(hidden)) == 1:
             hidden = (f"{len(hidden)}x{hidden[0]}",)
-        net = "-".join(str(n) for n in (self.sizes[0], *hidden, self.sizes[-1]))
+        net = "-".join(str(n) for n in (self.sizes[0], *hidden, self.sizes[-1])) + " BatchNorm" * self.batchnorm
         return f"{'infer ' if self.kind == 'infer' else ''}{net} @ {self.batch}"
 
     @property
@@ -62,6 +64,8 @@ TRAINING = (
     Work("train", (784, 128, 10), 64),
     Work("train", (784, 100, 10), 100),
     Work("train", (784, 100, 100, 100, 100, 100, 10), 100),
+    Work("train", (784, 100, 100, 100, 100, 100, 10), 100, batchnorm=True,
+         only=("fastnn", "fastnn_call", "torch", "torch_compile", "jax", "numpy")),
     Work("train", (784, 512, 512, 10), 128),
     Work("train", (784, 1024, 1024, 1024, 10), 256),
     Work("train", (4096, 4096, 4096), 1024, heavy=True, only=("fastnn", "torch")),

@@ -7,6 +7,7 @@
 #define FASTNN_H
 
 #include "kernels/kernels.h"
+#include "pace.h"
 #include "team.h"
 
 /* ---- instruction sets (dispatch.c) and threads (team.c) ---- */
@@ -45,6 +46,27 @@ typedef enum {
     FNN_OP_REDUCE_LOSS,
     FNN_OP_UPDATE,
     FNN_OP_NORM,
+    FNN_OP_BATCHNORM_FORWARD = 50,
+    FNN_OP_BATCHNORM_INFERENCE = 51,
+    FNN_OP_BATCHNORM_BACKWARD = 52,
+    FNN_OP_BATCHNORM_RUNNING = 53,
+    FNN_OP_LAYERNORM_FORWARD = 54,
+    FNN_OP_LAYERNORM_BACKWARD_INPUT = 55,
+    FNN_OP_LAYERNORM_BACKWARD_WEIGHTS = 56,
+    FNN_OP_RMSNORM_FORWARD = 57,
+    FNN_OP_RMSNORM_BACKWARD_INPUT = 58,
+    FNN_OP_RMSNORM_BACKWARD_WEIGHTS = 59,
+    FNN_OP_DROPOUT = 60,
+    FNN_OP_DROP_WEIGHTS = 61,
+    FNN_OP_GAUSSIAN_NOISE = 62,
+    FNN_OP_MAXOUT_FORWARD = 63,
+    FNN_OP_MAXOUT_BACKWARD = 64,
+    FNN_OP_ADD = 65,
+    FNN_OP_TIED_FORWARD = 66,
+    FNN_OP_TIED_BACKWARD_INPUT = 67,
+    FNN_OP_BEGIN_UPDATE = 20,
+    FNN_OP_TRUST_UPDATE,
+    FNN_OP_MAX_NORM,
     FNN_OP_SOFTMAX_BACKWARD = 30,
     FNN_OP_LOG_SOFTMAX_FORWARD = 31,
     FNN_OP_LOG_SOFTMAX_BACKWARD = 32,
@@ -55,7 +77,7 @@ typedef enum {
     FNN_OP_ELEMENTWISE_LOSS = 37,
     FNN_OP_MULTICLASS_HINGE = 38,
     FNN_OP_HOST_LOSS = 39, /* in Python: a native segment ends before it */
-    FNN_OP_KINDS
+    FNN_OP_KINDS = 90
 } fnn_op_kind;
 
 /* Rows of the user's array, taken by index, as floats: out = (float)((double)value * scale + shift). */
@@ -119,10 +141,12 @@ typedef struct fnn_dense_backward_input {
 typedef struct fnn_tensor {
     void *w;
     const void *g;
-    void *state[2]; /* NULL where the rule has fewer */
+    void *state[FNN_STATES]; /* NULL where the rule has fewer */
     size_t n;
     bool is_double;
     int group;
+    size_t units;       /* for max-norm: how many units there are (0: the array has none) ... */
+    bool unit_together; /* ... and whether the weights of one lie side by side, or in a column */
 } fnn_tensor;
 
 /* dw = x^T dy and db = the sum of dy's rows; with `update`, w and b are updated instead of dw and db being stored. */
@@ -137,6 +161,7 @@ typedef struct fnn_dense_backward_weights {
     const fnn_tensor *update_w, *update_b; /* NULL: no update */
     const fnn_update_rule *rules;          /* by group */
     const fnn_update_scalars *scalars;     /* by group */
+    float *scratch; /* this thread's own: fnn_product_scratch(in, out, batch) floats, or NULL */
 } fnn_dense_backward_weights;
 
 /* y = f(x), or dx = dy f'(saved), over [rows, columns]. In place is allowed. */
@@ -152,6 +177,26 @@ typedef struct fnn_elementwise {
     size_t ldy;
 } fnn_elementwise;
 
+/* y [rows, columns] = the largest of x's pieces; backward: y is dx [rows, pieces columns]. */
+typedef struct fnn_maxout {
+    size_t columns, pieces;
+    const float *x;
+    size_t ldx;
+    const float *dy;
+    size_t lddy;
+    float *y;
+    size_t ldy;
+} fnn_maxout;
+
+/* Running mean and variance of a batch normalisation, after a step of `rows` rows. */
+typedef struct fnn_running {
+    size_t rows, columns;
+    const float *statistics;
+    size_t lds;
+    float momentum;
+    float *mean, *var;
+} fnn_running;
+
 /* PReLU over [rows, columns]: forward, backward, and the gradient of its slopes (by one thread where there is one slope). */
 typedef struct fnn_prelu {
     size_t rows, columns;
@@ -166,12 +211,19 @@ typedef struct fnn_prelu {
     bool accumulate; /* the slopes' gradient: add to what out holds */
 } fnn_prelu;
 
-/* Hyper-parameters of one parameter group. */
+#define FNN_UPDATE_CHUNK 4096 /* elements dealt out at a time: 16 KB an array, a few microseconds */
+#define FNN_HYPER 8 /* hyper-parameters of a rule at most */
+
+/* A parameter group: its rule, hyper-parameters and options, and how far it has come. */
 typedef struct fnn_group {
     fnn_update_rule rule;
-    double beta1, beta2, eps, weight_decay; /* SGD: beta1 is the momentum, beta2 the dampening */
-    bool nesterov;
-    uint64_t t0; /* steps that the group has done */
+    double hyper[FNN_HYPER]; /* the rule's own, in the order that ops/optimizer.c takes them */
+    double weight_decay;
+    bool decoupled; /* weights decay by themselves; else the decay is part of the gradient */
+    bool maximize;
+    double l1, clip_value, max_norm, ema; /* 0: none */
+    uint64_t t;                           /* steps done */
+    double memory[2];                     /* numbers that the rule keeps from step to step */
 } fnn_group;
 
 /* The update of many arrays in one call. */
@@ -179,15 +231,15 @@ typedef struct fnn_update {
     const fnn_tensor *tensors;
     size_t count;
     const fnn_update_rule *rules;
-    const fnn_update_scalars *scalars;
+    fnn_update_scalars *scalars; /* by group */
+    size_t n_groups;
+    double clip_norm; /* 0: none */
+    bool skip_nonfinite;
+    double *norms; /* [fnn_update_chunks]: sums of squares of the gradients, to be added in order; may be NULL */
+    double *trust; /* [2 fnn_update_chunks]: the same of what a trust ratio is made of; may be NULL */
+    double norm;   /* of all gradients, once BEGIN_UPDATE has run */
+    bool skip;     /* and whether the step is left out */
 } fnn_update;
-
-/* Sums of squares of the gradients: one for each chunk, to be added in order. */
-typedef struct fnn_norm {
-    const fnn_tensor *tensors;
-    size_t count;
-    double *partial; /* [fnn_update_chunks] */
-} fnn_norm;
 
 void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_share s);
 void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_share s);
@@ -204,16 +256,41 @@ void fnn_op_prelu_forward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s)
 void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
 void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
+void fnn_op_batchnorm_forward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_backward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
+void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_share s);
+void fnn_op_rownorm_forward(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_rownorm_backward_input(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
+void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_share s);
+void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_share s);
+void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
+void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
+void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s); /* y = x + saved */
+void fnn_op_tied_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s);
+void fnn_op_tied_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s);
 void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
-void fnn_op_norm(const fnn_kernels *k, const fnn_norm *o, fnn_share s);
+void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);
+void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all shares of the norm */
+void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_share s); /* behind all shares of the update */
+void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);     /* behind all shares of either */
 
 /* Chunks into which an update or a norm cuts these arrays. */
 size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count);
 
-/* The numbers of step t (from 1) that an update of this group needs, in double. */
-fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr, uint64_t t);
+/* The numbers that the group's next step needs, in double; and once it has been done, note that. */
+fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr);
+void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars);
+
+/* The whole of an update by a team, from the norm to max-norm. */
+void fnn_update_run(fnn_update *o, bool trust, bool max_norm, int threads);
+
+/* By code: the names of the rules and how many state arrays each has. */
+extern const char *const fnn_update_names[FNN_UPDATE_RULES];
+extern const int fnn_update_states[FNN_UPDATE_RULES];
 
 /* Sum of per-row losses, in chunks of 16 rows added in order. */
 double fnn_sum_rows(const double *loss, size_t rows);
@@ -244,9 +321,13 @@ typedef struct fnn_op {
     float alpha;
     bool accumulate;
     int update_w, update_b; /* tensors that the op updates; -1: none */
-    size_t first, last;     /* UPDATE: the tensors */
+    size_t first, last;     /* UPDATE: the tensors; MAXOUT: first is the number of pieces */
     fnn_loss_form form;     /* of a loss; its parameter is alpha */
     bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form */
+    float eps;              /* normalisations */
+    float rate;             /* the running statistics' momentum; the deviation of noise */
+    uint32_t threshold;     /* dropout: of 65536 elements so many are dropped */
+    uint32_t stream;        /* of the random numbers that the op draws */
 } fnn_op;
 
 typedef struct fnn_buffer {
@@ -279,18 +360,22 @@ typedef struct fnn_run {
     int64_t classes;
     double seconds; /* stop between two steps once this has passed; 0: never */
     int threads;
-    const fnn_tensor *tensors;
-    const fnn_group *groups;
-    const fnn_update_rule *rules; /* by group */
-    size_t n_groups;
-    const double *lr;            /* [steps, n_groups] */
-    fnn_update_scalars *scalars; /* [n_groups], filled by the call */
+    fnn_pace *pace; /* chooses between one thread and `threads`; NULL: always `threads` */
+    fnn_update *update; /* scalars are filled by the call */
+    fnn_group *groups;  /* t and memory move on by every step that is done */
+    const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */
+    float *scratch;      /* scratch_floats for each thread */
+    size_t scratch_floats;
+    uint64_t seed, step0; /* of what is drawn at random; step0: the number of the call's first step */
     /* results */
     double *losses; /* the loss of each step; may be NULL */
     double loss_sum;
     int64_t correct;
-    size_t steps_done;
+    size_t steps_done, steps_skipped;
     fnn_status status;
+    /* for the executor itself */
+    size_t from, upto; /* the steps of a piece */
+    double begun;      /* when the call began */
 } fnn_run;
 
 void fnn_plan_run(fnn_run *run);

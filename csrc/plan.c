@@ -21,6 +21,7 @@ typedef struct {
     const fnn_kernels *k;
     fnn_buffer *buffers; /* this thread's table: input and output may point into the user's arrays */
     size_t step, begin, rows;
+    float *scratch; /* this thread's */
 } batch;
 
 static fnn_buffer buffer(const batch *b, const fnn_op *op, int i)
@@ -86,7 +87,7 @@ static void gather_labels(const batch *b, const fnn_op *op, fnn_share share)
 static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
 {
     const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 3), z = buffer(b, op, 4);
-    fnn_op_dense_forward(b->k,
+    (op->kind == FNN_OP_TIED_FORWARD ? fnn_op_tied_forward : fnn_op_dense_forward)(b->k,
                          &(fnn_dense_forward){
                              .batch = b->rows,
                              .in = op->in,
@@ -110,7 +111,7 @@ static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
 static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share share)
 {
     const fnn_buffer dy = buffer(b, op, 0), saved = buffer(b, op, 2), dx = buffer(b, op, 3);
-    fnn_op_dense_backward_input(b->k,
+    (op->kind == FNN_OP_TIED_BACKWARD_INPUT ? fnn_op_tied_backward_input : fnn_op_dense_backward_input)(b->k,
                                 &(fnn_dense_backward_input){
                                     .batch = b->rows,
                                     .in = op->in,
@@ -147,10 +148,11 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .dw = buffer(b, op, 2).data,
                                       .db = buffer(b, op, 3).data,
                                       .accumulate = op->accumulate,
-                                      .update_w = op->update_w < 0 ? NULL : &run->tensors[op->update_w],
-                                      .update_b = op->update_b < 0 ? NULL : &run->tensors[op->update_b],
-                                      .rules = run->rules,
-                                      .scalars = run->scalars,
+                                      .update_w = op->update_w < 0 ? NULL : &run->update->tensors[op->update_w],
+                                      .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
+                                      .rules = run->update ? run->update->rules : NULL,
+                                      .scalars = run->update ? run->update->scalars : NULL,
+                                      .scratch = b->scratch,
                                   },
                                   share);
 }
@@ -224,12 +226,157 @@ static void reduce_loss(const batch *b, const fnn_op *op, fnn_share share)
     for (size_t i = 0; i < b->rows; i++) run->correct += correct[i];
 }
 
+/* buffers: training x, gamma, beta, y, statistics; inference x, gamma, beta, y, mean, var */
+static fnn_batchnorm batchnorm_forward(const batch *b, const fnn_op *op)
+{
+    const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 3), fifth = buffer(b, op, 4);
+    fnn_batchnorm o = {.rows = b->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .gamma = buffer(b, op, 1).data,
+                       .beta = buffer(b, op, 2).data, .eps = op->eps, .activation = op->activation, .alpha = op->alpha,
+                       .y = y.data, .ldy = y.ld, .lds = op->out};
+    if (op->kind == FNN_OP_BATCHNORM_INFERENCE) {
+        o.mean = fifth.data;
+        o.var = buffer(b, op, 5).data;
+    } else {
+        o.statistics = fifth.data;
+    }
+    return o;
+}
+
+/* buffers: dy, x, gamma, statistics, dx, dgamma, dbeta */
+static fnn_batchnorm batchnorm_backward(const batch *b, const fnn_op *op)
+{
+    const fnn_buffer dy = buffer(b, op, 0), x = buffer(b, op, 1), dx = buffer(b, op, 4);
+    return (fnn_batchnorm){.rows = b->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .gamma = buffer(b, op, 2).data,
+                           .statistics = buffer(b, op, 3).data, .lds = op->out, .dy = dy.data, .lddy = dy.ld,
+                           .dx = dx.data, .lddx = dx.ld, .dgamma = buffer(b, op, 5).data,
+                           .dbeta = buffer(b, op, 6).data, .accumulate = op->accumulate};
+}
+
+/* buffers: statistics, mean, var */
+static void batchnorm_running(const batch *b, const fnn_op *op, fnn_share share)
+{
+    if (b->run->update && b->run->update->skip) return; /* the step is left out */
+    fnn_op_batchnorm_running(b->k,
+                             &(fnn_running){
+                                 .rows = b->rows,
+                                 .columns = op->out,
+                                 .statistics = buffer(b, op, 0).data,
+                                 .lds = op->out,
+                                 .momentum = op->rate,
+                                 .mean = buffer(b, op, 1).data,
+                                 .var = buffer(b, op, 2).data,
+                             },
+                             share);
+}
+
+/* buffers: forward x, gamma, beta, y, statistics; backward dy, x, gamma, statistics, dx; of the weights dy, x, statistics,
+ * dgamma, dbeta */
+static fnn_rownorm rownorm(const batch *b, const fnn_op *op)
+{
+    const bool forward = op->kind == FNN_OP_LAYERNORM_FORWARD || op->kind == FNN_OP_RMSNORM_FORWARD;
+    const bool inward = op->kind == FNN_OP_LAYERNORM_BACKWARD_INPUT || op->kind == FNN_OP_RMSNORM_BACKWARD_INPUT;
+    const fnn_buffer x = buffer(b, op, forward ? 0 : 1), statistics = buffer(b, op, forward ? 4 : inward ? 3 : 2);
+    fnn_rownorm o = {.rows = b->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .statistics = statistics.data,
+                     .lds = statistics.ld, .eps = op->eps, .activation = op->activation, .alpha = op->alpha,
+                     .accumulate = op->accumulate};
+    o.centered = op->kind == FNN_OP_LAYERNORM_FORWARD || op->kind == FNN_OP_LAYERNORM_BACKWARD_INPUT ||
+                 op->kind == FNN_OP_LAYERNORM_BACKWARD_WEIGHTS;
+    if (forward) {
+        o.gamma = buffer(b, op, 1).data;
+        o.beta = buffer(b, op, 2).data;
+        o.y = buffer(b, op, 3).data;
+        o.ldy = buffer(b, op, 3).ld;
+        return o;
+    }
+    o.dy = buffer(b, op, 0).data;
+    o.lddy = buffer(b, op, 0).ld;
+    if (inward) {
+        o.gamma = buffer(b, op, 2).data;
+        o.dx = buffer(b, op, 4).data;
+        o.lddx = buffer(b, op, 4).ld;
+    } else {
+        o.dgamma = buffer(b, op, 3).data;
+        o.dbeta = buffer(b, op, 4).data;
+    }
+    return o;
+}
+
+static float dropout_scale(uint32_t threshold) { return threshold < 65536 ? 65536.0f / (float)(65536 - threshold) : 0.0f; }
+
+/* buffers: x, y */
+static fnn_noise noise(const batch *b, const fnn_op *op)
+{
+    const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 1);
+    return (fnn_noise){.draw = {b->run->seed, (uint32_t)(b->run->step0 + b->step), op->stream},
+                       .rows = b->rows,
+                       .columns = op->out,
+                       .threshold = op->threshold,
+                       .scale = op->kind == FNN_OP_GAUSSIAN_NOISE ? op->rate : dropout_scale(op->threshold),
+                       .x = x.data,
+                       .ldx = x.ld,
+                       .y = y.data,
+                       .ldy = y.ld};
+}
+
+/* A whole matrix [in, out] in place of a batch. */
+static void drop_weights(const batch *b, const fnn_op *op, fnn_share share)
+{
+    fnn_noise o = noise(b, op);
+    o.rows = op->in;
+    o.ldx = o.ldy = op->out;
+    fnn_op_dropout(b->k, &o, fnn_share_of(share.id, share.count, op->in));
+}
+
+/* forward: x, y;  backward: dy, x, dx */
+static fnn_maxout maxout(const batch *b, const fnn_op *op)
+{
+    const bool backward = op->kind == FNN_OP_MAXOUT_BACKWARD;
+    const fnn_buffer x = buffer(b, op, backward ? 1 : 0), y = buffer(b, op, backward ? 2 : 1);
+    fnn_maxout o = {.columns = op->out, .pieces = op->first, .x = x.data, .ldx = x.ld, .y = y.data, .ldy = y.ld};
+    if (backward) {
+        o.dy = buffer(b, op, 0).data;
+        o.lddy = buffer(b, op, 0).ld;
+    }
+    return o;
+}
+
+/* Of the tensors [first, last). buffers: norms of the gradients' chunks; UPDATE and TRUST_UPDATE: those of the trust ratios. */
+static void update(const batch *b, const fnn_op *op, fnn_share share)
+{
+    if (op->kind == FNN_OP_BEGIN_UPDATE && share.id != 0) return; /* it is done by one thread */
+    fnn_update *all = b->run->update, o = *all;
+    o.tensors += op->first;
+    o.count = op->last - op->first;
+    switch (op->kind) {
+    case FNN_OP_BEGIN_UPDATE:
+        o.norms = buffer(b, op, 0).data;
+        fnn_op_begin_update(&o);
+        all->norm = o.norm;
+        all->skip = o.skip;
+        break;
+    case FNN_OP_NORM:
+        o.norms = buffer(b, op, 0).data;
+        fnn_op_norm(b->k, &o, share);
+        break;
+    case FNN_OP_UPDATE:
+        o.trust = buffer(b, op, 0).data;
+        fnn_op_update(b->k, &o, share);
+        break;
+    case FNN_OP_TRUST_UPDATE:
+        o.trust = buffer(b, op, 0).data;
+        fnn_op_trust_update(b->k, &o, share);
+        break;
+    default: fnn_op_max_norm(b->k, &o, share); break;
+    }
+}
+
 static void run_op(const batch *b, const fnn_op *op, fnn_share share)
 {
     switch (op->kind) {
     case FNN_OP_GATHER: gather(b, op, &b->run->x, share); break;
     case FNN_OP_GATHER_TARGETS: gather(b, op, &b->run->y, share); break;
     case FNN_OP_GATHER_LABELS: gather_labels(b, op, share); break;
+    case FNN_OP_TIED_FORWARD:
     case FNN_OP_DENSE_FORWARD: dense_forward(b, op, share); break;
     case FNN_OP_ACTIVATION_FORWARD: {
         const fnn_elementwise o = elementwise(b, op, false);
@@ -292,12 +439,73 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
         fnn_op_multiclass_hinge(b->k, &o, share);
         break;
     }
+    case FNN_OP_TIED_BACKWARD_INPUT:
     case FNN_OP_DENSE_BACKWARD_INPUT: dense_backward_input(b, op, share); break;
     case FNN_OP_DENSE_BACKWARD_WEIGHTS: dense_backward_weights(b, op, share); break;
     case FNN_OP_REDUCE_LOSS: reduce_loss(b, op, share); break;
-    case FNN_OP_UPDATE: {
-        const fnn_run *run = b->run;
-        fnn_op_update(b->k, &(fnn_update){run->tensors + op->first, op->last - op->first, run->rules, run->scalars}, share);
+    case FNN_OP_UPDATE:
+    case FNN_OP_NORM:
+    case FNN_OP_BEGIN_UPDATE:
+    case FNN_OP_TRUST_UPDATE:
+    case FNN_OP_MAX_NORM: update(b, op, share); break;
+    case FNN_OP_BATCHNORM_FORWARD: {
+        const fnn_batchnorm o = batchnorm_forward(b, op);
+        fnn_op_batchnorm_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_BATCHNORM_INFERENCE: {
+        const fnn_batchnorm o = batchnorm_forward(b, op);
+        fnn_op_batchnorm_inference(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_BATCHNORM_BACKWARD: {
+        const fnn_batchnorm o = batchnorm_backward(b, op);
+        fnn_op_batchnorm_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_BATCHNORM_RUNNING: batchnorm_running(b, op, share); break;
+    case FNN_OP_LAYERNORM_FORWARD:
+    case FNN_OP_RMSNORM_FORWARD: {
+        const fnn_rownorm o = rownorm(b, op);
+        fnn_op_rownorm_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_LAYERNORM_BACKWARD_INPUT:
+    case FNN_OP_RMSNORM_BACKWARD_INPUT: {
+        const fnn_rownorm o = rownorm(b, op);
+        fnn_op_rownorm_backward_input(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_LAYERNORM_BACKWARD_WEIGHTS:
+    case FNN_OP_RMSNORM_BACKWARD_WEIGHTS: {
+        const fnn_rownorm o = rownorm(b, op);
+        fnn_op_rownorm_backward_weights(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_DROPOUT: {
+        const fnn_noise o = noise(b, op);
+        fnn_op_dropout(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_DROP_WEIGHTS: drop_weights(b, op, share); break;
+    case FNN_OP_GAUSSIAN_NOISE: {
+        const fnn_noise o = noise(b, op);
+        fnn_op_gaussian_noise(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_MAXOUT_FORWARD: {
+        const fnn_maxout o = maxout(b, op);
+        fnn_op_maxout_forward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_MAXOUT_BACKWARD: {
+        const fnn_maxout o = maxout(b, op);
+        fnn_op_maxout_backward(b->k, &o, share);
+        break;
+    }
+    case FNN_OP_ADD: { /* a, b, y */
+        const fnn_elementwise o = elementwise(b, op, true);
+        fnn_op_add(b->k, &o, share);
         break;
     }
     default: break;
@@ -307,39 +515,73 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
 static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     fnn_run *run = argument;
-    const double start = id == 0 && run->seconds > 0 ? now() : 0.0;
     batch b = {.run = run, .k = fnn_active_kernels(), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
+    if (run->scratch_floats) b.scratch = run->scratch + (size_t)id * run->scratch_floats;
     memcpy(b.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 
-    for (b.step = 0; b.step < run->steps; b.step++) {
+    bool updates = false; /* a part of a plan may be run that has none */
+    for (size_t i = run->first_op; i < run->last_op; i++)
+        updates |= run->ops[i].kind == FNN_OP_UPDATE || run->ops[i].update_w >= 0 || run->ops[i].update_b >= 0;
+
+    for (b.step = run->from; b.step < run->upto; b.step++) {
         b.begin = b.step * run->batch;
         b.rows = run->rows - b.begin < run->batch ? run->rows - b.begin : run->batch;
         const fnn_share share = fnn_share_of(id, count, b.rows);
         if (run->output >= 0) b.buffers[run->output] = (fnn_buffer){run->out + b.begin * run->ldout, run->ldout};
-        if (id == 0) /* read by the updates, which stand behind a barrier */
-            for (size_t g = 0; g < run->n_groups; g++)
-                run->scalars[g] = fnn_update_prepare(&run->groups[g], run->lr[b.step * run->n_groups + g],
-                                                     run->groups[g].t0 + b.step + 1);
+        if (id == 0 && run->update) { /* read by the updates, which stand behind a barrier */
+            const double *lr = run->lr + (b.step - run->steps_skipped) * run->update->n_groups;
+            run->update->skip = false;
+            for (size_t g = 0; g < run->update->n_groups; g++)
+                run->update->scalars[g] = fnn_update_prepare(&run->groups[g], lr[g]);
+        }
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
             run_op(&b, op, share);
-            if (op->barrier && fnn_barrier_wait(barrier, count, &run->status.leave)) return;
+            if (op->barrier && fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
         }
         if (id == 0) {
             run->steps_done = b.step + 1;
-            if (run->seconds > 0 && now() - start >= run->seconds)
+            if (run->update && run->update->skip)
+                run->steps_skipped++;
+            else if (run->update && updates)
+                for (size_t g = 0; g < run->update->n_groups; g++)
+                    fnn_update_commit(&run->groups[g], &run->update->scalars[g]);
+            if (run->seconds > 0 && now() - run->begun >= run->seconds)
                 atomic_store_explicit(&run->status.leave, true, memory_order_relaxed);
         }
-        if (b.step + 1 < run->steps && fnn_barrier_wait(barrier, count, &run->status.leave)) return;
+        if (b.step + 1 < run->upto && fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
     }
+}
+
+static double rows_of(const fnn_run *run, size_t from, size_t upto)
+{
+    const size_t end = upto * run->batch < run->rows ? upto * run->batch : run->rows;
+    return (double)(end - from * run->batch);
 }
 
 void fnn_plan_run(fnn_run *run)
 {
     run->loss_sum = 0.0;
     run->correct = 0;
-    run->steps_done = 0;
+    run->steps_done = run->steps_skipped = 0;
     atomic_store(&run->status.first, 0);
     atomic_store(&run->status.leave, false);
-    fnn_team_run(run->threads, body, run);
+    run->from = 0;
+    if (!run->pace || run->threads == 1) {
+        run->begun = run->seconds > 0 ? now() : 0.0;
+        run->upto = run->steps;
+        fnn_team_run(run->threads, body, run);
+        return;
+    }
+    double before = run->begun = now();
+    while (run->from < run->steps && !atomic_load_explicit(&run->status.leave, memory_order_relaxed)) {
+        const size_t rows = run->rows < run->batch ? run->rows : run->batch;
+        run->upto = run->from + fnn_pace_piece(run->pace, run->steps - run->from, (double)rows);
+        fnn_team_run(run->pace->team ? run->threads : 1, body, run);
+        const double after = now();
+        const size_t done = run->steps_done - run->from;
+        if (done > 0) fnn_pace_note(run->pace, done, rows_of(run, run->from, run->steps_done), after - before);
+        before = after;
+        run->from = run->upto;
+    }
 }

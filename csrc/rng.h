@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-enum { FNN_STREAM_INIT = 0, FNN_STREAM_SHUFFLE = 1 };
+enum { FNN_STREAM_INIT = 0, FNN_STREAM_SHUFFLE = 1, FNN_STREAM_LAYERS = 16 }; /* from there on, one for each layer that draws */
 
 static inline void fnn_philox(uint64_t seed, uint64_t block, uint32_t step, uint32_t stream, uint32_t out[4])
 {

@@ -1,6 +1,9 @@
 /* Who may open a team. One team runs at a time: a second Python thread that calls meanwhile works alone, so that callers
  * never oversubscribe the machine between them. A process forked without exec has lost its OpenMP threads, whichever
  * library started them, and an OpenMP region there may hang: it works on one thread for good. */
+#ifdef __linux__
+#define _GNU_SOURCE
+#endif
 #include "team.h"
 
 #include <pthread.h>
@@ -36,4 +39,44 @@ int fnn_omp_version(void)
 #else
     return 0;
 #endif
+}
+
+#ifdef __linux__
+static int my_cpu(void) { return sched_getcpu(); }
+
+/* The member's affinity is narrowed to the free CPUs, which moves it at once, and then put back as it was. */
+static void move_off(const fnn_barrier *b, int id, int count)
+{
+    cpu_set_t mine, free;
+    if (sched_getaffinity(0, sizeof mine, &mine) != 0 || CPU_COUNT(&mine) < count) return;
+    free = mine;
+    for (int i = 0; i < count; i++) {
+        const int cpu = atomic_load_explicit(&b->cpu[i], memory_order_relaxed) - 1;
+        if (i != id && cpu >= 0 && cpu < CPU_SETSIZE) CPU_CLR((size_t)cpu, &free);
+    }
+    if (CPU_COUNT(&free) > 0 && sched_setaffinity(0, sizeof free, &free) == 0)
+        (void)sched_setaffinity(0, sizeof mine, &mine);
+}
+#else
+static int my_cpu(void) { return -1; }
+static void move_off(const fnn_barrier *b, int id, int count) { (void)b, (void)id, (void)count; }
+#endif
+
+void fnn_team_seen(fnn_barrier *b, int id)
+{
+    if (id >= FNN_SEEN) return;
+    const int cpu = my_cpu() + 1;
+    if (atomic_load_explicit(&b->cpu[id], memory_order_relaxed) != cpu)
+        atomic_store_explicit(&b->cpu[id], cpu, memory_order_relaxed);
+}
+
+void fnn_team_spread(const fnn_barrier *b, int id, int count)
+{
+    const int cpu = my_cpu() + 1;
+    if (count > FNN_SEEN || cpu <= 0) return;
+    for (int i = 0; i < count; i++)
+        if (i != id && atomic_load_explicit(&b->cpu[i], memory_order_relaxed) == cpu) {
+            move_off(b, id, count);
+            return;
+        }
 }

@@ -57,21 +57,33 @@ static inline void fnn_pause(void)
 #endif
 }
 
+#define FNN_SEEN 64 /* members whose CPU is noted; larger teams do without for the others */
+
 /* Shared by the members of one team; each counter on a cache line of its own. */
 typedef struct fnn_barrier {
     _Alignas(64) atomic_int waiting;
     _Alignas(64) atomic_uint round;
     bool leave; /* the verdict of the last meeting, written by the last to arrive */
+    _Alignas(64) atomic_int cpu[FNN_SEEN]; /* 1 + the CPU that each member was last seen on; 0: not seen yet */
 } fnn_barrier;
+
+/* Member `id` notes its CPU. */
+void fnn_team_seen(fnn_barrier *b, int id);
+
+/* For a member that has just been woken or has waited for long: if it sits on a CPU that another member was last seen on, it moves to one without,
+ * if its affinity has any. A system that wakes sleeping threads may put two on one CPU and leave them there for as long
+ * as their work comes in short pieces, while the other CPUs are idle. */
+void fnn_team_spread(const fnn_barrier *b, int id, int count);
 
 #define FNN_SPIN 2000 /* pauses before a waiting thread yields: some 30 us, more than a barrier between busy threads takes */
 
 /* Returns whether the team is to leave. `leave` is read by one thread, the last to arrive, so all get one answer even
  * if another thread is already past the meeting and sets it anew. */
-static inline bool fnn_barrier_wait(fnn_barrier *b, int count, const atomic_bool *leave)
+static inline bool fnn_barrier_wait(fnn_barrier *b, int id, int count, const atomic_bool *leave)
 {
     if (count == 1) return atomic_load_explicit(leave, memory_order_relaxed);
     const unsigned round = atomic_load_explicit(&b->round, memory_order_relaxed);
+    fnn_team_seen(b, id);
     if (atomic_fetch_add_explicit(&b->waiting, 1, memory_order_acq_rel) == count - 1) {
         b->leave = atomic_load_explicit(leave, memory_order_relaxed);
         const bool verdict = b->leave;
@@ -80,10 +92,12 @@ static inline bool fnn_barrier_wait(fnn_barrier *b, int count, const atomic_bool
         return verdict;
     }
     for (int spins = 0; atomic_load_explicit(&b->round, memory_order_acquire) == round; spins++) {
-        if (spins < FNN_SPIN)
+        if (spins < FNN_SPIN) {
             fnn_pause();
-        else
-            sched_yield();
+            continue;
+        }
+        if (spins == FNN_SPIN) fnn_team_spread(b, id, count);
+        sched_yield();
     }
     return b->leave;
 }
@@ -117,8 +131,10 @@ static inline void fnn_team_run(int threads, fnn_team_body *body, void *argument
 #pragma omp parallel num_threads(threads)
         {
             const uint64_t before = fnn_fp_enter();
-            /* fewer threads may have come than were asked for */
-            body(argument, omp_get_thread_num(), omp_get_num_threads(), &barrier);
+            const int id = omp_get_thread_num();
+            fnn_team_seen(&barrier, id);
+            if (id > 0) fnn_team_spread(&barrier, id, omp_get_num_threads());
+            body(argument, id, omp_get_num_threads(), &barrier); /* fewer may have come than were asked for */
             fnn_fp_leave(before);
         }
         fnn_team_release();

@@ -13,7 +13,7 @@ cdef extern from "fastnn.h" nogil:
     ctypedef int fnn_loss_form
 
     ctypedef struct fnn_update_scalars:
-        double gradient_scale
+        pass
 
     ctypedef struct fnn_kernels:
         const char *isa
@@ -35,10 +35,13 @@ cdef extern from "fastnn.h" nogil:
 
     fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
     fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
-    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS, FNN_OP_UPDATE, FNN_OP_NORM
+    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS
     fnn_op_kind FNN_OP_SOFTMAX_BACKWARD, FNN_OP_LOG_SOFTMAX_FORWARD, FNN_OP_LOG_SOFTMAX_BACKWARD
     fnn_op_kind FNN_OP_PRELU_FORWARD, FNN_OP_PRELU_BACKWARD, FNN_OP_PRELU_SLOPE_GRADIENT
     fnn_op_kind FNN_OP_ELEMENTWISE_LOSS, FNN_OP_MULTICLASS_HINGE
+    fnn_op_kind FNN_OP_BATCHNORM_FORWARD, FNN_OP_BATCHNORM_INFERENCE, FNN_OP_BATCHNORM_BACKWARD
+    fnn_op_kind FNN_OP_LAYERNORM_FORWARD, FNN_OP_LAYERNORM_BACKWARD_INPUT, FNN_OP_LAYERNORM_BACKWARD_WEIGHTS
+    fnn_op_kind FNN_OP_DROPOUT, FNN_OP_GAUSSIAN_NOISE, FNN_OP_MAXOUT_FORWARD, FNN_OP_MAXOUT_BACKWARD
     void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
 
     ctypedef struct fnn_gather:
@@ -98,10 +101,12 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_tensor:
         void *w
         const void *g
-        void *state[2]
+        void *state[4]
         size_t n
         bint is_double
         int group
+        size_t units
+        bint unit_together
 
     ctypedef struct fnn_dense_backward_weights:
         size_t batch
@@ -137,6 +142,75 @@ cdef extern from "fastnn.h" nogil:
         size_t ldout
         bint accumulate
 
+    ctypedef struct fnn_batchnorm:
+        size_t rows, columns
+        const float *x
+        size_t ldx
+        const float *gamma
+        const float *beta
+        float eps
+        float *statistics
+        size_t lds
+        const float *mean
+        const float *var
+        fnn_activation activation
+        float alpha
+        float *y
+        size_t ldy
+        const float *dy
+        size_t lddy
+        float *dx
+        size_t lddx
+        float *dgamma
+        float *dbeta
+        bint accumulate
+
+    ctypedef struct fnn_rownorm:
+        size_t rows, columns
+        bint centered
+        const float *x
+        size_t ldx
+        const float *gamma
+        const float *beta
+        float eps
+        float *statistics
+        size_t lds
+        fnn_activation activation
+        float alpha
+        float *y
+        size_t ldy
+        const float *dy
+        size_t lddy
+        float *dx
+        size_t lddx
+        float *dgamma
+        float *dbeta
+        bint accumulate
+
+    ctypedef struct fnn_random:
+        uint64_t seed
+        uint32_t step, stream
+
+    ctypedef struct fnn_noise:
+        fnn_random draw
+        size_t rows, columns
+        uint64_t first_row
+        uint32_t threshold
+        float scale
+        const float *x
+        size_t ldx
+        float *y
+        size_t ldy
+
+    ctypedef struct fnn_maxout:
+        size_t columns, pieces
+        const float *x
+        size_t ldx
+        const float *dy
+        size_t lddy
+        float *y
+        size_t ldy
+
     ctypedef struct fnn_loss:
         fnn_loss_form form
         bint sum, full
@@ -158,23 +232,34 @@ cdef extern from "fastnn.h" nogil:
 
     ctypedef struct fnn_group:
         fnn_update_rule rule
-        double beta1, beta2, eps, weight_decay
-        bint nesterov
-        uint64_t t0
+        double hyper[8]
+        double weight_decay
+        bint decoupled, maximize
+        double l1, clip_value, max_norm, ema
+        uint64_t t
+        double memory[2]
 
     ctypedef struct fnn_update:
         const fnn_tensor *tensors
         size_t count
         const fnn_update_rule *rules
-        const fnn_update_scalars *scalars
-
-    ctypedef struct fnn_norm:
-        const fnn_tensor *tensors
-        size_t count
-        double *partial
+        fnn_update_scalars *scalars
+        size_t n_groups
+        double clip_norm
+        bint skip_nonfinite
+        double *norms
+        double *trust
+        double norm
+        bint skip
 
     size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
-    fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr, uint64_t t)
+    fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr)
+    void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars)
+    void fnn_update_run(fnn_update *o, bint trust, bint max_norm, int threads)
+    const char *const *fnn_update_names
+    const int *fnn_update_states
+    fnn_update_rule FNN_LAMB
+    int FNN_HYPER, FNN_STATES, FNN_AVERAGE, FNN_UPDATE_CHUNK
     double fnn_sum_rows(const double *loss, size_t rows)
 
     void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out)
@@ -193,6 +278,8 @@ cdef extern from "fastnn.h" nogil:
         bint accumulate
         int update_w, update_b
         size_t first, last
+        float eps, rate
+        uint32_t threshold, stream
         fnn_loss_form form
         bint sum, full
 
@@ -206,6 +293,15 @@ cdef extern from "fastnn.h" nogil:
         Py_ssize_t stride
         size_t item, rows
         double scale, shift
+
+    size_t fnn_product_scratch(size_t m, size_t n, size_t k) nogil
+
+    ctypedef struct fnn_pace:
+        double[2] cost
+        bint team
+
+    size_t fnn_pace_piece(fnn_pace *p, size_t steps, double rows) nogil
+    void fnn_pace_note(fnn_pace *p, size_t steps, double rows, double seconds) nogil
 
     ctypedef struct fnn_run:
         const fnn_op *ops
@@ -222,16 +318,17 @@ cdef extern from "fastnn.h" nogil:
         int64_t classes
         double seconds
         int threads
-        const fnn_tensor *tensors
-        const fnn_group *groups
-        const fnn_update_rule *rules
-        size_t n_groups
+        fnn_pace *pace
+        float *scratch
+        size_t scratch_floats
+        fnn_update *update
+        fnn_group *groups
+        uint64_t seed, step0
         const double *lr
-        fnn_update_scalars *scalars
         double *losses
         double loss_sum
         int64_t correct
-        size_t steps_done
+        size_t steps_done, steps_skipped
         fnn_status status
 
     void fnn_plan_run(fnn_run *run)

@@ -4,8 +4,7 @@
 # Every function checks all of its arguments before it changes anything.
 
 cimport cython
-from libc.math cimport sqrt
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
@@ -189,7 +188,10 @@ cdef int _omp_at_start = fnn_omp_max_threads()
 
 # Work below this, in floating-point operations of a batch, is done by one thread: in the few microseconds that a team
 # needs to begin and to meet, one thread does a good part of it, and on a busy machine a team may wait much longer.
-cdef double _team_work = 2.0e6
+# Plans begin by this rule and then measure (csrc/pace.h), unless a threshold has been set.
+cdef double _TEAM_WORK = 2.0e6
+cdef double _team_work = _TEAM_WORK
+cdef double _PACE_WORK = 4.0e5  # below this a team never pays: it is not even tried
 
 
 def available_isas():
@@ -239,7 +241,8 @@ def get_threads():
 
 
 def team_work(value=None):
-    """The threshold of work, in floating-point operations, from which a team is used; sets it if a value is given."""
+    """The threshold of work, in floating-point operations, from which a team is used; sets it if a value is given.
+    Plans keep to one that was set; by the default of 2e6 they only begin."""
     global _team_work
     if value is not None:
         _team_work = value
@@ -566,6 +569,183 @@ def sum_rows(loss):
     return fnn_sum_rows(<double *>cnp.PyArray_DATA(loss), cnp.PyArray_SIZE(loss))
 
 
+# ---- normalisation, noise, maxout ----
+
+cdef int _check_optional(object a, str name, cnp.npy_intp n) except -1:
+    """A float32 vector of n, or None."""
+    if a is not None:
+        _check(a, name, cnp.NPY_FLOAT32, 1, False)
+        _check_shape(a, name, n)
+    return 0
+
+
+def batchnorm_forward(x, weight, bias, float eps, int activation, float alpha, out):
+    """Returns (y, statistics [4, features]: mean, what it lacks of the true one, 1 / deviation, variance)."""
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    _check_optional(weight, "weight", n)
+    _check_optional(bias, "bias", n)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    _check_apart(y, "out", ((weight, "weight"), (bias, "bias")))
+    cdef cnp.ndarray statistics = _new_f32(4, n)
+    cdef fnn_batchnorm o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns, o.eps, o.activation, o.alpha = batch, n, eps, activation, alpha
+    o.x, o.ldx, o.gamma, o.beta = _f32(x), n, _f32(weight), _f32(bias)
+    o.statistics, o.lds, o.y, o.ldy = _f32(statistics), n, _f32(y), n
+    cdef int threads = _team_for(10.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_BATCHNORM_FORWARD, &o, batch, threads)
+    return y, statistics
+
+
+def batchnorm_inference(x, mean, var, weight, bias, float eps, int activation, float alpha, out):
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    for a, name in ((mean, "mean"), (var, "var")):
+        _check(a, name, cnp.NPY_FLOAT32, 1, False)
+        _check_shape(a, name, n)
+    _check_optional(weight, "weight", n)
+    _check_optional(bias, "bias", n)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    _check_apart(y, "out", ((weight, "weight"), (bias, "bias"), (mean, "mean"), (var, "var")))
+    cdef fnn_batchnorm o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns, o.eps, o.activation, o.alpha = batch, n, eps, activation, alpha
+    o.x, o.ldx, o.gamma, o.beta = _f32(x), n, _f32(weight), _f32(bias)
+    o.mean, o.var, o.y, o.ldy = _f32(mean), _f32(var), _f32(y), n
+    cdef int threads = _team_for(4.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_BATCHNORM_INFERENCE, &o, batch, threads)
+    return y
+
+
+def batchnorm_backward(dy, x, statistics, weight, out):
+    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    _check(statistics, "statistics", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    _check_shape(dy, "dy", batch, n)
+    _check_shape(statistics, "statistics", 4, n)
+    _check_optional(weight, "weight", n)
+    cdef cnp.ndarray dx = _like_f32(out, "out", dy)
+    _check_same_or_apart(dx, dy, "dy")
+    _check_apart(dx, "out", ((x, "x"), (statistics, "statistics"), (weight, "weight")))
+    cdef cnp.ndarray dweight = _new_f32(n), dbias = _new_f32(n)
+    cdef fnn_batchnorm o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns = batch, n
+    o.x, o.ldx, o.gamma = _f32(x), n, _f32(weight)
+    o.statistics, o.lds = _f32(statistics), n
+    o.dy, o.lddy, o.dx, o.lddx, o.dgamma, o.dbeta = _f32(dy), n, _f32(dx), n, _f32(dweight), _f32(dbias)
+    cdef int threads = _team_for(15.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_BATCHNORM_BACKWARD, &o, batch, threads)
+    return dx, dweight, dbias
+
+
+def rownorm_forward(x, weight, bias, bint centered, float eps, int activation, float alpha, out):
+    """Returns (y, statistics [batch, 3]: mean, what it lacks of the true one, 1 / deviation)."""
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    _check_optional(weight, "weight", n)
+    _check_optional(bias, "bias", n)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    _check_apart(y, "out", ((weight, "weight"), (bias, "bias")))
+    cdef cnp.ndarray statistics = _new_f32(batch, 3)
+    cdef fnn_rownorm o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns, o.centered, o.eps, o.activation, o.alpha = batch, n, centered, eps, activation, alpha
+    o.x, o.ldx, o.gamma, o.beta = _f32(x), n, _f32(weight), _f32(bias)
+    o.statistics, o.lds, o.y, o.ldy = _f32(statistics), 3, _f32(y), n
+    cdef int threads = _team_for(10.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_LAYERNORM_FORWARD, &o, batch, threads)
+    return y, statistics
+
+
+def rownorm_backward(dy, x, statistics, weight, bint centered, out):
+    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    _check(statistics, "statistics", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    _check_shape(dy, "dy", batch, n)
+    _check_shape(statistics, "statistics", batch, 3)
+    _check_optional(weight, "weight", n)
+    cdef cnp.ndarray dx = _like_f32(out, "out", dy)
+    _check_same_or_apart(dx, dy, "dy")
+    _check_apart(dx, "out", ((x, "x"), (statistics, "statistics"), (weight, "weight")))
+    cdef cnp.ndarray dweight = _new_f32(n), dbias = _new_f32(n)
+    cdef fnn_rownorm o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns, o.centered = batch, n, centered
+    o.x, o.ldx, o.gamma = _f32(x), n, _f32(weight)
+    o.statistics, o.lds = _f32(statistics), 3
+    o.dy, o.lddy, o.dx, o.lddx, o.dgamma, o.dbeta = _f32(dy), n, _f32(dx), n, _f32(dweight), _f32(dbias)
+    cdef int threads = _team_for(15.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_LAYERNORM_BACKWARD_WEIGHTS, &o, batch, threads)
+        fnn_eager(FNN_OP_LAYERNORM_BACKWARD_INPUT, &o, batch, threads)
+    return dx, dweight, dbias
+
+
+def noise(x, uint32_t threshold, float scale, bint gaussian, uint64_t seed, uint32_t step, uint32_t stream, out):
+    """Dropout of `threshold` in 65536 elements, the others times scale; or x + scale times a normal number."""
+    check_array(x, "x", np.float32)
+    cdef cnp.ndarray y = _like_f32(out, "out", x)
+    _check_same_or_apart(y, x, "x")
+    cdef size_t columns = cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1) if cnp.PyArray_NDIM(x) else 1
+    cdef fnn_noise o
+    memset(&o, 0, sizeof(o))
+    o.rows, o.columns = <size_t>cnp.PyArray_SIZE(x) // columns, columns
+    o.draw.seed, o.draw.step, o.draw.stream = seed, step, stream
+    o.threshold, o.scale = threshold, scale
+    o.x, o.ldx, o.y, o.ldy = _f32(x), columns, _f32(y), columns
+    cdef int threads = _team_for(10.0 * cnp.PyArray_SIZE(x))
+    with nogil:
+        fnn_eager(FNN_OP_GAUSSIAN_NOISE if gaussian else FNN_OP_DROPOUT, &o, o.rows, threads)
+    return y
+
+
+def maxout_forward(x, size_t pieces, out):
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    if n % <cnp.npy_intp>pieces:
+        raise ValueError(f"x: expected {pieces} pieces of one width in a row, got shape {_shape(x)}")
+    cdef cnp.ndarray y = _out_f32(out, "out", batch, n // <cnp.npy_intp>pieces)
+    _check_apart(y, "out", ((x, "x"),))
+    cdef fnn_maxout o
+    memset(&o, 0, sizeof(o))
+    o.columns, o.pieces = n // <cnp.npy_intp>pieces, pieces
+    o.x, o.ldx, o.y, o.ldy = _f32(x), n, _f32(y), o.columns
+    cdef int threads = _team_for(5.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_MAXOUT_FORWARD, &o, batch, threads)
+    return y
+
+
+def maxout_backward(dy, x, size_t pieces, out):
+    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
+    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    if n % <cnp.npy_intp>pieces:
+        raise ValueError(f"x: expected {pieces} pieces of one width in a row, got shape {_shape(x)}")
+    _check_shape(dy, "dy", batch, n // <cnp.npy_intp>pieces)
+    cdef cnp.ndarray dx = _out_f32(out, "out", batch, n)
+    _check_apart(dx, "out", ((x, "x"), (dy, "dy")))
+    cdef fnn_maxout o
+    memset(&o, 0, sizeof(o))
+    o.columns, o.pieces = n // <cnp.npy_intp>pieces, pieces
+    o.x, o.ldx, o.dy, o.lddy, o.y, o.ldy = _f32(x), n, _f32(dy), o.columns, _f32(dx), n
+    cdef int threads = _team_for(5.0 * batch * n)
+    with nogil:
+        fnn_eager(FNN_OP_MAXOUT_BACKWARD, &o, batch, threads)
+    return dx
+
+
 # ---- the user's data ----
 
 # By NumPy's type number: the fnn_dtype, in the order of its enum, or -1.
@@ -723,10 +903,75 @@ def permutation(n, seed, epoch):
 
 # ---- optimizers ----
 
+# The rules, by their codes: (name, how many state arrays).
+UPDATE_RULES = [((<const char *>fnn_update_names[_i]).decode(), fnn_update_states[_i]) for _i in range(FNN_UPDATE_RULES)]
+
+UPDATE_CHUNK = FNN_UPDATE_CHUNK
+
+cdef uint64_t _groups_version = 1
+
+
+cdef class Settings(dict):
+    """A dict that leaves a mark when it is changed, so that an optimizer need not look through its groups at every step."""
+
+    def __setitem__(self, key, value):
+        global _groups_version
+        _groups_version += 1
+        dict.__setitem__(self, key, value)
+
+    def __delitem__(self, key):
+        global _groups_version
+        _groups_version += 1
+        dict.__delitem__(self, key)
+
+    def update(self, *args, **kwargs):
+        global _groups_version
+        _groups_version += 1
+        dict.update(self, *args, **kwargs)
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def setdefault(self, key, default=None):
+        global _groups_version
+        _groups_version += 1
+        return dict.setdefault(self, key, default)
+
+    def pop(self, *args):
+        global _groups_version
+        _groups_version += 1
+        return dict.pop(self, *args)
+
+    def popitem(self):
+        global _groups_version
+        _groups_version += 1
+        return dict.popitem(self)
+
+    def clear(self):
+        global _groups_version
+        _groups_version += 1
+        dict.clear(self)
+
+    def __reduce__(self):
+        return Settings, (dict(self),)
+
+
+def settings_version():
+    """A number that changes whenever a Settings does."""
+    return _groups_version
+
+
+cdef struct Span:
+    char *low
+    char *high
+
+
 cdef class Tensors:
     """Arrays with their states and groups, resolved to pointers once: what an optimizer updates.
 
-    params: arrays; states: a tuple of arrays for each; group_of: a group number for each.
+    params: arrays; states: a tuple of arrays for each; group_of: a group number for each; averages: for each the array
+    of its moving average, or None.
     """
 
     cdef fnn_tensor *tensors
@@ -736,32 +981,57 @@ cdef class Tensors:
     cdef fnn_update_scalars *scalars
     cdef double *rates
     cdef size_t n_groups
+    cdef fnn_update update
+    cdef Span *spans  # of everything that is updated, by address
+    cdef size_t n_spans
     cdef double elements
-    cdef list params, states, names  # keeps the arrays alive
-    cdef bint busy
-    cdef public size_t done  # steps of the last run of a plan, 0 since the groups' steps were set
+    cdef list params, states, names, averages  # keeps the arrays alive
+    cdef bint busy, trust, limits
+    cdef uint64_t ready  # the version of the settings for which a plain list of gradients is all that a step needs; 0: none
+    cdef readonly size_t done  # steps of the last run of a plan, 0 since the groups' progress was set
+    cdef readonly size_t skipped  # and those that were left out
 
-    def __cinit__(self, list params, list states, list group_of, size_t n_groups, list names):
+    def __cinit__(self, list params, list states, list group_of, size_t n_groups, list names, list averages=None):
         cdef fnn_tensor *t
         cdef size_t i
-        self.params, self.states, self.names = params, states, names
+        cdef cnp.ndarray p
+        self.params, self.states, self.names, self.averages = params, states, names, averages
         self.count, self.n_groups = len(params), n_groups
         self.tensors = <fnn_tensor *>calloc(max(self.count, 1), sizeof(fnn_tensor))
         self.groups = <fnn_group *>calloc(max(n_groups, 1), sizeof(fnn_group))
         self.rules = <fnn_update_rule *>calloc(max(n_groups, 1), sizeof(fnn_update_rule))
         self.scalars = <fnn_update_scalars *>calloc(max(n_groups, 1), sizeof(fnn_update_scalars))
         self.rates = <double *>calloc(max(n_groups, 1), sizeof(double))
-        if not self.tensors or not self.groups or not self.rules or not self.scalars or not self.rates:
+        self.spans = <Span *>calloc(max((FNN_STATES + 1) * self.count, 1), sizeof(Span))
+        if not (self.tensors and self.groups and self.rules and self.scalars and self.rates and self.spans):
             raise MemoryError
+        spans = []
         for i in range(self.count):
             t = &self.tensors[i]
-            t.w = cnp.PyArray_DATA(params[i])
-            t.n = cnp.PyArray_SIZE(params[i])
-            t.is_double = cnp.PyArray_TYPE(params[i]) == cnp.NPY_FLOAT64
+            p = params[i]
+            t.w = cnp.PyArray_DATA(p)
+            t.n = cnp.PyArray_SIZE(p)
+            t.is_double = cnp.PyArray_TYPE(p) == cnp.NPY_FLOAT64
             t.group = group_of[i]
+            if cnp.PyArray_NDIM(p) > 1:
+                t.units = cnp.PyArray_DIM(p, cnp.PyArray_NDIM(p) - 1)
+                t.unit_together = not cnp.PyArray_IS_C_CONTIGUOUS(p) or t.units == 1
+            arrays = [p]
             for j, state in enumerate(states[i]):
                 t.state[<int>j] = cnp.PyArray_DATA(state)
+                arrays.append(state)
+            if averages is not None and averages[i] is not None:
+                t.state[FNN_AVERAGE] = cnp.PyArray_DATA(averages[i])
+                arrays.append(averages[i])
+            for array in arrays:
+                spans.append((<size_t>cnp.PyArray_DATA(array), t.n * cnp.PyArray_ITEMSIZE(p)))
             self.elements += t.n
+        for i, (low, size) in enumerate(sorted(spans)):
+            self.spans[i].low = <char *><size_t>low
+            self.spans[i].high = self.spans[i].low + <size_t>size
+        self.n_spans = len(spans)
+        self.update.tensors, self.update.count = self.tensors, self.count
+        self.update.rules, self.update.scalars, self.update.n_groups = self.rules, self.scalars, n_groups
 
     def __dealloc__(self):
         free(self.tensors)
@@ -769,41 +1039,106 @@ cdef class Tensors:
         free(self.rules)
         free(self.scalars)
         free(self.rates)
+        free(self.spans)
+        free(self.update.norms)
+        free(self.update.trust)
 
-    def set_group(self, size_t i, int rule, double beta1, double beta2, double eps, double weight_decay, bint nesterov,
-                  uint64_t t0):
-        """The hyper-parameters of a group, and how many steps it has done."""
+    def set_group(self, size_t i, int rule, hyper, double weight_decay=0.0, bint decoupled=False, bint maximize=False,
+                  double l1=0.0, double clip_value=0.0, double max_norm=0.0, double ema=0.0, uint64_t t=0,
+                  memory=(0.0, 0.0)):
+        """The hyper-parameters of a group, and how far it has come."""
+        cdef size_t j
+        cdef int k, states
+        cdef fnn_group *g
         if i >= self.n_groups:
             raise ValueError(f"groups: expected {self.n_groups}, got more")
         if not 0 <= rule < FNN_UPDATE_RULES:
             raise ValueError(f"rule: expected a code below {FNN_UPDATE_RULES}, got {rule}; was the extension built again?")
-        cdef size_t j
-        for j in range(self.count if rule == 1 else 0):  # the rule that cannot do without its states
-            if <size_t>self.tensors[j].group == i and self.tensors[j].state[1] == NULL:
-                raise ValueError(f"groups: expected a rule for which the parameters of group {i} have states, got Adam")
-        self.done = 0
-        self.groups[i] = fnn_group(rule, beta1, beta2, eps, weight_decay, nesterov, t0)
-        self.rules[i] = rule
+        if len(hyper) > FNN_HYPER:
+            raise ValueError(f"hyper: expected at most {FNN_HYPER} numbers, got {len(hyper)}")
+        for j in range(self.count):
+            if <size_t>self.tensors[j].group == i:
+                states = 0
+                while states < FNN_AVERAGE and self.tensors[j].state[states]:
+                    states += 1
+                if states != fnn_update_states[rule] or (ema > 0 and self.tensors[j].state[FNN_AVERAGE] == NULL):
+                    raise ValueError(f"groups: expected a rule for which the parameters of group {i} have states, got "
+                                     f"{fnn_update_names[rule].decode()}")
+        self.done = self.skipped = 0
+        self.ready = 0
+        g = &self.groups[i]
+        memset(g, 0, sizeof(fnn_group))
+        g.rule = self.rules[i] = rule
+        for k, value in enumerate(hyper):
+            g.hyper[k] = value
+        g.weight_decay, g.decoupled, g.maximize = weight_decay, decoupled, maximize
+        g.l1, g.clip_value, g.max_norm, g.ema = l1, clip_value, max_norm, ema
+        g.t, g.memory[0], g.memory[1] = t, memory[0], memory[1]
+        self.trust = self.limits = False
+        for j in range(self.n_groups):
+            self.trust = self.trust or self.groups[j].rule == FNN_LAMB
+            self.limits = self.limits or self.groups[j].max_norm > 0
+        return None
 
-    cdef int _check_gradient(self, size_t i, object g) except -1:
-        cdef cnp.ndarray p = self.params[i]
-        cdef cnp.ndarray a
+    def set_progress(self, list progress):
+        """How far each group has come: its steps and its memory."""
+        cdef size_t i
+        self.done = self.skipped = 0
+        for i in range(self.n_groups):
+            self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1]) = progress[i]
+
+    def progress(self):
+        """The same, read back."""
+        return [(self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1])) for i in range(self.n_groups)]
+
+    def set_clipping(self, double clip_norm, bint skip_nonfinite):
+        """For the plans that update these arrays: clip by the global norm (0: don't), leave out steps without a finite one."""
+        self.update.clip_norm, self.update.skip_nonfinite = clip_norm, skip_nonfinite
+
+    def set_rates(self, list rates):
+        """From now on `quick_step` may be used, with these rates, until a Settings changes."""
+        cdef size_t i
+        for i in range(self.n_groups):
+            self.rates[i] = rates[i]
+        self.ready = _groups_version
+        self.update.skip_nonfinite = False
+        self.update.clip_norm = 0.0
+
+    cdef bint _taken(self, char *low, char *high) noexcept nogil:
+        """Whether an array between these addresses overlaps one that is updated."""
+        cdef size_t begin = 0, end = self.n_spans, middle
+        while begin < end:  # the first span that ends behind `low`
+            middle = (begin + end) // 2
+            if self.spans[middle].high <= low:
+                begin = middle + 1
+            else:
+                end = middle
+        return begin < self.n_spans and self.spans[begin].low < high
+
+    cdef bint _fits(self, size_t i, object g) noexcept:
+        """Whether g is what the gradient of array i must be."""
+        cdef cnp.ndarray p = <cnp.ndarray><void *>self.params[i], a
         cdef int axis
-        cdef bint same
-        if cnp.PyArray_Check(g):
-            a = g
-            same = (
-                cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(p)
-                and cnp.PyArray_NDIM(a) == cnp.PyArray_NDIM(p)
-                and cnp.PyArray_ISBEHAVED_RO(a)
-            )
-            if same:
-                for axis in range(cnp.PyArray_NDIM(p)):
-                    same = same and cnp.PyArray_DIM(a, axis) == cnp.PyArray_DIM(p, axis)
-                    if cnp.PyArray_DIM(p, axis) > 1:
-                        same = same and cnp.PyArray_STRIDE(a, axis) == cnp.PyArray_STRIDE(p, axis)
-            if same and not _overlap(a, p):
-                return 0
+        cdef char *low
+        if not cnp.PyArray_Check(g):
+            return False
+        a = <cnp.ndarray>g
+        if not (
+            cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(p)
+            and cnp.PyArray_NDIM(a) == cnp.PyArray_NDIM(p)
+            and cnp.PyArray_ISBEHAVED_RO(a)
+        ):
+            return False
+        for axis in range(cnp.PyArray_NDIM(p)):
+            if cnp.PyArray_DIM(a, axis) != cnp.PyArray_DIM(p, axis):
+                return False
+            if cnp.PyArray_DIM(p, axis) > 1 and cnp.PyArray_STRIDE(a, axis) != cnp.PyArray_STRIDE(p, axis):
+                return False
+        low = cnp.PyArray_BYTES(a)
+        return not self._taken(low, low + self.tensors[i].n * <size_t>cnp.PyArray_ITEMSIZE(p))
+
+    cdef int _refuse_gradient(self, size_t i, object g) except -1:
+        cdef cnp.ndarray p = self.params[i]
         name = f"gradient of {self.names[i]}"
         if not isinstance(g, np.ndarray):
             raise TypeError(f"{name}: expected a NumPy array, got {type(g).__name__}")
@@ -811,70 +1146,84 @@ cdef class Tensors:
             raise TypeError(f"{name}: expected the parameter's dtype {p.dtype}, got {g.dtype}")
         if g.shape != _shape(p):
             raise ValueError(f"{name}: expected the parameter's shape {_shape(p)}, got {g.shape}")
-        if _overlap(g, p):
-            raise ValueError(f"{name}: expected memory of its own, got an array that overlaps the parameter")
+        for other, array in zip(self.names, self.params):
+            if _overlap(g, array):
+                raise ValueError(f"{name}: expected memory of its own, got an array that overlaps {other}")
+        if g.flags.aligned and g.strides == (<object>p).strides:
+            raise ValueError(f"{name}: expected memory of its own, got an array that overlaps the optimizer's state")
         raise ValueError(f"{name}: expected an aligned array with the parameter's memory layout (strides "
                          f"{(<object>p).strides}), got strides {g.strides}")
 
-    def set_steps(self, list t0, size_t done=0):
-        """How many steps each group has done; `done`: how many of them the caller has not counted yet."""
+    cdef int _run(self) except -1:
+        """The update, once all gradients and scalars stand."""
+        cdef size_t i, chunks
+        cdef int threads = _team_for(16.0 * self.elements)
+        if (self.update.clip_norm > 0 or self.update.skip_nonfinite) and not self.update.norms or self.trust and not self.update.trust:
+            chunks = max(fnn_update_chunks(self.tensors, self.count), 1)
+            free(self.update.norms)
+            self.update.norms = <double *>calloc(chunks, sizeof(double))
+            free(self.update.trust)
+            self.update.trust = <double *>calloc(2 * chunks, sizeof(double))
+            if not self.update.norms or not self.update.trust:
+                raise MemoryError
+        self.busy = True
+        with nogil:
+            fnn_update_run(&self.update, self.trust, self.limits, threads)
+        self.busy = False
+        if not self.update.skip:
+            for i in range(self.n_groups):
+                fnn_update_commit(&self.groups[i], &self.scalars[i])
+        return 0
+
+    def quick_step(self, grads):
+        """A step with the rates of `set_rates`, if everything is as it was and every gradient fits; else False."""
         cdef size_t i
-        self.done = done
+        cdef tuple flat
+        if self.ready != _groups_version or self.ready == 0 or self.busy:
+            return False
+        if type(grads) is list:
+            flat = tuple(<list>grads)  # they must live until the end, whoever changes the list meanwhile
+        elif type(grads) is tuple:
+            flat = <tuple>grads
+        else:
+            return False
+        if <size_t>len(flat) != self.count:
+            return False
+        for i in range(self.count):
+            if not self._fits(i, flat[i]):
+                return False
+        for i in range(self.count):
+            self.tensors[i].g = cnp.PyArray_DATA(<cnp.ndarray>flat[i])
         for i in range(self.n_groups):
-            self.groups[i].t0 = t0[i]
+            self.scalars[i] = fnn_update_prepare(&self.groups[i], self.rates[i])
+        self._run()
+        return True
 
-    def steps(self):
-        """How many steps each group has done."""
-        return [self.groups[i].t0 for i in range(self.n_groups)]
+    def step(self, list grads, list rates, double clip_norm=0.0, bint skip_nonfinite=False):
+        """One update of all arrays: a gradient for each array, a rate for each group.
 
-    def step(self, list grads, list rates, double clip_norm=0.0):
-        """One update of all arrays: a gradient for each array, a rate for each group; the groups' t0 is not advanced.
-
-        With clip_norm > 0 the gradients are scaled as if by min(1, clip_norm / (norm + 1e-6)), and their global norm is
-        returned; else 0.
+        With clip_norm > 0 the gradients are scaled as if by min(1, clip_norm / (norm + 1e-6)). Returns (their global norm,
+        or 0 if nothing asked for it; whether the step was left out).
         """
         cdef size_t i
-        cdef double norm
+        cdef tuple flat = tuple(grads)
         if self.busy:  # it would exchange the gradients under the running call
             raise RuntimeError("this optimizer is in use: a second step was made while one was running")
-        if <size_t>len(grads) != self.count:
-            raise ValueError(f"grads: expected {self.count} gradients, one for each parameter, got {len(grads)}")
+        if <size_t>len(flat) != self.count:
+            raise ValueError(f"grads: expected {self.count} gradients, one for each parameter, got {len(flat)}")
         for i in range(self.count):
-            self._check_gradient(i, grads[i])
+            if not self._fits(i, flat[i]):
+                self._refuse_gradient(i, flat[i])
         for i in range(self.count):
-            self.tensors[i].g = cnp.PyArray_DATA(grads[i])
+            self.tensors[i].g = cnp.PyArray_DATA(<cnp.ndarray>flat[i])
         for i in range(self.n_groups):
-            self.scalars[i] = fnn_update_prepare(&self.groups[i], rates[i], self.groups[i].t0 + 1)
-        cdef fnn_update o = fnn_update(self.tensors, self.count, self.rules, self.scalars)
-        cdef int threads = _team_for(16.0 * self.elements)
-        self.busy = True
+            self.scalars[i] = fnn_update_prepare(&self.groups[i], rates[i])
+        self.update.clip_norm, self.update.skip_nonfinite, self.update.norm = clip_norm, skip_nonfinite, 0.0
         try:
-            norm = self._update(&o, threads, clip_norm)
+            self._run()
+            return self.update.norm, self.update.skip
         finally:
-            self.busy = False
-        return norm
-
-    cdef double _update(self, fnn_update *o, int threads, double clip_norm) except? -1:
-        cdef size_t i, chunks
-        cdef double norm = 0.0, scale = 1.0
-        cdef fnn_norm n
-        if clip_norm > 0:
-            chunks = fnn_update_chunks(self.tensors, self.count)
-            partial = np.empty(chunks, np.float64)
-            n.tensors, n.count, n.partial = self.tensors, self.count, <double *>cnp.PyArray_DATA(partial)
-            with nogil:
-                fnn_eager(FNN_OP_NORM, &n, 1, threads)
-                for i in range(chunks):
-                    norm += n.partial[i]
-            norm = sqrt(norm)
-            scale = clip_norm / (norm + 1e-6)
-            if scale >= 1:  # a NaN norm scales: the update shows it
-                scale = 1.0
-            for i in range(self.n_groups):
-                self.scalars[i].gradient_scale = scale
-        with nogil:
-            fnn_eager(FNN_OP_UPDATE, o, 1, threads)
-        return norm
+            self.update.clip_norm, self.update.skip_nonfinite = 0.0, False
 
 
 # ---- the plan ----
@@ -896,10 +1245,12 @@ cdef class NativePlan:
     cdef int tables
     cdef Tensors tensors
     cdef list arrays
+    cdef cnp.ndarray scratch
     cdef fnn_run r
+    cdef fnn_pace pace
     cdef readonly double work  # floating-point operations of a full batch
     cdef readonly size_t batch
-    cdef size_t features, targets, outputs
+    cdef size_t features, targets, outputs, n_groups
     cdef bint busy, weighted
     cdef double scale, shift
 
@@ -917,7 +1268,7 @@ cdef class NativePlan:
         for i in range(self.n_ops):
             op = &self.ops[i]
             (kind, by_rows, barrier, slots, n_in, n_out, activation, alpha, accumulate, update_w, update_b, first,
-             last, form, total, full) = ops[i]
+             last, eps, rate, threshold, stream, form, total, full) = ops[i]
             if not (0 <= kind < FNN_OP_KINDS and 0 <= activation < FNN_ACTIVATIONS and 0 <= form < FNN_LOSS_FORMS):
                 raise ValueError(f"operation {i}: expected codes that the extension knows, got kind {kind}, activation "
                                  f"{activation}, form {form}; was the extension built again?")
@@ -926,6 +1277,9 @@ cdef class NativePlan:
                 op.buffer[<int>j] = slots[j] if j < len(slots) else -1
             op.n_in, op.n_out, op.activation, op.alpha = n_in, n_out, activation, alpha
             op.accumulate, op.update_w, op.update_b, op.first, op.last = accumulate, update_w, update_b, first, last
+            op.eps, op.rate, op.threshold, op.stream = eps, rate, threshold, stream
+            if kind == FNN_OP_DENSE_BACKWARD_WEIGHTS and update_w >= 0:
+                self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(n_in, n_out, batch))
             op.form, op.sum, op.full = form, total, full
         self.arrays = []
         for i in range(self.n_buffers):
@@ -939,11 +1293,9 @@ cdef class NativePlan:
                 if gradients[i] is not None:
                     self.arrays.append(gradients[i])
                     tensors.tensors[i].g = cnp.PyArray_DATA(gradients[i])
-            self.r.tensors = tensors.tensors
+            self.r.update = &tensors.update
             self.r.groups = tensors.groups
-            self.r.rules = tensors.rules
-            self.r.scalars = tensors.scalars
-            self.r.n_groups = tensors.n_groups
+            self.n_groups = tensors.n_groups
         self.work, self.batch, self.features, self.targets, self.outputs = work, batch, features, targets, outputs
         self.scale, self.shift, self.weighted = scale, shift, weighted
         self.r.ops = self.ops
@@ -965,9 +1317,28 @@ cdef class NativePlan:
                 raise MemoryError
             self.buffers = grown
             self.tables = threads
+        if self.r.scratch_floats and (self.scratch is None or self.scratch.size < threads * self.r.scratch_floats):
+            self.scratch = aligned_zeros((threads * self.r.scratch_floats,), np.float32)
+            self.r.scratch = <float *>cnp.PyArray_DATA(self.scratch)
         self.r.buffers = self.buffers
         self.r.threads = threads
         return 0
+
+    cdef int _choose(self, double work) except -1:
+        """The threads for a call whose batches are `work`."""
+        cdef int threads = _team_for(work)
+        self.r.pace = NULL
+        if _team_work == _TEAM_WORK and work >= _PACE_WORK:
+            threads = _team()
+            if self.pace.cost[0] == 0 and self.pace.cost[1] == 0:
+                self.pace.team = work >= _TEAM_WORK
+            self.r.pace = &self.pace
+        return self._tables_for(threads)
+
+    @property
+    def costs(self):
+        """Seconds a row as measured so far, (alone, by the team); 0 where not yet, and whether the team is chosen."""
+        return self.pace.cost[0], self.pace.cost[1], self.pace.team
 
     cdef int _enter(self) except -1:
         """Before a call touches the run's fields: another thread must not be using them."""
@@ -990,6 +1361,11 @@ cdef class NativePlan:
         if self.r.classes and (cnp.PyArray_NDIM(y) != 1 or self.r.y.dtype > 7):  # the integer dtypes come first
             raise TypeError(f"y: expected integer labels of 1 dimension, got dtype {y.dtype} and shape {_shape(y)}")
         return 0
+
+    def set_random(self, uint64_t seed, uint64_t step0):
+        """What the next call draws at random from: the seed, and the number of its first step."""
+        self._enter()
+        self.r.seed, self.r.step0 = seed, step0
 
     cdef int _fill_weights(self, weights) except -1:
         if (weights is not None) != self.weighted:
@@ -1029,9 +1405,9 @@ cdef class NativePlan:
         r.first_op, r.last_op = first_op, last_op
         r.check_finite, r.seconds = check_finite, seconds
         r.lr = NULL
-        if r.n_groups:
+        if self.n_groups:
             _check(rates, "rates", cnp.NPY_FLOAT64, 2, False)
-            _check_shape(rates, "rates", r.steps, r.n_groups)
+            _check_shape(rates, "rates", r.steps, self.n_groups)
             r.lr = <double *>cnp.PyArray_DATA(rates)
         r.losses = NULL
         if losses is not None:
@@ -1047,10 +1423,14 @@ cdef class NativePlan:
             _check_shape(out, "out", rows)
             r.out, r.ldout = _f32(out), cnp.PyArray_DIM(out, 1)
         try:
-            self._tables_for(_team_for(self.work * (rows if rows < self.batch else self.batch) / self.batch))
+            self._choose(self.work * (rows if rows < self.batch else self.batch) / self.batch)
             self._run()
             if self.tensors is not None:
-                self.tensors.done = r.steps_done if done is None else done
+                if done is None:
+                    self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
+                else:
+                    self.tensors.skipped = r.steps_skipped + (self.tensors.skipped if done else 0)
+                    self.tensors.done = done
         finally:
             r.output = output
         return r.steps_done, r.loss_sum, r.correct, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
@@ -1092,7 +1472,7 @@ cdef class NativePlan:
         r.check_finite, r.seconds = False, 0.0
         r.lr, r.losses = NULL, NULL
         r.out, r.ldout = _f32(o), self.outputs
-        self._tables_for(_team_for(self.work * r.rows / self.batch))
+        self._choose(self.work * r.rows / self.batch)
         self._run()
         return True
 
@@ -1110,19 +1490,19 @@ cdef class NativePlan:
         if r.x.rows > self.batch:
             raise ValueError(f"x: expected at most {self.batch} rows, got {r.x.rows}")
         self._fill_weights(weights)
-        for i in range(r.n_groups):
+        for i in range(self.n_groups):
             self.tensors.rates[i] = rates[i]
         r.index = NULL
         r.rows, r.steps = r.x.rows, 1
         r.first_op, r.last_op = 0, self.n_ops
         r.check_finite, r.seconds = False, 0.0
-        r.lr, r.losses, r.out = self.tensors.rates if r.n_groups else NULL, &loss, NULL
+        r.lr, r.losses, r.out = self.tensors.rates if self.n_groups else NULL, &loss, NULL
         output = r.output
         r.output = -1
-        self._tables_for(_team_for(self.work * r.rows / self.batch))
+        self._choose(self.work * r.rows / self.batch)
         self._run()
         if self.tensors is not None:
-            self.tensors.done = r.steps_done
+            self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
         r.output = output
         return loss, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
 
@@ -1136,6 +1516,28 @@ def math_map(str function, x):
     y = _new_f32(cnp.PyArray_SIZE(x))
     fnn_active_kernels().math_map(code, cnp.PyArray_SIZE(x), _f32(x), _f32(y))
     return y
+
+
+def update_scratch(size_t n_in, size_t n_out, size_t batch):
+    """Bytes of scratch that each thread has for the update of a layer's weights inside the product of their gradient."""
+    return fnn_product_scratch(n_in, n_out, batch) * sizeof(float)
+
+
+cdef class Pace:
+    """The rule of csrc/pace.h, fed with seconds that a test makes up."""
+
+    cdef fnn_pace p
+
+    def __cinit__(self, bint team):
+        self.p.team = team
+
+    def piece(self, size_t steps, double rows):
+        """(steps to do now, whether by the team)"""
+        cdef size_t n = fnn_pace_piece(&self.p, steps, rows)
+        return n, self.p.team
+
+    def note(self, size_t steps, double rows, double seconds):
+        fnn_pace_note(&self.p, steps, rows, seconds)
 
 
 def fma_peak(size_t rounds):

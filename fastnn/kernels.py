@@ -17,16 +17,26 @@ __all__ = [
     "activation_backward",
     "activation_forward",
     "adam_update",
+    "batchnorm_backward",
+    "batchnorm_forward",
+    "batchnorm_inference",
     "bias_gradient",
     "binary_cross_entropy",
     "binary_hinge",
     "dense_backward",
     "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
     "gather",
     "gather_labels",
+    "gaussian_noise",
     "huber",
+    "layernorm_backward",
+    "layernorm_forward",
     "log_softmax_backward",
     "log_softmax_forward",
+    "maxout_backward",
+    "maxout_forward",
     "mean_absolute_error",
     "mean_squared_error",
     "multiclass_hinge",
@@ -35,6 +45,8 @@ __all__ = [
     "prelu_backward",
     "prelu_forward",
     "random_bits",
+    "rmsnorm_backward",
+    "rmsnorm_forward",
     "sgd_update",
     "softmax_backward",
     "softmax_cross_entropy",
@@ -44,7 +56,7 @@ __all__ = [
 ]
 
 _ROWS_NAMED = 5  # an error names this many rows at most
-_SGD, _ADAM = 0, 1  # fnn_update_rule
+_RULES = {name: code for code, (name, _) in enumerate(_native.UPDATE_RULES)}
 
 
 # ---- the dense layer ----
@@ -1107,7 +1119,8 @@ def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0,
         for buffer in buffers:
             buffer[...] = 0
     states = [(buffer,) for buffer in buffers] if momentum else [()] * len(params)
-    _update(params, grads, states, lr, step, (_SGD, momentum, dampening, 0.0, weight_decay, bool(nesterov)))
+    rule = "sgd" if momentum == 0 else "nesterov" if nesterov else "momentum"
+    _update(params, grads, states, lr, step, rule, (momentum, dampening, 0.0) if momentum else (), weight_decay)
 
 
 def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
@@ -1159,13 +1172,13 @@ def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.
         if not 0 <= beta < 1:
             raise ValueError(f"{name}: expected a number >= 0 and < 1, got {beta}")
     _check_lists(params, grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs)
-    _update(params, grads, list(zip(exp_avgs, exp_avg_sqs)), lr, step, (_ADAM, beta1, beta2, eps, weight_decay, False))
+    _update(params, grads, list(zip(exp_avgs, exp_avg_sqs)), lr, step, "adam", (beta1, beta2, eps, 0.0), weight_decay)
 
 
-def _update(params, grads, states, lr, step, group):
+def _update(params, grads, states, lr, step, rule, hyper, weight_decay):
     names = [f"params[{i}]" for i in range(len(params))]
     tensors = _native.Tensors(list(params), states, [0] * len(params), 1, names)
-    tensors.set_group(0, *group, step - 1)
+    tensors.set_group(0, _RULES[rule], hyper, weight_decay, t=step - 1)
     tensors.step(list(grads), [lr])
 
 
@@ -1220,6 +1233,429 @@ def _check_tensor(a, name, like, updated):
         raise ValueError(f"{name}: expected an aligned array, got one that is not")
     if updated and not a.flags.writeable:
         raise ValueError(f"{name}: expected a writable array, got a read-only one")
+
+
+# ---- normalisation ----
+
+
+def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+    """Bring each column to mean 0 and variance 1 over the rows: y = f((x - mean) / √(var + eps) · weight + bias).
+
+    S. Ioffe and C. Szegedy, "Batch normalization", 2015. Values far from 0 lose nothing: deviations are taken from the
+    column's mean before they are squared. For running averages as PyTorch keeps them, of n rows:
+    ``mean = statistics[0] + statistics[1]`` and ``var = statistics[3] * n / (n - 1)``.
+
+    Parameters
+    ----------
+    x : float32 array [batch, features]
+    weight, bias : float32 array [features], optional
+        γ and β; 1 and 0 when None.
+    eps : float, default 1e-5
+    activation : str, default "identity"
+        f, a name from `activation_forward`.
+    out : float32 array like x, optional
+        Receives y; may be x itself.
+    alpha : float, optional
+        Parameter of the activation.
+
+    Returns
+    -------
+    y : float32 array like x
+    statistics : float32 array [4, features]
+        What `batchnorm_backward` needs: the mean, what it lacks of the true mean through its rounding, 1 / √(var + eps),
+        and var, the mean square of the deviations.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, a negative eps, an unknown activation, `out`
+        read-only or overlapping an input other than x itself.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> y, statistics = fastnn.kernels.batchnorm_forward(np.float32([[1], [3]]), eps=0.0)
+    >>> y.ravel(), statistics[0]
+    (array([-1.,  1.], dtype=float32), array([2.], dtype=float32))
+    """
+    code, alpha = _activation(activation, alpha)
+    return _native.batchnorm_forward(x, weight, bias, _eps(eps), code, alpha, out)
+
+
+def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+    """Normalise by a given mean and variance: y = f((x - mean) / √(var + eps) · weight + bias).
+
+    Parameters
+    ----------
+    x : float32 array [batch, features]
+    mean, var : float32 array [features]
+    weight, bias, eps, activation, out, alpha
+        As for `batchnorm_forward`.
+
+    Returns
+    -------
+    y : float32 array like x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_forward`.
+
+    Examples
+    --------
+    >>> x, mean, var = np.float32([[1], [3]]), np.float32([1]), np.float32([4])
+    >>> fastnn.kernels.batchnorm_inference(x, mean, var, eps=0.0).ravel()
+    array([0., 1.], dtype=float32)
+    """
+    code, alpha = _activation(activation, alpha)
+    return _native.batchnorm_inference(x, mean, var, weight, bias, _eps(eps), code, alpha, out)
+
+
+def batchnorm_backward(dy, x, statistics, weight=None, out=None):
+    """Gradients of batch normalisation, the statistics being functions of x.
+
+        x̂ = (x - mean) · rstd,    dbias = Σ_rows dy,    dweight = Σ_rows dy x̂
+        dx = weight · rstd · (dy - dbias / n - x̂ · dweight / n)
+
+    Parameters
+    ----------
+    dy : float32 array [batch, features]
+        Gradient before the activation.
+    x : float32 array like dy
+    statistics : float32 array [4, features]
+        From `batchnorm_forward`.
+    weight : float32 array [features], optional
+    out : float32 array like dy, optional
+        Receives dx; may be dy itself.
+
+    Returns
+    -------
+    dx : float32 array like dy
+    dweight, dbias : float32 array [features]
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping an input other than
+        dy itself.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> x, dy = np.float32([[1], [3]]), np.float32([[1], [2]])
+    >>> _, statistics = fastnn.kernels.batchnorm_forward(x, eps=0.0)
+    >>> dx, dweight, dbias = fastnn.kernels.batchnorm_backward(dy, x, statistics)
+    >>> dx.ravel(), dweight, dbias
+    (array([0., 0.], dtype=float32), array([1.], dtype=float32), array([3.], dtype=float32))
+    """
+    return _native.batchnorm_backward(dy, x, statistics, weight, out)
+
+
+def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+    """Bring each row to mean 0 and variance 1: y = f((x - mean) / √(var + eps) · weight + bias).
+
+    J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", 2016.
+
+    Parameters
+    ----------
+    x : float32 array [batch, features]
+    weight, bias, eps, activation, out, alpha
+        As for `batchnorm_forward`.
+
+    Returns
+    -------
+    y : float32 array like x
+    statistics : float32 array [batch, 3]
+        What `layernorm_backward` needs: of each row the mean, what it lacks of the true mean, and 1 / √(var + eps).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_forward`.
+
+    Examples
+    --------
+    >>> fastnn.kernels.layernorm_forward(np.float32([[1, 3]]), eps=0.0)[0]
+    array([[-1.,  1.]], dtype=float32)
+    """
+    code, alpha = _activation(activation, alpha)
+    return _native.rownorm_forward(x, weight, bias, True, _eps(eps), code, alpha, out)
+
+
+def layernorm_backward(dy, x, statistics, weight=None, out=None):
+    """Gradients of layer normalisation.
+
+        x̂ = (x - mean) · rstd,    g = dy · weight,    dx = rstd · (g - mean(g) - x̂ · mean(g x̂)), means over the row
+        dweight = Σ_rows dy x̂,    dbias = Σ_rows dy
+
+    Parameters
+    ----------
+    dy : float32 array [batch, features]
+        Gradient before the activation.
+    x : float32 array like dy
+    statistics : float32 array [batch, 3]
+        From `layernorm_forward`.
+    weight : float32 array [features], optional
+    out : float32 array like dy, optional
+        Receives dx; may be dy itself.
+
+    Returns
+    -------
+    dx : float32 array like dy
+    dweight, dbias : float32 array [features]
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_backward`.
+
+    Examples
+    --------
+    >>> x, dy = np.float32([[1, 3]]), np.float32([[1, 2]])
+    >>> _, statistics = fastnn.kernels.layernorm_forward(x, eps=0.0)
+    >>> fastnn.kernels.layernorm_backward(dy, x, statistics)[1]
+    array([-1.,  2.], dtype=float32)
+    """
+    return _native.rownorm_backward(dy, x, statistics, weight, True, out)
+
+
+def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+    """Bring each row to mean square 1: y = f(x / √(mean(x²) + eps) · weight).
+
+    B. Zhang and R. Sennrich, "Root mean square layer normalization", 2019.
+
+    Parameters
+    ----------
+    x : float32 array [batch, features]
+    weight, eps, activation, out, alpha
+        As for `batchnorm_forward`.
+
+    Returns
+    -------
+    y : float32 array like x
+    statistics : float32 array [batch, 3]
+        What `rmsnorm_backward` needs: of each row 0, 0 and 1 / √(mean(x²) + eps).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_forward`.
+
+    Examples
+    --------
+    >>> fastnn.kernels.rmsnorm_forward(np.float32([[2, -2]]), eps=0.0)[0]
+    array([[ 1., -1.]], dtype=float32)
+    """
+    code, alpha = _activation(activation, alpha)
+    return _native.rownorm_forward(x, weight, None, False, _eps(eps), code, alpha, out)
+
+
+def rmsnorm_backward(dy, x, statistics, weight=None, out=None):
+    """Gradients of root mean square normalisation.
+
+        x̂ = x · rstd,    g = dy · weight,    dx = rstd · (g - x̂ · mean(g x̂)), the mean over the row
+        dweight = Σ_rows dy x̂
+
+    Parameters
+    ----------
+    dy, x, statistics, weight, out
+        As for `layernorm_backward`; statistics from `rmsnorm_forward`.
+
+    Returns
+    -------
+    dx : float32 array like dy
+    dweight : float32 array [features]
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_backward`.
+
+    Examples
+    --------
+    >>> x = np.float32([[2, -2]])
+    >>> _, statistics = fastnn.kernels.rmsnorm_forward(x, eps=0.0)
+    >>> fastnn.kernels.rmsnorm_backward(np.float32([[1, 1]]), x, statistics)[0]
+    array([[0.5, 0.5]], dtype=float32)
+    """
+    return _native.rownorm_backward(dy, x, statistics, weight, False, out)[:2]
+
+
+# ---- dropout, noise, maxout ----
+
+_LAYER_STREAM = 16  # the first random stream of layers, as in csrc/rng.h
+
+
+def dropout_forward(x, p, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
+    """Drop each element with probability p, and let the others grow: y = x · 65536 / (65536 - t) or 0, t = round(65536 p).
+
+    N. Srivastava et al., "Dropout", 2014, in the inverted form: the expectation of y is x, so inference does nothing. What
+    is dropped is a function of p, seed, offset, stream and the element's place, whatever the threads.
+
+    Parameters
+    ----------
+    x : float32 array of any shape
+    p : float
+        From 0 to 1; rounded to a multiple of 1 / 65536, which the scale takes into account.
+    seed : int
+        In [0, 2^64).
+    offset : int, default 0
+        In [0, 2^32): e.g. the number of the step.
+    out : float32 array like x, optional
+        Receives y; may be x itself.
+    stream : int, default 16
+        In [0, 2^32): e.g. the number of the layer.
+
+    Returns
+    -------
+    y : float32 array like x
+        A dropped element is 0, whatever it was.
+
+    Raises
+    ------
+    ValueError
+        p, seed, offset or stream out of range, arrays that are empty or not contiguous, `out` of another shape, read-only,
+        or overlapping a part of x.
+    TypeError
+        Not an array, or not float32; p that is not a number.
+
+    Examples
+    --------
+    >>> fastnn.kernels.dropout_forward(np.ones(8, np.float32), 0.5, seed=0)
+    array([0., 2., 0., 0., 2., 2., 0., 0.], dtype=float32)
+    """
+    p = _number(p, "p")
+    if not 0 <= p <= 1:
+        raise ValueError(f"p: expected a number from 0 to 1, got {p}")
+    threshold = round(p * 65536)
+    scale = 65536 / (65536 - threshold) if threshold < 65536 else 0.0
+    return _native.noise(x, threshold, scale, False, *_draws(seed, offset, stream), out)
+
+
+def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
+    """Carry a gradient back through `dropout_forward`: the same mask and scale, made anew.
+
+    Parameters
+    ----------
+    dy : float32 array of any shape
+    p, seed, offset, out, stream
+        As for `dropout_forward`.
+
+    Returns
+    -------
+    dx : float32 array like dy
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dropout_forward`.
+
+    Examples
+    --------
+    >>> fastnn.kernels.dropout_backward(np.ones(8, np.float32), 0.5, seed=0)
+    array([0., 2., 0., 0., 2., 2., 0., 0.], dtype=float32)
+    """
+    _native.check_array(dy, "dy", np.float32)
+    return dropout_forward(dy, p, seed, offset, out, stream=stream)
+
+
+def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
+    """Add noise: y = x + std · z, z standard normal numbers by Box and Muller (1958).
+
+    Parameters
+    ----------
+    x : float32 array of any shape
+    std : float
+        At least 0.
+    seed, offset, out, stream
+        As for `dropout_forward`.
+
+    Returns
+    -------
+    y : float32 array like x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dropout_forward`.
+
+    Examples
+    --------
+    >>> noise = fastnn.kernels.gaussian_noise(np.zeros((100, 100), np.float32), 2.0, seed=0)
+    >>> bool(abs(noise.std() - 2.0) < 0.05)
+    True
+    """
+    (std,) = _at_least_zero(std=std)
+    if std > 3.4e38:
+        raise ValueError(f"std: expected a number that is finite in float32, got {std}")
+    return _native.noise(x, 0, std, True, *_draws(seed, offset, stream), out)
+
+
+def maxout_forward(x, pieces, out=None):
+    """The largest of the pieces that stand side by side in a row: y_ij = max_k x_i,(k · features + j).
+
+    I. Goodfellow et al., "Maxout networks", 2013. A NaN beats every number.
+
+    Parameters
+    ----------
+    x : float32 array [batch, pieces · features]
+    pieces : int
+        At least 1.
+    out : float32 array [batch, features], optional
+        Receives y.
+
+    Returns
+    -------
+    y : float32 array [batch, features]
+
+    Raises
+    ------
+    ValueError
+        Columns that are no multiple of the pieces, arrays that are empty or not contiguous, `out` of another shape,
+        read-only or overlapping x.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.maxout_forward(np.float32([[1, 5, 3, 4]]), 2)
+    array([[3., 5.]], dtype=float32)
+    """
+    return _native.maxout_forward(x, _integer(pieces, "pieces", 1, 2**31 - 1), out)
+
+
+def maxout_backward(dy, x, pieces, out=None):
+    """Carry a gradient back through `maxout_forward`: dy goes to the piece that was chosen, of equal ones the first.
+
+    Parameters
+    ----------
+    dy : float32 array [batch, features]
+    x : float32 array [batch, pieces · features]
+    pieces : int
+        At least 1.
+    out : float32 array like x, optional
+        Receives dx.
+
+    Returns
+    -------
+    dx : float32 array like x
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, `out` of another shape, read-only or overlapping an
+        input.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.maxout_backward(np.float32([[1, 2]]), np.float32([[1, 5, 3, 4]]), 2)
+    array([[0., 2., 1., 0.]], dtype=float32)
+    """
+    return _native.maxout_backward(dy, x, _integer(pieces, "pieces", 1, 2**31 - 1), out)
 
 
 # ---- random numbers ----
@@ -1337,6 +1773,18 @@ def _number(value, name):
         raise TypeError(f"{name}: expected a number, got {value!r}") from None
     except OverflowError:
         raise ValueError(f"{name}: expected a number that a double can hold, got one beyond it") from None
+
+
+def _eps(eps):
+    (eps,) = _at_least_zero(eps=eps)
+    if eps > 3.4e38:
+        raise ValueError(f"eps: expected a number that is finite in float32, got {eps}")
+    return eps
+
+
+def _draws(seed, offset, stream):
+    limit = 2**32 - 1
+    return _integer(seed, "seed", 0, 2**64 - 1), _integer(offset, "offset", 0, limit), _integer(stream, "stream", 0, limit)
 
 
 def _at_least_zero(**values):

@@ -12,8 +12,8 @@ from .init import check_seed
 from .losses import check_loss
 from .nn import Sequential, as_array, as_rows
 from .optim import Optimizer
+from .optim.checks import positive
 from .plan import Builder, NativeExecutor, ReferenceExecutor
-from .plan.builder import Update
 from .plan.schedule import choose_schedule
 from .progress import progress
 from .runtime import get_num_threads
@@ -57,6 +57,15 @@ def _check_model(model):
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a fastnn.nn.Sequential, got {type(model).__name__}")
     return model
+
+
+def _check_batch(model, rows, name, hint=""):
+    """ValueError where a batch of so many rows is too small for one of the model's layers to be trained on."""
+    if rows < model.least_rows:
+        raise ValueError(
+            f"{name}: expected at least {model.least_rows} rows to train on, since the model has a batch normalisation, "
+            f"got {rows}{hint}"
+        )
 
 
 def _check_weights(sample_weight, rows, name):
@@ -140,9 +149,12 @@ class Trainer:
     optimizer : optim.Optimizer
         Made from ``model.parameters()``, or from some of them: the others are frozen.
     seed : int, default 0
-        Governs everything random in training (the shuffle).
+        Governs everything random in training: the shuffle, dropout, noise.
     backend : {"native", "reference"}, default "native"
         The compiled kernels, or the same plan in NumPy (slow; for comparison).
+    clip_norm : float, optional
+        In every step, scale the gradients as if by min(1, clip_norm / (norm + 1e-6)), norm being that of all gradients
+        together. Clipping by value is an option of the optimizer.
 
     Attributes
     ----------
@@ -168,7 +180,7 @@ class Trainer:
     True
     """
 
-    def __init__(self, model, loss, optimizer, seed=0, backend="native"):
+    def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None):
         self.model = _check_model(model)
         self.loss = check_loss(loss)
         if not isinstance(optimizer, Optimizer):
@@ -179,11 +191,13 @@ class Trainer:
         self.optimizer = optimizer
         self.seed = check_seed(seed)
         self.backend = backend
+        self.clip_norm = positive(clip_norm, "clip_norm")
         self.steps_done = self.epochs_done = 0
         self.stop_training = False
-        self._tensors = self._match()
+        self._tensors, self._structure = self._match(), optimizer.structure
         if self.loss.head is not None:
             model.head = self.loss.head
+        self._least_rows = self.model.least_rows
         self._training = self._evaluation = (None, None)  # (key, executor)
         self._lock = threading.RLock()  # the thread that trains may evaluate in a callback
 
@@ -227,14 +241,14 @@ class Trainer:
         kind = self.loss.kinds[0] if kind is None else kind
         if kind not in self.loss.kinds:
             raise ValueError(f"kind: expected {' or '.join(map(repr, self.loss.kinds))} for {self.loss!r}, got {kind!r}")
-        builder = Builder(batch, composite)
+        builder = Builder(batch, composite, training)
         if training:
             builder.trainable = {id(p) for p, _, _ in self._tensors}
         outputs = self.model.emit(builder, builder.input(self.model.in_features))
         self.loss.emit(builder, outputs, kind, weighted)
         if training:
             builder.differentiate()
-            builder.update(Update(self._tensors, len(self.optimizer.param_groups)))
+            builder.update(self.optimizer.plan_update(self._tensors, self.clip_norm))
         if schedule is None:
             schedule = choose_schedule(self.model.parameters(), batch, get_num_threads())
         return builder.build(schedule)
@@ -255,10 +269,11 @@ class Trainer:
             self.optimizer.sync(executor.tensors)
         else:
             executor.set_groups(self.optimizer.group_states())
+        executor.set_random(self.seed, self.steps_done)
 
     def _note_steps(self, executor):
-        """Ctrl-C came when a call was over, but before its steps were counted."""
-        self.optimizer.advance(executor.steps_done)
+        """The steps of a call that is over."""
+        self.optimizer.take_back(executor)
         self.steps_done += executor.steps_done
 
     # ---- one call at a time ----
@@ -266,6 +281,13 @@ class Trainer:
     def _enter(self):
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("this Trainer is in use: a second call was made while one was running")
+        if self._structure != self.optimizer.structure:  # parameters were added
+            try:
+                self._tensors, self._structure = self._match(), self.optimizer.structure
+            except ValueError:
+                self._lock.release()
+                raise
+            self._training = (None, None)
 
     # ---- training ----
 
@@ -304,7 +326,7 @@ class Trainer:
                 and type(xb) is np.ndarray
                 and type(yb) is np.ndarray
                 and xb.ndim == 2
-                and len(xb) <= batch
+                and self._least_rows <= len(xb) <= batch
                 and yb.ndim == (1 if kind == "labels" else 2)
                 and xb.dtype == np.float32
                 and xb.flags.c_contiguous
@@ -313,6 +335,7 @@ class Trainer:
             ):
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
+                _check_batch(self.model, len(xb), "xb")
                 if len(xb) > batch or pair.kind != kind or (weights is not None) != weighted:
                     executor = self._executor(len(xb), pair, True)
             self._sync(executor)
@@ -328,8 +351,7 @@ class Trainer:
                 raise
             if problem:
                 self._batch(xb, yb, weights).refuse(problem)
-            self.optimizer.advance(1)
-            self.steps_done += 1
+            self._note_steps(executor)
             return loss
         finally:
             self._lock.release()
@@ -403,6 +425,9 @@ class Trainer:
             rows -= rows % batch_size
             if not rows:
                 raise ValueError(f"batch_size: expected at most {len(train.X)} rows with drop_last, got {batch_size}")
+        _check_batch(self.model, batch_size, "batch_size")
+        if rows % batch_size:
+            _check_batch(self.model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
         if seed is not None:
             seed = check_seed(seed)
             if self.steps_done and seed != self.seed:
@@ -494,8 +519,7 @@ class Trainer:
             self._note_steps(executor)
             raise
         self._steps_per_slice = max(1, result.steps)
-        self.optimizer.advance(result.steps)
-        self.steps_done += result.steps
+        self._note_steps(executor)
         if result.problem:
             begin = done + result.steps * batch_size
             where = np.arange(begin, min(begin + batch_size, rows))
@@ -542,19 +566,23 @@ class Trainer:
         batch = min(batch_size or 256, 1 << (len(pair.X) - 1).bit_length())
         executor = self._executor(batch, pair, False)
         loss_sum, correct, done = 0.0, 0, 0
-        while done < len(pair.X):
-            w = None if pair.weight is None else pair.weight[done:]
-            result = executor.run(pair.X[done:], pair.y[done:], seconds=_SLICE, weights=w)
-            if result.problem:
-                pair.refuse(result.problem)
-            loss_sum += result.loss_sum
-            correct += result.correct
-            done += result.steps * batch
+        with self.optimizer.evaluating():
+            while done < len(pair.X):
+                w = None if pair.weight is None else pair.weight[done:]
+                result = executor.run(pair.X[done:], pair.y[done:], seconds=_SLICE, weights=w)
+                if result.problem:
+                    pair.refuse(result.problem)
+                loss_sum += result.loss_sum
+                correct += result.correct
+                done += result.steps * batch
         return self._logs(loss_sum, correct, len(pair.X))
 
 
-def value_and_grad(model, loss, x, y, sample_weight=None):
+def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed=0, step=0):
     """The loss on a batch and its gradients, for SciPy's minimisers or an optimizer of one's own.
+
+    A function of its arguments: it changes nothing, running statistics included, and draws the same random numbers for the
+    same seed and step.
 
     Parameters
     ----------
@@ -564,6 +592,11 @@ def value_and_grad(model, loss, x, y, sample_weight=None):
         The batch and its targets.
     sample_weight : array_like [rows], optional
         Each at least 0.
+    training : bool, default True
+        Layers do what they do in training: statistics of the batch, dropout, noise. Else a model with batch normalisation
+        is refused, since its gradient in inference mode is not offered, and dropout and noise are left out.
+    seed, step : int, default 0
+        What dropout and noise are drawn from, as by a Trainer with that seed in that step.
 
     Returns
     -------
@@ -586,9 +619,15 @@ def value_and_grad(model, loss, x, y, sample_weight=None):
     _check_model(model)
     check_loss(loss).check_outputs(model.out_features)
     pair = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
-    key = ("gradient", len(pair.X), pair.kind, pair.weight is not None, *loss.key())
-    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair)))
+    seed, step = check_seed(seed), check_seed(step, "step")
+    if training:
+        _check_batch(model, len(pair.X), "x")
+    elif model.least_rows > 1:
+        raise ValueError("training: expected True for a model with batch normalisation, got False")
+    key = ("gradient", len(pair.X), pair.kind, pair.weight is not None, bool(training), *loss.key())
+    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, training=training)))
     try:
+        executor.set_random(seed, step)
         losses = np.zeros(1)
         result = executor.run(pair.X, pair.y, losses=losses, weights=pair.weight)
         if result.problem:
@@ -599,8 +638,8 @@ def value_and_grad(model, loss, x, y, sample_weight=None):
         model.give_back(key, executor)
 
 
-def _gradient_plan(model, loss, pair, composite=True):
-    builder = Builder(len(pair.X), composite)
+def _gradient_plan(model, loss, pair, composite=True, training=True):
+    builder = Builder(len(pair.X), composite, training)
     builder.trainable = {id(p) for p in model.parameters()}
     outputs = model.emit(builder, builder.input(model.in_features))
     loss.emit(builder, outputs, pair.kind, pair.weight is not None)

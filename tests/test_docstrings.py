@@ -10,7 +10,8 @@ import pytest
 import fastnn
 
 MODULES = [
-    "callbacks", "data", "init", "kernels", "losses", "nn.activation", "nn.dense", "nn.files", "nn.inputs", "nn.layer", "nn.model",
+    "callbacks", "data", "init", "kernels", "losses", "nn.activation", "nn.containers", "nn.dense", "nn.files",
+    "nn.inputs", "nn.layer", "nn.model", "nn.noise", "nn.normalization", "nn.shared",
     "optim", "plan.parameter", "plan.plan", "runtime", "selftest", "trainer",
 ]
 NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim")}

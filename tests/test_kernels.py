@@ -19,6 +19,7 @@ import pytest
 import fastnn
 from fastnn import _native, kernels, reference
 from fastnn.activations import ACTIVATIONS
+from fastnn.plan import Builder, NativeExecutor
 
 U = 2.0**-24
 TINY = 2.0**-149  # the smallest subnormal: the spacing of floats around zero
@@ -198,6 +199,17 @@ def test_every_kernel_has_a_test():
         "prelu_backward": test_prelu,
         "prelu_slope_gradient": test_prelu,
         "softmax_cross_entropy": test_softmax_cross_entropy,
+        "batchnorm_forward": test_batchnorm,
+        "batchnorm_inference": test_batchnorm_inference,
+        "batchnorm_backward": test_batchnorm,
+        "rownorm_forward": test_rownorm,
+        "rownorm_backward": test_rownorm,
+        "rownorm_backward_weights": test_rownorm,
+        "dropout": test_dropout,
+        "gaussian_noise": test_gaussian_noise,
+        "add": test_add,
+        "maxout_forward": test_maxout,
+        "maxout_backward": test_maxout,
         "elementwise_loss": test_elementwise_losses,
         "multiclass_hinge": test_multiclass_hinge,
         "convert": test_gather_dtypes,
@@ -208,6 +220,9 @@ def test_every_kernel_has_a_test():
         "fma_peak": test_fma_peak,
         "sgd": test_sgd,
         "adam": test_adam,
+        # in test_optim_rules.py
+        **{name: None for name, _ in _native.UPDATE_RULES if name not in ("sgd", "adam")},
+        **{f"{name}_{dtype}": None for name in ("trust_norms", "trust_update", "max_norm", "max_norm_unit") for dtype in ("f32", "f64")},
     }
     text = (Path(__file__).parents[1] / "csrc" / "kernels.def").read_text()
     names = set(re.findall(r"^FNN_KERNEL\((\w+)", text, re.M)) | set(re.findall(r"^FNN_UPDATE\(\w+, (\w+)", text, re.M))
@@ -1124,6 +1139,240 @@ def test_index_that_is_refused():
             reference.gather(source, index)
 
 
+# ---- normalisation ----
+
+NORM_SHAPES = [(rows, columns) for rows in (2, 15, 16, 17, 33) for columns in (1, 15, 17, 33, 49, 64, 65, 100, 131)]
+
+
+def affine_of(r, columns, affine):
+    return (normal(r, columns) + F32(1), normal(r, columns)) if affine else (None, None)
+
+
+def normalised(case, forward, backward, in_place=False, **options):
+    """(y, statistics, dx, gradients of the weights) of one case by the kernels; outputs are guarded."""
+    x, dy, weight, bias = case
+    y, dx = (placed(x), placed(dy)) if in_place else (poisoned(*x.shape), poisoned(*x.shape))
+    affine = (weight,) if "rms" in forward else (weight, bias)
+    same, statistics = getattr(kernels, forward)(y if in_place else x, *affine, out=y, **options)
+    assert same is y
+    gradients = getattr(kernels, backward)(dx if in_place else dy, x, statistics, weight, out=dx)
+    assert gradients[0] is dx
+    assert_guards(y, dx)
+    return y, statistics, *gradients
+
+
+def assert_normalises(forward, backward, shapes, scale=1.0, shift=0.0, tolerance=2e-6, **options):
+    """Against the twin in float64, relative to the largest element of each output."""
+    cases = []
+    for rows, columns in shapes:
+        r = rng(rows, columns)
+        x = normal(r, rows, columns, scale=scale) + F32(shift)
+        cases.append((x, normal(r, rows, columns), *affine_of(r, columns, rows % 2)))
+    for in_place in (False, True):
+        for isa, case, found in across(lambda c: normalised(c, forward, backward, in_place, **options), cases):
+            x, dy, weight, bias = wide(*case)
+            affine = (weight,) if "rms" in forward else (weight, bias)
+            y, statistics = getattr(reference, forward)(x, *affine, **options)
+            expected = y, statistics, *getattr(reference, backward)(dy, x, statistics, weight)
+            for which, (a, e) in enumerate(zip(found, expected)):
+                if which == 1:
+                    continue
+                bound = tolerance * np.abs(e).max() * max(1.0, np.sqrt(len(x)) / 4) + tolerance
+                if which == 2:  # dx, where y changes as 1 / deviation
+                    bound = tolerance * (np.abs(e).max() + 40 / scale)
+                assert_within(a, e, bound)
+
+
+def test_batchnorm():
+    assert_normalises("batchnorm_forward", "batchnorm_backward", NORM_SHAPES, tolerance=5e-6)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_batchnorm_activation_is_its_parts(activation):
+    x = normal(rng(1), 37, 70)
+    for isa, found in everywhere(lambda: kernels.batchnorm_forward(x, activation=activation)[0]).items():
+        fastnn.use_isa(isa)
+        assert same_bits(found, kernels.activation_forward(kernels.batchnorm_forward(x)[0], activation))
+
+
+def test_batchnorm_far_from_zero():
+    """A mean of 1e4: the mean itself is only known to 5e-4 in float32, deviations and variance to full precision."""
+    assert_normalises("batchnorm_forward", "batchnorm_backward", [(100, 33), (256, 16)], shift=1e4, tolerance=5e-6)
+    assert_normalises("layernorm_forward", "layernorm_backward", [(7, 333), (5, 64)], shift=1e4, tolerance=5e-6)
+    x = normal(rng(0), 200, 40) + F32(1e4)
+    var = kernels.batchnorm_forward(x)[1][3]
+    assert_within(var, x.astype(F64).var(axis=0), 2e-6)
+
+
+def test_batchnorm_special_values():
+    x = normal(rng(3), 20, 40)
+    x[3, 0], x[4, 1], x[5, 2] = np.nan, np.inf, -np.inf
+    x[:, 3], x[:, 4] = 7.25, 0.1  # a constant column: no variance
+    x[:, 5] *= F32(1e-42)
+    dy = normal(rng(4), 20, 40)
+
+    def call():
+        y, statistics = kernels.batchnorm_forward(x)
+        return y, *kernels.batchnorm_backward(dy, x, statistics)
+
+    for y, dx, dweight, dbias in everywhere(call).values():
+        for a in (y, dx, dweight):
+            assert np.isnan(a[..., :3]).all() and np.isfinite(a[..., 3:]).all()
+        assert (np.abs(y[:, 3:5]) < 1e-6).all() and np.isfinite(dbias).all()
+
+
+def test_batchnorm_inference():
+    cases = []
+    for rows, columns in NORM_SHAPES:
+        r = rng(rows, columns)
+        cases.append((normal(r, rows, columns), normal(r, columns), np.abs(normal(r, columns)), *affine_of(r, columns, rows % 2)))
+
+    def call(case):
+        out = poisoned(*case[0].shape)
+        assert kernels.batchnorm_inference(*case, activation="relu", out=out) is out
+        assert_guards(out)
+        return out
+
+    for _, case, y in across(call, cases):
+        expected = reference.batchnorm_inference(*wide(*case), activation="relu")
+        assert_within(y, expected, 8 * U * (np.abs(expected) + 1 + 6 / np.sqrt(case[2] + 1e-5) * 3))
+
+
+def test_batchnorm_inference_rows_do_not_depend_on_the_batch():
+    x, mean, var = normal(rng(1), 9, 50), normal(rng(2), 50), np.abs(normal(rng(3), 50))
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        whole = kernels.batchnorm_inference(x, mean, var)
+        assert same_bits(np.concatenate([kernels.batchnorm_inference(x[i : i + 1], mean, var) for i in range(9)]), whole)
+
+
+def test_rownorm():
+    shapes = [(rows, columns) for rows, columns in NORM_SHAPES if columns > 1]
+    assert_normalises("layernorm_forward", "layernorm_backward", shapes, tolerance=8e-6)
+    assert_normalises("rmsnorm_forward", "rmsnorm_backward", NORM_SHAPES, tolerance=8e-6)
+    assert_normalises("layernorm_forward", "layernorm_backward", [(3, 1000)], eps=0.5, activation="identity")
+
+
+def test_rownorm_special_values():
+    x = normal(rng(3), 6, 37)
+    x[0, 36], x[1, 3], x[2] = np.nan, np.inf, 7.25
+    dy = normal(rng(4), 6, 37)
+    for forward, backward in (("layernorm_forward", "layernorm_backward"), ("rmsnorm_forward", "rmsnorm_backward")):
+
+        def call():
+            y, statistics = getattr(kernels, forward)(x)
+            return y, getattr(kernels, backward)(dy, x, statistics)[0]
+
+        for y, dx in everywhere(call).values():
+            assert np.isnan(y[0]).all() and np.isnan(dx[0]).all() and np.isnan(y[1, 3])
+            assert np.isfinite(y[2:]).all() and np.isfinite(dx[2:]).all()
+            if forward == "layernorm_forward":
+                assert (np.abs(y[2]) < 1e-5).all()
+
+
+# ---- dropout, noise, maxout, sums ----
+
+NOISE_SHAPES = [(rows, columns) for rows in (1, 3, 9, 33) for columns in (*TAILS, 100, 129)] + [(5,), (4, 3, 21)]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.5, 1e-6, 0.99999, 1.0])
+def test_dropout(p, in_place):
+    """The twin's in float32, bit for bit: a mask and one product."""
+    cases = [normal(rng(*shape), *shape) for shape in NOISE_SHAPES] + [SPECIAL]
+
+    def call(x):
+        out = placed(x) if in_place else poisoned(*x.shape)
+        assert kernels.dropout_forward(out if in_place else x, p, 2**63 + 11, 2**32 - 1, out=out, stream=17) is out
+        assert_guards(out)
+        assert same_bits(out, kernels.dropout_backward(x, p, 2**63 + 11, 2**32 - 1, stream=17))
+        return out
+
+    for _, x, y in across(call, cases):
+        assert same_bits(y, reference.dropout_forward(x, p, 2**63 + 11, 2**32 - 1, stream=17))
+
+
+def test_dropout_draws():
+    """The share that stays, and that seed, offset, stream, rows and columns each make another mask."""
+    x = np.ones((300, 200), F32)
+    y = kernels.dropout_forward(x, 0.25, seed=1)
+    assert set(np.unique(y)) == {F32(0), F32(65536 / 49152)} and abs((y > 0).mean() - 0.75) < 4 * (0.25 * 0.75 / x.size) ** 0.5
+    for axis in (0, 1):  # no row and no column is like another
+        assert np.unique(y > 0, axis=axis).shape == y.shape
+    others = [kernels.dropout_forward(x, 0.25, **k) for k in ({"seed": 2}, {"seed": 1, "offset": 1}, {"seed": 1, "stream": 17})]
+    for z in others:  # independent: both stay in 9 of 16
+        assert abs(((y > 0) & (z > 0)).mean() - 0.5625) < 0.01
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_gaussian_noise(in_place):
+    cases = [normal(rng(*shape), *shape) for shape in NOISE_SHAPES]
+
+    def call(x):
+        out = placed(x) if in_place else poisoned(*x.shape)
+        assert kernels.gaussian_noise(out if in_place else x, 1.5, seed=3, offset=4, out=out) is out
+        assert_guards(out)
+        return out
+
+    for _, x, y in across(call, cases):
+        expected = reference.gaussian_noise(x.astype(F64), 1.5, seed=3, offset=4)
+        assert_within(y, expected, 1.5 * 6e-7 + 4 * U * (np.abs(x) + np.abs(expected)))
+
+
+def test_gaussian_noise_is_normal():
+    z = np.sort(kernels.gaussian_noise(np.zeros((500, 400), F32), 1.0, seed=0).ravel())
+    assert abs(z.mean()) < 0.01 and abs(z.std() - 1) < 0.01
+    cdf = np.array([0.5 * (1 + math.erf(v / math.sqrt(2))) for v in z[::200]])
+    assert np.abs(cdf - np.arange(0, z.size, 200) / z.size).max() < 0.004  # Kolmogorov and Smirnov, level 0.003
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 5])
+def test_maxout(pieces):
+    """The twin's bit for bit: choices and no arithmetic."""
+    cases = []
+    for rows in (1, 4):
+        for columns in TAILS:
+            r = rng(rows, columns, pieces)
+            x = mixed(r, rows * columns * pieces).reshape(rows, -1)
+            cases.append((x, np.where(r.random((rows, columns)) < 0.1, F32(0), normal(r, rows, columns))))
+
+    def call(case):
+        x, dy = case
+        y, dx = poisoned(*dy.shape), poisoned(*x.shape)
+        assert kernels.maxout_forward(x, pieces, out=y) is y and kernels.maxout_backward(dy, x, pieces, out=dx) is dx
+        assert_guards(y, dx)
+        return y, dx
+
+    for _, (x, dy), (y, dx) in across(call, cases):
+        y64, dx64 = reference.maxout_forward(x, pieces), reference.maxout_backward(dy, x, pieces)
+        assert same_bits(np.abs(y), np.abs(y64)) and np.array_equal(y, y64, equal_nan=True)  # of 0 and -0 either is largest
+        np.testing.assert_array_equal(dx, dx64)
+
+
+def test_maxout_of_equals_and_nans():
+    x = F32([[1, 2, np.nan, 1, 2, 5, 1, 3, np.nan]])
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        np.testing.assert_array_equal(kernels.maxout_forward(x, 3), F32([[1, 3, np.nan]]))
+        np.testing.assert_array_equal(kernels.maxout_backward(F32([[7, 8, 9]]), x, 3), F32([[7, 0, 9, 0, 0, 0, 0, 8, 0]]))
+
+
+def test_add():
+    for columns in TAILS:
+        builder = Builder(5)
+        x = builder.input(columns)
+        builder.mark_output(builder.add(x, x))
+        plan, data = builder.build(), normal(rng(columns), 5, columns)
+
+        def call():
+            out = np.empty_like(data)
+            NativeExecutor(plan).run(data, out=out)
+            return out
+
+        for y in everywhere(call).values():
+            assert same_bits(y, data + data)
+
+
 # ---- optimizers ----
 
 SHAPES = [(1,), (V - 1,), (V,), (), (V + 1,), (3, 7), (2, 3, 5), (4096,), (4097,), (50, 190)]
@@ -1267,9 +1516,9 @@ def test_gradient_norm(dtype):
         grads = [np.array(g * scale, dtype) for g in tensors_of(F64, 6)]
         params = [np.zeros_like(g) for g in grads]
         tensors = _native.Tensors(params, [()] * len(params), [0] * len(params), 1, [""] * len(params))
-        tensors.set_group(0, 0, 0.0, 0.0, 0.0, 0.0, False, 0)
+        tensors.set_group(0, 0, ())
         exact = math.sqrt(math.fsum(x * x for x in each(grads)))
-        norms = everywhere(lambda: (tensors.step(grads, [0.0], 1.0),))
+        norms = everywhere(lambda: (tensors.step(grads, [0.0], 1.0)[0],))
         for (norm,) in norms.values():
             assert abs(norm - exact) <= 1e-13 * exact
 
@@ -1331,6 +1580,19 @@ GOOD = {
                              "class_weight": np.abs(f32(2, 5)), "sample_weight": np.abs(f32(4))},
     "multiclass_hinge": lambda: {"outputs": f32(4, 5), "targets": np.array([0, 1, 2, 4]), "out": f32(4, 5),
                                  "class_weight": np.abs(f32(5)), "sample_weight": np.abs(f32(4))},
+    "batchnorm_forward": lambda: {"x": f32(4, 5), "weight": f32(5), "bias": f32(5), "out": f32(4, 5)},
+    "batchnorm_inference": lambda: {"x": f32(4, 5), "mean": f32(5), "var": np.abs(f32(5)), "weight": f32(5), "bias": f32(5),
+                                    "out": f32(4, 5)},
+    "batchnorm_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "statistics": f32(4, 5), "weight": f32(5), "out": f32(4, 5)},
+    "layernorm_forward": lambda: {"x": f32(4, 5), "weight": f32(5), "bias": f32(5), "out": f32(4, 5)},
+    "layernorm_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "statistics": f32(4, 3), "weight": f32(5), "out": f32(4, 5)},
+    "rmsnorm_forward": lambda: {"x": f32(4, 5), "weight": f32(5), "out": f32(4, 5)},
+    "rmsnorm_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "statistics": f32(4, 3), "weight": f32(5), "out": f32(4, 5)},
+    "dropout_forward": lambda: {"x": f32(4, 5), "p": 0.5, "seed": 0, "out": f32(4, 5)},
+    "dropout_backward": lambda: {"dy": f32(4, 5), "p": 0.5, "seed": 0, "out": f32(4, 5)},
+    "gaussian_noise": lambda: {"x": f32(4, 5), "std": 0.5, "seed": 0, "out": f32(4, 5)},
+    "maxout_forward": lambda: {"x": f32(4, 6), "pieces": 3, "out": f32(4, 2)},
+    "maxout_backward": lambda: {"dy": f32(4, 2), "x": f32(4, 6), "pieces": 3, "out": f32(4, 6)},
     "gather": lambda: {"source": f32(6, 5), "index": np.array([5, 0]), "out": f32(2, 5)},
     "gather_labels": lambda: {"labels": np.arange(6), "index": np.array([5, 0]), "classes": 6, "out": np.zeros(2, np.int32)},
     "sgd_update": lambda: {"params": [f32(4, 5), f32(3)], "grads": [f32(4, 5), f32(3)], "buffers": [f32(4, 5), f32(3)], "step": 1,
@@ -1360,6 +1622,18 @@ FLOAT_ARRAYS = {
     "binary_cross_entropy": (["logits", "targets", "class_weight", "sample_weight"], ["out"]),
     "binary_hinge": (["outputs", "targets", "class_weight", "sample_weight"], ["out"]),
     "multiclass_hinge": (["outputs", "class_weight", "sample_weight"], ["out"]),
+    "batchnorm_forward": (["x", "weight", "bias"], ["out"]),
+    "batchnorm_inference": (["x", "mean", "var", "weight", "bias"], ["out"]),
+    "batchnorm_backward": (["dy", "x", "statistics", "weight"], ["out"]),
+    "layernorm_forward": (["x", "weight", "bias"], ["out"]),
+    "layernorm_backward": (["dy", "x", "statistics", "weight"], ["out"]),
+    "rmsnorm_forward": (["x", "weight"], ["out"]),
+    "rmsnorm_backward": (["dy", "x", "statistics", "weight"], ["out"]),
+    "dropout_forward": (["x"], ["out"]),
+    "dropout_backward": (["dy"], ["out"]),
+    "gaussian_noise": (["x"], ["out"]),
+    "maxout_forward": (["x"], ["out"]),
+    "maxout_backward": (["dy", "x"], ["out"]),
     "gather": ([], ["out"]),
 }
 
@@ -1490,6 +1764,26 @@ REFUSED = [
     ("multiclass_hinge", {"margin": np.inf}, ValueError, "margin: expected"),
     ("multiclass_hinge", {"targets": np.array([0, 1, 2, 5])}, ValueError, "targets[3]: expected a class number >= 0 and < 5, got 5"),
     ("multiclass_hinge", {"targets": np.zeros(4)}, TypeError, "targets: expected class numbers of an integer dtype, got dtype float64"),
+    ("batchnorm_forward", {"weight": f32(4)}, ValueError, "weight: expected shape (5,), got (4,)"),
+    ("batchnorm_forward", {"eps": -1.0}, ValueError, "eps: expected a number >= 0, got -1.0"),
+    ("batchnorm_forward", {"eps": 1e39}, ValueError, "eps: expected a number that is finite in float32"),
+    ("batchnorm_forward", {"activation": "softmax"}, ValueError, "activation: expected"),
+    ("batchnorm_inference", {"var": f32(6)}, ValueError, "var: expected shape (5,), got (6,)"),
+    ("batchnorm_backward", {"statistics": f32(3, 5)}, ValueError, "statistics: expected shape (4, 5), got (3, 5)"),
+    ("batchnorm_backward", {"x": f32(4, 6)}, ValueError, "dy: expected shape (4, 6), got (4, 5)"),
+    ("layernorm_backward", {"statistics": f32(4, 2)}, ValueError, "statistics: expected shape (4, 3), got (4, 2)"),
+    ("rmsnorm_forward", {"eps": np.nan}, ValueError, "eps: expected a number >= 0, got nan"),
+    ("dropout_forward", {"p": 1.5}, ValueError, "p: expected a number from 0 to 1, got 1.5"),
+    ("dropout_forward", {"p": np.nan}, ValueError, "p: expected a number from 0 to 1, got nan"),
+    ("dropout_forward", {"p": None}, TypeError, "p: expected a number, got None"),
+    ("dropout_forward", {"seed": -1}, ValueError, "seed: expected an integer from 0"),
+    ("dropout_forward", {"offset": 2**32}, ValueError, "offset: expected an integer from 0"),
+    ("dropout_backward", {"stream": 2**32}, ValueError, "stream: expected an integer from 0"),
+    ("gaussian_noise", {"std": -1}, ValueError, "std: expected a number >= 0, got -1"),
+    ("gaussian_noise", {"std": 1e39}, ValueError, "std: expected a number that is finite in float32"),
+    ("maxout_forward", {"pieces": 4}, ValueError, "x: expected 4 pieces of one width in a row, got shape (4, 6)"),
+    ("maxout_forward", {"pieces": 0}, ValueError, "pieces: expected an integer from 1"),
+    ("maxout_backward", {"dy": f32(4, 3)}, ValueError, "dy: expected shape (4, 2), got (4, 3)"),
     ("gather", {"source": np.zeros((6, 5), complex)}, TypeError, "source: expected a real dtype in native byte order"),
     ("gather", {"source": np.zeros((6, 5), object)}, TypeError, "source: expected a real dtype"),
     ("gather", {"source": np.zeros((6, 5), np.longdouble)}, TypeError, "source: expected a real dtype"),
@@ -1605,11 +1899,23 @@ def test_outputs_that_overlap_are_refused():
         ("activation_backward", "saved"),
         ("softmax_forward", "x"),
         ("softmax_cross_entropy", "logits"),
+        ("batchnorm_forward", "x"),
+        ("batchnorm_inference", "x"),
+        ("batchnorm_backward", "dy"),
+        ("layernorm_forward", "x"),
+        ("rmsnorm_backward", "dy"),
+        ("dropout_forward", "x"),
+        ("gaussian_noise", "x"),
     ):
         a, out = parts_of(100, (4, 5), (4, 5))  # not the input itself, but a part of it
         assert_refused(function, GOOD[function]() | {name: a, "out": out}, ValueError, f"out: expected {name} itself or memory")
     t, out = parts_of(100, (4, 5), (4, 5))
     assert_overlap_refused("softmax_cross_entropy", "out", targets=t, out=out)
+    assert_overlap_refused("batchnorm_backward", "out", x=t, out=out)
+    assert_overlap_refused("layernorm_backward", "out", x=t, out=out)
+    assert_overlap_refused("batchnorm_forward", "out", weight=out[0], out=out)
+    x, dx = parts_of(100, (4, 6), (4, 6))
+    assert_overlap_refused("maxout_backward", "out", x=x, out=dx)
 
 
 def test_outputs_within_strided_rows_are_refused():

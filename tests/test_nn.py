@@ -212,7 +212,7 @@ def test_predict_from_many_threads():
         (lambda: nn.Rescaling(1, float("nan")), ValueError, "^offset: expected a finite number, got nan"),
         (lambda: nn.Rescaling(10**400), ValueError, "^scale: expected a finite number"),
         (lambda: nn.Sequential(), ValueError, "^layers: expected at least one, got none"),
-        (lambda: nn.Sequential(nn.Flatten()), ValueError, "^layers: expected at least one Dense layer, got none"),
+        (lambda: nn.Sequential(nn.Flatten()), ValueError, "^layers: expected at least one Dense layer, or another"),
         (lambda: nn.Sequential(nn.Dense), TypeError, "^layer 0: expected a layer, got the class Dense"),
         (lambda: nn.Sequential([nn.Dense(3, 3)]), TypeError, "^layer 0: expected a layer, got list"),
         (lambda: nn.Sequential(nn.Dense(3, 3), "relu"), TypeError, "^layer 1: expected a layer, got str"),
@@ -220,7 +220,6 @@ def test_predict_from_many_threads():
         (lambda: nn.Sequential(nn.Dense(3, 4), nn.Flatten()), ValueError, "^layer 1: Flatten is only for the model's input"),
         (lambda: nn.Sequential(nn.Dense(3, 4), nn.Rescaling(2.0)), ValueError, "^layer 1: Rescaling is only for the model's input"),
         (lambda: nn.Sequential(nn.Activation("relu"), nn.Rescaling(2.0), nn.Dense(3, 4)), ValueError, "^layer 1: Rescaling"),
-        (lambda: nn.Sequential(nn.Sequential(nn.Dense(3, 4)), nn.Dense(4, 2)), TypeError, "^layer 0: expected a single layer, got a Sequential"),
     ],
 )
 def test_layers_that_are_refused(call, error, message):

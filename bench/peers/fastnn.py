@@ -24,13 +24,23 @@ def versions():
 def model(work, weights):
     """The network with the given weights."""
     nn = fastnn.nn
-    last = len(weights) - 1
-    net = nn.Sequential(
-        *(nn.Dense(*w.shape, activation=None if i == last else "relu", init="zeros") for i, (w, _) in enumerate(weights))
-    )
-    for p, value in zip(net.parameters(), (a for pair in weights for a in pair)):
-        p.data = value
+    layers = []
+    for w, b in weights:
+        layers.append(nn.Dense(*w.shape, init="zeros"))
+        layers += [*([nn.BatchNorm(len(b))] if work.batchnorm else []), nn.Activation("relu")]
+    net = nn.Sequential(*layers[: -2 if work.batchnorm else -1])
+    load(net, weights)
     return net
+
+
+def load(net, weights):
+    """The given weights, and those that batch normalisations begin with."""
+    dense = iter(weights)
+    for layer in net.layers:
+        if isinstance(layer, fastnn.nn.Dense):
+            layer.weight.data, layer.bias.data = next(dense)
+        elif isinstance(layer, fastnn.nn.BatchNorm):
+            layer.weight.data, layer.bias.data = np.ones(layer.features), np.zeros(layer.features)
 
 
 class Training(Loop):
@@ -40,8 +50,7 @@ class Training(Loop):
         self.reset()
 
     def reset(self):
-        for p, value in zip(self.model.parameters(), (a for pair in self.weights for a in pair)):
-            p.data = value
+        load(self.model, self.weights)
         optimizer = fastnn.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
         self.trainer = fastnn.Trainer(self.model, fastnn.losses.SoftmaxCrossEntropy(), optimizer)
         self.step = self.trainer.step

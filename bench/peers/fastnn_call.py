@@ -25,8 +25,7 @@ class Training(Loop):
 
     def reset(self):
         fastnn = peer.fastnn
-        for p, value in zip(self.model.parameters(), (a for pair in self.weights for a in pair)):
-            p.data = value
+        peer.load(self.model, self.weights)
         self.optimizer = fastnn.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
         trainer = fastnn.Trainer(self.model, fastnn.losses.SoftmaxCrossEntropy(), self.optimizer)
         self.executor = fastnn.plan.NativeExecutor(trainer.plan(self.batch))

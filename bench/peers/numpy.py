@@ -28,7 +28,9 @@ class Training(Loop):
     def __init__(self, work, weights, batches, dtype=np.float32, epsilon_hat=False, largest_loss=None):
         self.weights, self.epsilon_hat, self.largest_loss = weights, epsilon_hat, largest_loss
         self.batches = [(x.astype(dtype, copy=False), y) for x, y in batches]
-        self.params = [a.astype(dtype) for pair in weights for a in pair]
+        self.affine = [a for _, b in weights[:-1] for a in (np.ones_like(b), np.zeros_like(b))] if work.batchnorm else []
+        self.params = [a.astype(dtype) for a in (*(a for pair in weights for a in pair), *self.affine)]
+        self.normal = [None] * (len(weights) - 1)  # of batch normalisations: xhat and 1 / deviation
         self.grads = [np.empty_like(p) for p in self.params]
         self.m = [np.empty_like(p) for p in self.params]
         self.v = [np.empty_like(p) for p in self.params]
@@ -40,20 +42,37 @@ class Training(Loop):
         self.reset()
 
     def reset(self):
-        for p, value in zip(self.params, (a for pair in self.weights for a in pair)):
+        for p, value in zip(self.params, (*(a for pair in self.weights for a in pair), *self.affine)):
             p[...] = value
         for moment in self.m + self.v:
             moment[...] = 0
         self.t = 0
 
+    def normal_backward(self, i, dy, gamma, grads):
+        xhat, rstd = self.normal[i]
+        (dy * xhat).sum(axis=0, out=grads[0])
+        dy.sum(axis=0, out=grads[1])
+        dy -= grads[1] / len(dy)
+        xhat *= grads[0] / len(dy)
+        dy -= xhat
+        dy *= gamma * rstd
+
     def step(self, x, labels):
-        w, b = self.params[0::2], self.params[1::2]
-        last = len(w) - 1
+        last = len(self.weights) - 1
+        w, b = self.params[0 : 2 * last + 1 : 2], self.params[1 : 2 * last + 2 : 2]
+        gamma, beta = self.params[2 * last + 2 :: 2], self.params[2 * last + 3 :: 2]
         inputs = [x, *self.y[:-1]]
         for i in range(last + 1):
             y = self.y[i]
             np.matmul(inputs[i], w[i], out=y)
             y += b[i]
+            if i < last and gamma:
+                y -= y.mean(axis=0)
+                rstd = 1 / np.sqrt((y * y).mean(axis=0) + y.dtype.type(1e-5))
+                y *= rstd
+                self.normal[i] = y.copy(), rstd
+                y *= gamma[i]
+                y += beta[i]
             if i < last:
                 np.maximum(y, 0, out=y)
 
@@ -76,6 +95,8 @@ class Training(Loop):
                 np.matmul(self.dy[i], w[i].T, out=self.dy[i - 1])
                 np.greater(self.y[i - 1], 0, out=self.mask[i - 1])
                 self.dy[i - 1] *= self.mask[i - 1]
+                if gamma:
+                    self.normal_backward(i - 1, self.dy[i - 1], gamma[i - 1], self.grads[2 * last + 2 * i :])
 
         self.t += 1
         rate = LEARNING_RATE / (1 - BETA1**self.t)

@@ -22,29 +22,34 @@ def versions():
     return {"torch": torch.__version__}
 
 
-def model(weights):
+def model(weights, batchnorm=False):
     """The network with the given weights; torch keeps them [out, in]."""
     layers = []
     for w, b in weights:
         linear = torch.nn.Linear(*w.shape)
-        layers += [linear, torch.nn.ReLU()]
-    net = torch.nn.Sequential(*layers[:-1])
+        layers += [linear, *([torch.nn.BatchNorm1d(len(b))] if batchnorm else []), torch.nn.ReLU()]
+    net = torch.nn.Sequential(*layers[: -2 if batchnorm else -1])
     load(net, weights)
     return net
 
 
 def load(net, weights):
+    """The given weights, and those that batch normalisations begin with."""
+    linears = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
     with torch.no_grad():
-        for linear, (w, b) in zip(net[::2], weights):
+        for linear, (w, b) in zip(linears, weights):
             linear.weight.copy_(torch.from_numpy(w.T))
             linear.bias.copy_(torch.from_numpy(b))
+        for layer in net:
+            if isinstance(layer, torch.nn.BatchNorm1d):
+                layer.reset_parameters()
 
 
 class Training(Loop):
     def __init__(self, work, weights, batches):
         self.weights = weights
         self.batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches]
-        self.model = model(weights)
+        self.model = model(weights, work.batchnorm)
         self.loss = self.make_loss()
         self.reset()
 

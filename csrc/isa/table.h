@@ -10,6 +10,10 @@
 #include "../kernels/softmax.h"
 #include "../kernels/loss.h"
 #include "../kernels/norm.h"
+#include "../kernels/batchnorm.h"
+#include "../kernels/rownorm.h"
+#include "../kernels/noise.h"
+#include "../kernels/pieces.h"
 #include "../kernels/convert.h"
 #include "../kernels/measure.h"
 
@@ -17,7 +21,7 @@ extern const fnn_kernels FNN_TABLE;
 
 const fnn_kernels FNN_TABLE = {
     .isa = FNN_TABLE_NAME,
-#define FNN_UPDATE(rule, name) .update_f32[rule] = fnn_##name##_f32, .update_f64[rule] = fnn_##name##_f64,
+#define FNN_UPDATE(code, name, states) .update_f32[code] = fnn_##name##_f32, .update_f64[code] = fnn_##name##_f64,
 #include "../kernels.def"
 #undef FNN_UPDATE
 #define FNN_KERNEL(name, result, arguments) .name = fnn_##name,

@@ -11,7 +11,7 @@
  *   K into blocks of at most FNN_KC; a block of B of one panel, FNN_KC x FNN_NV x 64 bytes, stays in the L2 cache;
  *   rows into tiles of at most FNN_MR, equal to within a row.
  *
- * A tile is held in registers while k runs over a block. A is never packed: the tile broadcasts single elements of it.
+ * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single elements of it.
  * B is packed where it must be transposed, or where its rows lie far apart and are used often (TLB, set conflicts).
  * What the epilogue does, it does to a tile that is still in the L1 cache. Blocking: Goto & van de Geijn 2008;
  * Van Zee & van de Geijn 2015 (BLIS). */
@@ -25,6 +25,7 @@
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
 #define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
+#define FNN_ROW_AHEAD 8 /* rows of B asked for ahead of a lone row of A: a panel's piece of a row is too short for the hardware to guess */
 #define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w at a time: their pages stay in the TLB */
 
 #define FNN_UNROLL _Pragma("GCC unroll 16")
@@ -78,10 +79,38 @@ FNN_INLINE void fnn_tile_store(const int rows, const int vectors, vf sum[FNN_MR]
     }
 }
 
-/* One tile over one block of k: C = start + A B. */
+/* What a tile does to its sums before it stores them: ReLU and its derivative, which cost next to nothing there. */
+typedef struct fnn_gate {
+    enum { FNN_GATE_OPEN, FNN_GATE_RELU, FNN_GATE_RELU_DERIVATIVE } kind;
+    const float *saved; /* RELU_DERIVATIVE: the outputs of ReLU that this tile is the gradient of */
+    size_t ldsaved;
+} fnn_gate;
+
+FNN_INLINE void fnn_tile_gate(const int rows, const int vectors, vf sum[FNN_MR][FNN_NV], const fnn_gate *gate, vt last)
+{
+    if (gate->kind == FNN_GATE_RELU) {
+        FNN_UNROLL
+        for (int i = 0; i < rows; i++) {
+            FNN_UNROLL
+            for (int v = 0; v < vectors; v++) sum[i][v] = fnn_activate(FNN_RELU, sum[i][v], vf_zero());
+        }
+    } else if (gate->kind == FNN_GATE_RELU_DERIVATIVE) {
+        FNN_UNROLL
+        for (int i = 0; i < rows; i++) {
+            FNN_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                const float *from = gate->saved + i * gate->ldsaved + v * FNN_VF;
+                const vf y = v == vectors - 1 ? vf_load_t(from, last) : vf_load(from);
+                sum[i][v] = fnn_differentiate(FNN_RELU, sum[i][v], y, vf_zero());
+            }
+        }
+    }
+}
+
+/* One tile over one block of k: C = start + A B, through the gate. */
 FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transposed, size_t k, const float *a,
                          size_t lda, const float *b, size_t ldb, const float *start, size_t start_ld, float *c,
-                         size_t ldc, vt last)
+                         size_t ldc, vt last, const fnn_gate *gate)
 {
     vf sum[FNN_MR][FNN_NV];
     fnn_tile_start(rows, vectors, sum, start, start_ld, last);
@@ -90,18 +119,19 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
         a += a_transposed ? lda : 1;
         b += ldb;
     }
+    fnn_tile_gate(rows, vectors, sum, gate, last);
     fnn_tile_store(rows, vectors, sum, c, ldc, last);
 }
 
 typedef void fnn_tile_fn(size_t k, const float *a, size_t lda, const float *b, size_t ldb, const float *start,
-                         size_t start_ld, float *c, size_t ldc, vt last);
+                         size_t start_ld, float *c, size_t ldc, vt last, const fnn_gate *gate);
 
 #define FNN_TILE(rows, vectors, transposed)                                                                         \
     static void fnn_tile_##rows##_##vectors##_##transposed(size_t k, const float *a, size_t lda, const float *b,    \
                                                            size_t ldb, const float *start, size_t start_ld,         \
-                                                           float *c, size_t ldc, vt last)                           \
+                                                           float *c, size_t ldc, vt last, const fnn_gate *gate)     \
     {                                                                                                               \
-        fnn_tile(rows, vectors, transposed, k, a, lda, b, ldb, start, start_ld, c, ldc, last);                      \
+        fnn_tile(rows, vectors, transposed, k, a, lda, b, ldb, start, start_ld, c, ldc, last, gate);                \
     }
 #if FNN_MR == 6
 #define FNN_TILES(v, t) FNN_TILE(1, v, t) FNN_TILE(2, v, t) FNN_TILE(3, v, t) FNN_TILE(4, v, t) FNN_TILE(5, v, t) FNN_TILE(6, v, t)
@@ -148,6 +178,8 @@ FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, si
             __builtin_prefetch(g->w + at + x, 1);
             if (g->state[0]) __builtin_prefetch(g->state[0] + at + x, 1);
             if (g->state[1]) __builtin_prefetch(g->state[1] + at + x, 1);
+            if (g->state[2]) __builtin_prefetch(g->state[2] + at + x, 1);
+            if (g->state[FNN_AVERAGE]) __builtin_prefetch(g->state[FNN_AVERAGE] + at + x, 1);
         }
     }
 }
@@ -161,6 +193,7 @@ FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, si
 /* A finished tile of a gradient that waits for its update. */
 typedef struct fnn_pending {
     const fnn_scalars_f32 *s;
+    bool decay; /* AdamW's */
     size_t rows, vectors; /* rows 0: none */
     vt last;
     const float *g; /* rows FNN_NR apart */
@@ -177,7 +210,9 @@ FNN_INLINE void fnn_pending_vector(const fnn_pending *q, size_t i, size_t v)
     __builtin_prefetch(q->s0 + at + q->next, 1);
     __builtin_prefetch(q->s1 + at + q->next, 1);
     vf v0 = vf_load_t(q->s0 + at, t), v1 = vf_load_t(q->s1 + at, t);
-    const vf w = fnn_adam_rule_f32(q->s, vf_load_t(q->w + at, t), vf_load(q->g + i * FNN_NR + v * FNN_VF), &v0, &v1);
+    vf w = vf_load_t(q->w + at, t);
+    if (q->decay) w = vf_mul(q->s->keep, w);
+    w = fnn_adam_rule_f32(q->s, w, vf_load(q->g + i * FNN_NR + v * FNN_VF), &v0, &v1, NULL);
     vf_store_t(q->w + at, w, t);
     vf_store_t(q->s0 + at, v0, t);
     vf_store_t(q->s1 + at, v1, t);
@@ -288,7 +323,7 @@ static void fnn_finish_derivative(const fnn_product *g, size_t i, size_t j, size
 }
 
 static fnn_update_f32 *const fnn_update_rules_f32[FNN_UPDATE_RULES] = {
-#define FNN_UPDATE(rule, name) [rule] = fnn_##name##_f32,
+#define FNN_UPDATE(code, name, states) [code] = fnn_##name##_f32,
 #include "../kernels.def"
 #undef FNN_UPDATE
 };
@@ -297,8 +332,9 @@ static void fnn_finish_update(const fnn_product *g, size_t i, size_t j, size_t r
 {
     for (size_t r = 0; r < rows; r++) {
         const size_t at = (i + r) * g->ldw + j;
-        fnn_update_rules_f32[g->rule](width, g->scalars, g->w + at, c + r * ldc, g->state[0] ? g->state[0] + at : NULL,
-                                      g->state[1] ? g->state[1] + at : NULL);
+        float *state[FNN_STATES];
+        fnn_states_at(state, g->state, at);
+        fnn_update_rules_f32[g->rule](width, g->scalars, g->w + at, c + r * ldc, state);
     }
 }
 
@@ -317,6 +353,7 @@ FNN_INLINE void fnn_row_panel(const int vectors, size_t k, const float *a, const
         const vf element = vf_set1(a[p]);
         FNN_UNROLL
         for (int v = 0; v < vectors; v++) {
+            __builtin_prefetch(b + FNN_ROW_AHEAD * ldb + v * FNN_VF);
             const vf row = v == vectors - 1 ? vf_load_t(b + v * FNN_VF, last) : vf_load(b + v * FNN_VF);
             sum[v] = vf_fma(element, row, sum[v]);
         }
@@ -359,12 +396,27 @@ static void fnn_gemm_row(const fnn_product *g)
     }
 }
 
-/* The rows [i0, i1) of the product, all columns. */
-static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
+/* Few columns fill a part of a vector; if w has no others, the update takes rows of it as one array instead. */
+static bool fnn_updates_flat(const fnn_product *g)
+{
+    return g->epilogue == FNN_EPILOGUE_UPDATE && g->n < FNN_VF && g->ldw == g->n;
+}
+
+/* The gate of the tile at row i, column j. */
+FNN_INLINE fnn_gate fnn_gate_of(const fnn_product *g, size_t i, size_t j)
+{
+    if (g->activation != FNN_RELU || g->z) return (fnn_gate){.kind = FNN_GATE_OPEN};
+    if (g->epilogue == FNN_EPILOGUE_ACTIVATION) return (fnn_gate){.kind = FNN_GATE_RELU};
+    if (g->epilogue == FNN_EPILOGUE_DERIVATIVE)
+        return (fnn_gate){FNN_GATE_RELU_DERIVATIVE, g->saved + i * g->ldsaved + j, g->ldsaved};
+    return (fnn_gate){.kind = FNN_GATE_OPEN};
+}
+
+/* The rows [i0, i1) of the product, all columns. An update needs room for gradients: [i1 - i0, FNN_NR]. */
+static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gradient)
 {
     float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
-    float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
-    const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
+    const bool update = g->epilogue == FNN_EPILOGUE_UPDATE, flat = fnn_updates_flat(g);
     const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR;
     const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_NV - 1) / FNN_NV;
     const size_t blocks = g->k == 0 ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
@@ -388,17 +440,18 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
             }
             for (size_t tile = 0, i = i0; tile < tiles; tile++) {
                 const size_t rows = m / tiles + (tile < m % tiles);
-                float *c = update ? gradient + (i - i0) * FNN_NR : g->c + i * g->ldc + j;
-                const size_t ldc = update ? FNN_NR : g->ldc;
+                const size_t ldc = flat ? g->n : update ? FNN_NR : g->ldc;
+                float *c = update ? gradient + (i - i0) * ldc : g->c + i * g->ldc + j;
                 const bool resume = block > 0 || g->accumulate;
                 const float *start = resume ? c : g->bias ? g->bias + j : NULL;
+                const fnn_gate gate = block == blocks - 1 ? fnn_gate_of(g, i, j) : (fnn_gate){.kind = FNN_GATE_OPEN};
                 if (update && block == blocks - 1) fnn_prefetch_update(g, i, j, rows, width);
                 if (panel == 0 && !g->a_transposed && tile + 1 < tiles)
                     fnn_prefetch_rows(g->a + (i + rows) * g->lda + p, g->lda, rows, depth);
                 fnn_tiles[g->a_transposed][wide - 1][rows - 1](
                     depth, g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p, g->lda, b, ldb, start,
-                    resume ? ldc : 0, c, ldc, last);
-                if (block == blocks - 1) {
+                    resume ? ldc : 0, c, ldc, last, &gate);
+                if (block == blocks - 1 && gate.kind == FNN_GATE_OPEN && !flat) {
                     switch (g->epilogue) {
                     case FNN_EPILOGUE_ACTIVATION: fnn_finish_activation(g, i, j, rows, width, c, ldc); break;
                     case FNN_EPILOGUE_DERIVATIVE: fnn_finish_derivative(g, i, j, rows, width, c, ldc); break;
@@ -412,6 +465,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1)
         }
         j += width;
     }
+    if (flat) fnn_finish_update(g, 0, i0 * g->n, 1, m * g->n, gradient, 0);
 }
 
 #if FNN_INTERLEAVE
@@ -434,7 +488,7 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
             else
                 fnn_prefetch_update(g, i, j, rows, width);
             fnn_tile_updates[wide - 1][rows - 1](g->k, g->a + i, g->lda, g->b + j, g->ldb, c, last, pending);
-            *pending = (fnn_pending){.s = pending->s, .rows = rows, .vectors = wide, .last = last, .g = c, .ldw = g->ldw,
+            *pending = (fnn_pending){.s = pending->s, .decay = pending->decay, .rows = rows, .vectors = wide, .last = last, .g = c, .ldw = g->ldw,
                                      .w = g->w + at, .s0 = g->state[0] + at, .s1 = g->state[1] + at};
             i += rows;
         }
@@ -442,12 +496,32 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
     }
 }
 
-/* The update of Adam with nothing before the rule, and k within a block. */
+/* The update of Adam or AdamW with no other option, and k within a block. */
 static bool fnn_may_interleave(const fnn_product *g)
 {
-    return g->rule == FNN_ADAM && g->k <= FNN_KC && g->scalars->weight_decay == 0 && g->scalars->gradient_scale == 1;
+    return !fnn_updates_flat(g) && g->rule == FNN_ADAM && g->k <= FNN_KC && (g->scalars->options & ~(unsigned)FNN_DECAY) == 0;
 }
 #endif
+
+/* An update over many k: the columns of A that a group of rows needs lie a row of A apart, each on a page of its own. They
+ * are copied together once, and the group is large, for B is packed anew for each. */
+static void fnn_gemm_deep(const fnn_product *g)
+{
+    const size_t groups = (g->m + FNN_DEEP_ROWS - 1) / FNN_DEEP_ROWS;
+    float *gradient = g->scratch, *columns = g->scratch + FNN_DEEP_ROWS * FNN_NR;
+    for (size_t group = 0; group < groups; group++) {
+        const size_t i0 = g->m * group / groups, i1 = g->m * (group + 1) / groups, m = i1 - i0;
+        fnn_product q = *g;
+        for (size_t p = 0; p < g->k; p++) memcpy(columns + p * m, g->a + p * g->lda + i0, m * sizeof(float));
+        q.a = columns;
+        q.lda = m;
+        q.m = m;
+        q.w += i0 * g->ldw;
+        for (int i = 0; i < 2; i++)
+            if (q.state[i]) q.state[i] += i0 * g->ldw;
+        fnn_gemm_rows(&q, 0, m, gradient);
+    }
+}
 
 static void fnn_gemm(const fnn_product *g)
 {
@@ -455,7 +529,11 @@ static void fnn_gemm(const fnn_product *g)
         if (g->m == 1 && !g->a_transposed && !g->b_transposed)
             fnn_gemm_row(g);
         else
-            fnn_gemm_rows(g, 0, g->m);
+            fnn_gemm_rows(g, 0, g->m, NULL);
+        return;
+    }
+    if (g->scratch) {
+        fnn_gemm_deep(g);
         return;
     }
     const size_t groups = (g->m + FNN_UPDATE_ROWS - 1) / FNN_UPDATE_ROWS;
@@ -463,15 +541,16 @@ static void fnn_gemm(const fnn_product *g)
     if (fnn_may_interleave(g)) {
         float gradient[2][FNN_MR * FNN_NR] __attribute__((aligned(64)));
         const fnn_scalars_f32 scalars = fnn_splat_f32(g->scalars);
-        fnn_pending pending = {.s = &scalars};
+        fnn_pending pending = {.s = &scalars, .decay = g->scalars->options & FNN_DECAY};
         for (size_t group = 0; group < groups; group++)
             fnn_gemm_rows_interleaved(g, g->m * group / groups, g->m * (group + 1) / groups, gradient, &pending);
         fnn_pending_finish(&pending);
         return;
     }
 #endif
+    float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
     for (size_t group = 0; group < groups; group++)
-        fnn_gemm_rows(g, g->m * group / groups, g->m * (group + 1) / groups);
+        fnn_gemm_rows(g, g->m * group / groups, g->m * (group + 1) / groups, gradient);
 }
 
 #endif

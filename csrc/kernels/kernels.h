@@ -28,20 +28,41 @@ typedef enum {
 } fnn_activation;
 
 /* Update rules of the optimizers. */
-typedef enum { FNN_SGD, FNN_ADAM, FNN_UPDATE_RULES } fnn_update_rule;
+typedef enum {
+#define FNN_UPDATE(code, name, states) code,
+#include "../kernels.def"
+#undef FNN_UPDATE
+    FNN_UPDATE_RULES
+} fnn_update_rule;
 
-/* Numbers of an update that are the same for all elements, hoisted out of the loop, in double (ops/optimizer.c). */
+#define FNN_STATES 4  /* arrays beside a parameter: at most three of its rule's own, then */
+#define FNN_AVERAGE 3 /* the moving average of the parameter, where one is kept */
+
+/* What is done around the rule, to any optimizer's gradients and weights. */
+enum {
+    FNN_SCALE = 1,      /* g = gradient_scale g: clipping by the global norm; a minus sign to maximize */
+    FNN_CLIP = 2,       /* g into [-clip_value, clip_value] */
+    FNN_L2 = 4,         /* g += weight_decay w */
+    FNN_DECAY = 8,      /* w *= keep, before the rule */
+    FNN_THRESHOLD = 16, /* after the rule: w towards 0 by threshold, and no further (the proximal step of L1) */
+    FNN_EMA = 32        /* average += one_ema (w - average); in the first step average = w */
+};
+
+/* Numbers of an update that are the same for all elements, hoisted out of the loop, in double (ops/optimizer.c). What the
+ * rule's own mean, each rule says in kernels/optimizer_rules.h. */
 typedef struct fnn_update_scalars {
-    double lr;           /* the step's rate; for Adam lr / (1 - beta1^t) */
-    double gradient_scale; /* the gradient is first multiplied by this: clipping */
-    double weight_decay;   /* coupled: added to the gradient as weight_decay * w; 0: w is not read for it */
-    double beta1;        /* momentum, beta1 */
-    double one_beta1;    /* 1 - dampening (1 in the first step), 1 - beta1 */
-    double beta2;
-    double one_beta2;        /* 1 - beta2 */
+    double lr;        /* the step's rate, with any factors that are the same for all elements */
+    double second_lr; /* of rules that take two directions */
+    double beta1, one_beta1, beta2, one_beta2;
     double inverse_sqrt_bc2; /* 1 / sqrt(1 - beta2^t) */
-    double eps;
-    bool nesterov;
+    double eps, mix, decay;
+    bool first; /* what the rule does in its first step or steps only */
+
+    unsigned options; /* of the above; 0: the rule alone */
+    bool start;       /* the group's first step */
+    double gradient_scale, clip_value, weight_decay, keep, threshold, one_ema;
+    double max_norm;  /* of a unit's weights, by a pass of its own; 0: any */
+    double memory[2]; /* the group's, once this step has been done */
 } fnn_update_scalars;
 
 /* What a matrix product does to a finished tile of C while it is in cache. */
@@ -74,9 +95,81 @@ typedef struct fnn_product {
     size_t ldsaved;
     fnn_update_rule rule; /* UPDATE: w and states, each [m, n] with rows ldw apart; unused states are NULL */
     const fnn_update_scalars *scalars;
-    float *w, *state[2];
+    float *w, *state[FNN_STATES];
     size_t ldw;
+    float *scratch; /* UPDATE: fnn_product_scratch floats, or NULL */
 } fnn_product;
+
+#define FNN_DEEP_ROWS 384 /* rows of w that a deep update goes through at a time: what they need of A is 1.5 KB a row of it */
+
+/* Floats of scratch with which the product of an update runs faster: for many k, at which large matrices leave the reach of
+ * the caches and the TLB. 0: it needs none. */
+static inline size_t fnn_product_scratch(size_t m, size_t n, size_t k)
+{
+    return k > 256 && k <= 4096 && m >= FNN_DEEP_ROWS && n >= 512 ? FNN_DEEP_ROWS * (k + 64) : 0;
+}
+/* Batch normalisation over the rows of these columns; see batchnorm.h. */
+typedef struct fnn_batchnorm {
+    size_t rows, columns;
+    const float *x;
+    size_t ldx;
+    const float *gamma, *beta; /* either may be NULL: 1 and 0 */
+    float eps;
+    float *statistics; /* training: mean, rest, rstd, var, lds apart */
+    size_t lds;
+    const float *mean, *var; /* inference */
+    fnn_activation activation; /* forward */
+    float alpha;
+    float *y;
+    size_t ldy;
+    const float *dy; /* backward */
+    size_t lddy;
+    float *dx;
+    size_t lddx;
+    float *dgamma, *dbeta;
+    bool accumulate; /* add to what dgamma and dbeta hold */
+} fnn_batchnorm;
+
+/* Layer normalisation, or root mean square normalisation where not centered; see rownorm.h. */
+typedef struct fnn_rownorm {
+    size_t rows, columns;
+    bool centered;
+    const float *x;
+    size_t ldx;
+    const float *gamma, *beta; /* either may be NULL: 1 and 0 */
+    float eps;
+    float *statistics; /* of each row: mean, rest, rstd */
+    size_t lds;
+    fnn_activation activation; /* forward */
+    float alpha;
+    float *y;
+    size_t ldy;
+    const float *dy; /* backward */
+    size_t lddy;
+    float *dx;
+    size_t lddx;
+    float *dgamma, *dbeta;
+    bool accumulate; /* add to what dgamma and dbeta hold */
+} fnn_rownorm;
+
+/* Where random draws come from: draw i is a function of these and i. */
+typedef struct fnn_random {
+    uint64_t seed;
+    uint32_t step, stream;
+} fnn_random;
+
+/* Dropout and Gaussian noise; see noise.h. */
+typedef struct fnn_noise {
+    fnn_random draw;
+    size_t rows, columns;
+    uint64_t first_row; /* number of the first of the rows, for the draws */
+    uint32_t threshold; /* dropout: of 65536 elements so many are dropped */
+    float scale;        /* dropout: of those that stay; noise: the standard deviation */
+    const float *x;
+    size_t ldx;
+    float *y;
+    size_t ldy;
+} fnn_noise;
 
 /* Dtypes that `gather` reads. */
 typedef enum {
@@ -96,8 +189,14 @@ typedef enum {
 
 typedef enum { FNN_MATH_EXP, FNN_MATH_LOG, FNN_MATH_SIGMOID, FNN_MATH_TANH } fnn_math;
 
-typedef void fnn_update_f32(size_t n, const fnn_update_scalars *s, float *w, const float *g, float *s0, float *s1);
-typedef void fnn_update_f64(size_t n, const fnn_update_scalars *s, double *w, const double *g, double *s0, double *s1);
+typedef void fnn_update_f32(size_t n, const fnn_update_scalars *s, float *w, const float *g, float *const state[FNN_STATES]);
+typedef void fnn_update_f64(size_t n, const fnn_update_scalars *s, double *w, const double *g, double *const state[FNN_STATES]);
+
+/* The states of the elements from `at` on. */
+static inline void fnn_states_at(float *to[FNN_STATES], float *const state[FNN_STATES], size_t at)
+{
+    for (int i = 0; i < FNN_STATES; i++) to[i] = state[i] ? state[i] + at : NULL;
+}
 
 /* Losses that are sums over the elements (kernels/loss.h). */
 typedef enum {

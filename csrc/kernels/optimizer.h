@@ -1,10 +1,11 @@
 /* The optimizers' update kernels in float32 and float64: optimizer_rules.h, compiled for each.
- * What a new rule needs: its body there, its line in kernels.def and its scalars in ops/optimizer.c. */
+ * What a new rule needs in C: its body there, its line in kernels.def and its scalars in ops/optimizer.c. */
 #ifndef FNN_KERNELS_OPTIMIZER_H
 #define FNN_KERNELS_OPTIMIZER_H
 
 #include "../simd/simd.h"
 #include "kernels.h"
+#include "norm.h"
 
 #define FNN_REAL float
 #define FNN_LANES FNN_VF

@@ -69,9 +69,9 @@ static void bias(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_
         float db[256];
         const size_t width = n - j < 256 ? n - j : 256, at = c.j0 + j;
         k->bias_gradient(o->batch, width, dy + j, o->lddy, false, db);
-        k->update_f32[o->rules[t->group]](width, &o->scalars[t->group], (float *)t->w + at, db,
-                                          t->state[0] ? (float *)t->state[0] + at : NULL,
-                                          t->state[1] ? (float *)t->state[1] + at : NULL);
+        float *state[FNN_STATES];
+        fnn_states_at(state, (float *const *)t->state, at);
+        k->update_f32[o->rules[t->group]](width, &o->scalars[t->group], (float *)t->w + at, db, state);
     }
 }
 
@@ -98,8 +98,9 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
         p.rule = o->rules[t->group];
         p.scalars = &o->scalars[t->group];
         p.w = (float *)t->w + at;
-        for (int i = 0; i < 2; i++) p.state[i] = t->state[i] ? (float *)t->state[i] + at : NULL;
+        fnn_states_at(p.state, (float *const *)t->state, at);
         p.ldw = o->out;
+        p.scratch = fnn_product_scratch(o->in, o->out, o->batch) ? o->scratch : NULL;
     } else {
         p.accumulate = o->accumulate;
         p.c = o->dw + at;

@@ -24,6 +24,16 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     case FNN_OP_ACTIVATION_BACKWARD: fnn_op_activation_backward(k, c->arguments, s); break;
     case FNN_OP_DENSE_BACKWARD_INPUT: fnn_op_dense_backward_input(k, c->arguments, s); break;
     case FNN_OP_DENSE_BACKWARD_WEIGHTS: fnn_op_dense_backward_weights(k, c->arguments, s); break;
+    case FNN_OP_BATCHNORM_FORWARD: fnn_op_batchnorm_forward(k, c->arguments, s); break;
+    case FNN_OP_BATCHNORM_INFERENCE: fnn_op_batchnorm_inference(k, c->arguments, s); break;
+    case FNN_OP_BATCHNORM_BACKWARD: fnn_op_batchnorm_backward(k, c->arguments, s); break;
+    case FNN_OP_LAYERNORM_FORWARD: fnn_op_rownorm_forward(k, c->arguments, s); break;
+    case FNN_OP_LAYERNORM_BACKWARD_INPUT: fnn_op_rownorm_backward_input(k, c->arguments, s); break;
+    case FNN_OP_LAYERNORM_BACKWARD_WEIGHTS: fnn_op_rownorm_backward_weights(k, c->arguments, s); break;
+    case FNN_OP_DROPOUT: fnn_op_dropout(k, c->arguments, s); break;
+    case FNN_OP_GAUSSIAN_NOISE: fnn_op_gaussian_noise(k, c->arguments, s); break;
+    case FNN_OP_MAXOUT_FORWARD: fnn_op_maxout_forward(k, c->arguments, s); break;
+    case FNN_OP_MAXOUT_BACKWARD: fnn_op_maxout_backward(k, c->arguments, s); break;
     case FNN_OP_SOFTMAX_BACKWARD: fnn_op_softmax_backward(k, c->arguments, s); break;
     case FNN_OP_LOG_SOFTMAX_FORWARD: fnn_op_log_softmax_forward(k, c->arguments, s); break;
     case FNN_OP_LOG_SOFTMAX_BACKWARD: fnn_op_log_softmax_backward(k, c->arguments, s); break;
@@ -32,9 +42,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     case FNN_OP_PRELU_SLOPE_GRADIENT: fnn_op_prelu_slope_gradient(k, c->arguments, s); break;
     case FNN_OP_ELEMENTWISE_LOSS: fnn_op_elementwise_loss(k, c->arguments, s); break;
     case FNN_OP_MULTICLASS_HINGE: fnn_op_multiclass_hinge(k, c->arguments, s); break;
-    case FNN_OP_UPDATE: fnn_op_update(k, c->arguments, s); break;
-    case FNN_OP_NORM: fnn_op_norm(k, c->arguments, s); break;
-    default: break; /* the others need a plan */
+    default: break; /* the others need a plan, or are an optimizer's (fnn_update_run) */
     }
 }
 

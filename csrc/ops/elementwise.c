@@ -69,3 +69,20 @@ void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_s
         k->prelu_slope_gradient(o->rows, end - begin, o->dy + begin, o->lddy, o->x + begin, o->ldx, o->step, o->accumulate,
                                 o->out + (o->step ? begin : 0));
 }
+
+void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s)
+{
+    for (size_t i = s.begin; i < s.end; i++)
+        k->add(o->columns, o->x + i * o->ldx, o->saved + i * o->ldsaved, o->y + i * o->ldy);
+}
+
+void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s)
+{
+    for (size_t i = s.begin; i < s.end; i++) k->maxout_forward(o->columns, o->pieces, o->x + i * o->ldx, o->y + i * o->ldy);
+}
+
+void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s)
+{
+    for (size_t i = s.begin; i < s.end; i++)
+        k->maxout_backward(o->columns, o->pieces, o->dy + i * o->lddy, o->x + i * o->ldx, o->y + i * o->ldy);
+}

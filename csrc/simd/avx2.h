@@ -78,6 +78,36 @@ FNN_INLINE vi vi_or(vi a, vi b) { return (vi){_mm256_or_si256(a.lo, b.lo), _mm25
 FNN_INLINE vi vi_xor(vi a, vi b) { return (vi){_mm256_xor_si256(a.lo, b.lo), _mm256_xor_si256(a.hi, b.hi)}; }
 #define vi_shl(a, n) ((vi){_mm256_slli_epi32((a).lo, (n)), _mm256_slli_epi32((a).hi, (n))})
 #define vi_sar(a, n) ((vi){_mm256_srai_epi32((a).lo, (n)), _mm256_srai_epi32((a).hi, (n))})
+#define vi_shr(a, n) ((vi){_mm256_srli_epi32((a).lo, (n)), _mm256_srli_epi32((a).hi, (n))})
+FNN_INLINE vm vi_lt(vi a, vi b)
+{
+    return (vm){_mm256_castsi256_ps(_mm256_cmpgt_epi32(b.lo, a.lo)), _mm256_castsi256_ps(_mm256_cmpgt_epi32(b.hi, a.hi))};
+}
+FNN_INLINE vm vi_eq(vi a, vi b)
+{
+    return (vm){_mm256_castsi256_ps(_mm256_cmpeq_epi32(a.lo, b.lo)), _mm256_castsi256_ps(_mm256_cmpeq_epi32(a.hi, b.hi))};
+}
+FNN_INLINE vi vi_lanes(void)
+{
+    return (vi){_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
+}
+
+/* The two halves of the 64-bit products a m of unsigned numbers. */
+FNN_INLINE __m256i fnn_mul_wide8(__m256i a, __m256i by, __m256i *high)
+{
+    const __m256i even = _mm256_mul_epu32(a, by), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), by);
+    *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+    return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+}
+FNN_INLINE vi vi_mul_wide(vi a, uint32_t m, vi *high)
+{
+    const __m256i by = _mm256_set1_epi64x((long long)m);
+    vi low;
+    low.lo = fnn_mul_wide8(a.lo, by, &high->lo);
+    low.hi = fnn_mul_wide8(a.hi, by, &high->hi);
+    return low;
+}
+
 FNN_INLINE vf vi_convert(vi a) { return (vf){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 
 FNN_INLINE vd vd_set1(double a) { return (vd){_mm256_set1_pd(a), _mm256_set1_pd(a)}; }
@@ -85,12 +115,17 @@ FNN_INLINE vd vd_load(const double *p) { return (vd){_mm256_loadu_pd(p), _mm256_
 FNN_INLINE void vd_store(double *p, vd a) { _mm256_storeu_pd(p, a.lo); _mm256_storeu_pd(p + 4, a.hi); }
 FNN_INLINE vd vd_load_t(const double *p, vt t)
 {
+    if (t.n >= 8) return vd_load(p);
     double tile[8] = {0};
     for (size_t i = 0; i < t.n; i++) tile[i] = p[i];
     return vd_load(tile);
 }
 FNN_INLINE void vd_store_t(double *p, vd a, vt t)
 {
+    if (t.n >= 8) {
+        vd_store(p, a);
+        return;
+    }
     double tile[8];
     vd_store(tile, a);
     for (size_t i = 0; i < t.n; i++) p[i] = tile[i];
@@ -101,6 +136,11 @@ FNN_INLINE vd vd_mul(vd a, vd b) { return (vd){_mm256_mul_pd(a.lo, b.lo), _mm256
 FNN_INLINE vd vd_div(vd a, vd b) { return (vd){_mm256_div_pd(a.lo, b.lo), _mm256_div_pd(a.hi, b.hi)}; }
 FNN_INLINE vd vd_sqrt(vd a) { return (vd){_mm256_sqrt_pd(a.lo), _mm256_sqrt_pd(a.hi)}; }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd){_mm256_fmadd_pd(a.lo, b.lo, c.lo), _mm256_fmadd_pd(a.hi, b.hi, c.hi)}; }
+
+typedef struct { __m256d lo, hi; } vdm;
+FNN_INLINE vdm vd_lt(vd a, vd b) { return (vdm){_mm256_cmp_pd(a.lo, b.lo, _CMP_LT_OQ), _mm256_cmp_pd(a.hi, b.hi, _CMP_LT_OQ)}; }
+FNN_INLINE vdm vd_le(vd a, vd b) { return (vdm){_mm256_cmp_pd(a.lo, b.lo, _CMP_LE_OQ), _mm256_cmp_pd(a.hi, b.hi, _CMP_LE_OQ)}; }
+FNN_INLINE vd vd_select(vdm m, vd a, vd b) { return (vd){_mm256_blendv_pd(b.lo, a.lo, m.lo), _mm256_blendv_pd(b.hi, a.hi, m.hi)}; }
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { return (vd){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }

@@ -50,7 +50,20 @@ FNN_INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 FNN_INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 #define vi_shl(a, n) _mm512_slli_epi32((a), (n))
 #define vi_sar(a, n) _mm512_srai_epi32((a), (n))
+#define vi_shr(a, n) _mm512_srli_epi32((a), (n))
+FNN_INLINE vm vi_lt(vi a, vi b) { return _mm512_cmplt_epi32_mask(a, b); }
+FNN_INLINE vm vi_eq(vi a, vi b) { return _mm512_cmpeq_epi32_mask(a, b); }
+FNN_INLINE vi vi_lanes(void) { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
 FNN_INLINE vf vi_convert(vi a) { return _mm512_cvtepi32_ps(a); }
+
+/* The two halves of the 64-bit products a m of unsigned numbers. */
+FNN_INLINE vi vi_mul_wide(vi a, uint32_t m, vi *high)
+{
+    const __m512i by = _mm512_set1_epi64((long long)m);
+    const __m512i even = _mm512_mul_epu32(a, by), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), by);
+    *high = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
+    return _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+}
 
 FNN_INLINE vd vd_set1(double a) { return _mm512_set1_pd(a); }
 FNN_INLINE vd vd_load(const double *p) { return _mm512_loadu_pd(p); }
@@ -63,6 +76,10 @@ FNN_INLINE vd vd_mul(vd a, vd b) { return _mm512_mul_pd(a, b); }
 FNN_INLINE vd vd_div(vd a, vd b) { return _mm512_div_pd(a, b); }
 FNN_INLINE vd vd_sqrt(vd a) { return _mm512_sqrt_pd(a); }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return _mm512_fmadd_pd(a, b, c); }
+
+FNN_INLINE __mmask8 vd_lt(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+FNN_INLINE __mmask8 vd_le(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
+FNN_INLINE vd vd_select(__mmask8 m, vd a, vd b) { return _mm512_mask_blend_pd(m, b, a); }
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }

@@ -107,6 +107,30 @@ FNN_INLINE vi vi_shl(vi a, int n)
     FNN_QUARTERS(vi, (fnn_i4)((u4)a.q[i] << n));
 }
 FNN_INLINE vi vi_sar(vi a, int n) { FNN_QUARTERS(vi, a.q[i] >> n); }
+FNN_INLINE vi vi_shr(vi a, int n)
+{
+    typedef uint32_t u4 __attribute__((vector_size(16)));
+    FNN_QUARTERS(vi, (fnn_i4)((u4)a.q[i] >> n));
+}
+FNN_INLINE vm vi_lt(vi a, vi b) { FNN_QUARTERS(vm, a.q[i] < b.q[i]); }
+FNN_INLINE vm vi_eq(vi a, vi b) { FNN_QUARTERS(vm, a.q[i] == b.q[i]); }
+FNN_INLINE vi vi_lanes(void) { FNN_QUARTERS(vi, ((fnn_i4){4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3})); }
+
+/* The two halves of the 64-bit products a m of unsigned numbers. */
+FNN_INLINE vi vi_mul_wide(vi a, uint32_t m, vi *high)
+{
+    uint32_t from[FNN_VF], upper[FNN_VF], lower[FNN_VF];
+    memcpy(from, &a, sizeof from);
+    for (int i = 0; i < FNN_VF; i++) {
+        const uint64_t product = (uint64_t)from[i] * m;
+        lower[i] = (uint32_t)product;
+        upper[i] = (uint32_t)(product >> 32);
+    }
+    memcpy(high, upper, sizeof upper);
+    memcpy(&a, lower, sizeof lower);
+    return a;
+}
+
 FNN_INLINE vf vi_convert(vi a) { FNN_QUARTERS(vf, __builtin_convertvector(a.q[i], fnn_f4)); }
 
 FNN_INLINE vd vd_set1(double a) { FNN_QUARTERS(vd, ((fnn_d2){a, a})); }
@@ -114,12 +138,17 @@ FNN_INLINE vd vd_load(const double *p) { vd r; memcpy(&r, p, sizeof r); return r
 FNN_INLINE void vd_store(double *p, vd a) { memcpy(p, &a, sizeof a); }
 FNN_INLINE vd vd_load_t(const double *p, vt t)
 {
+    if (t.n >= FNN_VD) return vd_load(p);
     double tile[FNN_VD] = {0};
     for (size_t i = 0; i < t.n; i++) tile[i] = p[i];
     return vd_load(tile);
 }
 FNN_INLINE void vd_store_t(double *p, vd a, vt t)
 {
+    if (t.n >= FNN_VD) {
+        vd_store(p, a);
+        return;
+    }
     double tile[FNN_VD];
     vd_store(tile, a);
     for (size_t i = 0; i < t.n; i++) p[i] = tile[i];
@@ -130,6 +159,15 @@ FNN_INLINE vd vd_mul(vd a, vd b) { FNN_QUARTERS(vd, a.q[i] * b.q[i]); }
 FNN_INLINE vd vd_div(vd a, vd b) { FNN_QUARTERS(vd, a.q[i] / b.q[i]); }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { FNN_QUARTERS(vd, a.q[i] * b.q[i] + c.q[i]); }
 FNN_INLINE vd vd_sqrt(vd a) { FNN_QUARTERS(vd, ((fnn_d2){__builtin_sqrt(a.q[i][0]), __builtin_sqrt(a.q[i][1])})); }
+
+typedef int64_t fnn_l2 __attribute__((vector_size(16)));
+typedef struct { fnn_l2 q[4]; } vdm;
+FNN_INLINE vdm vd_lt(vd a, vd b) { FNN_QUARTERS(vdm, a.q[i] < b.q[i]); }
+FNN_INLINE vdm vd_le(vd a, vd b) { FNN_QUARTERS(vdm, a.q[i] <= b.q[i]); }
+FNN_INLINE vd vd_select(vdm m, vd a, vd b)
+{
+    FNN_QUARTERS(vd, (fnn_d2)((m.q[i] & (fnn_l2)a.q[i]) | (~m.q[i] & (fnn_l2)b.q[i])));
+}
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { FNN_QUARTERS(vd, ((fnn_d2){(double)p[2 * i], (double)p[2 * i + 1]})); }

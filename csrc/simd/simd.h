@@ -9,6 +9,7 @@
  *   vm_lane(i): true in lane i only (in none where i >= 16)
  *   vt  "the first n lanes", made by vt_first(n), for the last, partial vector of a row
  *
+ * A comparison of vd makes a truth value of its own type, for vd_select.
  * Comparisons are ordered (false on NaN) and vf_select(m, a, b) is m ? a : b. vf_min2(a, b) is a < b ? a : b and
  * vf_max2(a, b) is a > b ? a : b: of a NaN and a number, the second. vf_load_t fills the lanes it does not
  * read with zero and never touches their memory; vf_store_t writes no other lane.

@@ -6,23 +6,36 @@ saves a model (safetensors, with the architecture in its metadata) and loads it 
 
 from ..plan import Parameter
 from .activation import Activation, LogSoftmax, PReLU, Softmax
+from .containers import Residual
 from .dense import Dense
 from .files import load
 from .inputs import Flatten, Rescaling
 from .layer import Layer
 from .model import Sequential
+from .noise import DropConnect, Dropout, GaussianNoise
+from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .rows import as_array, as_rows
+from .shared import Maxout, Tied
 
 __all__ = [
     "Activation",
+    "BatchNorm",
     "Dense",
+    "DropConnect",
+    "Dropout",
     "Flatten",
+    "GaussianNoise",
     "Layer",
+    "LayerNorm",
     "LogSoftmax",
+    "Maxout",
     "PReLU",
     "Parameter",
+    "RMSNorm",
     "Rescaling",
+    "Residual",
     "Sequential",
     "Softmax",
+    "Tied",
     "load",
 ]

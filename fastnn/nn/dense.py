@@ -68,11 +68,11 @@ class Dense(Layer):
             "bias": self.bias is not None,
         }
 
-    def emit(self, builder, x):
-        y = builder.dense(x, self.weight, self.bias)
+    def emit(self, builder, x, weight=None):
+        """`weight`: what takes the place of the weights, if anything does; see `DropConnect`."""
+        y = builder.dense(x, self.weight if weight is None else weight, self.bias)
         return emit_activation(builder, y, self.activation, self.alpha, getattr(self, "slope", None))
 
     def output_features(self, features):
-        if features != self.in_features:
-            raise ValueError(f"{self!r}: expected {self.in_features} input features, got {features}")
+        super().output_features(features)
         return self.out_features

@@ -6,9 +6,14 @@ import numpy as np
 
 from ..files import replacing
 from .activation import Activation, LogSoftmax, PReLU, Softmax
+from .containers import Residual
 from .dense import Dense
 from .inputs import Flatten, Rescaling
+from .layer import Layer
 from .model import Sequential
+from .noise import DropConnect, Dropout, GaussianNoise
+from .normalization import BatchNorm, LayerNorm, RMSNorm
+from .shared import Maxout, Tied
 
 FORMAT_VERSION = 1  # of model files; older ones stay readable, newer ones are refused
 
@@ -19,7 +24,7 @@ def write(model, path):
 
     from safetensors.numpy import save
 
-    metadata = {"format": "fastnn", "version": str(FORMAT_VERSION), "architecture": json.dumps(model.config())}
+    metadata = {"format": "fastnn", "version": str(FORMAT_VERSION), "architecture": json.dumps(model.architecture())}
     if model.head == "sigmoid" and model.out_features > 1:  # else the outputs tell
         metadata["head"] = model.head
     data = save(model.state_dict(), metadata)
@@ -32,37 +37,65 @@ def write(model, path):
         file.write(memoryview(data)[8 + length :])
 
 
-_LAYERS = {c.__name__: c for c in (Dense, Activation, Flatten, LogSoftmax, PReLU, Rescaling, Softmax)}
+_LAYERS = {
+    c.__name__: c
+    for c in (
+        Activation, BatchNorm, Dense, DropConnect, Dropout, Flatten, GaussianNoise, LayerNorm, LogSoftmax, Maxout,
+        PReLU, Rescaling, Residual, RMSNorm, Sequential, Softmax, Tied,
+    )
+}
 
 
-def layers_from(config, source):
-    """The layers that a file's architecture describes; their parameters start at zero."""
-    if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
+def _entries(config, source, path=""):
+    """The entries of a list of layers, each with its path."""
+    layers = config.get("layers") if isinstance(config, dict) else None
+    if not isinstance(layers, list):
         raise ValueError(f"{source}: expected an architecture with a list of layers")
-    layers = []
-    for i, entry in enumerate(config["layers"]):
-        kind = entry.get("class") if isinstance(entry, dict) else None
-        if not isinstance(kind, str) or kind not in _LAYERS:
-            raise ValueError(f"{source}: layer {i}: expected one of {', '.join(_LAYERS)}, got {entry!r:.80}")
-        arguments = {k: v for k, v in entry.items() if k != "class"}
-        try:
-            if kind == "Dense":
-                alpha = arguments.pop("alpha", None)
-                arguments["init"] = "zeros"
-                if alpha is not None:
-                    arguments["activation"] = Activation(arguments.get("activation"), alpha)
-            layers.append(_LAYERS[kind](**arguments))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{source}: layer {i}: {error}") from None
-    return layers
+    return [(f"{path}.{i}" if path else str(i), entry) for i, entry in enumerate(layers)]
 
 
-def load(path):
+def layers_from(config, source, classes, path="", known=None):
+    """The layers that a file's architecture describes; their parameters start at zero. `known`: those so far, by path."""
+    known = {} if known is None else known
+    return [_layer(entry, source, classes, at, known) for at, entry in _entries(config, source, path)]
+
+
+def _layer(entry, source, classes, path, known):
+    kind = entry.get("class") if isinstance(entry, dict) else None
+    if not isinstance(kind, str) or kind not in classes:
+        hint = "; classes of your own go into load(path, layers=[...])" if isinstance(kind, str) else ""
+        raise ValueError(f"{source}: layer {path}: expected one of {', '.join(classes)}, got {entry!r:.80}{hint}")
+    arguments = {k: v for k, v in entry.items() if k != "class"}
+    positional = []
+    try:
+        if kind in ("Sequential", "Residual"):
+            arguments.pop("layers", None)
+            positional = layers_from(entry, source, classes, path, known)
+        if kind == "DropConnect":
+            arguments["dense"] = _layer(arguments.get("dense"), source, classes, f"{path}.dense", known)
+        if kind == "Tied":
+            name = arguments.get("dense")
+            arguments["dense"] = known.get(name) if isinstance(name, str) else None
+        if kind in ("Dense", "Maxout"):
+            arguments["init"] = "zeros"
+        alpha = arguments.pop("alpha", None) if kind in ("Dense", "Tied") else None
+        if alpha is not None:
+            arguments["activation"] = Activation(arguments.get("activation"), alpha)
+        known[path] = classes[kind](*positional, **arguments)
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        raise ValueError(message if message.startswith(source) else f"{source}: layer {path}: {error}") from None
+    return known[path]
+
+
+def load(path, layers=()):
     """Read a model that `save` wrote.
 
     Parameters
     ----------
     path : str or os.PathLike
+    layers : sequence of classes, optional
+        Layer classes of your own that the file may name.
 
     Returns
     -------
@@ -72,17 +105,22 @@ def load(path):
     ------
     ValueError
         If the file is not safetensors, not a model of this package, truncated, from a newer version, or if its header does
-        not agree with its contents.
+        not agree with its contents, or if it names a layer class that is not known.
     OSError
         If it cannot be read.
     """
+    classes = dict(_LAYERS)
+    for c in layers:
+        if not (isinstance(c, type) and issubclass(c, Layer)):
+            raise TypeError(f"layers: expected subclasses of nn.Layer, got {c!r}")
+        classes[c.__name__] = c
     name = os.fsdecode(path)
     with open(name, "rb") as file:
         data = file.read()
-    return _parse(data, name)
+    return _parse(data, name, classes)
 
 
-def _parse(data, name):
+def _parse(data, name, classes):
     import json
 
     from safetensors import SafetensorError
@@ -107,9 +145,9 @@ def _parse(data, name):
     except (KeyError, ValueError, RecursionError) as error:
         raise refuse(f"no readable architecture ({error})") from None
     sizes = {k: v.shape for k, v in tensors.items()}
-    _check_sizes(config, sizes, refuse)
     try:
-        model = Sequential(*layers_from(config, "architecture"))
+        _check_sizes(config, sizes)
+        model = Sequential(*layers_from(config, "architecture", classes))
     except (TypeError, ValueError, RecursionError) as error:
         raise refuse(f"an architecture that does not fit together: {error}") from None
     for key, value in tensors.items():
@@ -124,11 +162,28 @@ def _parse(data, name):
     return model
 
 
-def _check_sizes(config, shapes, refuse):
-    """Before any layer allocates: every Dense layer of the architecture has its weights, of its size, in the file."""
-    layers = config.get("layers") if isinstance(config, dict) else None
-    for i, entry in enumerate(layers if isinstance(layers, list) else []):
-        if isinstance(entry, dict) and entry.get("class") == "Dense":
-            expected = (entry.get("in_features"), entry.get("out_features"))
-            if shapes.get(f"{i}.weight") != expected:
-                raise refuse(f"an architecture whose layer {i} has weights {expected}, but tensor {shapes.get(f'{i}.weight')}")
+# The tensors that a layer allocates, by its arguments.
+_SIZES = {
+    "Dense": lambda e: {"weight": (e.get("in_features"), e.get("out_features"))},
+    "Maxout": lambda e: {"weight": (e.get("in_features"), e.get("out_features") * e.get("pieces"))},
+    "PReLU": lambda e: {"slope": (e.get("num_parameters"),)},
+    "BatchNorm": lambda e: {"running_mean": (e.get("features"),)},
+    "LayerNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine") else {},
+    "RMSNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine") else {},
+}
+
+
+def _check_sizes(config, shapes, path=""):
+    """Before any layer allocates: the tensors that the architecture's layers need are in the file, of their sizes."""
+    for at, entry in _entries(config, "architecture", path):
+        if isinstance(entry, dict) and entry.get("class") == "DropConnect":
+            at, entry = f"{at}.dense", entry.get("dense")
+        if not isinstance(entry, dict):
+            continue
+        kind = entry.get("class")
+        if kind in ("Sequential", "Residual"):
+            _check_sizes(entry, shapes, at)
+        elif isinstance(kind, str) and kind in _SIZES:
+            for name, expected in _SIZES[kind](entry).items():
+                if shapes.get(f"{at}.{name}") != expected:
+                    raise ValueError(f"layer {at} has {name} {expected}, but tensor {shapes.get(f'{at}.{name}')}")

@@ -1,5 +1,6 @@
 """Layer: the base of the layers, and the checks that they share."""
 
+import numbers
 import operator
 
 from ..plan import Parameter
@@ -16,27 +17,93 @@ def check_size(value, name):
     return n
 
 
+def check_number(value, name, low, high, what):
+    """`value` as a float within [low, high]; `what` says that in words."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name}: expected {what}, got {value}")
+    return float(value)
+
+
 class Layer:
-    """Base of the layers."""
+    """Base of the layers.
+
+    A layer of one's own sets its Parameters (and layers inside it, through `children`) as attributes, says in `config` with
+    which arguments an equal one is made, and emits its operations.
+
+    Attributes
+    ----------
+    in_features : int or None
+        Columns that it takes, where it knows.
+    least_rows : int
+        The fewest rows that it can be trained on at once.
+
+    Examples
+    --------
+    >>> class Twice(nn.Layer):
+    ...     def emit(self, builder, x):
+    ...         return builder.add(x, x)
+    >>> nn.Sequential(nn.Dense(2, 1, init="zeros"), Twice()).predict(np.ones((1, 2)))
+    array([[0.]], dtype=float32)
+    """
+
+    in_features = None
+    least_rows = 1
+
+    def children(self):
+        """(name, layer) of the layers inside it, in order."""
+        return []
+
+    def walk(self, prefix=""):
+        """(path, layer) of this layer and all inside it, each before those inside it; a path is names joined by dots."""
+        yield prefix, self
+        for name, layer in self.children():
+            yield from layer.walk(f"{prefix}.{name}" if prefix else name)
+
+    def _named(self):
+        """(name, Parameter) of this layer and those inside it, in order, each Parameter once, by its first name. By
+        position: a layer may stand in several models, under several names."""
+        found = {}
+        for path, layer in self.walk():
+            for name, p in layer.own_parameters():
+                found.setdefault(id(p), (f"{path}.{name}" if path else name, p))
+        return list(found.values())
 
     def own_parameters(self):
-        """(name, Parameter) of those that are its attributes."""
+        """(name, Parameter) of those that are its attributes, trained or not."""
         return [(name, p) for name, p in vars(self).items() if isinstance(p, Parameter)]
 
+    def named_parameters(self):
+        """(name, Parameter) of what is trained, in order."""
+        return [(name, p) for name, p in self._named() if p.trained]
+
+    def named_buffers(self):
+        """(name, Parameter) of what is saved but not trained, such as running statistics."""
+        return [(name, p) for name, p in self._named() if not p.trained]
+
     def parameters(self):
-        """Its Parameters, in order."""
-        return [p for _, p in self.own_parameters()]
+        """Its Parameters, in order, those of the layers inside it included."""
+        return [p for _, p in self.named_parameters()]
 
     def config(self):
         """The arguments that make an equal layer, as JSON can hold them."""
         return {}
 
+    def entry(self, path, paths):
+        """The layer in a file's architecture; notes its path among `paths`, by its id, for layers that refer to it."""
+        paths[id(self)] = path
+        return {"class": type(self).__name__, **self.config()}
+
     def emit(self, builder, x):
-        """Emit the layer's operations for the buffer `x`; return the buffer of its outputs."""
+        """Emit the layer's operations for the buffer `x`; return the buffer of its outputs. `builder.training` tells
+        whether they are those of training or of inference."""
         raise NotImplementedError
 
     def output_features(self, features):
         """Features out for features in; raise ValueError if the layer cannot take them."""
+        if self.in_features is not None and features != self.in_features:
+            raise ValueError(f"{self!r}: expected {self.in_features} input features, got {features}")
         return features
 
     def __repr__(self):

@@ -1,5 +1,6 @@
 """Sequential: layers one after the other, with inference and state."""
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,20 +9,21 @@ from ..plan import Builder, NativeExecutor
 from ..plan.schedule import choose_schedule
 from ..runtime import get_num_threads
 from .activation import Activation, Softmax
-from .dense import Dense
-from .inputs import Flatten, Rescaling
-from .layer import Layer, check_size
+from .containers import Chain, check_chain
+from .inputs import Flatten
+from .layer import check_size
 from .rows import as_array, as_rows
 
 _BATCH = 256  # rows that an inference works on at once: their activations stay in the L2 cache
 
 
-class Sequential(Layer):
+class Sequential(Chain):
     """Layers one after the other.
 
     Parameters
     ----------
     *layers : Layer
+        Residual blocks and other Sequentials included.
 
     Attributes
     ----------
@@ -46,76 +48,41 @@ class Sequential(Layer):
     """
 
     def __init__(self, *layers):
-        if not layers:
-            raise ValueError("layers: expected at least one, got none")
         self.layers = list(layers)
-        self.in_features = None
-        features, computes, seen = None, False, set()
-        for i, layer in enumerate(layers):
-            if isinstance(layer, type) or not isinstance(layer, Layer):
-                got = f"the class {layer.__name__}" if isinstance(layer, type) else type(layer).__name__
-                raise TypeError(f"layer {i}: expected a layer, got {got}")
-            if isinstance(layer, Sequential):
-                raise TypeError(f"layer {i}: expected a single layer, got a Sequential; write Sequential(*inner.layers, ...)")
-            if id(layer) in seen:
-                raise TypeError(f"layer {i}: expected a layer of its own, got one that stands in the model already")
-            seen.add(id(layer))
-            if isinstance(layer, Flatten) and i:
-                raise ValueError(f"layer {i}: Flatten is only for the model's input, expected it first")
-            if isinstance(layer, Rescaling) and computes:
-                raise ValueError(f"layer {i}: Rescaling is only for the model's input, expected no layer that computes before it")
-            if isinstance(layer, Dense) and features is None:
-                self.in_features = layer.in_features
-                features = layer.in_features
-            if features is not None:
-                try:
-                    features = layer.output_features(features)
-                except ValueError as error:
-                    raise ValueError(f"layer {i}: {error}") from None
-            computes = computes or not isinstance(layer, (Flatten, Rescaling))
+        self.in_features, self.out_features = check_chain(self.layers)
+        if self.in_features is None:
+            raise ValueError("layers: expected at least one Dense layer, or another that knows its features, got none")
         for name, p in self._named():
             p.name = name
-        if self.in_features is None:
-            raise ValueError("layers: expected at least one Dense layer, got none")
-        self.out_features = features
         self._flatten = isinstance(layers[0], Flatten)
         self._idle = {}  # executors that no call is using, the last used last
         self.head = None
 
     # ---- structure ----
 
-    def parameters(self):
-        """All Parameters, in the order of the layers, weight before bias."""
-        return [p for layer in self.layers for p in layer.parameters()]
+    def output_features(self, features):
+        super().output_features(features)
+        return self.out_features
 
-    def _named(self):
-        """(name, Parameter) in order. By position: a layer may stand in other models too, under other names."""
-        return [(f"{i}.{name}", p) for i, layer in enumerate(self.layers) for name, p in layer.own_parameters()]
+    def architecture(self):
+        """The layers and their arguments, as JSON can hold them: what a file records, and `load` builds from.
 
-    def config(self):
-        return {"layers": [{"class": type(layer).__name__, **layer.config()} for layer in self.layers]}
-
-    def emit(self, builder, x):
-        for layer in self.layers:
-            x = layer.emit(builder, x)
-        return x
+        Raises
+        ------
+        ValueError
+            If a Tied layer's Dense does not stand before it in the model.
+        """
+        return {"layers": self.entry("", {})["layers"]}
 
     def rows(self, X, name="X"):
         """Data checked against the model's input; see `as_rows`."""
         return as_rows(X, name, self._flatten, self.in_features)
 
-    def __repr__(self):
-        return "Sequential(\n" + "".join(f"  {layer!r},\n" for layer in self.layers) + ")"
-
     def __getstate__(self):
-        return {"config": self.config(), "state": self.state_dict(), "head": self.head}
+        return {**vars(self), "_idle": {}}  # executors hold addresses of this model's arrays
 
-    def __setstate__(self, state):
-        from .files import layers_from
-
-        self.__init__(*layers_from(state["config"], "the pickle"))
-        self.load_state_dict(state["state"])
-        self.head = state["head"]
+    def __copy__(self):
+        return copy.deepcopy(self)
 
     # ---- inference ----
 
@@ -231,7 +198,7 @@ class Sequential(Layer):
     # ---- state and files ----
 
     def state_dict(self):
-        """Copies of the parameters by name.
+        """Copies of the parameters and buffers (what is saved but not trained) by name.
 
         Examples
         --------
@@ -241,7 +208,7 @@ class Sequential(Layer):
         return {name: p.data.copy() for name, p in self._named()}
 
     def load_state_dict(self, state_dict):
-        """Copy values into the parameters.
+        """Copy values into the parameters and buffers.
 
         Raises
         ------

@@ -2,9 +2,15 @@
 
 A rule asks the builder whether a gradient is wanted at all: frozen parameters get no dW, and nothing flows below the
 lowest trainable one, so the first layer never needs its dX.
+
+A plan is a graph: what several operations read gets the sum of their gradients. A gradient that stands for several
+buffers at once (both sides of a sum) is shared, and nothing changes it in place. A parameter that several layers use gets
+one gradient to which each of them adds.
 """
 
 from ..activations import ACTIVATIONS
+from .ops import DIFFERENTIATING
+
 
 
 def _saved(op):
@@ -19,70 +25,180 @@ def _through_activation(builder, op, dy, saved):
     if op.activation == "identity":
         return dy
     producer = builder.producer(dy)
-    fits = producer.kind == "dense_backward_input" and not producer.accumulate and producer.activation == "identity"
-    if builder.composite and fits:
+    fits = producer.kind in DIFFERENTIATING and not producer.accumulate and producer.activation == "identity"
+    if builder.composite and fits and not builder.is_shared(dy):
         producer.activation, producer.alpha = op.activation, op.alpha
         producer.buffers["saved"] = saved
         return dy
+    dx = builder.changed(dy)
     builder.emit(
         "activation_backward",
-        {"dy": dy, "saved": saved, "dx": dy},
+        {"dy": dy, "saved": saved, "dx": dx},
         n_in=dy.columns,
         n_out=dy.columns,
         activation=op.activation,
         alpha=op.alpha,
     )
-    return dy
+    return dx
+
+
+def _input(builder, op, kind, dz):
+    """dX of a product, added to what other readers of x have given."""
+    x = op.buffers["x"]
+    if not builder.wants(x):
+        return
+    held = builder.gradient(x)
+    accumulate = held is not None and not builder.is_shared(held)
+    dx = held if accumulate else builder.buffer(f"d{x.name}", x.columns, role="gradient")
+    builder.emit(kind, {"dy": dz, "w": op.buffers["w"], "dx": dx}, n_in=op.n_in, n_out=op.n_out, accumulate=accumulate)
+    if not accumulate:
+        builder.add_gradient(x, dx)
+
+
+def _contribute(builder, kind, buffers, wanted, together=True, **fields):
+    """Emit `kind` for the parameters of `wanted`, {role of the gradient: parameter's buffer}: with all of them at once if
+    that is allowed and all are in the same state, else with one after the other."""
+    gradients = {role: builder.parameter_gradient(p) for role, p in wanted.items()}
+    together = together and len({again for _, again in gradients.values()}) == 1
+    for roles in [list(gradients)] if together else [[role] for role in gradients]:
+        op = builder.emit(
+            kind, {**buffers, **{role: gradients[role][0] for role in roles}}, accumulate=gradients[roles[0]][1], **fields
+        )
+        for role in roles:
+            builder.parameter_gradients[id(builder.parameter_of(wanted[role]))][2].append(op)
+
+
+def _wanted(builder, op, **roles):
+    """Of {role of a gradient: role of its parameter}, the parameters whose gradients are wanted."""
+    found = {role: op.buffers.get(of) for role, of in roles.items()}
+    return {role: p for role, p in found.items() if p is not None and builder.wants(p)}
 
 
 def _dense(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is None:
         return
-    x, w, b = op.buffers["x"], op.buffers["w"], op.buffers.get("b")
     dz = _through_activation(builder, op, dy, _saved(op))
+    _input(builder, op, "dense_backward_input", dz)
 
-    if builder.wants(x):
-        dx = builder.gradient(x)
-        accumulate = dx is not None
-        if dx is None:
-            dx = builder.buffer(f"d{x.name}", x.columns, role="gradient")
-            builder.set_gradient(x, dx)
-        builder.emit(
-            "dense_backward_input",
-            {"dy": dz, "w": w, "dx": dx},
-            n_in=op.n_in,
-            n_out=op.n_out,
-            accumulate=accumulate,
-        )
+    wanted = _wanted(builder, op, dw="w", db="b")
+    buffers, sizes = {"x": op.buffers["x"], "dy": dz}, {"n_in": op.n_in, "n_out": op.n_out}
+    w = wanted.get("dw")
+    if w is not None and w.array is None:  # weights that were made from a parameter: their gradient goes on from here
+        dw = builder.buffer(f"d{w.name}", w.columns, role="gradient", whole=w.whole)
+        builder.emit("dense_backward_weights", {**buffers, "dw": dw}, **sizes)
+        builder.add_gradient(w, dw)
+        del wanted["dw"]
+    if wanted:
+        _contribute(builder, "dense_backward_weights", buffers, wanted, builder.composite, **sizes)
 
-    wanted = {role: p for role, p in (("dw", w), ("db", b)) if p is not None and builder.wants(p)}
-    gradients = {role: builder.parameter_gradient(p) for role, p in wanted.items()}
-    together = builder.composite and len({again for _, again in gradients.values()}) == 1
-    for roles in [list(gradients)] if together else [[role] for role in gradients]:
-        weights = builder.emit(
-            "dense_backward_weights",
-            {"x": x, "dy": dz, **{role: gradients[role][0] for role in roles}},
-            n_in=op.n_in,
-            n_out=op.n_out,
-            accumulate=gradients[roles[0]][1],
-        )
-        for role in roles:
-            builder.parameter_gradients[id(builder.parameter_of(wanted[role]))][2].append(weights)
+
+def _tied(builder, op):
+    dy = builder.gradient(op.buffers["y"])
+    if dy is None:
+        return
+    dz, x = _through_activation(builder, op, dy, op.buffers["y"]), op.buffers["x"]
+    _input(builder, op, "tied_backward_input", dz)
+    # dW [out, in] = dz^T x: that of a dense layer, with x and dz in each other's place
+    if wanted := _wanted(builder, op, dw="w"):
+        _contribute(builder, "dense_backward_weights", {"x": dz, "dy": x}, wanted, n_in=op.n_out, n_out=op.n_in)
+    if wanted := _wanted(builder, op, db="b"):
+        _contribute(builder, "dense_backward_weights", {"x": x, "dy": dz}, wanted, n_in=op.n_in, n_out=op.n_out)
 
 
 def _activation(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is not None:
-        builder.set_gradient(op.buffers["x"], _through_activation(builder, op, dy, _saved(op)))
+        builder.add_gradient(op.buffers["x"], _through_activation(builder, op, dy, _saved(op)))
+
+
+def _add(builder, op):
+    dy = builder.gradient(op.buffers["y"])
+    if dy is None:
+        return
+    wanted = [op.buffers[role] for role in ("a", "b") if builder.wants(op.buffers[role])]
+    if len(wanted) > 1:
+        builder.share(dy)
+    for x in wanted:
+        builder.add_gradient(x, dy)
+
+
+def _batchnorm(builder, op):
+    dy = builder.gradient(op.buffers["y"])
+    if dy is None:
+        return
+    dz, x = _through_activation(builder, op, dy, op.buffers["y"]), op.buffers["x"]
+    dx = builder.changed(dz) if builder.wants(x) else None
+    buffers = {"dy": dz, "x": x, "w": op.buffers.get("w"), "statistics": op.buffers["statistics"], "dx": dx}
+    sizes = {"n_in": op.n_in, "n_out": op.n_out}
+    if wanted := _wanted(builder, op, dw="w", db="b"):
+        _contribute(builder, "batchnorm_backward", buffers, wanted, **sizes)
+    else:
+        builder.emit("batchnorm_backward", buffers, **sizes)
+    if dx is not None:
+        builder.add_gradient(x, dx)
+
+
+def _rownorm(builder, op):
+    dy = builder.gradient(op.buffers["y"])
+    if dy is None:
+        return
+    family = op.kind.removesuffix("_forward")
+    dz, x = _through_activation(builder, op, dy, op.buffers["y"]), op.buffers["x"]
+    statistics, sizes = op.buffers["statistics"], {"n_in": op.n_in, "n_out": op.n_out}
+    wanted = _wanted(builder, op, dw="w", db="b")
+    if builder.wants(x):
+        # the gradients of the weights, later, read dz as well
+        dx = builder.buffer(f"d{x.name}", x.columns, role="gradient") if wanted else builder.changed(dz)
+        buffers = {"dy": dz, "x": x, "w": op.buffers.get("w"), "statistics": statistics, "dx": dx}
+        builder.emit(f"{family}_backward_input", buffers, **sizes)
+        builder.add_gradient(x, dx)
+    if wanted:
+        _contribute(builder, f"{family}_backward_weights", {"dy": dz, "x": x, "statistics": statistics}, wanted, **sizes)
+
+
+def _dropout(builder, op):
+    dy = builder.gradient(op.buffers["y"])
+    if dy is not None and builder.wants(op.buffers["x"]):
+        dx = builder.changed(dy)
+        builder.emit("dropout", {"x": dy, "y": dx}, n_in=op.n_in, n_out=op.n_out, threshold=op.threshold, stream=op.stream)
+        builder.add_gradient(op.buffers["x"], dx)
+
+
+def _drop_weights(builder, op):
+    dw, x = builder.gradient(op.buffers["y"]), op.buffers["x"]
+    if dw is None or not builder.wants(x):
+        return
+    total, again = builder.parameter_gradient(x)
+    if again:
+        raise ValueError(f"{x.name}: expected weights that no layer behind their DropConnect uses")
+    op = builder.emit(
+        "drop_weight_gradients", {"x": dw, "y": total}, n_in=op.n_in, n_out=op.n_out, threshold=op.threshold, stream=op.stream
+    )
+    builder.parameter_gradients[id(builder.parameter_of(x))][2].append(op)
+
+
+def _gaussian_noise(builder, op):
+    dy = builder.gradient(op.buffers["y"])
+    if dy is not None and builder.wants(op.buffers["x"]):
+        builder.add_gradient(op.buffers["x"], dy)
+
+
+def _maxout(builder, op):
+    dy, x = builder.gradient(op.buffers["y"]), op.buffers["x"]
+    if dy is not None and builder.wants(x):
+        dx = builder.buffer(f"d{x.name}", x.columns, role="gradient")
+        builder.emit("maxout_backward", {"dy": dy, "x": x, "dx": dx}, n_in=op.n_in, n_out=op.n_out, first=op.first)
+        builder.add_gradient(x, dx)
 
 
 def _softmax(builder, op):
     dy, y = builder.gradient(op.buffers["y"]), op.buffers["y"]
     if dy is not None:
         kind = op.kind.replace("forward", "backward")
-        builder.emit(kind, {"dy": dy, "y": y, "dx": dy}, n_in=y.columns, n_out=y.columns)
-        builder.set_gradient(op.buffers["x"], dy)
+        dx = builder.changed(dy)
+        builder.emit(kind, {"dy": dy, "y": y, "dx": dx}, n_in=y.columns, n_out=y.columns)
+        builder.add_gradient(op.buffers["x"], dx)
 
 
 def _prelu(builder, op):
@@ -97,14 +213,23 @@ def _prelu(builder, op):
         builder.parameter_gradients[id(builder.parameter_of(slope))][2].append(made)
     if builder.wants(x):
         # the slope's gradient reads dy, at a time of its own
-        dx = builder.buffer(f"d{x.name}", x.columns, role="gradient") if learned else dy
+        dx = builder.buffer(f"d{x.name}", x.columns, role="gradient") if learned else builder.changed(dy)
         builder.emit("prelu_backward", {"dy": dy, "x": x, "slope": slope, "dx": dx}, **sizes)
-        builder.set_gradient(x, dx)
+        builder.add_gradient(x, dx)
 
 
 RULES = {
     "dense_forward": _dense,
+    "tied_forward": _tied,
     "activation_forward": _activation,
+    "add": _add,
+    "batchnorm_forward": _batchnorm,
+    "layernorm_forward": _rownorm,
+    "rmsnorm_forward": _rownorm,
+    "dropout": _dropout,
+    "drop_weights": _drop_weights,
+    "gaussian_noise": _gaussian_noise,
+    "maxout_forward": _maxout,
     "softmax_forward": _softmax,
     "log_softmax_forward": _softmax,
     "prelu_forward": _prelu,

@@ -7,11 +7,17 @@ against each other.
 
 from dataclasses import dataclass
 
+from .. import _native
 from ..activations import ACTIVATIONS
 from . import backward
-from .ops import Buffer, Op
+from .ops import ACTIVATING, Buffer, Op
 from .plan import Plan
 from .schedule import arrange
+
+
+def _chunks(size):
+    """Into how many parts an update or a norm cuts an array (csrc/ops/optimizer.c)."""
+    return -(-size // _native.UPDATE_CHUNK)
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,19 @@ class Update:
 
     tensors: tuple  # of (Parameter, tuple of arrays, int)
     n_groups: int
+    averages: tuple = ()  # for each tensor the array of its moving average, or None
+    clip_norm: float = 0.0  # of all gradients together; 0: none
+    skip_nonfinite: bool = False
+    trusted: frozenset = frozenset()  # groups whose rule needs norms over whole arrays, and a second pass
+    limited: frozenset = frozenset()  # groups with a max-norm
+
+    @property
+    def needs_norm(self):
+        """Whether every gradient must be there before any is used."""
+        return self.clip_norm > 0 or self.skip_nonfinite
+
+
+_LAYER_STREAMS = 16  # the first random stream of layers, as in csrc/rng.h
 
 
 class Builder:
@@ -31,13 +50,16 @@ class Builder:
         The most rows that a call will have at once.
     composite : bool, default True
         Emit fused operations.
+    training : bool, default False
+        Layers emit what they do in training: statistics of the batch, dropout, noise.
     """
 
-    def __init__(self, batch, composite=True):
+    def __init__(self, batch, composite=True, training=False):
         if batch < 1:
             raise ValueError(f"batch: expected at least 1 row, got {batch}")
         self.batch = batch
         self.composite = composite
+        self.training = training
         self.ops = []
         self.buffers = []
         self.scale, self.shift = 1.0, 0.0
@@ -49,6 +71,11 @@ class Builder:
         self._parameters = {}  # id of a parameter -> (parameter, buffer)
         self._names = {}  # name of a buffer -> how many have asked for it
         self._gradients = {}  # id of a buffer -> its gradient's buffer
+        self._shared = set()  # ids of gradients' buffers that stand for several buffers: nobody may change them
+        self._pinned = set()  # ids of buffers that are read again later: nothing may be done in place
+        self._running = []  # (statistics, running mean, running variance, momentum) of batch normalisations
+        self._streams = 0  # random streams handed out
+        self._norms = ()  # what updates must wait for, where they may be left out
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
         self._update = None
         self._loss = None
@@ -72,6 +99,10 @@ class Builder:
         if id(p) in self.trainable:
             self._wanted.add(id(b))
         return b
+
+    def optional(self, p):
+        """The buffer of a Parameter, or None where there is no such parameter."""
+        return None if p is None else self.parameter(p)
 
     def emit(self, kind, buffers, **fields):
         """Append an operation. What it writes is wanted if anything that it reads is."""
@@ -98,11 +129,12 @@ class Builder:
         return x
 
     def dense(self, x, weight, bias, activation="identity", alpha=0.0):
-        """f(x w + b)."""
-        n_in, n_out = weight.shape
+        """f(x w + b). `weight`: a Parameter, or what `drop_weights` makes of one."""
+        n_in, n_out = weight.whole if isinstance(weight, Buffer) else weight.shape
         if x.columns != n_in:
             raise ValueError(f"{weight.name}: expected inputs of {n_in} features, got {x.columns}")
-        buffers = {"x": x, "w": self.parameter(weight), "b": None if bias is None else self.parameter(bias)}
+        w = weight if isinstance(weight, Buffer) else self.parameter(weight)
+        buffers = {"x": x, "w": w, "b": self.optional(bias)}
         y = self.buffer(f"y{self._count('dense_forward')}", n_out)
         self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
         return self.activation(y, activation, alpha)
@@ -112,7 +144,8 @@ class Builder:
         if name == "identity":
             return x
         last = self.ops[-1]
-        fits = last.kind == "dense_forward" and last.buffers.get("y") is x and last.activation == "identity"
+        fits = last.kind in ACTIVATING and last.buffers.get("y") is x and last.activation == "identity"
+        fits = fits and id(x) not in self._pinned and (last.kind == "dense_forward" or ACTIVATIONS[name].saves != "z")
         if self.composite and fits:
             last.activation, last.alpha = name, alpha
             if ACTIVATIONS[name].saves == "z" and self.wants(x):
@@ -120,6 +153,86 @@ class Builder:
             return x
         y = self.buffer(f"a{self._count('activation_forward')}", x.columns)
         self.emit("activation_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, activation=name, alpha=alpha)
+        return y
+
+    def pin(self, x):
+        """`x` will be read again: no operation that follows may be done within the one that makes it."""
+        self._pinned.add(id(x))
+
+    def add(self, a, b):
+        """a + b, two buffers of one width."""
+        if a.columns != b.columns:
+            raise ValueError(f"add: expected two buffers of one width, got {a.columns} and {b.columns} features")
+        y = self.buffer(f"sum{self._count('add')}", a.columns)
+        self.emit("add", {"a": a, "b": b, "y": y}, n_in=a.columns, n_out=a.columns)
+        return y
+
+    def tied(self, x, weight, bias):
+        """x w^T + b, w being another layer's weights [out, in]."""
+        n_out, n_in = weight.shape
+        if x.columns != n_in:
+            raise ValueError(f"{weight.name}, transposed: expected inputs of {n_in} features, got {x.columns}")
+        buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias)}
+        y = self.buffer(f"t{self._count('tied_forward')}", n_out)
+        self.emit("tied_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
+        return y
+
+    def batchnorm(self, x, weight, bias, mean, var, momentum, eps):
+        """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference."""
+        fields = {"n_in": x.columns, "n_out": x.columns, "eps": eps}
+        buffers = {"x": x, "w": self.optional(weight), "b": self.optional(bias)}
+        y = self.buffer("normal", x.columns)
+        if not self.training:
+            buffers |= {"y": y, "mean": self.parameter(mean), "var": self.parameter(var)}
+            self.emit("batchnorm_inference", buffers, **fields)
+            return y
+        statistics = self.buffer("statistics", x.columns, role="scratch", whole=(4, x.columns))
+        self.emit("batchnorm_forward", {**buffers, "y": y, "statistics": statistics}, **fields)
+        self._running.append((statistics, self.parameter(mean), self.parameter(var), momentum))
+        return y
+
+    def rownorm(self, kind, x, weight, bias, eps):
+        """Each row with mean 0 and variance 1 ("layernorm"), or mean square 1 ("rmsnorm")."""
+        y = self.buffer("normal", x.columns)
+        buffers = {
+            "x": x,
+            "w": self.optional(weight),
+            "b": self.optional(bias),
+            "y": y,
+            "statistics": self.buffer("statistics", 3, role="scratch"),
+        }
+        self.emit(f"{kind}_forward", buffers, n_in=x.columns, n_out=x.columns, eps=eps)
+        return y
+
+    def stream(self):
+        """The number of a random stream that no other operation of the plan draws from."""
+        self._streams += 1
+        return _LAYER_STREAMS + self._streams - 1
+
+    def dropout(self, x, threshold):
+        """x without `threshold` in 65536 of its elements, drawn anew every step; the others grow by as much."""
+        y = self.buffer("kept", x.columns)
+        self.emit("dropout", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, threshold=threshold, stream=self.stream())
+        return y
+
+    def drop_weights(self, weight, threshold):
+        """A copy of a weight matrix with some of its elements dropped, drawn anew every step: a buffer for `dense`."""
+        y = self.buffer(f"kept {weight.name}", weight.shape[1], whole=weight.shape)
+        n_in, n_out = weight.shape
+        fields = {"n_in": n_in, "n_out": n_out, "threshold": threshold, "stream": self.stream()}
+        self.emit("drop_weights", {"x": self.parameter(weight), "y": y}, **fields)
+        return y
+
+    def gaussian_noise(self, x, std):
+        """x + std times standard normal numbers, drawn anew every step."""
+        y = self.buffer("noisy", x.columns)
+        self.emit("gaussian_noise", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, rate=std, stream=self.stream())
+        return y
+
+    def maxout(self, x, pieces):
+        """The largest of `pieces` pieces of x, which stand side by side."""
+        y = self.buffer("largest", x.columns // pieces)
+        self.emit("maxout_forward", {"x": x, "y": y}, n_in=x.columns, n_out=y.columns, first=pieces)
         return y
 
     def softmax(self, x):
@@ -223,8 +336,30 @@ class Builder:
         """The gradient's buffer of an activation, or None where nothing wanted depends on it."""
         return self._gradients.get(id(buffer))
 
-    def set_gradient(self, buffer, gradient):
-        self._gradients[id(buffer)] = gradient
+    def add_gradient(self, buffer, gradient):
+        """One more contribution to a buffer's gradient: the first is taken as it stands, others are added up."""
+        held = self.gradient(buffer)
+        if held is None:
+            self._gradients[id(buffer)] = gradient
+            return
+        total = next((g for g in (gradient, held) if not self.is_shared(g)), None)
+        if total is None:
+            total = self.buffer(f"d{buffer.name}", buffer.columns, role="gradient")
+        self.emit("add", {"a": gradient, "b": held, "y": total}, n_in=buffer.columns, n_out=buffer.columns)
+        self._gradients[id(buffer)] = total
+
+    def share(self, gradient):
+        """A gradient's buffer is that of several buffers from now on: nobody may change it."""
+        self._shared.add(id(gradient))
+
+    def is_shared(self, gradient):
+        return id(gradient) in self._shared
+
+    def changed(self, gradient):
+        """The buffer for what an operation makes of a gradient elementwise: the gradient's own, unless it is shared."""
+        if not self.is_shared(gradient):
+            return gradient
+        return self.buffer(f"{gradient.name}'", gradient.columns, role="gradient")
 
     def wants(self, buffer):
         """Whether the buffer's gradient is needed."""
@@ -250,10 +385,11 @@ class Builder:
         """Emit the optimizer's update: inside the products that make the gradients where the rule allows, else after."""
         self._update = update
         apart = []
-        for i, (p, _, _) in enumerate(update.tensors):
+        for i, (p, _, group) in enumerate(update.tensors):
             _, gradient, ops = self.parameter_gradients[id(p)]
             buffer = self._parameters[id(p)][1]
-            if self.composite and len(ops) == 1 and ops[0].kind == "dense_backward_weights":
+            alone = len(ops) == 1 and ops[0].kind == "dense_backward_weights"
+            if self.composite and alone and not update.needs_norm and group not in update.trusted:
                 op = ops[0]
                 role = "dw" if op.buffers.get("dw") is gradient else "db"
                 del op.buffers[role]
@@ -263,25 +399,74 @@ class Builder:
                 self.parameter_gradients[id(p)] = (p, None, ops)
             else:
                 apart.append((i, buffer, gradient))
+        norms = self._norms = self._emit_norm(update, apart) if update.needs_norm else ()
         # tensors that are updated apart stand in runs, one operation each
         while apart:
             run = [apart.pop(0)]
             while apart and apart[0][0] == run[-1][0] + 1:
                 run.append(apart.pop(0))
+            self._emit_update(update, run, norms)
+        limited = [self._parameters[id(p)][1] for p, _, group in update.tensors if group in update.limited]
+        if limited:
             self.emit(
-                "update",
+                "max_norm",
                 {},
-                first=run[0][0],
-                last=run[-1][0] + 1,
-                reads_also=tuple(b for _, *pair in run for b in pair),
-                writes_also=tuple(b for _, b, _ in run),
-                n_out=sum(b.array.size for _, b, _ in run),
+                last=len(update.tensors),
+                reads_also=(*limited, *norms),
+                writes_also=tuple(limited),
+                n_out=sum(b.array.size for b in limited),
+            )
+
+    def _emit_norm(self, update, apart):
+        """The norm of all gradients, and what follows from it. Returns the buffers that updates must wait for."""
+        chunks = sum(_chunks(b.array.size) for _, b, _ in apart)
+        norms = self.buffer("norms", chunks, dtype="float64", role="scratch", whole=(chunks,))
+        gradients = tuple(g for _, _, g in apart)
+        size = sum(b.array.size for _, b, _ in apart)
+        last = len(update.tensors)
+        self.emit("gradient_norm", {"norms": norms}, last=last, reads_also=gradients, n_out=size)
+        self.emit("begin_update", {"norms": norms}, last=last, writes_also=(norms,), n_out=chunks)
+        return (norms,)
+
+    def _emit_update(self, update, run, norms):
+        """The update of the tensors of a run, given as (number, parameter's buffer, gradient's buffer)."""
+        first, last = run[0][0], run[-1][0] + 1
+        parameters = tuple(b for _, b, _ in run)
+        size = sum(b.array.size for b in parameters)
+        trust = None
+        if any(update.tensors[i][2] in update.trusted for i in range(first, last)):
+            chunks = sum(_chunks(b.array.size) for b in parameters)
+            trust = self.buffer("trust", 2 * chunks, dtype="float64", role="scratch", whole=(2 * chunks,))
+        self.emit(
+            "update",
+            {"trust": trust},
+            first=first,
+            last=last,
+            reads_also=(*(b for _, *pair in run for b in pair), *norms),
+            writes_also=parameters,
+            n_out=size,
+        )
+        if trust is not None:
+            self.emit(
+                "trust_update",
+                {"trust": trust},
+                first=first,
+                last=last,
+                reads_also=(*parameters, *norms),
+                writes_also=parameters,
+                n_out=size,
             )
 
     # ---- the result ----
 
     def build(self, schedule="rows"):
         """The plan. schedule: "rows" or "layers" (see `fastnn.plan.schedule`)."""
+        if self._update is not None:
+            # behind the loss, so that a step which is refused leaves them as they were
+            behind = (*((self._loss.buffers["loss"],) if self._loss else ()), *self._norms)
+            for statistics, mean, var, momentum in self._running:
+                buffers = {"statistics": statistics, "mean": mean, "var": var}
+                self.emit("batchnorm_running", buffers, n_out=mean.columns, rate=momentum, reads_also=(mean, var, *behind))
         if self._loss:
             self.emit("reduce_loss", {role: self._loss.buffers[role] for role in ("loss", "correct")}, sum=self._loss.sum)
         used = {id(b) for op in self.ops for b in [*op.reads(), *op.writes()]}

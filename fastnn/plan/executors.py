@@ -13,19 +13,24 @@ from .. import _native
 from ..activations import ACTIVATIONS, FORMS
 from ..reference.interpreter import Interpreter
 
-RULES = {"sgd": 0, "adam": 1}
+# The optimizers' compiled rules: name -> code.
+RULES = {name: code for code, (name, _) in enumerate(_native.UPDATE_RULES)}
 
 
 class GroupState(NamedTuple):
-    """Hyper-parameters of a parameter group at a moment; for SGD beta1 is the momentum and beta2 the dampening."""
+    """A parameter group at a moment: its rule, hyper-parameters, options, and how far it has come."""
 
     rule: str
-    beta1: float = 0.0
-    beta2: float = 0.0
-    eps: float = 0.0
+    hyper: tuple = ()  # the rule's own, in the order that csrc/ops/optimizer.c takes them
     weight_decay: float = 0.0
-    nesterov: bool = False
-    t0: int = 0  # steps done
+    decoupled: bool = False
+    maximize: bool = False
+    l1: float = 0.0
+    clip_value: float = 0.0
+    max_norm: float = 0.0
+    ema: float = 0.0
+    t: int = 0  # steps done
+    memory: tuple = (0.0, 0.0)  # numbers that the rule keeps from step to step
 
 
 class Result(NamedTuple):
@@ -75,6 +80,10 @@ class NativeExecutor:
                     op.update_b,
                     op.first,
                     op.last,
+                    op.eps,
+                    op.rate,
+                    op.threshold,
+                    op.stream,
                     FORMS[op.form],
                     op.sum,
                     op.full,
@@ -89,7 +98,9 @@ class NativeExecutor:
                 [group for _, _, group in plan.update.tensors],
                 plan.update.n_groups,
                 [p.name for p, _, _ in plan.update.tensors],
+                list(plan.update.averages) or None,
             )
+            tensors.set_clipping(plan.update.clip_norm, plan.update.skip_nonfinite)
             by_parameter = {id(p): g for p, g in plan.gradients}
             for p, _, _ in plan.update.tensors:
                 g = by_parameter.get(id(p))
@@ -111,6 +122,7 @@ class NativeExecutor:
             plan.shift,
             plan.weighted,
         )
+        self._random = 0, 0
         self._host = next((i for i, op in enumerate(plan.ops) if op.kind == "host_loss"), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
         # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be
@@ -121,10 +133,24 @@ class NativeExecutor:
         """Training steps that the last run did, since the hyper-parameters were last handed over."""
         return self.tensors.done
 
+    @property
+    def steps_skipped(self):
+        """How many of them were left out because their gradients were not finite."""
+        return self.tensors.skipped
+
+    def progress(self):
+        """(steps, memory) of each group."""
+        return self.tensors.progress()
+
     def set_groups(self, groups):
         """Take over the optimizer's hyper-parameters."""
         for i, g in enumerate(groups):
             self.tensors.set_group(i, RULES[g.rule], *g[1:])
+
+    def set_random(self, seed, step0):
+        """What the next run draws at random from: the seed, and the number of its first step."""
+        self._random = seed, step0
+        self._native.set_random(seed, step0)
 
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
             first=0, last=None, weights=None):
@@ -145,14 +171,15 @@ class NativeExecutor:
         raises leaves this batch without its update."""
         op, host, start = self.plan.ops[self._host], self._host, time.monotonic()
         rows, batch = len(x) if index is None else len(index), self.plan.batch
-        t0 = self.tensors.steps() if self.tensors else []
         logits, gradient = (self._arrays[b.name] if b else None for b in map(op.buffers.get, ("logits", "dlogits")))
         loss_sum, step = 0.0, 0
         for step, begin in enumerate(range(0, rows, batch), 1):
             # with an index the rows are copied to where the second call finds them
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
-            rate = None if rates is None else rates[step - 1 : step]
+            at = step - 1 - (self.tensors.skipped if self.tensors and step > 1 else 0)
+            rate = None if rates is None else rates[at : at + 1]
             n = len(chosen)
+            self._native.set_random(self._random[0], self._random[1] + step - 1)
             target = None if out is None else out[begin : begin + n]
             found = Result(*self._native.run(x, None, chosen, first, host, rate, None, check_finite, 0.0, target, None, step - 1))
             if found.problem:
@@ -161,8 +188,6 @@ class NativeExecutor:
             if gradient is not None:
                 gradient[:n] = derivative
             if host + 1 < last:
-                if self.tensors:
-                    self.tensors.set_steps([t + step - 1 for t in t0], step - 1)
                 self._native.run(x, None, chosen, host + 1, last, rate, None, False, 0.0, None, None, step)
             loss_sum += loss * n
             if losses is not None:
@@ -191,12 +216,21 @@ class ReferenceExecutor:
         self.plan = plan
         self._interpreter = Interpreter(plan, dtype)
         self._groups = None
-        self.steps_done = 0  # of the last run, as in NativeExecutor
+        self._seed = self._step0 = 0
+        self.steps_done = self.steps_skipped = 0  # of the last run, as in NativeExecutor
 
     def set_groups(self, groups):
         """Take over the optimizer's hyper-parameters."""
         self._groups = list(groups)
-        self.steps_done = 0
+        self.steps_done = self.steps_skipped = 0
+
+    def set_random(self, seed, step0):
+        """What the next run draws at random from: the seed, and the number of its first step."""
+        self._seed, self._step0 = seed, step0
+
+    def progress(self):
+        """(steps, memory) of each group."""
+        return [(g.t, g.memory) for g in self._groups]
 
     def step(self, x, y, rates, weights=None):
         """One step; (loss, problem, row)."""
@@ -215,15 +249,19 @@ class ReferenceExecutor:
         if y is not None and len(y) != len(x):
             raise ValueError(f"y: expected one target for each of x's {len(x)} rows, got {len(y)}")
         loss_sum, correct = 0.0, 0
+        self.steps_done = self.steps_skipped = 0
         for step, begin in enumerate(range(0, rows, batch)):
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
-            groups = self._groups and [g._replace(t0=g.t0 + step) for g in self._groups]
             found = self._interpreter.run(
-                x, y, chosen, groups, None if rates is None else rates[step], check_finite, first, last, weights
+                x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first,
+                last, weights, (self._seed, self._step0 + step),
             )
             if found.problem:
                 return Result(step, loss_sum, correct, found.problem, found.row)
             self.steps_done = step + 1
+            self.steps_skipped += found.skipped
+            if found.progress and not found.skipped:
+                self._groups = [g._replace(t=t, memory=m) for g, (t, m) in zip(self._groups, found.progress)]
             loss_sum += found.loss_sum
             correct += found.correct
             if losses is not None:

@@ -17,6 +17,7 @@ class Kind:
     writes: tuple
     by_rows: bool = False
     flops: object = staticmethod(lambda op, rows: 0)
+    when: str = "chain"  # "weights": only an update waits for it, so it may stand back; "last": after everything else
 
     @property
     def reads(self):
@@ -51,17 +52,53 @@ KINDS = {
     "log_softmax_backward": Kind(32, ("dy", "y", "dx"), ("dx",), True, _elementwise),
     "prelu_forward": Kind(33, ("x", "slope", "y"), ("y",), True, lambda op, rows: 2 * rows * op.n_out),
     "prelu_backward": Kind(34, ("dy", "x", "slope", "dx"), ("dx",), True, lambda op, rows: 2 * rows * op.n_out),
-    "prelu_slope_gradient": Kind(35, ("dy", "x", "dslope"), ("dslope",), False, lambda op, rows: 2 * rows * op.n_out),
+    "prelu_slope_gradient": Kind(
+        35, ("dy", "x", "dslope"), ("dslope",), False, lambda op, rows: 2 * rows * op.n_out, "weights"
+    ),
     "gather_weights": Kind(36, ("out",), ("out",), True),
     "elementwise_loss": Kind(37, _LOSS, _LOSS_WRITES, True, lambda op, rows: 20 * rows * op.n_out),
     "multiclass_hinge": Kind(38, _LOSS, _LOSS_WRITES, True, lambda op, rows: 10 * rows * op.n_out),
     "host_loss": Kind(39, ("logits", "dlogits"), ("dlogits",), False),
     "activation_backward": Kind(7, ("dy", "saved", "dx"), ("dx",), True, _elementwise),
     "dense_backward_input": Kind(8, ("dy", "w", "saved", "dx"), ("dx",), True, _product),
-    "dense_backward_weights": Kind(9, ("x", "dy", "dw", "db"), ("dw", "db"), False, _weights),
-    "reduce_loss": Kind(10, ("loss", "correct"), (), False),
-    "update": Kind(11, (), (), False),
+    "dense_backward_weights": Kind(9, ("x", "dy", "dw", "db"), ("dw", "db"), False, _weights, "weights"),
+    "reduce_loss": Kind(10, ("loss", "correct"), (), False, when="last"),
+    "update": Kind(11, ("trust",), ("trust",), False, when="last"),
+    "gradient_norm": Kind(12, ("norms",), ("norms",), False, when="last"),
+    "begin_update": Kind(20, ("norms",), (), False, when="last"),
+    "trust_update": Kind(21, ("trust",), (), False, when="last"),
+    "max_norm": Kind(22, (), (), False, when="last"),
+    # normalisations: statistics are [4, columns] of a batch (mean, rest, rstd, var) or three numbers a row (mean, rest, rstd)
+    "batchnorm_forward": Kind(50, ("x", "w", "b", "y", "statistics"), ("y", "statistics"), False, _elementwise),
+    "batchnorm_inference": Kind(51, ("x", "w", "b", "y", "mean", "var"), ("y",), True, _elementwise),
+    "batchnorm_backward": Kind(
+        52, ("dy", "x", "w", "statistics", "dx", "dw", "db"), ("dx", "dw", "db"), False, lambda op, rows: 15 * rows * op.n_out
+    ),
+    "batchnorm_running": Kind(53, ("statistics", "mean", "var"), ("mean", "var"), False, when="last"),
+    "layernorm_forward": Kind(54, ("x", "w", "b", "y", "statistics"), ("y", "statistics"), True, _elementwise),
+    "layernorm_backward_input": Kind(55, ("dy", "x", "w", "statistics", "dx"), ("dx",), True, _elementwise),
+    "layernorm_backward_weights": Kind(56, ("dy", "x", "statistics", "dw", "db"), ("dw", "db"), False, _elementwise, "weights"),
+    "rmsnorm_forward": Kind(57, ("x", "w", "b", "y", "statistics"), ("y", "statistics"), True, _elementwise),
+    "rmsnorm_backward_input": Kind(58, ("dy", "x", "w", "statistics", "dx"), ("dx",), True, _elementwise),
+    "rmsnorm_backward_weights": Kind(59, ("dy", "x", "statistics", "dw", "db"), ("dw", "db"), False, _elementwise, "weights"),
+    "dropout": Kind(60, ("x", "y"), ("y",), True, _elementwise),
+    "drop_weights": Kind(61, ("x", "y"), ("y",), False, lambda op, rows: 10 * op.n_in * op.n_out),
+    "drop_weight_gradients": Kind(61, ("x", "y"), ("y",), False, lambda op, rows: 10 * op.n_in * op.n_out, "weights"),
+    "gaussian_noise": Kind(62, ("x", "y"), ("y",), True, lambda op, rows: 30 * rows * op.n_out),
+    "maxout_forward": Kind(63, ("x", "y"), ("y",), True, lambda op, rows: rows * op.first * op.n_out),
+    "maxout_backward": Kind(64, ("dy", "x", "dx"), ("dx",), True, lambda op, rows: 2 * rows * op.first * op.n_out),
+    "add": Kind(65, ("a", "b", "y"), ("y",), True, lambda op, rows: rows * op.n_out),
+    # the weights of another layer, transposed: w [out, in]
+    "tied_forward": Kind(66, ("x", "w", "b", "y", "z"), ("y", "z"), True, _product),
+    "tied_backward_input": Kind(67, ("dy", "w", "saved", "dx"), ("dx",), True, _product),
 }
+
+# Operations that end in an activation, or that multiply by the derivative of the one below; products, which may go by tiles.
+ACTIVATING = {
+    "dense_forward", "tied_forward", "batchnorm_forward", "batchnorm_inference", "layernorm_forward", "rmsnorm_forward",
+}
+DIFFERENTIATING = {"dense_backward_input", "tied_backward_input"}
+PRODUCTS = {"dense_forward", "tied_forward", *DIFFERENTIATING}
 
 
 @dataclass(eq=False)
@@ -121,6 +158,10 @@ class Op:
     update_b: int = -1
     first: int = 0
     last: int = 0
+    eps: float = 0.0
+    rate: float = 0.0
+    threshold: int = 0
+    stream: int = 0
     form: str = "squared"  # of a loss; its parameter is alpha
     sum: bool = False
     full: bool = False

@@ -16,6 +16,8 @@ class Parameter:
         Initial values; copied, as float32.
     name : str, default "parameter"
         For messages, files and tables.
+    trained : bool, default True
+        False for what a model saves but does not train, such as running statistics.
 
     Examples
     --------
@@ -24,11 +26,15 @@ class Parameter:
     0.0
     """
 
-    def __init__(self, data, name="parameter"):
+    def __init__(self, data, name="parameter", trained=True):
         data = np.asarray(data)
         self._data = _native.aligned_zeros(data.shape, np.float32)
         self._data[...] = data
         self.name = name
+        self.trained = trained
+
+    def __reduce__(self):
+        return Parameter, (np.array(self._data), self.name, self.trained)
 
     @property
     def data(self):

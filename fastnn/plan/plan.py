@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import _native
+from ..runtime import get_num_threads
 from .ops import Buffer
+from .schedule import _LAST
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,12 @@ class Plan:
 
     @property
     def peak_bytes(self):
-        """Memory that running the plan needs: parameters, optimizer states, and the workspace. The user's data is not in it."""
+        """Memory that running the plan needs: parameters, optimizer states, the workspace, and the threads' scratch for the
+        updates of large layers. The user's data is not in it."""
         states = sum(s.nbytes for _, states, _ in self.update.tensors for s in states) if self.update else 0
-        return self.workspace_bytes + sum(p.data.nbytes for p in self.parameters) + states
+        states += sum(a.nbytes for a in self.update.averages if a is not None) if self.update else 0
+        scratch = max((_native.update_scratch(op.n_in, op.n_out, self.batch) for op in self.ops if op.update_w >= 0), default=0)
+        return self.workspace_bytes + sum(p.data.nbytes for p in self.parameters) + states + scratch * get_num_threads()
 
     def run(self, first=0, last=None, *, x, y=None, executor=None, rates=None, groups=None, weights=None):
         """Run the operations [first, last) once, for tests and debugging.
@@ -109,13 +115,14 @@ class Plan:
         rows = [("", "operation", "shape", "buffers", "split", "flops", "bytes")]
         for i, op in enumerate(self.ops):
             shape = f"{self.batch}x{op.n_in}x{op.n_out}" if op.kind.startswith("dense") else f"{self.batch}x{op.n_out}"
-            if op.kind in ("update", "reduce_loss"):
+            if op.kind in _LAST:
                 shape = str(op.n_out) if op.n_out else str(self.batch)
             name = op.kind + (f"+{op.activation}" if op.activation != "identity" else "")
             name += "+update" * (op.update_w >= 0 or op.update_b >= 0)
             writes = [b.name for b in op.writes()]
             reads = [b.name for b in op.reads() if b.name not in writes or b.array is None]
-            split = "rows" if op.by_rows else {"reduce_loss": "one", "host_loss": "python"}.get(op.kind, "tiles")
+            named = {"reduce_loss": "one", "begin_update": "one", "host_loss": "python"}
+            split = "rows" if op.by_rows else named.get(op.kind, "tiles")
             flow = f"{' '.join(dict.fromkeys(reads))} -> {' '.join(dict.fromkeys(writes))}"
             rows.append((str(i), name, shape, flow, split, f"{op.flops(self.batch):,}", f"{op.bytes(self.batch):,}"))
         widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]

@@ -12,31 +12,42 @@ A barrier stands where an operation touches what another of the same phase has w
 unless both go by rows, when each thread meets only its own rows.
 """
 
+from collections import Counter
 
-_OF_PARAMETERS = ("dense_backward_weights", "prelu_slope_gradient")  # operations that make parameters' gradients
+from .ops import DIFFERENTIATING, PRODUCTS
+
+
+# What stands behind all gradients, in this order.
+_LAST = ("reduce_loss", "gradient_norm", "begin_update", "update", "batchnorm_running", "trust_update", "max_norm")
 
 
 def _order(ops, schedule):
     """The operations in an order that the schedule likes; every dependency still points backwards."""
-    weights = [op for op in ops if op.kind in _OF_PARAMETERS]
-    last = [op for op in ops if op.kind in ("update", "reduce_loss")]
-    chain = [op for op in ops if op not in weights and op not in last]
+    weights = [op for op in ops if op.spec.when == "weights"]
+    last = sorted((op for op in ops if op.spec.when == "last"), key=lambda op: _LAST.index(op.kind))
+    chain = [op for op in ops if op.spec.when == "chain"]
     if schedule == "rows":
-        return [*chain, *weights, *sorted(last, key=lambda op: op.kind)]
+        return [*chain, *weights, *last]
+    writers = Counter(id(b) for op in weights for b in op.writes())
     ordered, pending = [], []
     for op in chain:
         ordered.append(op)
-        if op.kind == "dense_backward_input":
-            # dX of a layer, then the dW of the layer above, whose weights nobody reads any more
+        if op.kind in DIFFERENTIATING:
+            # dX of a layer, then the dW of the layer above, whose weights nobody reads any more; what several operations
+            # add up keeps its order, at the end
             ordered += pending
-            pending = [w for w in weights if w.buffers["dy"] is op.buffers["dy"]]
+            pending = [
+                w for w in weights
+                if w.kind == "dense_backward_weights" and w.buffers["dy"] is op.buffers["dy"]
+                and all(writers[id(b)] == 1 for b in w.writes())
+            ]
     done = {id(op) for op in [*ordered, *pending]}
-    return [*ordered, *pending, *(w for w in weights if id(w) not in done), *sorted(last, key=lambda op: op.kind)]
+    return [*ordered, *pending, *(w for w in weights if id(w) not in done), *last]
 
 
 def _split(ops, schedule):
     for op in ops:
-        op.by_rows = op.spec.by_rows and (schedule == "rows" or op.kind not in ("dense_forward", "dense_backward_input"))
+        op.by_rows = op.spec.by_rows and (schedule == "rows" or op.kind not in PRODUCTS)
 
 
 def _meets(a, b):

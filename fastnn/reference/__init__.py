@@ -20,6 +20,17 @@ from .loss import (
     softmax_cross_entropy_correct,
     softmax_cross_entropy_rows,
 )
+from .maxout import maxout_backward, maxout_forward
+from .noise import dropout_backward, dropout_forward, dropout_mask, gaussian_noise
+from .normalization import (
+    batchnorm_backward,
+    batchnorm_forward,
+    batchnorm_inference,
+    layernorm_backward,
+    layernorm_forward,
+    rmsnorm_backward,
+    rmsnorm_forward,
+)
 from .optimizer import adam_update, sgd_update
 from .rng import normal, permutation, philox, random_bits, random_bits64, uniform
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
@@ -29,16 +40,27 @@ __all__ = [
     "activation_backward",
     "activation_forward",
     "adam_update",
+    "batchnorm_backward",
+    "batchnorm_forward",
+    "batchnorm_inference",
     "bias_gradient",
     "binary_cross_entropy",
     "binary_hinge",
     "dense_backward",
     "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "dropout_mask",
     "gather",
     "gather_labels",
+    "gaussian_noise",
     "huber",
+    "layernorm_backward",
+    "layernorm_forward",
     "log_softmax_backward",
     "log_softmax_forward",
+    "maxout_backward",
+    "maxout_forward",
     "mean_absolute_error",
     "mean_squared_error",
     "multiclass_hinge",
@@ -50,6 +72,8 @@ __all__ = [
     "prelu_forward",
     "random_bits",
     "random_bits64",
+    "rmsnorm_backward",
+    "rmsnorm_forward",
     "sgd_update",
     "softmax_backward",
     "softmax_cross_entropy",

@@ -12,7 +12,16 @@ from .activation import activation_backward, activation_forward, prelu_backward,
 from .dense import bias_gradient, dense_forward
 from .gather import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
-from .optimizer import adam_update, sgd_update
+from .maxout import maxout_backward, maxout_forward
+from .noise import dropout_forward, gaussian_noise
+from .normalization import (
+    _rownorm_backward,
+    _rownorm_forward,
+    batchnorm_backward,
+    batchnorm_forward,
+    batchnorm_inference,
+)
+from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progress, optimizer_update
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
 
@@ -24,6 +33,8 @@ class Outcome(NamedTuple):
     correct: int = 0
     problem: str = None
     row: int = 0
+    skipped: bool = False  # no update, since the gradients were not finite
+    progress: list = None  # (steps, memory) of each group behind this batch
 
 
 class Interpreter:
@@ -62,29 +73,35 @@ class Interpreter:
                 self.arrays[b.name] = np.zeros(shape, kind)
         tensors = plan.update.tensors if plan.update else ()
         self.states = [tuple(s.astype(self.dtype, copy=False) for s in states) for _, states, _ in tensors]
+        averages = plan.update.averages if plan.update else ()
+        self.averages = [None if a is None else a.astype(self.dtype, copy=False) for a in averages] or [None] * len(tensors)
 
-    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, weights=None):
-        """Run the operations [first, last) on the batch of rows that `index` names. Returns an Outcome."""
-        batch = _Batch(self, x, y, index, groups, rates, check_finite, weights)
+    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, weights=None, random=(0, 0)):
+        """Run the operations [first, last) on the batch of rows that `index` names; random: (seed, number of the step).
+        Returns an Outcome."""
+        batch = _Batch(self, x, y, index, groups, rates, check_finite, weights, random)
         for op in self.plan.ops[first:last]:
             getattr(batch, op.kind)(op)
             if batch.problem and op.barrier:
                 break
         if batch.problem:
             return Outcome(problem=batch.problem[1], row=batch.problem[0])
-        return Outcome(batch.loss_sum, batch.loss, batch.correct)
+        progress = [optimizer_progress(g, float(lr)) for g, lr in zip(groups, rates)] if batch.updated else None
+        return Outcome(batch.loss_sum, batch.loss, batch.correct, skipped=batch.skip, progress=progress)
 
 
 class _Batch:
     """The operations, each a method named as its kind, on the first `rows` rows of every buffer."""
 
-    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, weights):
+    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, weights, random):
+        self.random = {"seed": random[0], "offset": random[1] % 2**32}
         self.interpreter, self.x, self.y, self.index = interpreter, x, y, np.asarray(index, np.int64)
         self.groups, self.rates, self.check_finite = groups, rates, check_finite
         self.rows = len(self.index)
         self.weights = weights
         self.loss_sum, self.loss, self.correct = 0.0, 0.0, 0
         self.problem = None  # (row, what), the lowest row
+        self.scale, self.skip, self.updated = 1.0, False, False
 
     def at(self, op, role):
         """The array of a role, its first rows if it has rows; None where the operation has no such buffer."""
@@ -188,7 +205,10 @@ class _Batch:
             self.at(op, "dlogits")[...] = gradient
 
     def dense_backward_input(self, op):
-        dx, product = self.at(op, "dx"), self.at(op, "dy") @ self.at(op, "w").T
+        self._finish_input(op, self.at(op, "dy") @ self.at(op, "w").T)
+
+    def _finish_input(self, op, product):
+        dx = self.at(op, "dx")
         if op.accumulate:
             product = dx + product
         if op.activation != "identity":
@@ -207,23 +227,120 @@ class _Batch:
                 out = self.at(op, role)
                 out[...] = out + gradient() if op.accumulate else gradient()
 
+    def tied_forward(self, op):
+        z = self.at(op, "x") @ self.at(op, "w").T
+        if op.buffers.get("b") is not None:
+            z += self.at(op, "b")
+        activation_forward(z, op.activation, out=self.at(op, "y"), alpha=op.alpha)
+
+    def tied_backward_input(self, op):
+        self._finish_input(op, self.at(op, "dy") @ self.at(op, "w"))
+
+    def add(self, op):
+        np.add(self.at(op, "a"), self.at(op, "b"), out=self.at(op, "y"))
+
+    def batchnorm_forward(self, op):
+        y, statistics = batchnorm_forward(
+            self.at(op, "x"), self.at(op, "w"), self.at(op, "b"), op.eps, op.activation, alpha=op.alpha
+        )
+        self.at(op, "y")[...] = y
+        self.at(op, "statistics")[...] = statistics
+
+    def batchnorm_inference(self, op):
+        batchnorm_inference(self.at(op, "x"), self.at(op, "mean"), self.at(op, "var"), self.at(op, "w"), self.at(op, "b"),
+                            op.eps, op.activation, out=self.at(op, "y"), alpha=op.alpha)
+
+    def batchnorm_backward(self, op):
+        self._store(op, batchnorm_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), self.at(op, "w")))
+
+    def batchnorm_running(self, op):
+        if self.skip:
+            return
+        mean, rest, _, var = self.at(op, "statistics")
+        unbiased = var * (self.rows / max(1, self.rows - 1))
+        for running, new in ((self.at(op, "mean"), mean + rest), (self.at(op, "var"), unbiased)):
+            running[...] = (1 - op.rate) * running + op.rate * new
+
+    def layernorm_forward(self, op, centered=True):
+        y, statistics = _rownorm_forward(
+            self.at(op, "x"), self.at(op, "w"), self.at(op, "b"), centered, op.eps, op.activation, None, op.alpha
+        )
+        self.at(op, "y")[...] = y
+        self.at(op, "statistics")[...] = statistics
+
+    def layernorm_backward_input(self, op, centered=True):
+        dx, _, _ = _rownorm_backward(
+            self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), self.at(op, "w"), centered, None
+        )
+        self.at(op, "dx")[...] = dx
+
+    def layernorm_backward_weights(self, op, centered=True):
+        found = _rownorm_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), None, centered, None)
+        self._store(op, found)
+
+    def rmsnorm_forward(self, op):
+        self.layernorm_forward(op, centered=False)
+
+    def rmsnorm_backward_input(self, op):
+        self.layernorm_backward_input(op, centered=False)
+
+    def rmsnorm_backward_weights(self, op):
+        self.layernorm_backward_weights(op, centered=False)
+
+    def _store(self, op, gradients):
+        """dx and the gradients of the weights where they are wanted; the latter are added up where the operation says so."""
+        for role, value in zip(("dx", "dw", "db"), gradients):
+            if op.buffers.get(role) is not None:
+                out = self.at(op, role)
+                out[...] = out + value if op.accumulate and role != "dx" else value
+
+    def dropout(self, op):
+        dropout_forward(self.at(op, "x"), op.threshold / 65536, out=self.at(op, "y"), stream=op.stream, **self.random)
+
+    drop_weights = drop_weight_gradients = dropout
+
+    def gaussian_noise(self, op):
+        gaussian_noise(self.at(op, "x"), op.rate, out=self.at(op, "y"), stream=op.stream, **self.random)
+
+    def maxout_forward(self, op):
+        maxout_forward(self.at(op, "x"), op.first, out=self.at(op, "y"))
+
+    def maxout_backward(self, op):
+        maxout_backward(self.at(op, "dy"), self.at(op, "x"), op.first, out=self.at(op, "dx"))
+
     def reduce_loss(self, op):
         self.loss_sum += float(self.at(op, "loss").sum())
         self.loss = self.loss_sum if op.sum else self.loss_sum / self.rows
 
+    def gradient_of(self, i):
+        """The array of the gradient of tensor i."""
+        p = self.interpreter.plan.update.tensors[i][0]
+        return next(self.interpreter.arrays[g.name] for q, g in self.interpreter.plan.gradients if q is p)
+
+    def gradient_norm(self, op):
+        self.at(op, "norms")[...] = 0
+        self.at(op, "norms")[0] = gradient_norm([self.gradient_of(i) for i in range(op.first, op.last)])
+
+    def begin_update(self, op):
+        update, norm = self.interpreter.plan.update, float(self.at(op, "norms")[0])
+        self.scale = clip_scale(norm, update.clip_norm)
+        self.skip = self.updated = update.skip_nonfinite and not np.isfinite(norm)
+
     def update(self, op):
-        gradients = {id(p): g for p, g in self.interpreter.plan.gradients}
         for i in range(op.first, op.last):
-            p = self.interpreter.plan.update.tensors[i][0]
-            self._update(i, self.interpreter.arrays[gradients[id(p)].name])
+            self._update(i, self.gradient_of(i))
+
+    def trust_update(self, op):
+        """Nothing: `update` has done all of it, array by array."""
+
+    def max_norm(self, op):
+        for i, (p, _, number) in enumerate(self.interpreter.plan.update.tensors):
+            if self.groups[number].max_norm and not self.skip:
+                limit_norms(self.interpreter.parameters[id(p.data)], self.interpreter.averages[i], self.groups[number])
 
     def _update(self, i, gradient):
         p, _, number = self.interpreter.plan.update.tensors[i]
-        w, states = self.interpreter.parameters[id(p.data)], self.interpreter.states[i]
-        g, lr = self.groups[number], self.rates[number]
-        if g.rule == "sgd":
-            sgd_update([w], [gradient], [states[0]] if states else None, g.t0 + 1, lr=lr, momentum=g.beta1,
-                       dampening=g.beta2, nesterov=g.nesterov, weight_decay=g.weight_decay)
-        else:
-            adam_update([w], [gradient], [states[0]], [states[1]], g.t0 + 1, lr=lr, beta1=g.beta1, beta2=g.beta2,
-                        eps=g.eps, weight_decay=g.weight_decay)
+        self.updated = True
+        if not self.skip:
+            optimizer_update(self.interpreter.parameters[id(p.data)], gradient, self.interpreter.states[i],
+                             self.interpreter.averages[i], self.groups[number], self.rates[number], self.scale)

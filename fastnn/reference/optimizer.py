@@ -1,7 +1,8 @@
 """Optimizer updates on lists of arrays: parameters and state change in place, gradients are only read.
 
-Scalars are combined in double and meet the arrays once; arrays stay in their own dtype. Learning-rate schedules, clipping
-and parameter groups belong to the caller.
+Scalars are combined in double and meet the arrays once; arrays stay in their own dtype. `optimizer_update` is the frame that
+all optimizers share, and `RULES` holds what each does inside it: the specification of csrc/kernels/optimizer_rules.h.
+Learning-rate schedules and parameter groups belong to the caller.
 """
 
 import math
@@ -133,6 +134,275 @@ def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.
             m[...] = m + (1 - beta1) * (g - m)
             v[...] = beta2 * v + (1 - beta2) * g * g
             p[...] = p - step_size * m / (np.sqrt(v) / bias_correction2_sqrt + eps)
+
+
+# ---- the frame of all optimizers ----
+
+
+def optimizer_update(w, gradient, states, average, group, lr, scale=1.0):
+    """One step of any optimizer on one array, which changes in place with its states and its average.
+
+    Parameters
+    ----------
+    w, gradient : arrays
+    states : tuple of arrays
+        Those of the rule.
+    average : array or None
+        The moving average of w; with a max-norm `limit_norms` updates it.
+    group : object
+        With the attributes of `fastnn.plan.executors.GroupState`: rule, hyper, weight_decay, decoupled, maximize, l1,
+        clip_value, max_norm, ema, t (steps done) and memory.
+    lr : float
+    scale : float, default 1.0
+        What clipping by the global norm multiplies the gradient by.
+
+    Examples
+    --------
+    >>> from fastnn.plan.executors import GroupState
+    >>> w = np.array([1.0, -1.0])
+    >>> optimizer_update(w, np.array([0.5, 9.0]), (), None, GroupState("sgd", clip_value=1.0), lr=0.5); w
+    array([ 0.75, -1.5 ])
+    """
+    lr, scale = float(lr), float(scale)  # numbers of NumPy's own would widen float32 arrays
+    t, memory = optimizer_progress(group, lr)
+    with np.errstate(all="ignore"):
+        g = gradient
+        if group.maximize or scale != 1.0:
+            g = (-scale if group.maximize else scale) * g
+        if group.clip_value:
+            g = np.clip(g, -group.clip_value, group.clip_value)
+        start = w
+        if group.weight_decay and group.decoupled:
+            start = (1.0 - lr * group.weight_decay) * w
+        elif group.weight_decay:
+            g = g + group.weight_decay * w
+        w[...] = RULES[group.rule](start, g, states, group.hyper, lr, t, memory)
+        if group.l1:
+            threshold = w.dtype.type(lr * group.l1)
+            w[...] = np.where(np.abs(w) <= threshold, 0, w - np.copysign(threshold, w))
+        if average is not None and not group.max_norm:
+            _average(average, w, group)
+
+
+def limit_norms(w, average, group):
+    """The max-norm of a group, behind its update: over all axes but the last of an array with several."""
+    with np.errstate(all="ignore"):
+        if w.ndim > 1:
+            norms = np.sqrt(np.square(w, dtype=np.float64).sum(axis=tuple(range(w.ndim - 1))))
+            above = norms > group.max_norm
+            factors = np.ones(len(norms), w.dtype)
+            factors[above] = group.max_norm / norms[above]
+            w[...] = np.where(above, factors * w, w)
+        if average is not None:
+            _average(average, w, group)
+
+
+def _average(average, w, group):
+    average[...] = w if group.t == 0 else average + (1.0 - group.ema) * (w - average)
+
+
+def gradient_norm(gradients):
+    """The norm of all gradients together, in double.
+
+    Examples
+    --------
+    >>> gradient_norm([np.array([3.0]), np.array([[4.0]])])
+    5.0
+    """
+    with np.errstate(all="ignore"):
+        return math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for g in gradients))
+
+
+def clip_scale(norm, clip_norm):
+    """What gradients of this norm are multiplied by; clip_norm 0: nothing is clipped."""
+    if not clip_norm:
+        return 1.0
+    scale = clip_norm / (norm + 1e-6)
+    return 1.0 if scale >= 1 else scale
+
+
+def optimizer_progress(group, lr):
+    """(steps, memory) of a group once its next step has been done with the rate lr."""
+    t = group.t + 1
+    if group.rule == "nadam":
+        return t, ((group.memory[0] if group.t else 1.0) * _nadam_mu(group.hyper, t), 0.0)
+    if group.rule == "schedule_free":
+        _, _, _, _, warmup_steps, r, power = group.hyper
+        largest = max(lr * (t / warmup_steps if t <= warmup_steps else 1.0), group.memory[1])
+        return t, (group.memory[0] + t**r * largest**power, largest)
+    return t, (0.0, 0.0)
+
+
+# Each rule: from the weight, the prepared gradient g and its states, which it changes in place, the new weight. h holds its
+# hyper-parameters, t is the number of the step from 1, and memory the group's after this step.
+
+
+def _sgd(w, g, states, h, lr, t, memory):
+    return w - lr * g
+
+
+def _velocity(g, states, h, lr, t):
+    """(new velocity, factor of the gradient in it, rate)."""
+    momentum, dampening, form = h
+    (v,) = states
+    if form == 1:
+        share, lr = -lr, -1.0
+    elif form == 0:
+        share = 1.0 if t == 1 else 1.0 - dampening
+    else:
+        share = 1.0 - momentum
+        lr = lr / (1.0 - momentum**t) if form == 3 else lr
+    v[...] = momentum * v + share * g
+    return v, share, lr
+
+
+def _momentum(w, g, states, h, lr, t, memory):
+    v, _, lr = _velocity(g, states, h, lr, t)
+    return w - lr * v
+
+
+def _nesterov(w, g, states, h, lr, t, memory):
+    v, share, lr = _velocity(g, states, h, lr, t)
+    return w - lr * (share * g + h[0] * v)
+
+
+def _adagrad(w, g, states, h, lr, t, memory):
+    lr_decay, eps = h
+    (a,) = states
+    a[...] = a + g * g
+    return w - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(a) + eps)
+
+
+def _adadelta(w, g, states, h, lr, t, memory):
+    rho, eps = h
+    a, b = states
+    a[...] = rho * a + (1 - rho) * g * g
+    d = np.sqrt(b + eps) / np.sqrt(a + eps) * g
+    b[...] = rho * b + (1 - rho) * d * d
+    return w - lr * d
+
+
+def _rmsprop(w, g, states, h, lr, t, memory, centered=False, with_momentum=False):
+    alpha, eps, momentum = h
+    a = states[0]
+    a[...] = alpha * a + (1 - alpha) * g * g
+    square = a
+    if centered:
+        c = states[-1]
+        c[...] = c + (1 - alpha) * (g - c)
+        square = np.maximum(a - c * c, 0)
+    d = g / (np.sqrt(square) + eps)
+    if with_momentum:
+        b = states[1]
+        b[...] = momentum * b + d
+        d = b
+    return w - lr * d
+
+
+def _moments(g, states, h):
+    m, v = states[:2]
+    m[...] = m + (1 - h[0]) * (g - m)
+    v[...] = h[1] * v + (1 - h[1]) * g * g
+    return m, v
+
+
+def _adam(w, g, states, h, lr, t, memory):
+    beta1, beta2, eps, epsilon_hat = h
+    m, v = _moments(g, states, h)
+    if len(states) > 2:
+        states[2][...] = v = np.maximum(states[2], v)
+    correction = math.sqrt(1 - beta2**t)
+    if epsilon_hat:
+        return w - lr * correction / (1 - beta1**t) * m / (np.sqrt(v) + eps)
+    return w - lr / (1 - beta1**t) * m / (np.sqrt(v) / correction + eps)
+
+
+def _nadam_mu(h, t):
+    return h[0] * (1 - 0.5 * 0.96 ** (t * h[3]))
+
+
+def _nadam(w, g, states, h, lr, t, memory):
+    m, v = _moments(g, states, h)
+    mu, next_mu, product = _nadam_mu(h, t), _nadam_mu(h, t + 1), memory[0]
+    n = lr * (1 - mu) / (1 - product) * g + lr * next_mu / (1 - product * next_mu) * m
+    return w - n / (np.sqrt(v) / math.sqrt(1 - h[1] ** t) + h[2])
+
+
+def _adamax(w, g, states, h, lr, t, memory):
+    beta1, beta2, eps = h
+    m, u = states
+    m[...] = m + (1 - beta1) * (g - m)
+    u[...] = np.maximum(beta2 * u, np.abs(g) + eps)
+    return w - lr / (1 - beta1**t) * m / u
+
+
+def _radam(w, g, states, h, lr, t, memory):
+    beta1, beta2, eps = h
+    m, v = _moments(g, states, h)
+    bc2 = 1 - beta2**t
+    top = 2 / (1 - beta2) - 1
+    rho = top - 2 * t * beta2**t / bc2
+    if rho > 5:
+        rectified = math.sqrt((rho - 4) * (rho - 2) * top / ((top - 4) * (top - 2) * rho))
+        return w - lr * rectified * math.sqrt(bc2) / (1 - beta1**t) * m / (np.sqrt(v) + eps)
+    return w - lr / (1 - beta1**t) * m
+
+
+def _with_decay(d, w, weight_decay):
+    return d + weight_decay * w if weight_decay else d
+
+
+def _lion(w, g, states, h, lr, t, memory):
+    beta1, beta2, weight_decay = h
+    (m,) = states
+    d = _with_decay(np.sign(beta1 * m + (1 - beta1) * g), w, weight_decay)
+    m[...] = beta2 * m + (1 - beta2) * g
+    return w - lr * d
+
+
+def _schedule_free(w, g, states, h, lr, t, memory):
+    beta1, beta2, eps, weight_decay, warmup_steps, r, power = h
+    z, v = states
+    if t == 1:
+        z[...] = w
+    if t <= warmup_steps:
+        lr = lr * t / warmup_steps
+    weight_sum, largest = memory
+    c = t**r * largest**power / weight_sum if weight_sum else 0.0
+    v[...] = beta2 * v + (1 - beta2) * g * g
+    d = _with_decay(g / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps), w, weight_decay)
+    y = w + c * (z - w) - lr * (1 - beta1 * (1 - c)) * d
+    z[...] = z - lr * d
+    return y
+
+
+def _lamb(w, g, states, h, lr, t, memory):
+    beta1, beta2, eps, weight_decay = h
+    m, v = _moments(g, states, h)
+    d = _with_decay(m / (1 - beta1**t) / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps), w, weight_decay)
+    norm, length = gradient_norm([w]), gradient_norm([d])
+    return w - lr * (1.0 if norm == 0 or length == 0 else norm / length) * d
+
+
+RULES = {
+    "sgd": _sgd,
+    "momentum": _momentum,
+    "nesterov": _nesterov,
+    "adagrad": _adagrad,
+    "adadelta": _adadelta,
+    "rmsprop": _rmsprop,
+    "rmsprop_momentum": lambda *a: _rmsprop(*a, with_momentum=True),
+    "rmsprop_centered": lambda *a: _rmsprop(*a, centered=True),
+    "rmsprop_centered_momentum": lambda *a: _rmsprop(*a, centered=True, with_momentum=True),
+    "adam": _adam,
+    "amsgrad": _adam,
+    "nadam": _nadam,
+    "adamax": _adamax,
+    "radam": _radam,
+    "lion": _lion,
+    "schedule_free": _schedule_free,
+    "lamb": _lamb,
+}
 
 
 def _check_step(step):

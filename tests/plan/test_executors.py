@@ -62,7 +62,7 @@ def steps(executor, opt, x, y, batch, epochs=2):
         losses_ = np.zeros(count)
         rates = np.full((count, len(opt.param_groups)), opt.param_groups[0]["lr"])
         executor.run(x, y, _native.permutation(len(x), 7, epoch), rates, opt.group_states(), losses_)
-        opt.advance(count)
+        opt.take_back(executor)
         seen.append(losses_)
     return np.concatenate(seen)
 
@@ -96,6 +96,23 @@ def test_fusion_schedule_team_and_isa_change_no_bit(widths, activation):
     for names in ([fastnn.get_isa()], with_fma):  # generic kernels agree among themselves
         group = {form: result for form, result in found.items() if form[3] in names}
         assert [form for form, result in group.items() if result != next(iter(group.values()))] == []
+
+
+@pytest.mark.parametrize("batch", [256, 257, 600])
+def test_updates_of_many_rows_in_a_large_layer(batch):
+    """They go through scratch memory, in groups of 384 rows of the weights."""
+    widths = (385, 530, 3)
+    assert (_native.update_scratch(*widths[:2], batch) > 0) == (batch > 256)
+    x, y = samples(batch + 300, widths)
+    results = []
+    for composite, threads in ((True, 1), (False, 1), (True, 3)):
+        model, opt, trainer = make(widths, lr=0.01)
+        with team(threads):
+            plan = trainer.plan(batch, composite=composite)
+            assert plan.peak_bytes >= plan.workspace_bytes + composite * threads * _native.update_scratch(*widths[:2], batch)
+            steps(NativeExecutor(plan), opt, x, y, batch, epochs=1)
+        results.append(bits(model))
+    assert all(r == results[0] for r in results)
 
 
 @pytest.mark.parametrize("schedule", ["rows", "layers"])

@@ -241,7 +241,7 @@ def test_without_sharing_the_results_are_the_same(schedule, composite, widths):
             for _ in range(3):
                 executor._arena[:] = 0xFF  # NaN in every float
                 executor.run(x, y, rates=[[0.01]] * 4, groups=opt.group_states())
-                opt.advance(4)
+                opt.take_back(executor)
         finally:
             fastnn._native.team_work(work)
             fastnn.set_num_threads(threads)

@@ -1,0 +1,278 @@
+/* Batch normalisation: each column of x [rows, columns] is brought to mean 0 and variance 1 over the rows.
+ *
+ *   forward    mean = sum x / n,  var = sum (x - mean)^2 / n,  rstd = 1 / sqrt(var + eps),
+ *              xhat = (x - mean) rstd,  y = f(gamma xhat + beta)
+ *   backward   dbeta = sum dy,  dgamma = sum dy xhat,
+ *              dx = gamma rstd (dy - dbeta / n - xhat dgamma / n)
+ *
+ * S. Ioffe and C. Szegedy, "Batch normalization", 2015. Mean and variance are made in one pass over memory, in chunks of 16
+ * rows: a chunk's deviations from the first chunk's mean, which are exact for values far from 0, give its own mean and its
+ * squares about that, and chunks are combined in order (Chan, Golub & LeVeque 1983). The mean is kept in two floats: `mean`,
+ * rounded, and `rest`, what it lacks.
+ *
+ * Columns are independent, so nothing depends on how they are shared out. They go in strips that are wide enough for rows to
+ * be read in long runs (a narrow strip of rows of 4 KB would meet in few sets of the caches), and narrow enough for what is
+ * kept of each column to stay in the nearest one. */
+#ifndef FNN_KERNELS_BATCHNORM_H
+#define FNN_KERNELS_BATCHNORM_H
+
+#include "activation.h"
+#include "bias.h"
+
+#define FNN_STRIP 512 /* columns: 2 KB for each number that is kept of them */
+
+/* A vector of a row, whole or with t's lanes; `full` is a constant wherever these are called. */
+FNN_INLINE vf fnn_part_load(const bool full, const float *x, vt t) { return full ? vf_load(x) : vf_load_t(x, t); }
+
+FNN_INLINE void fnn_part_store(const bool full, float *y, vf a, vt t)
+{
+    if (full)
+        vf_store(y, a);
+    else
+        vf_store_t(y, a, t);
+}
+
+/* Mean and deviations of one vector of columns over a chunk of at most 16 rows, added to what n rows before it gave: `shift`
+ * (the first chunk's mean), `mean` (relative to the shift) and `squares` (about the mean). */
+FNN_INLINE void fnn_chunk_statistics(const bool full, const size_t rows, size_t n, const float *x, size_t ldx, float *shift,
+                                     float *mean, float *squares, vt t)
+{
+    vf d[FNN_ROW_CHUNK];
+    vf sum = vf_zero(), from;
+#pragma GCC unroll 16
+    for (size_t r = 0; r < FNN_ROW_CHUNK; r++) d[r] = r < rows ? fnn_part_load(full, x + r * ldx, t) : vf_zero();
+    const vf count = vf_set1((float)rows);
+    if (n == 0) {
+#pragma GCC unroll 16
+        for (size_t r = 0; r < rows; r++) sum = vf_add(sum, d[r]);
+        from = vf_div(sum, count);
+        vf_store(shift, from);
+        sum = vf_zero();
+    } else {
+        from = vf_load(shift);
+    }
+#pragma GCC unroll 16
+    for (size_t r = 0; r < rows; r++) {
+        d[r] = vf_sub(d[r], from);
+        sum = vf_add(sum, d[r]);
+    }
+    const vf own = vf_div(sum, count);
+    vf q = vf_zero();
+#pragma GCC unroll 16
+    for (size_t r = 0; r < rows; r++) {
+        const vf e = vf_sub(d[r], own);
+        q = vf_fma(e, e, q);
+    }
+    if (n == 0) {
+        vf_store(mean, own);
+        vf_store(squares, q);
+        return;
+    }
+    const float both = (float)(n + rows);
+    const vf m = vf_load(mean), delta = vf_sub(own, m);
+    vf_store(mean, vf_fma(delta, vf_set1((float)rows / both), m));
+    const vf between = vf_mul(vf_mul(delta, delta), vf_set1((float)n * ((float)rows / both)));
+    vf_store(squares, vf_add(vf_load(squares), vf_add(q, between)));
+}
+
+static void fnn_strip_statistics(size_t rows, size_t columns, const float *x, size_t ldx, float eps, float *mean, float *rest,
+                                 float *rstd, float *var)
+{
+    float shift[FNN_STRIP], relative[FNN_STRIP], squares[FNN_STRIP];
+    const vt none = vt_first(FNN_VF);
+    for (size_t i = 0; i < rows; i += FNN_ROW_CHUNK, x += FNN_ROW_CHUNK * ldx) {
+        const size_t count = rows - i < FNN_ROW_CHUNK ? rows - i : FNN_ROW_CHUNK;
+        for (size_t j = 0; j < columns; j += FNN_VF) {
+            const vt t = columns - j < FNN_VF ? vt_first(columns - j) : none;
+            if (count == FNN_ROW_CHUNK && columns - j >= FNN_VF)
+                fnn_chunk_statistics(true, FNN_ROW_CHUNK, i, x + j, ldx, shift + j, relative + j, squares + j, none);
+            else if (count == FNN_ROW_CHUNK)
+                fnn_chunk_statistics(false, FNN_ROW_CHUNK, i, x + j, ldx, shift + j, relative + j, squares + j, t);
+            else
+                fnn_chunk_statistics(false, count, i, x + j, ldx, shift + j, relative + j, squares + j, t);
+        }
+    }
+    const vf n = vf_set1((float)rows);
+    for (size_t j = 0; j < columns; j += FNN_VF) {
+        const vt t = vt_first(columns - j);
+        const vf a = vf_load(shift + j), b = vf_load(relative + j), m = vf_add(a, b), c = vf_sub(m, a);
+        const vf v = vf_div(vf_load(squares + j), n);
+        vf_store_t(mean + j, m, t);
+        vf_store_t(rest + j, vf_add(vf_sub(a, vf_sub(m, c)), vf_sub(b, c)), t);
+        vf_store_t(rstd + j, vf_div(vf_set1(1.0f), vf_sqrt(vf_add(v, vf_set1(eps)))), t);
+        vf_store_t(var + j, v, t);
+    }
+}
+
+#define FNN_ROWS_AT_ONCE 4 /* rows that share what is loaded for a column */
+
+/* y = ((x - mean) - rest) scale + shift for `rows` rows of one vector. */
+FNN_INLINE void fnn_normalize_part(const bool full, const size_t rows, const float *x, size_t ldx, vf mean, vf rest, vf scale,
+                                   vf shift, float *y, size_t ldy, vt t)
+{
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++) {
+        const vf d = vf_sub(vf_sub(fnn_part_load(full, x + r * ldx, t), mean), rest);
+        fnn_part_store(full, y + r * ldy, vf_fma(d, scale, shift), t);
+    }
+}
+
+/* The columns of one strip. mean, rest and rstd are the strip's; rest may be NULL: 0. */
+static void fnn_strip_normalize(const fnn_batchnorm *o, size_t j0, size_t columns, const float *mean, const float *rest,
+                                const float *rstd)
+{
+    float scale[FNN_STRIP], shift[FNN_STRIP], first[FNN_STRIP], second[FNN_STRIP];
+    for (size_t j = 0; j < columns; j += FNN_VF) {
+        const vt t = vt_first(columns - j);
+        const vf r = vf_load_t(rstd + j, t);
+        vf_store(scale + j, o->gamma ? vf_mul(vf_load_t(o->gamma + j0 + j, t), r) : r);
+        vf_store(shift + j, o->beta ? vf_load_t(o->beta + j0 + j, t) : vf_zero());
+        vf_store(first + j, vf_load_t(mean + j, t));
+        vf_store(second + j, rest ? vf_load_t(rest + j, t) : vf_zero());
+    }
+    for (size_t i = 0; i < o->rows; i += FNN_ROWS_AT_ONCE) {
+        const size_t count = o->rows - i < FNN_ROWS_AT_ONCE ? o->rows - i : FNN_ROWS_AT_ONCE;
+        const float *x = o->x + i * o->ldx + j0;
+        float *y = o->y + i * o->ldy + j0;
+        for (size_t j = 0; j < columns; j += FNN_VF) {
+            const vf m = vf_load(first + j), e = vf_load(second + j), a = vf_load(scale + j), b = vf_load(shift + j);
+            if (count == FNN_ROWS_AT_ONCE && columns - j >= FNN_VF)
+                fnn_normalize_part(true, FNN_ROWS_AT_ONCE, x + j, o->ldx, m, e, a, b, y + j, o->ldy, vt_first(FNN_VF));
+            else
+                fnn_normalize_part(false, count, x + j, o->ldx, m, e, a, b, y + j, o->ldy, vt_first(columns - j));
+        }
+        if (o->activation != FNN_IDENTITY)
+            for (size_t r = 0; r < count; r++)
+                fnn_activation_forward(o->activation, o->alpha, columns, y + r * o->ldy, y + r * o->ldy);
+    }
+}
+
+/* sum += dy and products += dy ((x - mean) - rest) over `rows` rows of one vector. */
+FNN_INLINE void fnn_gradients_part(const bool full, const size_t rows, const float *dy, size_t lddy, const float *x, size_t ldx,
+                                   vf mean, vf rest, float *sum, float *products, vt t)
+{
+    vf s = vf_load(sum), q = vf_load(products);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++) {
+        const vf g = fnn_part_load(full, dy + r * lddy, t);
+        const vf d = vf_sub(vf_sub(fnn_part_load(full, x + r * ldx, t), mean), rest);
+        s = vf_add(s, g);
+        q = vf_fma(g, d, q);
+    }
+    vf_store(sum, s);
+    vf_store(products, q);
+}
+
+/* dx = scale ((dy - shift) + slope ((x - mean) - rest)) */
+FNN_INLINE void fnn_denormalize_part(const bool full, const size_t rows, const float *dy, size_t lddy, const float *x, size_t ldx,
+                                     vf mean, vf rest, vf scale, vf shift, vf slope, float *dx, size_t lddx, vt t)
+{
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++) {
+        const vf g = vf_sub(fnn_part_load(full, dy + r * lddy, t), shift);
+        const vf d = vf_sub(vf_sub(fnn_part_load(full, x + r * ldx, t), mean), rest);
+        fnn_part_store(full, dx + r * lddx, vf_mul(scale, vf_fma(slope, d, g)), t);
+    }
+}
+
+/* The gradient of a parameter, stored or added; NULL: not wanted. */
+FNN_INLINE void fnn_put_gradient(float *out, bool accumulate, vf gradient, vt t)
+{
+    if (out) vf_store_t(out, accumulate ? vf_add(vf_load_t(out, t), gradient) : gradient, t);
+}
+
+static void fnn_strip_backward(const fnn_batchnorm *o, size_t j0, size_t columns)
+{
+    float mean[FNN_STRIP], rest[FNN_STRIP], sum[FNN_STRIP], products[FNN_STRIP], scale[FNN_STRIP];
+    float chunk_sum[FNN_STRIP], chunk_products[FNN_STRIP];
+    const float *statistics = o->statistics + j0;
+    for (size_t j = 0; j < columns; j += FNN_VF) {
+        const vt t = vt_first(columns - j);
+        vf_store(mean + j, vf_load_t(statistics + j, t));
+        vf_store(rest + j, vf_load_t(statistics + o->lds + j, t));
+        vf_store(sum + j, vf_zero());
+        vf_store(products + j, vf_zero());
+        vf_store(chunk_sum + j, vf_zero());
+        vf_store(chunk_products + j, vf_zero());
+    }
+    for (size_t i = 0; i < o->rows; i += FNN_ROWS_AT_ONCE) {
+        const size_t count = o->rows - i < FNN_ROWS_AT_ONCE ? o->rows - i : FNN_ROWS_AT_ONCE;
+        const float *dy = o->dy + i * o->lddy + j0, *x = o->x + i * o->ldx + j0;
+        for (size_t j = 0; j < columns; j += FNN_VF) {
+            const vf m = vf_load(mean + j), e = vf_load(rest + j);
+            float *s = chunk_sum + j, *q = chunk_products + j;
+            if (count == FNN_ROWS_AT_ONCE && columns - j >= FNN_VF)
+                fnn_gradients_part(true, FNN_ROWS_AT_ONCE, dy + j, o->lddy, x + j, o->ldx, m, e, s, q, vt_first(FNN_VF));
+            else
+                fnn_gradients_part(false, count, dy + j, o->lddy, x + j, o->ldx, m, e, s, q, vt_first(columns - j));
+        }
+        if ((i + FNN_ROWS_AT_ONCE) % FNN_ROW_CHUNK && i + FNN_ROWS_AT_ONCE < o->rows) continue;
+        for (size_t j = 0; j < columns; j += FNN_VF) { /* the chunk is over */
+            vf_store(sum + j, vf_add(vf_load(sum + j), vf_load(chunk_sum + j)));
+            vf_store(products + j, vf_add(vf_load(products + j), vf_load(chunk_products + j)));
+            vf_store(chunk_sum + j, vf_zero());
+            vf_store(chunk_products + j, vf_zero());
+        }
+    }
+    const vf n = vf_set1((float)o->rows);
+    for (size_t j = 0; j < columns; j += FNN_VF) {
+        const vt t = vt_first(columns - j);
+        const vf r = vf_load_t(statistics + 2 * o->lds + j, t);
+        const vf dbeta = vf_load(sum + j), dgamma = vf_mul(vf_load(products + j), r);
+        fnn_put_gradient(o->dgamma ? o->dgamma + j0 + j : NULL, o->accumulate, dgamma, t);
+        fnn_put_gradient(o->dbeta ? o->dbeta + j0 + j : NULL, o->accumulate, dbeta, t);
+        vf_store(scale + j, o->gamma ? vf_mul(vf_load_t(o->gamma + j0 + j, t), r) : r);
+        vf_store(sum + j, vf_div(dbeta, n)); /* what is taken off dy, and the factor of x - mean */
+        vf_store(products + j, vf_neg(vf_mul(r, vf_div(dgamma, n))));
+    }
+    if (!o->dx) return;
+    for (size_t i = 0; i < o->rows; i += FNN_ROWS_AT_ONCE) {
+        const size_t count = o->rows - i < FNN_ROWS_AT_ONCE ? o->rows - i : FNN_ROWS_AT_ONCE;
+        const float *dy = o->dy + i * o->lddy + j0, *x = o->x + i * o->ldx + j0;
+        float *dx = o->dx + i * o->lddx + j0;
+        for (size_t j = 0; j < columns; j += FNN_VF) {
+            const vf m = vf_load(mean + j), e = vf_load(rest + j), a = vf_load(scale + j);
+            const vf shift = vf_load(sum + j), slope = vf_load(products + j);
+            if (count == FNN_ROWS_AT_ONCE && columns - j >= FNN_VF)
+                fnn_denormalize_part(true, FNN_ROWS_AT_ONCE, dy + j, o->lddy, x + j, o->ldx, m, e, a, shift, slope, dx + j,
+                                     o->lddx, vt_first(FNN_VF));
+            else
+                fnn_denormalize_part(false, count, dy + j, o->lddy, x + j, o->ldx, m, e, a, shift, slope, dx + j, o->lddx,
+                                     vt_first(columns - j));
+        }
+    }
+}
+
+/* Statistics [4, columns]: mean, rest, rstd, var. y may be x. */
+static void fnn_batchnorm_forward(const fnn_batchnorm *o)
+{
+    for (size_t j = 0; j < o->columns; j += FNN_STRIP) {
+        const size_t columns = o->columns - j < FNN_STRIP ? o->columns - j : FNN_STRIP;
+        float *mean = o->statistics + j, *rest = mean + o->lds, *rstd = rest + o->lds, *var = rstd + o->lds;
+        fnn_strip_statistics(o->rows, columns, o->x + j, o->ldx, o->eps, mean, rest, rstd, var);
+        fnn_strip_normalize(o, j, columns, mean, rest, rstd);
+    }
+}
+
+/* With mean and var given. y may be x. */
+static void fnn_batchnorm_inference(const fnn_batchnorm *o)
+{
+    for (size_t j = 0; j < o->columns; j += FNN_STRIP) {
+        const size_t columns = o->columns - j < FNN_STRIP ? o->columns - j : FNN_STRIP;
+        float rstd[FNN_STRIP];
+        for (size_t c = 0; c < columns; c += FNN_VF) {
+            const vf var = vf_load_t(o->var + j + c, vt_first(columns - c));
+            vf_store(rstd + c, vf_div(vf_set1(1.0f), vf_sqrt(vf_add(var, vf_set1(o->eps)))));
+        }
+        fnn_strip_normalize(o, j, columns, o->mean + j, NULL, rstd);
+    }
+}
+
+/* dx, dgamma, dbeta may be NULL: not wanted. dx may be dy. */
+static void fnn_batchnorm_backward(const fnn_batchnorm *o)
+{
+    for (size_t j = 0; j < o->columns; j += FNN_STRIP)
+        fnn_strip_backward(o, j, o->columns - j < FNN_STRIP ? o->columns - j : FNN_STRIP);
+}
+
+#endif

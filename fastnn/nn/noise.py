@@ -1,0 +1,133 @@
+"""Layers that change their input at random while a model trains, and do nothing in inference.
+
+What is drawn is a function of the trainer's seed, the number of the step, the layer and the element: it does not depend on
+threads or instruction sets, and training resumes exactly.
+"""
+
+from .dense import Dense
+from .layer import Layer, check_number
+
+_FLOAT32_MAX = 3.4028234663852886e38
+
+
+def _check_share(p):
+    """p, and of 65,536 elements how many are dropped."""
+    p = check_number(p, "p", 0, 1, "a number from 0 to 1")
+    return p, round(p * 65536)
+
+
+class Dropout(Layer):
+    """Drops each element with probability p in training, and lets the others grow by 1 / (1 - p).
+
+    So that expectations stay the same, and inference needs no scaling. N. Srivastava et al., "Dropout", 2014.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        The share that is dropped, from 0 to 1; rounded to a multiple of 1 / 65536, which the scale takes into account.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If p is out of range.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(4, 8, activation="relu"), nn.Dropout(0.2), nn.Dense(8, 3))
+    >>> model.predict(np.ones((2, 4))).shape
+    (2, 3)
+    """
+
+    def __init__(self, p=0.5):
+        self.p, self._threshold = _check_share(p)
+
+    def config(self):
+        return {"p": self.p}
+
+    def emit(self, builder, x):
+        return builder.dropout(x, self._threshold) if builder.training and self._threshold else x
+
+
+class GaussianNoise(Layer):
+    """Adds normal numbers of mean 0 and a given standard deviation in training.
+
+    Parameters
+    ----------
+    std : float
+        At least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If std is out of range.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.GaussianNoise(0.1), nn.Dense(4, 3))
+    >>> model.predict(np.ones((2, 4))).shape
+    (2, 3)
+    """
+
+    def __init__(self, std):
+        self.std = check_number(std, "std", 0, _FLOAT32_MAX, "a number >= 0, finite in float32")
+
+    def config(self):
+        return {"std": self.std}
+
+    def emit(self, builder, x):
+        return builder.gaussian_noise(x, self.std) if builder.training and self.std else x
+
+
+class DropConnect(Layer):
+    """Drops each weight of a dense layer with probability p in training, and lets the others grow by 1 / (1 - p).
+
+    One draw a step, for all rows of the batch. Biases stay. L. Wan et al., "Regularization of neural networks using
+    DropConnect", 2013; there each sample has a draw of its own, and inference samples too, while here it uses the weights
+    as they are, which are the expectation.
+
+    Parameters
+    ----------
+    dense : Dense
+        The layer whose weights are dropped.
+    p : float, default 0.5
+        The share that is dropped, from 0 to 1; rounded to a multiple of 1 / 65536.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.DropConnect(nn.Dense(4, 8, activation="relu"), p=0.2), nn.Dense(8, 3))
+    >>> [name for name, _ in model.named_parameters()]
+    ['0.dense.weight', '0.dense.bias', '1.weight', '1.bias']
+    """
+
+    def __init__(self, dense, p=0.5):
+        if not isinstance(dense, Dense):
+            raise TypeError(f"dense: expected a Dense layer, got {type(dense).__name__}")
+        self.dense = dense
+        self.p, self._threshold = _check_share(p)
+        self.in_features, self.out_features = dense.in_features, dense.out_features
+
+    def children(self):
+        return [("dense", self.dense)]
+
+    def config(self):
+        return {"p": self.p}
+
+    def entry(self, path, paths):
+        return {**super().entry(path, paths), "dense": self.dense.entry(f"{path}.dense", paths)}
+
+    def emit(self, builder, x):
+        if not (builder.training and self._threshold):
+            return self.dense.emit(builder, x)
+        weight = builder.drop_weights(self.dense.weight, self._threshold)
+        return self.dense.emit(builder, x, weight)
+
+    def output_features(self, features):
+        return self.dense.output_features(features)
+
+    def __repr__(self):
+        return f"DropConnect({self.dense!r}, p={self.p})"

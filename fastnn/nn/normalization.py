@@ -1,0 +1,154 @@
+"""Normalisations: BatchNorm over the rows of a batch, LayerNorm and RMSNorm over the features of a row."""
+
+import numpy as np
+
+from ..plan import Parameter
+from .layer import Layer, check_number, check_size
+
+_FLOAT32_MAX = 3.4028234663852886e38
+
+
+def _check_eps(eps):
+    return check_number(eps, "eps", 0, _FLOAT32_MAX, "a number >= 0, finite in float32")
+
+
+class BatchNorm(Layer):
+    """Batch normalisation: each feature with mean 0 and variance 1 over the batch, then scaled and shifted.
+
+        y = (x - mean) / √(var + eps) · weight + bias
+
+    In training mean and var are those of the batch (var divided by n), and running averages of them are kept:
+
+        running <- (1 - momentum) · running + momentum · new,    the new variance divided by n - 1
+
+    In inference the running averages take their place. Conventions are PyTorch's, momentum and the two divisors included;
+    Keras' momentum is 1 - momentum. S. Ioffe and C. Szegedy, "Batch normalization", 2015. The layer may stand before or
+    behind an activation; a dense layer before it needs no bias.
+
+    Parameters
+    ----------
+    features : int
+        Columns of its input.
+    momentum : float, default 0.1
+        Weight of the newest batch in the running averages, from 0 to 1.
+    eps : float, default 1e-5
+        Added to the variance; at least 0.
+    affine : bool, default True
+        Whether there are a weight and a bias. They start at 1 and 0.
+
+    Attributes
+    ----------
+    weight, bias : Parameter [features] or None
+    running_mean, running_var : Parameter [features]
+        Saved with the model, not trained. They start at 0 and 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range. A training batch of a single row is refused: it has no variance.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(4, 8, bias=False), nn.BatchNorm(8), nn.Activation("relu"), nn.Dense(8, 3))
+    >>> [name for name, _ in model.named_buffers()]
+    ['1.running_mean', '1.running_var']
+    """
+
+    least_rows = 2
+
+    def __init__(self, features, momentum=0.1, eps=1e-5, affine=True):
+        self.in_features = self.features = check_size(features, "features")
+        self.momentum = check_number(momentum, "momentum", 0, 1, "a number from 0 to 1")
+        self.eps = _check_eps(eps)
+        self.affine = bool(affine)
+        self.weight = Parameter(np.ones(features), "weight") if affine else None
+        self.bias = Parameter(np.zeros(features), "bias") if affine else None
+        self.running_mean = Parameter(np.zeros(features), "running_mean", trained=False)
+        self.running_var = Parameter(np.ones(features), "running_var", trained=False)
+
+    def config(self):
+        return {"features": self.features, "momentum": self.momentum, "eps": self.eps, "affine": self.affine}
+
+    def emit(self, builder, x):
+        return builder.batchnorm(x, self.weight, self.bias, self.running_mean, self.running_var, self.momentum, self.eps)
+
+
+class LayerNorm(Layer):
+    """Layer normalisation: each row with mean 0 and variance 1, then scaled and shifted.
+
+        y = (x - mean) / √(var + eps) · weight + bias,    mean and var (divided by n) over the row
+
+    The same in training and in inference. J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", 2016.
+
+    Parameters
+    ----------
+    features : int
+        Columns of its input.
+    eps : float, default 1e-5
+        Added to the variance; at least 0.
+    affine : bool, default True
+        Whether there are a weight and a bias. They start at 1 and 0.
+
+    Attributes
+    ----------
+    weight, bias : Parameter [features] or None
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(4, 8), nn.LayerNorm(8), nn.Activation("tanh"))
+    >>> model.predict(np.ones((2, 4))).shape
+    (2, 8)
+    """
+
+    def __init__(self, features, eps=1e-5, affine=True):
+        self.in_features = self.features = check_size(features, "features")
+        self.eps = _check_eps(eps)
+        self.affine = bool(affine)
+        self.weight = Parameter(np.ones(features), "weight") if affine else None
+        self.bias = Parameter(np.zeros(features), "bias") if affine else None
+
+    def config(self):
+        return {"features": self.features, "eps": self.eps, "affine": self.affine}
+
+    def emit(self, builder, x):
+        return builder.rownorm("layernorm", x, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(Layer):
+    """Root mean square normalisation: each row with mean square 1, then scaled.
+
+        y = x / √(mean(x²) + eps) · weight
+
+    B. Zhang and R. Sennrich, "Root mean square layer normalization", 2019. PyTorch's default eps is 1.2e-7.
+
+    Parameters
+    ----------
+    features : int
+        Columns of its input.
+    eps : float, default 1e-5
+        Added to the mean square; at least 0.
+    affine : bool, default True
+        Whether there is a weight. It starts at 1.
+
+    Attributes
+    ----------
+    weight : Parameter [features] or None
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.RMSNorm(4), nn.Dense(4, 3))
+    >>> model.predict(np.ones((2, 4))).shape
+    (2, 3)
+    """
+
+    def __init__(self, features, eps=1e-5, affine=True):
+        self.in_features = self.features = check_size(features, "features")
+        self.eps = _check_eps(eps)
+        self.affine = bool(affine)
+        self.weight = Parameter(np.ones(features), "weight") if affine else None
+
+    def config(self):
+        return {"features": self.features, "eps": self.eps, "affine": self.affine}
+
+    def emit(self, builder, x):
+        return builder.rownorm("rmsnorm", x, self.weight, None, self.eps)

@@ -1,0 +1,148 @@
+"""Tied: a dense layer that uses another's weights. Maxout: the largest of several linear pieces."""
+
+import numpy as np
+
+from .. import init as initialisers
+from ..activations import PARAMETRIC
+from ..plan import Parameter
+from .activation import Activation, check_layer_activation, emit_activation
+from .dense import Dense
+from .layer import Layer, check_size
+
+
+class Tied(Layer):
+    """A dense layer that shares another's weights, transposed or as they are: y = f(x wᵀ + b), as in a tied autoencoder.
+
+    The gradients of both uses add up. The bias is its own. The weights appear once in a model's parameters and files.
+
+    Parameters
+    ----------
+    dense : Dense
+        Whose weights. To be saved in a model, it must stand before this layer.
+    transpose : bool, default True
+        Use wᵀ: the features go from dense.out_features to dense.in_features. Else w.
+    activation : str or Activation, optional
+        As in Dense.
+    bias : bool, default True
+        Whether there is a b. It starts at 0.
+
+    Attributes
+    ----------
+    weight : Parameter
+        That of `dense`.
+    bias : Parameter or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> encoder = nn.Dense(64, 16, activation="sigmoid")
+    >>> model = nn.Sequential(encoder, nn.Tied(encoder))
+    >>> [(name, p.shape) for name, p in model.named_parameters()]
+    [('0.weight', (64, 16)), ('0.bias', (16,)), ('1.bias', (64,))]
+    """
+
+    def __init__(self, dense, transpose=True, activation=None, bias=True):
+        if not isinstance(dense, Dense):
+            raise TypeError(f"dense: expected a Dense layer, got {type(dense).__name__}")
+        self.dense, self.transpose = dense, bool(transpose)
+        self.in_features, self.out_features = dense.in_features, dense.out_features
+        if self.transpose:
+            self.in_features, self.out_features = self.out_features, self.in_features
+        if isinstance(activation, Activation):
+            self.activation, self.alpha = activation.name, activation.alpha
+        else:
+            self.activation, self.alpha = check_layer_activation(activation)
+        self.weight = dense.weight
+        self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
+
+    def config(self):
+        return {
+            "transpose": self.transpose,
+            "activation": self.activation,
+            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
+            "bias": self.bias is not None,
+        }
+
+    def entry(self, path, paths):
+        if id(self.dense) not in paths:
+            raise ValueError(f"layer {path}: expected the Dense layer of a Tied one before it in the model, got one that is not")
+        return {**super().entry(path, paths), "dense": paths[id(self.dense)]}
+
+    def emit(self, builder, x):
+        layer = builder.tied if self.transpose else builder.dense
+        return emit_activation(builder, layer(x, self.weight, self.bias), self.activation, self.alpha)
+
+    def output_features(self, features):
+        super().output_features(features)
+        return self.out_features
+
+    def __repr__(self):
+        return f"Tied({self.dense!r}, {super().__repr__()[len('Tied('):]}"
+
+
+class Maxout(Layer):
+    """The largest of several linear pieces: y_j = max_k (x w + b)_kj, k = 1 … pieces.
+
+    I. Goodfellow et al., "Maxout networks", 2013. Of equal pieces the first gets the gradient.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Columns of its input and output.
+    pieces : int, default 2
+        How many linear functions each output is the largest of.
+    bias : bool, default True
+        Whether there is a b.
+    init : str or fastnn.init initialiser, optional
+        For the weights of each piece. By default He's Gaussian. Biases start at 0.
+
+    Attributes
+    ----------
+    weight : Parameter [in_features, pieces · out_features]
+        The pieces side by side.
+    bias : Parameter [pieces · out_features] or None
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Maxout(4, 8, pieces=3), nn.Dense(8, 2))
+    >>> model.layers[0].weight.shape
+    (4, 24)
+    """
+
+    def __init__(self, in_features, out_features, pieces=2, bias=True, init=None):
+        self.in_features = check_size(in_features, "in_features")
+        self.out_features = check_size(out_features, "out_features")
+        self.pieces = check_size(pieces, "pieces")
+        if self.in_features * self.out_features * self.pieces >= 2**60:
+            raise ValueError(
+                "in_features, out_features, pieces: expected a product below 2**60, got "
+                f"{self.in_features} x {self.out_features} x {self.pieces}"
+            )
+        weights = initialisers.resolve(init, "relu", 0.0)
+        each = [weights((self.in_features, self.out_features)) for _ in range(self.pieces)]
+        self.weight = Parameter(np.concatenate(each, axis=1), "weight")
+        self.bias = Parameter(np.zeros(self.pieces * self.out_features), "bias") if bias else None
+
+    def config(self):
+        return {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "pieces": self.pieces,
+            "bias": self.bias is not None,
+        }
+
+    def emit(self, builder, x):
+        return builder.maxout(builder.dense(x, self.weight, self.bias), self.pieces)
+
+    def output_features(self, features):
+        super().output_features(features)
+        return self.out_features

@@ -1,0 +1,97 @@
+"""What a hyper-parameter may be: each function returns the value to keep, or raises with the name, what was expected and
+what came."""
+
+import math
+import numbers
+
+import numpy as np
+
+
+def number(value, name, least=0.0, below=math.inf):
+    """`value` as a float in [least, below)."""
+    if type(value) is not float:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{name}: expected a number, got {value!r}")
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
+    if not (math.isfinite(value) and least <= value < below):
+        limit = f"in [{least:g}, {below:g})" if below < math.inf else f">= {least:g}"
+        raise ValueError(f"{name}: expected a finite number {limit}, got {value}")
+    return value
+
+
+def any_number(value, name):
+    """`value` as a finite float."""
+    return number(value, name, -math.inf)
+
+
+def beta(value, name):
+    """`value` as a float in [0, 1)."""
+    return number(value, name, 0.0, 1.0)
+
+
+def betas(value, name):
+    """A pair of them, as a tuple."""
+    try:
+        first, second = value
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected a pair of numbers, got {value!r}") from None
+    pair = beta(first, f"{name}[0]"), beta(second, f"{name}[1]")
+    # the same tuple if it was one: settings that are set count as changed
+    return value if type(value) is tuple and value[0] is pair[0] and value[1] is pair[1] else pair
+
+
+def flag(value, name):
+    """`value` as a bool."""
+    if type(value) is not bool:
+        if not isinstance(value, np.bool_):
+            raise TypeError(f"{name}: expected True or False, got {value!r}")
+        value = bool(value)
+    return value
+
+
+def rate(value, name="lr"):
+    """A learning rate: a number, or a schedule (a callable from the number of steps done to the rate)."""
+    return value if callable(value) else number(value, name)
+
+
+def count(value, name):
+    """`value` as an integer from 0."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{name}: expected an integer >= 0, got {value}")
+    return int(value)
+
+
+def positive(value, name):
+    """None, or a float above 0."""
+    if value is None:
+        return None
+    value = number(value, name)
+    if value == 0:
+        raise ValueError(f"{name}: expected a number > 0, got 0")
+    return value
+
+
+def share(value, name):
+    """None, or a float between 0 and 1."""
+    if value is None:
+        return None
+    value = number(value, name, 0.0, 1.0)
+    if value == 0:
+        raise ValueError(f"{name}: expected a number between 0 and 1, got 0")
+    return value
+
+
+def choice(*values):
+    """One of these."""
+
+    def check(value, name):
+        if not isinstance(value, str) or value not in values:
+            raise ValueError(f"{name}: expected one of {', '.join(map(repr, values))}, got {value!r}")
+        return value
+
+    return check

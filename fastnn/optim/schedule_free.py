@@ -1,0 +1,149 @@
+"""Schedule-free AdamW: an average of the iterates in place of a schedule of rates."""
+
+import contextlib
+
+import numpy as np
+
+from . import checks
+from .base import Optimizer
+
+
+class ScheduleFreeAdamW(Optimizer):
+    """AdamW without a schedule: gradients are taken at y, between the iterate z and a running average x of the iterates.
+
+        g  = gradient at y
+        v  = beta2 v + (1 - beta2) g²
+        d  = g / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay * y
+        c  = weight_t / (weight_1 + ... + weight_t),   weight_t = t^r * (largest rate so far)^weight_lr_power
+        z -= lr_t * d
+        x += c (z - x)
+        y  = beta1 x + (1 - beta1) z
+
+    with lr_t = lr * min(1, t / warmup_steps). A. Defazio et al., "The road less scheduled", 2024; the formulas of the authors' package
+    schedule_free (`AdamWScheduleFree`), which keeps y and z and never x.
+
+    While training the parameters hold y; the weights to evaluate, predict with and save are x. `eval` puts x into the parameters
+    and `train` puts y back; a `step` between the two is a RuntimeError. A Trainer evaluates at x by itself; call
+    `eval` when training is over.
+
+    When to choose it: when the length of training is not known beforehand. It needs a larger rate than AdamW (1 to 10 times) and no
+    schedule behind the warm-up.
+
+    Parameters
+    ----------
+    params : list, dict, or list of dicts
+        See `Optimizer`.
+    lr : float or callable, default 0.0025
+        The rate, or a schedule from the number of steps done to it.
+    betas : pair of float, default (0.9, 0.999)
+        The place of y between z and x, above 0, and the decay of v; each below 1.
+    eps : float, default 1e-8
+        Added to the denominator. At least 0.
+    weight_decay : float, default 0
+        At y. At least 0.
+    warmup_steps : int, default 0
+    r : float, default 0
+    weight_lr_power : float, default 2
+    **options
+        Those of every optimizer; see `Optimizer`.
+
+    Examples
+    --------
+    >>> w = np.array([1.0, 2.0])
+    >>> opt = optim.ScheduleFreeAdamW([w], lr=0.1)
+    >>> for _ in range(200): opt.step([2 * w])
+    >>> opt.eval(); bool(np.abs(w).max() < 0.1)
+    True
+    >>> opt.train()
+    """
+
+    rule = "schedule_free"
+    states = ("z", "exp_avg_sq")
+    memory = ("weight_sum", "lr_max")
+    decay = "own"
+    checks = {
+        "betas": checks.betas,
+        "eps": checks.number,
+        "warmup_steps": checks.count,
+        "r": checks.any_number,
+        "weight_lr_power": checks.any_number,
+    }
+
+    def __init__(self, params, lr=0.0025, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, warmup_steps=0, r=0.0,
+                 weight_lr_power=2.0, **options):
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "warmup_steps": warmup_steps,
+                "r": r,
+                "weight_lr_power": weight_lr_power,
+            },
+            options,
+        )
+        self.train_mode = True
+        self._y = None  # copies of the parameters as `eval` found them
+
+    def _check_group(self, g):
+        super()._check_group(g)
+        if g["betas"][0] == 0:
+            raise ValueError("betas[0]: expected a number between 0 and 1, got 0")
+
+    def _hyper(self, g):
+        return (*g["betas"], g["eps"], g["weight_decay"], float(g["warmup_steps"]), g["r"], g["weight_lr_power"])
+
+    def eval(self):
+        """Put the average x into the parameters. They are to be read only until `train` puts y back, exactly."""
+        if not self.train_mode:
+            return
+        self._refuse_while_swapped("eval")
+        self._y = [p.copy(order="K") for p in self._params]
+        self._interpolate(lambda beta1: 1 - 1 / beta1)
+        self.train_mode = False
+        self._unready()
+
+    def train(self):
+        """Put y back into the parameters."""
+        if self.train_mode:
+            return
+        self._refuse_while_swapped("train")
+        if self._y is None:  # the state was loaded in evaluation mode: all that there is of y
+            self._interpolate(lambda beta1: 1 - beta1)
+        else:
+            for p, y in zip(self._params, self._y):
+                p[...] = y
+        self._y, self.train_mode = None, True
+
+    def _interpolate(self, weight):
+        for p, states, number in zip(self._params, self._state, self._group_of):
+            if self._steps_of(number):
+                with np.errstate(all="ignore"):
+                    p += weight(self.param_groups[number]["betas"][0]) * (states[0] - p)
+
+    @contextlib.contextmanager
+    def evaluating(self):
+        """A context in which the parameters are those to evaluate."""
+        was_training = self.train_mode
+        self.eval()
+        try:
+            yield
+        finally:
+            if was_training:
+                self.train()
+
+    def _refuse_now(self):
+        super()._refuse_now()
+        if not self.train_mode:
+            raise RuntimeError("this optimizer is in evaluation mode: call train() before the next step")
+
+    def state_dict(self):
+        return {**super().state_dict(), "train_mode": self.train_mode}
+
+    def load_state_dict(self, state_dict):
+        mode = state_dict.get("train_mode", True) if isinstance(state_dict, dict) else True
+        mode = checks.flag(mode, "state_dict['train_mode']")
+        super().load_state_dict(state_dict)
+        self._y, self.train_mode = None, mode

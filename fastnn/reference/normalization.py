@@ -1,0 +1,312 @@
+"""Batch, layer and root mean square normalisation, forward and backward.
+
+S. Ioffe and C. Szegedy, "Batch normalization", 2015; J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", 2016;
+B. Zhang and R. Sennrich, "Root mean square layer normalization", 2019. Variances are those of the batch or row itself
+(divided by n), about a mean that is corrected once: of values far from 0 nothing is lost.
+"""
+
+import numpy as np
+
+from ._check import check_array, check_out
+from .activation import activation_forward
+
+
+def _affine(y, weight, bias):
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def _check_affine(x, weight, bias=None):
+    for a, name in ((weight, "weight"), (bias, "bias")):
+        if a is not None:
+            check_array(a, name, x.dtype, (x.shape[1],))
+
+
+def _check_eps(eps):
+    if not 0 <= eps < np.inf:
+        raise ValueError(f"eps must be a finite number >= 0, got {eps}")
+
+
+def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+    """Bring each column to mean 0 and variance 1 over the rows: y = f((x - mean) / √(var + eps) · weight + bias).
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, features]
+    weight, bias : array [features], dtype of x, optional
+        γ and β; 1 and 0 when None.
+    eps : float, default 1e-5
+    activation : str, default "identity"
+        f, a name from `activation_forward`.
+    out : array like x, optional
+        Receives y; may be x itself.
+    alpha : float, optional
+        Parameter of the activation.
+
+    Returns
+    -------
+    y : array like x
+    statistics : array [4, features], dtype of x
+        What `batchnorm_backward` needs: the mean, what it lacks of the true mean through its rounding, 1 / √(var + eps),
+        and var, the mean square of the deviations.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, a negative eps, an unknown activation, `out` of another shape or read-only.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64.
+
+    Examples
+    --------
+    >>> batchnorm_forward(np.array([[1.0], [3.0]]), eps=0.0)[0].ravel()
+    array([-1.,  1.])
+    """
+    check_array(x, "x", shape=(None, None))
+    _check_affine(x, weight, bias)
+    _check_eps(eps)
+    out = check_out(out, "out", x.shape, x.dtype)
+    with np.errstate(all="ignore"):
+        mean = x.mean(axis=0)
+        rest = (x - mean).mean(axis=0)
+        d = x - mean - rest
+        var = (d * d).mean(axis=0)
+        rstd = 1 / np.sqrt(var + x.dtype.type(eps))
+        out[...] = _affine(d * rstd, weight, bias)
+    return activation_forward(out, activation, out, alpha=alpha), np.stack([mean, rest, rstd, var])
+
+
+def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+    """Normalise by a given mean and variance: y = f((x - mean) / √(var + eps) · weight + bias).
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, features]
+    mean, var : array [features], dtype of x
+    weight, bias, eps, activation, out, alpha
+        As for `batchnorm_forward`.
+
+    Returns
+    -------
+    y : array like x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_forward`.
+
+    Examples
+    --------
+    >>> batchnorm_inference(np.array([[1.0], [3.0]]), np.array([1.0]), np.array([4.0]), eps=0.0).ravel()
+    array([0., 1.])
+    """
+    check_array(x, "x", shape=(None, None))
+    check_array(mean, "mean", x.dtype, (x.shape[1],))
+    check_array(var, "var", x.dtype, (x.shape[1],))
+    _check_affine(x, weight, bias)
+    _check_eps(eps)
+    out = check_out(out, "out", x.shape, x.dtype)
+    with np.errstate(all="ignore"):
+        out[...] = _affine((x - mean) / np.sqrt(var + x.dtype.type(eps)), weight, bias)
+    return activation_forward(out, activation, out, alpha=alpha)
+
+
+def batchnorm_backward(dy, x, statistics, weight=None, out=None):
+    """Gradients of batch normalisation, the statistics being functions of x.
+
+        x̂ = (x - mean) · rstd,    dbias = Σ_rows dy,    dweight = Σ_rows dy x̂
+        dx = weight · rstd · (dy - dbias / n - x̂ · dweight / n)
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, features]
+        Gradient before the activation.
+    x : array like dy
+    statistics : array [4, features], dtype of dy
+        From `batchnorm_forward`.
+    weight : array [features], dtype of dy, optional
+    out : array like dy, optional
+        Receives dx; may be dy itself.
+
+    Returns
+    -------
+    dx : array like dy
+    dweight, dbias : array [features]
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, `out` of another shape or read-only.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0], [3.0]])
+    >>> dx, dweight, dbias = batchnorm_backward(np.array([[1.0], [2.0]]), x, batchnorm_forward(x, eps=0.0)[1])
+    >>> dx.ravel(), dweight, dbias
+    (array([0., 0.]), array([1.]), array([3.]))
+    """
+    check_array(dy, "dy", shape=(None, None))
+    check_array(x, "x", dy.dtype, dy.shape)
+    check_array(statistics, "statistics", dy.dtype, (4, dy.shape[1]))
+    _check_affine(dy, weight)
+    out = check_out(out, "out", dy.shape, dy.dtype)
+    with np.errstate(all="ignore"):
+        mean, rest, rstd, _ = statistics
+        xhat = (x - mean - rest) * rstd
+        dbias, dweight = dy.sum(axis=0), (dy * xhat).sum(axis=0)
+        out[...] = _affine(rstd * (dy - dbias / len(dy) - xhat * (dweight / len(dy))), weight, None)
+    return out, dweight, dbias
+
+
+def _rownorm_forward(x, weight, bias, centered, eps, activation, out, alpha):
+    check_array(x, "x", shape=(None, None))
+    _check_affine(x, weight, bias)
+    _check_eps(eps)
+    out = check_out(out, "out", x.shape, x.dtype)
+    with np.errstate(all="ignore"):
+        mean = x.mean(axis=1, keepdims=True) if centered else np.zeros((len(x), 1), x.dtype)
+        rest = (x - mean).mean(axis=1, keepdims=True) if centered else mean
+        d = x - mean - rest
+        rstd = 1 / np.sqrt((d * d).mean(axis=1, keepdims=True) + x.dtype.type(eps))
+        out[...] = _affine(d * rstd, weight, bias)
+    return activation_forward(out, activation, out, alpha=alpha), np.concatenate([mean, rest, rstd], axis=1)
+
+
+def _rownorm_backward(dy, x, statistics, weight, centered, out):
+    check_array(dy, "dy", shape=(None, None))
+    check_array(x, "x", dy.dtype, dy.shape)
+    check_array(statistics, "statistics", dy.dtype, (dy.shape[0], 3))
+    _check_affine(dy, weight)
+    out = check_out(out, "out", dy.shape, dy.dtype)
+    with np.errstate(all="ignore"):
+        mean, rest, rstd = statistics.T[:, :, None]
+        xhat = (x - mean - rest) * rstd
+        dweight, dbias = (dy * xhat).sum(axis=0), dy.sum(axis=0)
+        g = _affine(dy, weight, None)
+        d = g - g.mean(axis=1, keepdims=True) if centered else g
+        out[...] = rstd * (d - xhat * (g * xhat).mean(axis=1, keepdims=True))
+    return out, dweight, dbias
+
+
+def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+    """Bring each row to mean 0 and variance 1: y = f((x - mean) / √(var + eps) · weight + bias).
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, features]
+    weight, bias, eps, activation, out, alpha
+        As for `batchnorm_forward`.
+
+    Returns
+    -------
+    y : array like x
+    statistics : array [batch, 3], dtype of x
+        What `layernorm_backward` needs: of each row the mean, what it lacks of the true mean, and 1 / √(var + eps).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_forward`.
+
+    Examples
+    --------
+    >>> layernorm_forward(np.array([[1.0, 3.0]]), eps=0.0)[0]
+    array([[-1.,  1.]])
+    """
+    return _rownorm_forward(x, weight, bias, True, eps, activation, out, alpha)
+
+
+def layernorm_backward(dy, x, statistics, weight=None, out=None):
+    """Gradients of layer normalisation.
+
+        x̂ = (x - mean) · rstd,    g = dy · weight,    dx = rstd · (g - mean(g) - x̂ · mean(g x̂)), means over the row
+        dweight = Σ_rows dy x̂,    dbias = Σ_rows dy
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, features]
+        Gradient before the activation.
+    x : array like dy
+    statistics : array [batch, 3], dtype of dy
+        From `layernorm_forward`.
+    weight : array [features], dtype of dy, optional
+    out : array like dy, optional
+        Receives dx; may be dy itself.
+
+    Returns
+    -------
+    dx : array like dy
+    dweight, dbias : array [features]
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_backward`.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 3.0]])
+    >>> layernorm_backward(np.array([[1.0, 2.0]]), x, layernorm_forward(x, eps=0.0)[1])
+    (array([[0., 0.]]), array([-1.,  2.]), array([1., 2.]))
+    """
+    return _rownorm_backward(dy, x, statistics, weight, True, out)
+
+
+def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+    """Bring each row to mean square 1: y = f(x / √(mean(x²) + eps) · weight).
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, features]
+    weight, eps, activation, out, alpha
+        As for `batchnorm_forward`.
+
+    Returns
+    -------
+    y : array like x
+    statistics : array [batch, 3], dtype of x
+        What `rmsnorm_backward` needs: of each row 0, 0 and 1 / √(mean(x²) + eps).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_forward`.
+
+    Examples
+    --------
+    >>> rmsnorm_forward(np.array([[2.0, -2.0]]), eps=0.0)[0]
+    array([[ 1., -1.]])
+    """
+    return _rownorm_forward(x, weight, None, False, eps, activation, out, alpha)
+
+
+def rmsnorm_backward(dy, x, statistics, weight=None, out=None):
+    """Gradients of root mean square normalisation.
+
+        x̂ = x · rstd,    g = dy · weight,    dx = rstd · (g - x̂ · mean(g x̂)), the mean over the row
+        dweight = Σ_rows dy x̂
+
+    Parameters
+    ----------
+    dy, x, statistics, weight, out
+        As for `layernorm_backward`; statistics from `rmsnorm_forward`.
+
+    Returns
+    -------
+    dx : array like dy
+    dweight : array [features]
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_backward`.
+
+    Examples
+    --------
+    >>> x = np.array([[2.0, -2.0]])
+    >>> rmsnorm_backward(np.array([[1.0, 1.0]]), x, rmsnorm_forward(x, eps=0.0)[1])
+    (array([[0.5, 0.5]]), array([ 1., -1.]))
+    """
+    return _rownorm_backward(dy, x, statistics, weight, False, out)[:2]
