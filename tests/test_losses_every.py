@@ -419,6 +419,23 @@ def test_custom_is_the_built_in(backend, weighted):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_custom_with_layers_that_draw_and_that_run_along(backend):
+    """The two halves of a step draw the same dropout masks, and running statistics move once a step."""
+    rng = np.random.default_rng(13)
+    x, y = rng.normal(size=(48, 4)).astype(F32), rng.normal(size=(48, 3)).astype(F32)
+    ends = []
+    for loss in (losses.Custom(squares), losses.MeanSquaredError()):
+        fastnn.manual_seed(2)
+        model = nn.Sequential(nn.Dense(4, 8, bias=False), nn.BatchNorm(8), nn.Activation("gelu"), nn.Dropout(0.25), nn.Dense(8, 3))
+        trainer = fastnn.Trainer(model, loss, optim.Adam(model.parameters(), lr=0.01), seed=3, backend=backend)
+        history = trainer.fit(x, y, epochs=3, batch_size=16, verbose=0)
+        ends.append((history["loss"], [v for v in model.state_dict().values()]))
+    np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-5)
+    for a, b in zip(ends[0][1], ends[1][1]):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
 def test_custom_gets_copies_and_the_targets_as_they_are():
     seen = []
 
