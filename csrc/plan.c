@@ -310,6 +310,7 @@ static fnn_batchnorm batchnorm_backward(const batch *b, const fnn_op *op)
 /* buffers: statistics, mean, var */
 static void batchnorm_running(const batch *b, const fnn_op *op, fnn_share share)
 {
+    if (b->run->update && b->run->update->skip) return; /* the step is left out */
     fnn_op_batchnorm_running(b->k,
                              &(fnn_running){
                                  .rows = b->rows,

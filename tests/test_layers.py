@@ -69,6 +69,13 @@ MODELS = {
         nn.Residual(nn.Dense(12, 12)), nn.Residual(nn.GaussianNoise(0.1)), nn.Residual(nn.Dropout(0.1)),
         nn.Dense(12, 16, activation="tanh"), nn.Residual(nn.BatchNorm(16), nn.Dense(16, 16, activation="tanh")), nn.Dense(16, 5),
     ),
+    "activations of all kinds": lambda: nn.Sequential(
+        nn.Dense(12, 16, activation="gelu"),
+        nn.Residual(nn.LayerNorm(16), nn.Activation("gelu"), nn.Dense(16, 16, activation="silu"), nn.Dropout(0.1)),
+        nn.Residual(nn.PReLU(16), nn.BatchNorm(16), nn.Activation("softplus")),
+        nn.Residual(nn.Softmax()), nn.RMSNorm(16), nn.Activation("elu"),
+        nn.Residual(nn.DropConnect(nn.Dense(16, 16, activation="prelu"), 0.2)), nn.LogSoftmax(), nn.Dense(16, 5, activation="selu"),
+    ),
     "tied": tied_autoencoder,
     "tied often": tied_often,
 }  # fmt: skip
@@ -325,6 +332,42 @@ def test_a_refused_step_changes_nothing(n, backend):
     with pytest.raises(ValueError, match="got NaN or infinity in row 3"):
         trainer.fit(x, y, batch_size=10, check_finite=True, verbose=0)
     assert state(trainer) == before
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_a_step_that_is_left_out_changes_nothing(backend):
+    model, x, y = made("batchnorm before")
+    optimizer = optim.Adam(model.parameters(), lr=0.01, skip_nonfinite=True)
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, backend=backend)
+    for n in (1, 3):
+        threads(n)
+        trainer.step(x, y)
+        before = state(trainer)
+        trainer.step(np.full_like(x, np.inf), y)
+        assert state(trainer) == before
+    trainer.step(x, y)
+    assert state(trainer) != before
+
+
+def test_a_loss_in_python_draws_anew_each_step():
+    """A step that stops for Python in its middle draws the same in both halves, and another time in the next step."""
+    def loss(outputs, targets, weights=None):
+        shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        p = shifted / shifted.sum(axis=1, keepdims=True)
+        rows = np.arange(len(p))
+        value = -np.log(p[rows, targets.astype(int).ravel()]).mean()
+        p[rows, targets.astype(int).ravel()] -= 1
+        return float(value), (p / len(p)).astype(np.float32)
+
+    found = []
+    for used in (losses.SoftmaxCrossEntropy(), losses.Custom(loss)):
+        model, x, y = made("dropout")
+        trainer = fastnn.Trainer(model, used, optim.SGD(model.parameters(), lr=0.1), seed=3)
+        history = trainer.fit(x, y, epochs=3, batch_size=10, shuffle=False, verbose=0)
+        found.append((history["loss"], model.state_dict()))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    for k, v in found[0][1].items():
+        np.testing.assert_allclose(v, found[1][1][k], rtol=1e-4, atol=1e-6)
 
 
 def test_a_batch_of_one_is_refused_before_training_starts():

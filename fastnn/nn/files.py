@@ -168,6 +168,7 @@ def _parse(data, name, classes):
 _SIZES = {
     "Dense": lambda e: {"weight": (e.get("in_features"), e.get("out_features"))},
     "Maxout": lambda e: {"weight": (e.get("in_features"), e.get("out_features") * e.get("pieces"))},
+    "PReLU": lambda e: {"slope": (e.get("num_parameters"),)},
     "BatchNorm": lambda e: {"running_mean": (e.get("features"),)},
     "LayerNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine") else {},
     "RMSNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine") else {},

@@ -75,6 +75,7 @@ class Builder:
         self._pinned = set()  # ids of buffers that are read again later: nothing may be done in place
         self._running = []  # (statistics, running mean, running variance, momentum) of batch normalisations
         self._streams = 0  # random streams handed out
+        self._norms = ()  # what updates must wait for, where they may be left out
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
         self._update = None
         self._loss = None
@@ -175,15 +176,15 @@ class Builder:
         self.emit("add", {"a": a, "b": b, "y": y}, n_in=a.columns, n_out=a.columns)
         return y
 
-    def tied(self, x, weight, bias, activation="identity", alpha=0.0):
-        """f(x w^T + b), w being another layer's weights [out, in]."""
+    def tied(self, x, weight, bias):
+        """x w^T + b, w being another layer's weights [out, in]."""
         n_out, n_in = weight.shape
         if x.columns != n_in:
             raise ValueError(f"{weight.name}, transposed: expected inputs of {n_in} features, got {x.columns}")
         buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias)}
         y = self.buffer(f"t{self._count('tied_forward')}", n_out)
         self.emit("tied_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
-        return self.activation(y, activation, alpha)
+        return y
 
     def batchnorm(self, x, weight, bias, mean, var, momentum, eps):
         """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference."""
@@ -421,7 +422,7 @@ class Builder:
                 self.parameter_gradients[id(p)] = (p, None, ops)
             else:
                 apart.append((i, buffer, gradient))
-        norms = self._emit_norm(update, apart) if update.needs_norm else ()
+        norms = self._norms = self._emit_norm(update, apart) if update.needs_norm else ()
         # tensors that are updated apart stand in runs, one operation each
         while apart:
             run = [apart.pop(0)]

@@ -125,6 +125,7 @@ class NativeExecutor:
             plan.shift,
             plan.weighted,
         )
+        self._random = 0, 0
         self._host = next((i for i, op in enumerate(plan.ops) if op.kind == "host_loss"), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
         # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be
@@ -181,6 +182,7 @@ class NativeExecutor:
             at = step - 1 - (self.tensors.skipped if self.tensors and step > 1 else 0)
             rate = None if rates is None else rates[at : at + 1]
             n = len(chosen)
+            self._native.set_random(self._random[0], self._random[1] + step - 1)
             target = None if out is None else out[begin : begin + n]
             self._native.set_random(self._random[0], self._random[1] + step - 1)
             found = Result(*self._native.run(x, None, chosen, first, host, rate, None, check_finite, 0.0, target, None, step - 1))

@@ -272,6 +272,8 @@ class _Batch:
         self._store(op, batchnorm_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), self.at(op, "w")))
 
     def batchnorm_running(self, op):
+        if self.skip:
+            return
         mean, rest, _, var = self.at(op, "statistics")
         unbiased = var * (self.rows / max(1, self.rows - 1))
         for running, new in ((self.at(op, "mean"), mean + rest), (self.at(op, "var"), unbiased)):
