@@ -486,7 +486,7 @@ class Builder:
         """The plan. schedule: "rows" or "layers" (see `fastnn.plan.schedule`)."""
         if self._update is not None:
             # behind the loss, so that a step which is refused leaves them as they were
-            behind = (self._loss.buffers["loss"],) if self._loss else ()
+            behind = (*((self._loss.buffers["loss"],) if self._loss else ()), *self._norms)
             for statistics, mean, var, momentum in self._running:
                 buffers = {"statistics": statistics, "mean": mean, "var": var}
                 self.emit("batchnorm_running", buffers, n_out=mean.columns, rate=momentum, reads_also=(mean, var, *behind))

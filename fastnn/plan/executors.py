@@ -50,7 +50,6 @@ class NativeExecutor:
         self.plan = plan
         self._arena = _native.aligned_zeros(max(plan.workspace_bytes, 1), np.uint8)
         self._arrays = {}
-        self._random = (0, 0)
         buffers = []
         for b in plan.buffers:
             if b.array is not None:
@@ -182,7 +181,6 @@ class NativeExecutor:
             at = step - 1 - (self.tensors.skipped if self.tensors and step > 1 else 0)
             rate = None if rates is None else rates[at : at + 1]
             n = len(chosen)
-            self._native.set_random(self._random[0], self._random[1] + step - 1)
             target = None if out is None else out[begin : begin + n]
             self._native.set_random(self._random[0], self._random[1] + step - 1)
             found = Result(*self._native.run(x, None, chosen, first, host, rate, None, check_finite, 0.0, target, None, step - 1))

@@ -19,7 +19,8 @@ from .ops import DIFFERENTIATING, PRODUCTS
 
 # What stands behind all gradients, in this order.
 _LAST = (
-    "penalty_backward", "batchnorm_running", "reduce_loss", "reduce_penalty", "gradient_norm", "begin_update", "update", "trust_update", "max_norm",
+    "penalty_backward", "reduce_loss", "reduce_penalty", "gradient_norm", "begin_update", "update", "batchnorm_running",
+    "trust_update", "max_norm",
 )
 
 
