@@ -378,13 +378,13 @@ def calculate_gain(activation, alpha=None):
 # What a layer starts from when it is not told; activations that are not listed get Xavier's.
 _DEFAULTS = {name: he_normal for name in ("relu", "leaky_relu", "prelu", "elu", "gelu", "gelu_tanh", "silu", "softplus")}
 _DEFAULTS["selu"] = lecun_normal
-_SLOPES = ("leaky_relu", "prelu")  # of which `alpha` is the slope for negative inputs
+_SLOPES = {"leaky_relu": None, "prelu": 0.25}  # the slope for negative inputs that it starts from; None: its `alpha`
 
 
 def default_for(activation, alpha=0.0):
     """What a layer uses when it is not told: He's for the rectifiers and their like, LeCun's for selu, Xavier's for the others."""
     if activation in _SLOPES:
-        return he_normal(slope=alpha)
+        return he_normal(slope=_SLOPES[activation] if _SLOPES[activation] is not None else alpha)
     return _DEFAULTS.get(activation, xavier_normal)()
 
 

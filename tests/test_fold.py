@@ -66,6 +66,11 @@ def test_of_mlp(place):
     check(model, kinds)
 
 
+@pytest.mark.parametrize("activation", ["gelu", "prelu", "elu", "softmax", nn.Activation("softplus", 3.0)])
+def test_activations_of_the_layers_stay(activation):
+    check(nn.Sequential(nn.Dense(6, 5, activation=activation), nn.BatchNorm(5), nn.Dense(5, 4, activation=activation)), ["Dense", "Dense"])
+
+
 def test_at_the_input():
     check(nn.Sequential(nn.Flatten(), nn.Rescaling(0.5, 0.1), nn.BatchNorm(6), nn.Dense(6, 4)), ["Flatten", "Rescaling", "Dense"])
 

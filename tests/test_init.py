@@ -230,6 +230,7 @@ def test_the_other_defaults(activation):
 
 
 def test_a_slope_counts():
+    assert init.default_for("prelu").settings == {"slope": 0.25}
     layer = nn.Dense(400, 200, activation=nn.Activation("leaky_relu", alpha=1.0))
     assert abs(layer.weight.data.std() - math.sqrt(1 / 400)) < 0.001
 

@@ -37,6 +37,19 @@ def test_batch_norm_behind_the_activation():
     assert [(d.activation, d.alpha) for d in model.layers if isinstance(d, nn.Dense)][:2] == [("leaky_relu", 0.3)] * 2
 
 
+@pytest.mark.parametrize("activation", [None, "gelu", "silu", "elu", "selu", "prelu", "softplus", nn.Activation("elu", 0.5)])
+@pytest.mark.parametrize("batchnorm", [False, "before", "after"])
+def test_every_activation(activation, batchnorm, tmp_path):
+    model = nn.mlp([5, 6, 4, 3], activation, batchnorm=batchnorm, dropout=0.1)
+    result = fastnn.check_gradients(model, losses.SoftmaxCrossEntropy(), np.random.default_rng(0).normal(size=(6, 5)), [0, 1, 2] * 2)
+    assert result, str(result)
+    model.save(tmp_path / "m.safetensors")
+    again = nn.load(tmp_path / "m.safetensors")
+    x = np.ones((2, 5), np.float32)
+    assert again.predict(x).tobytes() == model.predict(x).tobytes() and repr(again) == repr(model)
+    assert np.allclose(model.fold().predict(x), model.predict(x), atol=1e-6)
+
+
 def test_the_other_options():
     penalty = regularizers.L2(0.1)
     model = nn.mlp([6, 5, 4], "sigmoid", output_activation="tanh", bias=False, init="orthogonal", penalty=penalty)

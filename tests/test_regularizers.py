@@ -114,6 +114,40 @@ def test_the_trainer_reports_it():
     assert history["val_loss"] == pytest.approx([mean["loss"] + extra] * 2, rel=1e-6)
 
 
+def test_sums_weights_and_losses_in_python():
+    """The penalty counts once for a batch, whether the loss is a mean, a sum, weighted, or made in Python."""
+    x, y = samples(20)
+    penalty, weight = regularizers.ElasticNet(0.1, 0.3), np.linspace(0, 2, 20)
+
+    def mean_squares(outputs, targets, sample_weight=None):
+        rows = len(outputs)
+        d = outputs - np.eye(3, dtype=np.float32)[targets]
+        return float((d * d).sum() / rows), (2 * d / rows).astype(np.float32)
+
+    for loss, more in (
+        (losses.SoftmaxCrossEntropy(reduction="sum"), {}),
+        (losses.SoftmaxCrossEntropy(), {"sample_weight": weight}),
+        (losses.MulticlassHinge(reduction="sum"), {"sample_weight": weight}),
+        (losses.Custom(mean_squares), {}),
+    ):
+        for backend in ("native", "reference"):
+            model = network()
+            extra = sum(penalty(p) for p in weights(model))
+            plain = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.0), backend=backend)
+            trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.0), backend=backend, penalty=penalty)
+            assert trainer.step(x, y, **more) == pytest.approx(plain.step(x, y, **more) + extra, rel=1e-6)
+            a, b = trainer.evaluate(x, y, batch_size=20, **more), plain.evaluate(x, y, batch_size=20, **more)
+            assert a["loss"] == pytest.approx(b["loss"] + extra, rel=1e-6)
+        assert fastnn.check_gradients(network(), loss, x, y, penalty=penalty, **more)
+    model = network()
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    fastnn.Trainer(model, losses.Custom(mean_squares), opt, penalty=penalty).fit(x, y, epochs=3, batch_size=6, verbose=0)
+    again = network()
+    gradients = fastnn.value_and_grad(again, losses.Custom(mean_squares), x[:6], y[:6], penalty=penalty)[1]
+    without = fastnn.value_and_grad(again, losses.Custom(mean_squares), x[:6], y[:6])[1]
+    assert np.allclose(gradients[0] - without[0], penalty.gradient(weights(again)[0]), atol=1e-6)
+
+
 def test_predictions_know_nothing_of_it():
     x, _ = samples()
     model = network((PENALTIES[2],) * 3)

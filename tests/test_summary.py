@@ -1,6 +1,7 @@
 """Sequential.summary and num_parameters."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,13 @@ def test_it_changes_nothing():
     before = {k: v.tobytes() for k, v in model.state_dict().items()}
     lines_of(model, 7)
     assert {k: v.tobytes() for k, v in model.state_dict().items()} == before and not model._idle
+
+
+def test_the_one_in_the_readme():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"^```text\n(   layer .*?)^```$", readme, re.M | re.S).group(1)
+    model = nn.mlp([784, 100, 50, 10], activation="gelu", batchnorm="before", dropout=0.2)
+    assert lines_of(model) == block.splitlines()
 
 
 @pytest.mark.parametrize("value, error", [(0, ValueError), (1.5, TypeError), ("x", TypeError)])

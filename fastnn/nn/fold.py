@@ -75,8 +75,10 @@ def _dense(layer, w, b):
     if isinstance(layer, Maxout):
         new = Maxout(layer.in_features, layer.out_features, layer.pieces, init="zeros")
     else:
-        activation = Activation(layer.activation, layer.alpha)
+        activation = layer.activation if layer.activation == "prelu" else Activation(layer.activation, layer.alpha)
         new = Dense(layer.in_features, layer.out_features, activation, init="zeros")
+        if layer.activation == "prelu":
+            new.slope.data = layer.slope.data
     new.weight.data, new.bias.data = w, b
     return new
 

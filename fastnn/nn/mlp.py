@@ -3,8 +3,7 @@
 import numbers
 
 from .. import init as initialisers
-from ..activations import check_activation
-from .activation import Activation
+from .activation import Activation, PReLU, check_layer_activation
 from .dense import Dense
 from .layer import check_size
 from .model import Sequential
@@ -25,7 +24,7 @@ def mlp(sizes, activation="relu", output_activation=None, batchnorm=False, dropo
     sizes : sequence of int
         Features of the input, units of each hidden layer, features of the output: at least two.
     activation : str or Activation, default "relu"
-        Between the layers.
+        Between the layers: any that `Dense` takes, prelu included.
     output_activation : str or Activation, optional
         Behind the last layer.
     batchnorm : {False, True, "before", "after"}, default False
@@ -72,29 +71,30 @@ def mlp(sizes, activation="relu", output_activation=None, batchnorm=False, dropo
     shares = _shares(dropout, len(hidden))
     activation, output_activation = _activation(activation, "activation"), _activation(output_activation, "output_activation")
     layers = []
+    suits = ("prelu",) if activation == "prelu" else (activation.name, activation.alpha)
     for n_in, n_out, share in zip(sizes, hidden, shares):
-        first = init if init is not None else initialisers.default_for(activation.name, activation.alpha)
+        first = init if init is not None else initialisers.default_for(*suits)
         normal = [BatchNorm(n_out)] if place else []
-        within = None if place == "before" else _again(activation)
-        layers.append(Dense(n_in, n_out, within, bias, first, penalty))
-        layers += [*normal, _again(activation)] if place == "before" else normal
+        layers.append(Dense(n_in, n_out, None if place == "before" else activation, bias, first, penalty))
+        layers += [*normal, _layer(activation)] if place == "before" else normal
         layers += [Dropout(share)] if share else []
     layers.append(Dense(sizes[-2], sizes[-1], output_activation, bias, init, penalty))
     return Sequential(*layers)
 
 
 def _activation(activation, name):
-    if isinstance(activation, Activation):
+    """An Activation, or "prelu"."""
+    if isinstance(activation, Activation) or isinstance(activation, str) and activation == "prelu":
         return activation
     try:
-        return Activation(check_activation(activation)[0])
+        return Activation(*check_layer_activation(activation, more=("prelu",)))
     except (TypeError, ValueError) as error:
         raise type(error)(str(error).replace("activation", name, 1)) from None
 
 
-def _again(activation):
+def _layer(activation):
     """A layer of its own: no layer may stand in a model twice."""
-    return Activation(activation.name, activation.alpha)
+    return PReLU() if activation == "prelu" else Activation(activation.name, activation.alpha)
 
 
 def _shares(dropout, count):

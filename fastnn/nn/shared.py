@@ -3,10 +3,10 @@
 import numpy as np
 
 from .. import init as initialisers
-from ..activations import check_activation
+from ..activations import PARAMETRIC
 from ..plan import Parameter
 from ..regularizers import check_penalty
-from .activation import Activation
+from .activation import Activation, check_layer_activation, emit_activation
 from .dense import Dense
 from .layer import Layer, check_size
 
@@ -56,7 +56,7 @@ class Tied(Layer):
         if isinstance(activation, Activation):
             self.activation, self.alpha = activation.name, activation.alpha
         else:
-            self.activation, self.alpha = check_activation(activation)
+            self.activation, self.alpha = check_layer_activation(activation)
         self.weight = dense.weight
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
 
@@ -64,7 +64,7 @@ class Tied(Layer):
         return {
             "transpose": self.transpose,
             "activation": self.activation,
-            **({"alpha": self.alpha} if self.activation == "leaky_relu" else {}),
+            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
             "bias": self.bias is not None,
         }
 
@@ -75,7 +75,7 @@ class Tied(Layer):
 
     def emit(self, builder, x):
         layer = builder.tied if self.transpose else builder.dense
-        return layer(x, self.weight, self.bias, self.activation, self.alpha)
+        return emit_activation(builder, layer(x, self.weight, self.bias), self.activation, self.alpha)
 
     def output_features(self, features):
         super().output_features(features)
