@@ -8,7 +8,7 @@
  * of K never changes a bit of it, so each may be chosen for speed alone:
  *
  *   C is cut into panels of at most FNN_NV vectors of columns, equal to within a vector (100 columns: 64 + 36);
- *   K into blocks of at most FNN_KC; a block of B of one panel, FNN_KC x FNN_NV x 64 bytes, stays in the L2 cache;
+ *   K into blocks of at most FNN_KC; a block of B of one panel, FNN_KC x FNN_NV x 64 bytes, stays in the L1 cache;
  *   rows into tiles of at most FNN_MR, equal to within a row.
  *
  * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single elements of it.
@@ -21,7 +21,8 @@
 #include "activation.h"
 #include "optimizer.h"
 
-#define FNN_KC 256               /* packed: 64 KB of stack with AVX-512, safe on every platform's threads */
+#define FNN_KC 160               /* a block of B of a full panel, 40 KB with AVX-512, leaves the L1 cache room for the tile's A */
+#define FNN_UPDATE_DEPTH 256     /* up to here an update's k is one block, so that the update can be interleaved */
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
 #define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
@@ -509,7 +510,7 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
 /* The update of Adam or AdamW with no other option, and k within a block. */
 static bool fnn_may_interleave(const fnn_product *g)
 {
-    return !fnn_updates_flat(g) && g->rule == FNN_ADAM && g->k <= FNN_KC && !g->penalized &&
+    return !fnn_updates_flat(g) && g->rule == FNN_ADAM && g->k <= FNN_UPDATE_DEPTH && !g->penalized &&
            (g->scalars->options & ~(unsigned)FNN_DECAY) == 0;
 }
 #endif

@@ -176,15 +176,15 @@ class Builder:
         self.emit("add", {"a": a, "b": b, "y": y}, n_in=a.columns, n_out=a.columns)
         return y
 
-    def tied(self, x, weight, bias):
-        """x w^T + b, w being another layer's weights [out, in]."""
+    def tied(self, x, weight, bias, activation="identity", alpha=0.0):
+        """f(x w^T + b), w being another layer's weights [out, in]."""
         n_out, n_in = weight.shape
         if x.columns != n_in:
             raise ValueError(f"{weight.name}, transposed: expected inputs of {n_in} features, got {x.columns}")
         buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias)}
         y = self.buffer(f"t{self._count('tied_forward')}", n_out)
         self.emit("tied_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
-        return y
+        return self.activation(y, activation, alpha)
 
     def batchnorm(self, x, weight, bias, mean, var, momentum, eps):
         """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference."""

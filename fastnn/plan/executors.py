@@ -50,6 +50,7 @@ class NativeExecutor:
         self.plan = plan
         self._arena = _native.aligned_zeros(max(plan.workspace_bytes, 1), np.uint8)
         self._arrays = {}
+        self._random = (0, 0)
         buffers = []
         for b in plan.buffers:
             if b.array is not None:
@@ -124,7 +125,6 @@ class NativeExecutor:
             plan.shift,
             plan.weighted,
         )
-        self._random = 0, 0
         self._host = next((i for i, op in enumerate(plan.ops) if op.kind == "host_loss"), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
         # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be

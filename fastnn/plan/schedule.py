@@ -19,7 +19,7 @@ from .ops import DIFFERENTIATING, PRODUCTS
 
 # What stands behind all gradients, in this order.
 _LAST = (
-    "penalty_backward", "reduce_loss", "reduce_penalty", "gradient_norm", "begin_update", "update", "batchnorm_running",
+    "penalty_backward", "reduce_loss", "reduce_penalty", "gradient_norm", "begin_update", "batchnorm_running", "update",
     "trust_update", "max_norm",
 )
 
