@@ -10,5 +10,5 @@ def _names_of_examples(doctest_namespace):
 
     doctest_namespace["fastnn"] = fastnn
     doctest_namespace["np"] = np
-    for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "regularizers"):
+    for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "regularizers", "schedules"):
         doctest_namespace[name] = getattr(fastnn, name)

@@ -26,16 +26,16 @@ class WorkerFailed(Exception):
 
 
 class Worker:
-    """A process with one library and a number of threads. See `bench.worker`."""
+    """A process with one library and a number of threads. See `bench.worker`, or the module that is to answer."""
 
-    def __init__(self, name, threads):
+    def __init__(self, name, threads, module="bench.worker"):
         self.name, self.threads = name, threads
-        environment = peers.common_environment(threads) if name == "machine" else peers.load(name).environment(threads)
+        environment = peers.load(name).environment(threads) if name in peers.NAMES else peers.common_environment(threads)
         root = str(Path(__file__).parent.parent)
         path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  lives as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", name, str(threads)],
+            [sys.executable, "-m", module, name, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

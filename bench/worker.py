@@ -118,12 +118,12 @@ class MachineWorker:
         return {"gflops": self.machine.gflops(), "copy": copy, "add": add}
 
 
-def main():
-    name, threads = sys.argv[1], int(sys.argv[2])
+def serve(make):
+    """Answer requests for the object that `make` gives."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no reply
     try:
-        worker = (MachineWorker if name == "machine" else PeerWorker)(name, threads)
+        worker = make()
     except Exception:
         worker, failure = None, traceback.format_exc(limit=-1)
     for line in sys.stdin:
@@ -138,6 +138,11 @@ def main():
         reply["rest"] = rest()
         reply["cpu"] = {"woken": woken, "done": time.process_time()}
         print(json.dumps(reply), file=replies, flush=True)
+
+
+def main():
+    name, threads = sys.argv[1], int(sys.argv[2])
+    serve(lambda: (MachineWorker if name == "machine" else PeerWorker)(name, threads))
 
 
 if __name__ == "__main__":

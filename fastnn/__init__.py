@@ -12,7 +12,7 @@ if _find_spec("fastnn._native") is None:
         "run 'pip install -e .' in it, or start Python elsewhere to use an installed fastnn"
     )
 
-from . import callbacks, data, init, kernels, losses, nn, optim, reference, regularizers
+from . import callbacks, data, init, kernels, losses, nn, optim, reference, regularizers, schedules
 from ._version import __version__
 from .gradients import GradientCheck, check_gradients
 from .init import manual_seed
@@ -39,6 +39,7 @@ __all__ = [
     "optim",
     "reference",
     "regularizers",
+    "schedules",
     "selftest",
     "set_num_threads",
     "show_config",

@@ -19,6 +19,7 @@ cdef extern from "fastnn.h" nogil:
         const char *isa
         void (*math_map)(fnn_math f, size_t n, const float *x, float *y) noexcept nogil
         float (*fma_peak)(size_t n) noexcept nogil
+        void (*streams)(size_t count, size_t n, float *const *arrays) noexcept nogil
 
     size_t fnn_available_kernels(const fnn_kernels **tables)
     const fnn_kernels *fnn_active_kernels()

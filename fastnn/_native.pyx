@@ -942,14 +942,19 @@ UPDATE_RULES = [((<const char *>fnn_update_names[_i]).decode(), fnn_update_state
 UPDATE_CHUNK = FNN_UPDATE_CHUNK
 
 cdef uint64_t _groups_version = 1
+cdef uint64_t _rates_version = 0
 
 
 cdef class Settings(dict):
-    """A dict that leaves a mark when it is changed, so that an optimizer need not look through its groups at every step."""
+    """A dict that leaves a mark when it is changed, so that an optimizer need not look through its groups at every step; a mark
+    of its own for a new "lr", which loops of one's own often set."""
 
     def __setitem__(self, key, value):
-        global _groups_version
-        _groups_version += 1
+        global _groups_version, _rates_version
+        if type(key) is str and key == "lr":
+            _rates_version += 1
+        else:
+            _groups_version += 1
         dict.__setitem__(self, key, value)
 
     def __delitem__(self, key):
@@ -991,8 +996,13 @@ cdef class Settings(dict):
 
 
 def settings_version():
-    """A number that changes whenever a Settings does."""
+    """A number that changes whenever a Settings does, but for a new "lr"."""
     return _groups_version
+
+
+def rates_version():
+    """A number that changes whenever an "lr" is set."""
+    return _rates_version
 
 
 cdef struct Span:
@@ -1020,8 +1030,8 @@ cdef class Tensors:
     cdef double elements
     cdef list params, states, names, averages  # keeps the arrays alive
     cdef bint busy, trust, limits
-    cdef uint64_t ready  # the version of the settings for which a plain list of gradients is all that a step needs; 0: none
-    cdef readonly size_t done  # steps of the last run of a plan, 0 since the groups' progress was set
+    cdef uint64_t ready  # the versions, added, of the settings for which a plain list of gradients is all that a step needs; 0: none
+    cdef readonly size_t done  # steps of the last run of a plan, 0 since `begin` or `set_group`
     cdef readonly size_t skipped  # and those that were left out
 
     def __cinit__(self, list params, list states, list group_of, size_t n_groups, list names, list averages=None):
@@ -1057,6 +1067,8 @@ cdef class Tensors:
                 t.state[FNN_AVERAGE] = cnp.PyArray_DATA(averages[i])
                 arrays.append(averages[i])
             for array in arrays:
+                if <size_t>cnp.PyArray_SIZE(array) != t.n or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(p):
+                    raise ValueError(f"{names[i]}: expected the memory that it had, got an array that has been resized")
                 spans.append((<size_t>cnp.PyArray_DATA(array), t.n * cnp.PyArray_ITEMSIZE(p)))
             self.elements += t.n
         for i, (low, size) in enumerate(sorted(spans)):
@@ -1113,15 +1125,12 @@ cdef class Tensors:
             self.limits = self.limits or self.groups[j].max_norm > 0
         return None
 
-    def set_progress(self, list progress):
-        """How far each group has come: its steps and its memory."""
-        cdef size_t i
+    def begin(self):
+        """A run comes: none of its steps is done."""
         self.done = self.skipped = 0
-        for i in range(self.n_groups):
-            self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1]) = progress[i]
 
     def progress(self):
-        """The same, read back."""
+        """How far each group has come: its steps and its memory."""
         return [(self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1])) for i in range(self.n_groups)]
 
     def set_clipping(self, double clip_norm, bint skip_nonfinite):
@@ -1133,7 +1142,7 @@ cdef class Tensors:
         cdef size_t i
         for i in range(self.n_groups):
             self.rates[i] = rates[i]
-        self.ready = _groups_version
+        self.ready = _groups_version + _rates_version
         self.update.skip_nonfinite = False
         self.update.clip_norm = 0.0
 
@@ -1148,12 +1157,23 @@ cdef class Tensors:
                 end = middle
         return begin < self.n_spans and self.spans[begin].low < high
 
+    cdef bint _as_given(self, size_t i) noexcept:
+        """Whether array i is still where it was, and writable."""
+        cdef cnp.ndarray p = <cnp.ndarray><void *>self.params[i]
+        return (
+            cnp.PyArray_DATA(p) == self.tensors[i].w
+            and <size_t>cnp.PyArray_SIZE(p) == self.tensors[i].n
+            and cnp.PyArray_ISWRITEABLE(p)
+        )
+
     cdef bint _fits(self, size_t i, object g) noexcept:
         """Whether g is what the gradient of array i must be."""
         cdef cnp.ndarray p = <cnp.ndarray><void *>self.params[i], a
         cdef int axis
         cdef char *low
         if not cnp.PyArray_Check(g):
+            return False
+        if not self._as_given(i):
             return False
         a = <cnp.ndarray>g
         if not (
@@ -1172,6 +1192,10 @@ cdef class Tensors:
 
     cdef int _refuse_gradient(self, size_t i, object g) except -1:
         cdef cnp.ndarray p = self.params[i]
+        if not cnp.PyArray_ISWRITEABLE(p):
+            raise ValueError(f"{self.names[i]}: expected a writable array, got a read-only one")
+        if not self._as_given(i):
+            raise ValueError(f"{self.names[i]}: expected the memory that it had, got an array that has been resized")
         name = f"gradient of {self.names[i]}"
         if not isinstance(g, np.ndarray):
             raise TypeError(f"{name}: expected a NumPy array, got {type(g).__name__}")
@@ -1212,7 +1236,7 @@ cdef class Tensors:
         """A step with the rates of `set_rates`, if everything is as it was and every gradient fits; else False."""
         cdef size_t i
         cdef tuple flat
-        if self.ready != _groups_version or self.ready == 0 or self.busy:
+        if self.ready != _groups_version + _rates_version or self.ready == 0 or self.busy:
             return False
         if type(grads) is list:
             flat = tuple(<list>grads)  # they must live until the end, whoever changes the list meanwhile
@@ -1580,3 +1604,20 @@ def fma_peak(size_t rounds):
     with nogil:
         result = fnn_active_kernels().fma_peak(rounds)
     return result
+
+
+def streams(arrays):
+    """Reads float32 arrays of one length and writes all but the last, a <- (a + last) / 2, on one thread: what an optimizer's
+    update does to memory. From 2 to 6 arrays; the last size % 16 elements are left alone.
+    """
+    cdef float *pointers[6]
+    if not 2 <= len(arrays) <= 6:
+        raise ValueError(f"arrays: expected from 2 to 6, got {len(arrays)}")
+    for i, a in enumerate(arrays):
+        _check(a, f"arrays[{i}]", cnp.NPY_FLOAT32, 1, i < len(arrays) - 1)
+        if a.shape != arrays[0].shape:
+            raise ValueError(f"arrays[{i}]: expected shape {arrays[0].shape}, got {a.shape}")
+        pointers[i] = _f32(a)
+    cdef size_t count = len(arrays), n = arrays[0].size
+    with nogil:
+        fnn_active_kernels().streams(count, n, pointers)

@@ -620,7 +620,7 @@ class Custom(Loss):
         return []
 
     def __repr__(self):
-        return f"Custom({getattr(self.function, '__qualname__', None) or self.function!r})"
+        return f"Custom({getattr(self.function, '__qualname__', None) or repr(self.function)})"
 
     def key(self):
         return ("Custom", id(self.function))  # a plan that is kept keeps the function, and so its id

@@ -5,7 +5,8 @@ It is for users who doubt an installation. The suite in tests/ is the thorough o
 
 import numpy as np
 
-from . import kernels, reference, runtime
+from . import kernels, optim, reference, runtime
+from .reference.optimizer import optimizer_update
 
 __all__ = ["selftest"]
 
@@ -44,6 +45,16 @@ def _cases():
             getattr(module, name)([p], [g.copy()], *moments, 1, **settings)
             outcomes.append([p])
         yield name, *outcomes
+    for name in optim.__all__:
+        if name != "Optimizer":
+            p, g = w[:37].copy(), np.ascontiguousarray(x[:, :101])
+            opt = getattr(optim, name)([p], lr=0.1)
+            expected = p.astype(np.float64)
+            ((_, states, _),) = opt.update_tensors()
+            wide = tuple(s.astype(np.float64) for s in states)
+            optimizer_update(expected, g.astype(np.float64), wide, None, opt.group_states()[0], 0.1)
+            opt.step([g])
+            yield f"optim.{name}", [p, *states], [expected, *wide]
 
 
 def selftest():

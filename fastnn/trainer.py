@@ -54,6 +54,15 @@ def _count(value, name, least):
     return n
 
 
+def _watched(plateau, validation):
+    """Which of an epoch's numbers a `schedules.ReduceOnPlateau` watches."""
+    known = ["loss", "accuracy", "seconds"] + (["val_loss", "val_accuracy"] if validation is not None else [])
+    name = plateau.monitor or ("loss" if validation is None else "val_loss")
+    if name not in known:
+        raise ValueError(f"monitor: expected one of {known} in this fit, got {name!r} in {plateau!r}")
+    return name
+
+
 def _check_model(model):
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a fastnn.nn.Sequential, got {type(model).__name__}")
@@ -424,6 +433,8 @@ class Trainer:
                 if pair is not None:
                     pair.check_finite()
         callbacks = check_callbacks(callbacks)
+        for p in self.optimizer.plateaus:
+            _watched(p, validation)
         rows = len(train.X)
         batch_size = min(batch_size, rows) if not drop_last else batch_size
         if drop_last:
@@ -480,6 +491,8 @@ class Trainer:
             self.epochs_done += 1
             history.add(logs)
             display.end(number, logs)
+            for p in self.optimizer.plateaus:
+                p.step(logs[_watched(p, validation)])
             for c in callbacks:
                 c.on_epoch_end(epoch, dict(logs))
             if self.stop_training:
@@ -505,7 +518,6 @@ class Trainer:
             index = order[done:last]
         steps = -(-(last - done) // batch_size)
         self._sync(executor)
-        rates = self.optimizer.rates()
         if self.optimizer.has_schedule:
             limit = max(1, int(1.5 * self._steps_per_slice))
             if steps > limit:  # as far as this slice may get
@@ -515,9 +527,7 @@ class Trainer:
                     x, y, w = x[: last - done], y[: last - done], None if w is None else w[: last - done]
                 else:
                     index = order[done:last]
-            rates = [self.optimizer.rates(s) for s in range(steps)]
-        else:
-            rates = np.full((steps, len(rates)), rates)
+        rates = self.optimizer.rate_table(steps, (self.epochs_done, done // batch_size, -(-rows // batch_size)))
         try:
             result = executor.run(x, y, index, rates, check_finite=check_finite, seconds=_SLICE, weights=w)
         except BaseException:  # Ctrl-C, or what a loss of the user's raises

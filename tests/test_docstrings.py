@@ -11,10 +11,14 @@ import fastnn
 
 MODULES = [
     "callbacks", "data", "gradients", "init", "kernels", "losses", "nn.activation", "nn.containers", "nn.dense", "nn.files",
-    "nn.inputs", "nn.layer", "nn.mlp", "nn.model", "nn.noise", "nn.normalization", "nn.shared",
-    "optim", "plan.parameter", "plan.plan", "regularizers", "runtime", "selftest", "trainer",
+    "nn.inputs", "nn.layer", "nn.mlp", "nn.model", "nn.noise", "nn.normalization", "nn.shared", "optim", "optim.adam",
+    "optim.adaptive", "optim.base", "optim.lamb", "optim.lion", "optim.schedule_free", "optim.sgd", "plan.parameter",
+    "plan.plan", "regularizers", "runtime", "schedules", "selftest", "trainer",
 ]
-NAMES = {name: getattr(fastnn, name) for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "regularizers")}
+NAMES = {
+    name: getattr(fastnn, name)
+    for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "regularizers", "schedules")
+}
 
 
 @pytest.mark.parametrize("name", MODULES)

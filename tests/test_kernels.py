@@ -220,6 +220,7 @@ def test_every_kernel_has_a_test():
         "penalty_backward": test_penalty,
         "math_map": test_math_ulps,
         "fma_peak": test_fma_peak,
+        "streams": test_streams,
         "sgd": test_sgd,
         "adam": test_adam,
         # in test_optim_rules.py
@@ -584,6 +585,31 @@ def test_fma_peak():
         fastnn.use_isa(isa)
         assert _native.fma_peak(0) == 16 * sum(range(12))
         assert abs(_native.fma_peak(20_000) - 192) < 0.1
+
+
+@pytest.mark.parametrize("count", range(2, 7))
+def test_streams(count):
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        for n in (1, 15, 16, 33, 100):
+            arrays = [np.full(n, k, np.float32) for k in range(count)]
+            _native.streams(arrays)
+            for k, a in enumerate(arrays):
+                assert (a[: n - n % 16] == (k + count - 1) / 2).all() and (a[n - n % 16 :] == k).all()
+    last = np.ones(16, np.float32)
+    last.flags.writeable = False  # only read
+    _native.streams([np.ones(16, np.float32), last])
+
+
+def test_streams_refuse():
+    a = np.ones(16, np.float32)
+    for wrong in ([a], [a] * 7):
+        with pytest.raises(ValueError, match="arrays: expected from 2 to 6"):
+            _native.streams(wrong)
+    with pytest.raises(ValueError, match=r"arrays\[1\]: expected shape \(16,\), got \(15,\)"):
+        _native.streams([a, a[:15]])
+    with pytest.raises(TypeError, match=r"arrays\[0\]: expected dtype float32"):
+        _native.streams([a.astype(np.float64), a])
 
 
 # ---- softmax and its loss ----

@@ -190,6 +190,8 @@ typedef enum {
     FNN_DTYPES
 } fnn_dtype;
 
+#define FNN_STREAMS 6 /* arrays at most that the loop of nothing but memory goes through */
+
 typedef enum { FNN_MATH_EXP, FNN_MATH_LOG, FNN_MATH_SIGMOID, FNN_MATH_TANH } fnn_math;
 
 typedef void fnn_update_f32(size_t n, const fnn_update_scalars *s, float *w, const float *g, float *const state[FNN_STATES]);

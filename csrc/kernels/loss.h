@@ -125,31 +125,35 @@ static void fnn_cross_entropy_narrow(const fnn_loss *o, const fnn_target_rule *r
             loss = (double)log_total[r] + ((double)highest[r] - (double)z[wanted]);
         else
             loss = fnn_cross_entropy_row(rule, classes, z, t, wanted, (double)highest[r], (double)log_total[r], &m);
-        o->loss[i0 + r] = loss * fnn_row_weight(o, i0 + r);
+        o->loss[i0 + r] = o->weight ? loss * fnn_row_weight(o, i0 + r) : loss;
         mass[r] = (float)m;
-        factor[r] = fnn_row_scale(o, i0 + r);
         o->correct[i0 + r] = (numbers >> r & 1) && (size_t)first[r] == wanted;
     }
     if (!o->dlogits) return;
 
-    vf y[FNN_VF];
-    if (!o->labels) fnn_load_turned(rows, classes, o->targets + i0 * o->ldt, o->ldt, y);
-    const vf wanted = vf_load(label), m = vf_load(mass), s = vf_load(factor), one = vf_set1(1.0f);
-    for (size_t j = 0; j < FNN_VF; j++) {
-        const vf p = j < classes ? vf_div(x[j], sum) : vf_zero();
-        const vm hit = vf_eq(wanted, vf_set1((float)j));
-        vf d;
-        if (by_label) {
-            d = vf_select(hit, vf_sub(p, one), p);
-        } else {
-            vf t = j >= classes ? vf_zero() : o->labels ? vf_select(hit, one, vf_zero()) : y[j];
-            if (!rule->plain && j < classes) {
+    vf s = vf_set1((float)o->scale);
+    if (o->weight) {
+        for (size_t r = 0; r < rows; r++) factor[r] = fnn_row_scale(o, i0 + r);
+        s = vf_load(factor);
+    }
+    const vf wanted = vf_load(label), m = vf_load(mass), one = vf_set1(1.0f);
+    if (by_label) {
+        for (size_t j = 0; j < FNN_VF; j++) {
+            const vf p = j < classes ? vf_div(x[j], sum) : vf_zero();
+            x[j] = vf_mul(vf_select(vf_eq(wanted, vf_set1((float)j)), vf_sub(p, one), p), s);
+        }
+    } else {
+        vf y[FNN_VF];
+        if (!o->labels) fnn_load_turned(rows, classes, o->targets + i0 * o->ldt, o->ldt, y);
+        for (size_t j = 0; j < classes; j++) {
+            vf t = o->labels ? vf_select(vf_eq(wanted, vf_set1((float)j)), one, vf_zero()) : y[j];
+            if (!rule->plain) {
                 t = vf_add(vf_mul(vf_set1(rule->keep), t), vf_set1(rule->spread));
                 if (rule->class_weight) t = vf_mul(vf_set1(rule->class_weight[j]), t);
             }
-            d = vf_sub(vf_mul(p, m), t);
+            x[j] = vf_mul(vf_sub(vf_mul(vf_div(x[j], sum), m), t), s);
         }
-        x[j] = vf_mul(d, s);
+        for (size_t j = classes; j < FNN_VF; j++) x[j] = vf_zero();
     }
     vf_transpose(x);
     for (size_t r = 0; r < rows; r++) vf_store_t(o->dlogits + (i0 + r) * o->ldd, x[r], vt_first(classes));

@@ -1,4 +1,5 @@
-/* For tests and benches: an elementary function over an array, and a loop of nothing but fused multiply-adds. */
+/* For tests and benches: an elementary function over an array, a loop of nothing but fused multiply-adds, and one of
+ * nothing but memory. */
 #ifndef FNN_KERNELS_MEASURE_H
 #define FNN_KERNELS_MEASURE_H
 
@@ -31,6 +32,32 @@ static float fnn_fma_peak(size_t n)
 #pragma GCC unroll 16
     for (int i = 0; i < FNN_PEAK_REGISTERS; i++) total += vf_sum(sum[i]);
     return total;
+}
+
+/* The memory traffic of an optimizer's update, and next to no arithmetic: all `count` arrays are read and all but the last
+ * written, a <- (a + last) / 2. The last n % 16 elements are left alone. */
+FNN_INLINE void fnn_stream(const size_t count, size_t n, float *const *arrays)
+{
+    const vf half = vf_set1(0.5f);
+    float *a[FNN_STREAMS];
+    for (size_t k = 0; k < count; k++) a[k] = arrays[k];
+    for (size_t i = 0; i + FNN_VF <= n; i += FNN_VF) {
+        const vf last = vf_mul(half, vf_load(a[count - 1] + i));
+#pragma GCC unroll 8
+        for (size_t k = 0; k + 1 < count; k++) vf_store(a[k] + i, vf_fma(half, vf_load(a[k] + i), last));
+    }
+}
+
+static void fnn_streams(size_t count, size_t n, float *const *arrays)
+{
+    switch (count) {
+    case 2: fnn_stream(2, n, arrays); break;
+    case 3: fnn_stream(3, n, arrays); break;
+    case 4: fnn_stream(4, n, arrays); break;
+    case 5: fnn_stream(5, n, arrays); break;
+    case 6: fnn_stream(6, n, arrays); break;
+    default: break;
+    }
 }
 
 #endif

@@ -305,7 +305,7 @@ FNN_INLINE void FNN_NAME(fnn_update_vector)(FNN_NAME(fnn_rule) * rule, const int
     if (options & FNN_DECAY) vw = V(_mul)(s->keep, vw);
     vw = rule(s, vw, vg, &v0, &v1, &v2);
     if (options & FNN_THRESHOLD) vw = FNN_NAME(fnn_shrink)(s, vw);
-    FNN_NAME(fnn_put)(whole, w + i, vw, t);
+    if (rule != FNN_NAME(fnn_lamb_rule)) FNN_NAME(fnn_put)(whole, w + i, vw, t); /* lamb's moves later: nothing to write */
     if (states > 0) FNN_NAME(fnn_put)(whole, s0 + i, v0, t);
     if (states > 1) FNN_NAME(fnn_put)(whole, s1 + i, v1, t);
     if (states > 2) FNN_NAME(fnn_put)(whole, s2 + i, v2, t);
@@ -359,31 +359,45 @@ static void FNN_NAME(fnn_trust_norms)(size_t n, const fnn_update_scalars *scalar
     FNN_REAL direction[256] __attribute__((aligned(64)));
     for (size_t i = 0; i < n; i += 256) {
         const size_t count = n - i < 256 ? n - i : 256;
-        for (size_t j = 0; j < count; j += FNN_LANES) {
+        size_t j = 0;
+        for (; j + FNN_LANES <= count; j += FNN_LANES) {
             const size_t at = i + j;
-            const vt t = vt_first(count - j < FNN_LANES ? count - j : FNN_LANES);
-            const V() d = FNN_NAME(fnn_trust_direction)(&s, V(_load_t)(w + at, t), V(_load_t)(m + at, t), V(_load_t)(v + at, t));
-            V(_store)(direction + j, d);
+            V(_store)(direction + j, FNN_NAME(fnn_trust_direction)(&s, V(_load)(w + at), V(_load)(m + at), V(_load)(v + at)));
+        }
+        if (j < count) {
+            const size_t at = i + j;
+            const vt t = vt_first(count - j);
+            V(_store)(direction + j, FNN_NAME(fnn_trust_direction)(&s, V(_load_t)(w + at, t), V(_load_t)(m + at, t), V(_load_t)(v + at, t)));
         }
         sums[1] += FNN_NAME(fnn_sum_squares)(count, direction);
     }
 }
 
 /* w <- w - lr ratio d, then what finishes an update */
+FNN_INLINE void FNN_NAME(fnn_trust_vector)(const bool whole, const unsigned options, const bool start,
+                                           const FNN_NAME(fnn_scalars) * s, V() lr, size_t i, vt t, FNN_REAL *w,
+                                           const FNN_REAL *m, const FNN_REAL *v, FNN_REAL *average)
+{
+    V() vw = FNN_NAME(fnn_get)(whole, w + i, t);
+    vw = FNN_NAME(fnn_minus_product)(
+        vw, lr, FNN_NAME(fnn_trust_direction)(s, vw, FNN_NAME(fnn_get)(whole, m + i, t), FNN_NAME(fnn_get)(whole, v + i, t)));
+    if (options & FNN_THRESHOLD) vw = FNN_NAME(fnn_shrink)(s, vw);
+    FNN_NAME(fnn_put)(whole, w + i, vw, t);
+    if (options & FNN_EMA)
+        FNN_NAME(fnn_put)(whole, average + i, FNN_NAME(fnn_averaged)(s, start, FNN_NAME(fnn_get)(whole, average + i, t), vw), t);
+}
+
 static void FNN_NAME(fnn_trust_update)(size_t n, const fnn_update_scalars *scalars, double ratio, FNN_REAL *w,
                                        const FNN_REAL *m, const FNN_REAL *v, FNN_REAL *average)
 {
     const FNN_NAME(fnn_scalars) s = FNN_NAME(fnn_splat)(scalars);
     const V() lr = V(_set1)((FNN_REAL)(scalars->lr * ratio));
-    for (size_t i = 0; i < n; i += FNN_LANES) {
-        const vt t = vt_first(n - i < FNN_LANES ? n - i : FNN_LANES);
-        V() vw = V(_load_t)(w + i, t);
-        vw = FNN_NAME(fnn_minus_product)(vw, lr, FNN_NAME(fnn_trust_direction)(&s, vw, V(_load_t)(m + i, t), V(_load_t)(v + i, t)));
-        if (scalars->options & FNN_THRESHOLD) vw = FNN_NAME(fnn_shrink)(&s, vw);
-        V(_store_t)(w + i, vw, t);
-        if (scalars->options & FNN_EMA)
-            V(_store_t)(average + i, FNN_NAME(fnn_averaged)(&s, scalars->start, V(_load_t)(average + i, t), vw), t);
-    }
+    const unsigned options = scalars->options;
+    const vt all = vt_first(FNN_LANES);
+    size_t i = 0;
+    for (; i + FNN_LANES <= n; i += FNN_LANES)
+        FNN_NAME(fnn_trust_vector)(true, options, scalars->start, &s, lr, i, all, w, m, v, average);
+    if (i < n) FNN_NAME(fnn_trust_vector)(false, options, scalars->start, &s, lr, i, vt_first(n - i), w, m, v, average);
 }
 
 /* A unit of n weights side by side: scaled to max_norm if its norm is above; then the average, where there is one. */
@@ -413,8 +427,20 @@ static void FNN_NAME(fnn_max_norm)(size_t rows, size_t columns, bool limit, cons
     FNN_REAL factor[FNN_LANES];
     double sum[FNN_LANES] = {0};
     bool scale = false;
-    for (size_t i = 0; limit && i < rows; i++)
-        for (size_t j = 0; j < columns; j++) sum[j] += (double)w[i * ld + j] * (double)w[i * ld + j];
+    if (limit && columns == FNN_LANES) {
+        vd sums[FNN_LANES / FNN_VD];
+        for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) sums[h] = vd_set1(0.0);
+        for (size_t i = 0; i < rows; i++) {
+            for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) {
+                const vd x = FNN_WIDEN(w + i * ld + h * FNN_VD);
+                sums[h] = vd_add(sums[h], vd_mul(x, x));
+            }
+        }
+        for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) vd_store(sum + h * FNN_VD, sums[h]);
+    } else if (limit) { /* the same, one by one */
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < columns; j++) sum[j] += (double)w[i * ld + j] * (double)w[i * ld + j];
+    }
     for (size_t j = 0; j < FNN_LANES; j++) {
         const double norm = __builtin_sqrt(sum[j]);
         const bool above = norm > scalars->max_norm;

@@ -222,6 +222,8 @@ void fnn_op_begin_update(fnn_update *o)
     }
 }
 
+#define FNN_TRUST_BLOCK 1024 /* elements that stay in the nearest cache from LAMB's moments to its norms; divides a chunk */
+
 static void update_part(const fnn_kernels *k, const fnn_update *o, const fnn_tensor *t, size_t from, size_t upto, size_t chunk,
                         size_t first)
 {
@@ -235,20 +237,22 @@ static void update_part(const fnn_kernels *k, const fnn_update *o, const fnn_ten
         moments.options &= FNN_SCALE | FNN_CLIP;
         scalars = &moments;
     }
-    const size_t step = trusted ? FNN_UPDATE_CHUNK : upto - from;
-    for (; from < upto; from += step, chunk++) {
+    const size_t step = trusted ? FNN_TRUST_BLOCK : upto - from;
+    for (const size_t begin = from; from < upto; from += step) {
         const size_t n = upto - from < step ? upto - from : step;
+        double part[2] = {0.0, 0.0}, *sums = trusted ? &o->trust[2 * (chunk + (from - begin) / FNN_UPDATE_CHUNK)] : NULL;
         if (t->is_double) {
             double *w = (double *)t->w + from, *state[FNN_STATES];
             for (int i = 0; i < FNN_STATES; i++) state[i] = t->state[i] ? (double *)t->state[i] + from : NULL;
             k->update_f64[rule](n, scalars, w, (const double *)t->g + from, state);
-            if (trusted) k->trust_norms_f64(n, scalars, w, state[0], state[1], &o->trust[2 * chunk]);
+            if (trusted) k->trust_norms_f64(n, scalars, w, state[0], state[1], part);
         } else {
             float *w = (float *)t->w + from, *state[FNN_STATES];
             fnn_states_at(state, (float *const *)t->state, from);
             k->update_f32[rule](n, scalars, w, (const float *)t->g + from, state);
-            if (trusted) k->trust_norms_f32(n, scalars, w, state[0], state[1], &o->trust[2 * chunk]);
+            if (trusted) k->trust_norms_f32(n, scalars, w, state[0], state[1], part);
         }
+        for (int i = 0; trusted && i < 2; i++) sums[i] = (from - begin) % FNN_UPDATE_CHUNK ? sums[i] + part[i] : part[i];
     }
 }
 

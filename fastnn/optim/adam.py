@@ -159,7 +159,7 @@ class NAdam(Optimizer):
     >>> w = np.array([1.0, 2.0])
     >>> opt = optim.NAdam([w], lr=0.1)
     >>> opt.step([np.array([1.0, -1.0])]); w.round(4)
-    array([0.8391, 2.1609])
+    array([0.8944, 2.1056])
     """
 
     rule = "nadam"

@@ -10,6 +10,7 @@ from .. import _native
 from ..plan import Parameter
 from ..plan.builder import Update
 from ..plan.executors import RULES, GroupState
+from ..schedules import Clock, Schedule, from_config
 from . import checks
 
 # Options of every optimizer that each group may have for itself: default and check.
@@ -31,6 +32,23 @@ def _state_values(value, array, name):
     if value.shape != array.shape:
         raise ValueError(f"{name}: expected shape {array.shape}, got {value.shape}")
     return value
+
+
+def _config(lr):
+    """The configuration of a schedule; None if a function is, or is in, it."""
+    try:
+        return lr.config() if isinstance(lr, Schedule) else None
+    except TypeError:
+        return None
+
+
+def _kept(mine, loaded):
+    """The rate to go on with: `mine`, if it is the same schedule, having learned what the loaded one has; else `loaded`."""
+    if mine is loaded or not isinstance(mine, Schedule) or repr(mine) != repr(loaded):
+        return loaded
+    for a, b in zip(mine.plateaus, loaded.plateaus):
+        a.restore(b.config()["state"])
+    return mine
 
 
 def _never(grads):
@@ -116,7 +134,9 @@ class Optimizer:
         self._tensors = None
         self._synced = None  # the tensors that were handed the groups last
         self._version = None  # of the settings that they were handed
+        self._rated = None  # and of the rates
         self._constant = None  # the rates, where all are numbers
+        self._ahead = {}  # for each group with a schedule: (schedule, first step, rates from there)
         self._quick = _never  # does a plain step, if nothing has changed
         self._swapped = False
         self.structure = 0  # a number that changes with the parameters
@@ -280,10 +300,9 @@ class Optimizer:
         if not isinstance(group, dict):
             raise TypeError(f"group: expected a dict, got {type(group).__name__}")
         self._refuse_now()
-        self._pull()
+        self._unready()
         self._add([(group, f"params[{len(self.param_groups)}]")])
         self._grouped = True
-        self._unready()
 
     # ---- stepping ----
 
@@ -358,38 +377,52 @@ class Optimizer:
                     memory=memory,
                 )
             )
-        self._constant = None if self.has_schedule else [g["lr"] for g in self.param_groups]
+        self._read_rates()
         return states
 
+    def _read_rates(self):
+        """The groups' rates, checked."""
+        for g in self.param_groups:
+            value = g["lr"]
+            kept = checks.rate(value)
+            if kept is not value:
+                g["lr"] = kept
+        self._constant = None if self.has_schedule else [g["lr"] for g in self.param_groups]
+        self._rated = _native.rates_version()
+
     def sync(self, tensors):
-        """Hand the groups to compiled tensors, checked and converted only if something has changed since."""
+        """Hand the groups to compiled tensors, checked and converted only if something has changed since. From then on the
+        tensors know how far the groups have come."""
         if self._synced is not tensors or self._version != _native.settings_version():
             for i, g in enumerate(self.group_states()):
                 tensors.set_group(i, RULES[g.rule], *g[1:])
             self._synced, self._version = tensors, _native.settings_version()
             self._quick = _never
-        elif tensors is not self._tensors:
-            self._refuse_now()
-            tensors.set_progress(list(zip(self._steps, self._memory)))
         else:
             self._refuse_now()
+            if self._rated != _native.rates_version():
+                self._read_rates()
+            tensors.begin()
+            if self._constant is None:
+                self._pull()
 
     def take_back(self, executor):
         """After a run of an executor: how far the groups have come."""
-        progress = executor.progress()
-        self._steps, self._memory = [t for t, _ in progress], [m for _, m in progress]
         self.skipped += executor.steps_skipped
-        if self._synced is self._tensors:
+        if self._synced is None or self._synced is not getattr(executor, "tensors", None):
             self._unready()
+            progress = executor.progress()
+            self._steps, self._memory = [t for t, _ in progress], [m for _, m in progress]
 
     def _pull(self):
-        """The progress, where the tensors of `step` know better."""
-        if self._synced is not None and self._synced is self._tensors:
-            progress = self._tensors.progress()
+        """The progress, where compiled tensors know better."""
+        if self._synced is not None:
+            progress = self._synced.progress()
             self._steps, self._memory = [t for t, _ in progress], [m for _, m in progress]
 
     def _unready(self):
         """Something has changed besides the settings: everything is handed over again."""
+        self._pull()
         self._tensors = self._synced = None
         self._quick = _never
 
@@ -407,15 +440,65 @@ class Optimizer:
         """Whether a rate depends on the step."""
         return any(callable(g["lr"]) for g in self.param_groups)
 
-    def rates(self, ahead=0):
-        """The learning rate of each group for the step after `ahead` more steps. Call it after `sync`, or `group_states`."""
+    def rates(self):
+        """The learning rate of each group for the next step. Call it after `sync`, or `group_states`."""
         if self._constant is not None:
             return self._constant
-        self._pull()
         return [
-            checks.number(g["lr"](t + ahead), "lr(step)") if callable(g["lr"]) else g["lr"]
-            for g, t in zip(self.param_groups, self._steps)
+            checks.number(self._next_rate(i, g["lr"]), "lr(step)") if callable(g["lr"]) else g["lr"]
+            for i, g in enumerate(self.param_groups)
         ]
+
+    def _next_rate(self, i, lr):
+        step = self._steps[i]
+        if not isinstance(lr, Schedule):
+            return lr(step)
+        held, first, rates = self._ahead.get(i, (None, 0, ()))
+        if held is not lr or not first <= step < first + len(rates):
+            if lr.plateaus:
+                return lr(step)
+            first, rates = step, lr.table(step, 64).tolist()  # one by one they would cost as much as a small update
+            self._ahead[i] = (lr, first, rates)
+        return rates[step - first]
+
+    def rate_table(self, steps, epoch=None):
+        """The learning rates of the next steps.
+
+        Parameters
+        ----------
+        steps : int
+        epoch : (int, int, int), optional
+            For schedules that count epochs: the epoch's number, its steps that are done, and its steps in all.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 [steps, groups].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a schedule gives what is no rate.
+        """
+        self._pull()
+        rates = np.empty((steps, len(self.param_groups)))
+        for i, (g, t) in enumerate(zip(self.param_groups, self._steps)):
+            lr = g["lr"]
+            if isinstance(lr, Schedule):
+                clock = None if epoch is None else Clock(t - epoch[1], epoch[0], epoch[2])
+                rates[:, i] = lr.table(t, steps, clock)
+                fine = np.isfinite(rates[:, i]) & (rates[:, i] >= 0)
+                if not fine.all():
+                    checks.number(float(rates[np.argmin(fine), i]), "lr(step)")
+            else:
+                rates[:, i] = [checks.number(lr(t + k), "lr(step)") for k in range(steps)] if callable(lr) else lr
+        return rates
+
+    @property
+    def plateaus(self):
+        """The groups' `schedules.ReduceOnPlateau`, each once."""
+        found = {id(p): p for g in self.param_groups if isinstance(g["lr"], Schedule) for p in g["lr"].plateaus}
+        return tuple(found.values())
 
     def update_tensors(self):
         """For a plan: (parameter as given, its state arrays, its group) of each parameter."""
@@ -525,7 +608,7 @@ class Optimizer:
     def __getstate__(self):
         """Everything but the pointers, which are found again when they are needed."""
         self._pull()
-        return {**self.__dict__, "_tensors": None, "_synced": None, "_quick": _never}
+        return {**self.__dict__, "_tensors": None, "_synced": None, "_quick": _never, "_ahead": {}}
 
     def _names_of(self, i):
         """Names of all arrays that belong to parameter i, and the arrays."""
@@ -549,7 +632,9 @@ class Optimizer:
         for g, t, memory in zip(self.param_groups, self._steps, self._memory):
             groups.append({**{k: v for k, v in g.items() if k != "params"}, "steps": t, **dict(zip(self.memory, memory))})
             if callable(g["lr"]):
-                del groups[-1]["lr"]  # schedules are code: they are not state
+                config = _config(groups[-1].pop("lr"))
+                if config is not None:  # functions are code: they are not state
+                    groups[-1]["lr"] = config
         state = [{name: s.copy(order="K") for name, s in self._names_of(i).items()} for i in range(len(self._params))]
         return {"optimizer": type(self).__name__, "groups": groups, "state": state, "skipped": self.skipped}
 
@@ -594,6 +679,8 @@ class Optimizer:
         if set(g) - known or "steps" not in g or not set(self.memory) <= set(g):
             raise ValueError(f"{name}: expected entries {sorted(known)}, got {sorted(g)}")
         merged = {**mine, **{k: v for k, v in g.items() if k in self.defaults}}
+        if isinstance(merged["lr"], dict):
+            merged["lr"] = from_config(merged["lr"])
         self._check_group(merged)
         if [bool(merged[s]) for s in (*self.switches, *_SWITCHES)] != [bool(mine[s]) for s in (*self.switches, *_SWITCHES)]:
             raise ValueError(f"{name}: expected hyper-parameters with the states of this optimizer's")
@@ -606,12 +693,12 @@ class Optimizer:
     def _take(self, groups, state):
         """Take over checked groups, (hyper-parameters, steps, memory), and states, lists of (array, values)."""
         for mine, (merged, _, _) in zip(self.param_groups, groups):
-            mine.update(merged)
+            mine.update(merged, lr=_kept(mine["lr"], merged["lr"]))
         for pairs in state:
             for array, values in pairs:
                 array[...] = values
-        self._steps, self._memory = [t for _, t, _ in groups], [m for _, _, m in groups]
         self._unready()
+        self._steps, self._memory = [t for _, t, _ in groups], [m for _, _, m in groups]
 
     def from_torch_state(self, state_dict, transpose=False, steps=None):
         """Take over the state of the PyTorch optimizer of the same name, as its `state_dict()` gives it.

@@ -1,6 +1,7 @@
 """What a hyper-parameter may be: each function returns the value to keep, or raises with the name, what was expected and
 what came."""
 
+import functools
 import math
 import numbers
 
@@ -86,12 +87,12 @@ def share(value, name):
     return value
 
 
+def _one_of(values, value, name):
+    if not isinstance(value, str) or value not in values:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, values))}, got {value!r}")
+    return value
+
+
 def choice(*values):
-    """One of these."""
-
-    def check(value, name):
-        if not isinstance(value, str) or value not in values:
-            raise ValueError(f"{name}: expected one of {', '.join(map(repr, values))}, got {value!r}")
-        return value
-
-    return check
+    """One of these strings. A check that can be pickled, like the others."""
+    return functools.partial(_one_of, values)

@@ -12,7 +12,7 @@ class Lion(Optimizer):
         w -= lr * d
 
     X. Chen et al., "Symbolic discovery of optimization algorithms", 2023. Defaults are the authors' code's; optax has a weight_decay
-    of 1e-3. Keras's Lion is the same. PyTorch has none.
+    of 1e-3, Keras a rate of 1e-3. PyTorch has none.
 
     When to choose it: large batches, and where one state array must do. Rates should be 3 to 10 times smaller than AdamW's and the
     decay larger by as much.

@@ -82,10 +82,11 @@ class Interpreter:
         """Run the operations [first, last) on the batch of rows that `index` names; random: (seed, number of the step).
         Returns an Outcome."""
         batch = _Batch(self, x, y, index, groups, rates, check_finite, random, weights)
-        for op in self.plan.ops[first:last]:
-            getattr(batch, op.kind)(op)
-            if batch.problem and op.barrier:
-                break
+        with np.errstate(all="ignore"):  # what is not finite comes through; it is nobody's surprise
+            for op in self.plan.ops[first:last]:
+                getattr(batch, op.kind)(op)
+                if batch.problem and op.barrier:
+                    break
         if batch.problem:
             return Outcome(problem=batch.problem[1], row=batch.problem[0])
         progress = [optimizer_progress(g, float(lr)) for g, lr in zip(groups, rates)] if batch.updated else None

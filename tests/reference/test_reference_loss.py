@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from fastnn import reference
 from fastnn.reference import (
     softmax_cross_entropy,
     softmax_cross_entropy_correct,
@@ -146,3 +147,59 @@ def test_a_bad_label_leaves_out_alone():
     with pytest.raises(ValueError):
         softmax_cross_entropy(Z, np.array([0, 1, 4]), out)
     assert (out == 7).all()
+
+
+# ---- the other losses: their values by hand, weights and reductions, errors ----
+
+Z, T = np.array([[0.5, -1.0], [2.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "terms"),
+    [
+        (reference.mean_squared_error, {}, [0.25, 1, 4, 1]),
+        (reference.mean_absolute_error, {}, [0.5, 1, 2, 1]),
+        (reference.huber, {}, [0.125, 0.5, 1.5, 0.5]),
+        (reference.huber, {"delta": 0.5}, [0.125, 0.375, 0.875, 0.375]),
+        (reference.poisson, {}, [math.exp(0.5) - 0.5, math.exp(-1), math.exp(2), 1]),
+        (reference.binary_cross_entropy, {}, [math.log1p(math.exp(-0.5)), math.log1p(math.exp(-1)), math.log1p(math.exp(2)), math.log(2)]),
+        (reference.binary_hinge, {}, [0.5, 0, 3, 1]),
+        (reference.binary_hinge, {"squared": True, "margin": 2.0}, [2.25, 1, 16, 4]),
+    ],
+)
+def test_elementwise_losses_by_hand(function, options, terms):
+    terms = np.array(terms).reshape(2, 2)
+    assert function(Z, T, **options)[0] == pytest.approx(terms.mean())
+    assert function(Z, T, **options, reduction="sum")[0] == pytest.approx(terms.sum())
+    weighted = function(Z, T, **options, sample_weight=np.array([2.0, 0.5]))
+    assert weighted[0] == pytest.approx((terms * [[2], [0.5]]).mean())
+    np.testing.assert_allclose(weighted[1], function(Z, T, **options)[1] * [[2], [0.5]])
+
+
+def test_multiclass_hinge_by_hand():
+    z, y = np.array([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]]), np.array([0, 1, 2])
+    assert reference.multiclass_hinge(z, y)[0] == pytest.approx((2.9 + 0 + 12.9) / 3)  # Stanford's CS231n has these numbers
+    assert reference.multiclass_hinge(z, y, squared=True, reduction="sum")[0] == pytest.approx(2.9**2 + 6.3**2 + 6.6**2)
+    np.testing.assert_array_equal(reference.multiclass_hinge(z, y, reduction="sum")[1], [[-1, 1, 0], [0, 0, 0], [1, 1, -2]])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: reference.mean_squared_error(Z, T[:1]), ValueError, r"targets must have shape \[2, 2\]"),
+        (lambda: reference.mean_squared_error(Z, T.astype("f4")), TypeError, "targets must be float64"),
+        (lambda: reference.mean_squared_error(Z, T, reduction="none"), ValueError, "reduction must be mean or sum"),
+        (lambda: reference.mean_squared_error(Z, T, sample_weight=np.ones(3)), ValueError, r"sample_weight must have shape \[2\]"),
+        (lambda: reference.huber(Z, T, delta=0), ValueError, "delta must be finite and > 0"),
+        (lambda: reference.poisson(Z, T, eps=-1), ValueError, "eps must be finite and >= 0"),
+        (lambda: reference.binary_hinge(Z, T, margin=np.nan), ValueError, "margin must be finite"),
+        (lambda: reference.binary_cross_entropy(Z, T, class_weight=np.ones(2)), ValueError, r"class_weight must have shape \[2, 2\]"),
+        (lambda: reference.multiclass_hinge(Z, np.array([0, 2])), ValueError, r"targets\[1\] must be a class number in \[0, 2\)"),
+        (lambda: reference.multiclass_hinge(Z, T), TypeError, "targets must be of an integer dtype"),
+        (lambda: reference.softmax_cross_entropy(Z, T, label_smoothing=2), ValueError, "label_smoothing must be from 0 to 1"),
+        (lambda: reference.softmax_cross_entropy(Z, T, class_weight=np.ones(3)), ValueError, r"class_weight must have shape \[2\]"),
+    ],
+)
+def test_errors_of_the_losses(call, error, words):
+    with pytest.raises(error, match=words):
+        call()

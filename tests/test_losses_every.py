@@ -1,0 +1,663 @@
+"""fastnn.losses beyond softmax cross-entropy: every loss through models, weights, custom functions, refusals, properties."""
+
+import copy
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastnn
+from fastnn import _native, kernels, losses, nn, optim, reference
+from fastnn.plan import NativeExecutor, ReferenceExecutor
+from fastnn.trainer import _Data, _gradient_plan
+
+BACKENDS = ["native", "reference"]
+F32 = np.float32
+
+# Each loss, what makes its targets for (generator, rows, outputs), and the reference function with its settings.
+LOSSES = {
+    "mse": (losses.MeanSquaredError(), "real", reference.mean_squared_error, {}),
+    "mse sum": (losses.MeanSquaredError("sum"), "real", reference.mean_squared_error, {"reduction": "sum"}),
+    "mae": (losses.MeanAbsoluteError(), "real", reference.mean_absolute_error, {}),
+    "huber": (losses.Huber(0.5), "real", reference.huber, {"delta": 0.5}),
+    "poisson": (losses.Poisson(full=True), "counts", reference.poisson, {"full": True}),
+    "cross entropy": (losses.SoftmaxCrossEntropy(0.2), "labels", reference.softmax_cross_entropy, {"label_smoothing": 0.2}),
+    "cross entropy sum": (losses.SoftmaxCrossEntropy(reduction="sum"), "labels", reference.softmax_cross_entropy, {"reduction": "sum"}),
+    "probabilities": (losses.SoftmaxCrossEntropy(), "probabilities", reference.softmax_cross_entropy, {}),
+    "binary": (losses.BinaryCrossEntropy(), "answers", reference.binary_cross_entropy, {}),
+    "hinge": (losses.BinaryHinge(0.5), "answers", reference.binary_hinge, {"margin": 0.5}),
+    "hinge squared": (losses.BinaryHinge(squared=True), "answers", reference.binary_hinge, {"squared": True}),
+    "multiclass hinge": (losses.MulticlassHinge(), "labels", reference.multiclass_hinge, {}),
+    "multiclass hinge squared": (losses.MulticlassHinge(2.0, True), "labels", reference.multiclass_hinge, {"margin": 2.0, "squared": True}),
+}
+
+
+def targets_of(what, rng, rows, outputs):
+    return {
+        "real": lambda: rng.normal(size=(rows, outputs)),
+        "counts": lambda: rng.poisson(2, (rows, outputs)),
+        "labels": lambda: rng.integers(0, outputs, rows),
+        "probabilities": lambda: rng.dirichlet(np.ones(outputs), rows),
+        "answers": lambda: rng.integers(0, 2, (rows, outputs)),
+    }[what]()
+
+
+def identity(outputs):
+    """A model whose outputs are its inputs, so that the loss is seen alone."""
+    model = nn.Sequential(nn.Dense(outputs, outputs, init="zeros"))
+    model.layers[0].weight.data[...] = np.eye(outputs)
+    return model
+
+
+def small(inputs=4, outputs=3, activation="tanh"):
+    fastnn.manual_seed(2)
+    return nn.Sequential(nn.Dense(inputs, 6, activation=activation), nn.Dense(6, outputs))
+
+
+def bits(model):
+    return [p.data.tobytes() for p in model.parameters()]
+
+
+# ---- values and gradients ----
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 7, 16, 40])
+@pytest.mark.parametrize("name", LOSSES)
+def test_value_and_gradient(name, outputs):
+    loss, what, function, options = LOSSES[name]
+    rng = np.random.default_rng(outputs)
+    for rows in (1, 17, 40):
+        z, t = rng.normal(size=(rows, outputs)).astype(F32), targets_of(what, rng, rows, outputs)
+        wide = t if what == "labels" else t.astype(float)
+        value, d = function(z.astype(float), wide, **options)
+        found, (dw, db) = fastnn.value_and_grad(identity(outputs), loss, z, t)
+        np.testing.assert_allclose(found, value, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(db, d.sum(axis=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(dw, z.astype(float).T @ d, rtol=1e-4, atol=1e-5 * rows)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_are_central_differences(name):
+    """In float64, of the functions and through a whole model."""
+    loss, what, function, options = LOSSES[name]
+    rng = np.random.default_rng(1)
+    z, t = rng.normal(size=(6, 4)) * 2, targets_of(what, rng, 6, 4)
+    wide = t if what == "labels" else t.astype(float)
+    weight = rng.random(6)
+    for more in ({}, {"sample_weight": weight}):
+        d, h = function(z, wide, **options, **more)[1], 1e-6
+        for place in np.ndindex(z.shape):
+            moved = z.copy()
+            moved[place] += h
+            above = function(moved, wide, **options, **more)[0]
+            moved[place] -= 2 * h
+            slope = (above - function(moved, wide, **options, **more)[0]) / (2 * h)
+            assert abs(slope - d[place]) < 1e-6 * max(1, abs(slope)), (place, slope, d[place])
+
+    model, x = small(4, 4), rng.normal(size=(6, 4))
+    pair = _Data(model, loss, x, t, sample_weight=weight)
+    executor = ReferenceExecutor(_gradient_plan(model, loss, pair), np.float64)
+    run = lambda: executor.run(pair.X, pair.y, losses=value, weights=pair.weight)
+    value = np.zeros(1)
+    run()
+    for p, g in executor.plan.gradients:
+        array, gradient = executor._interpreter.parameters[id(p.data)], executor.array(g.name).copy()
+        for place in [(0,) * array.ndim, (-1,) * array.ndim]:
+            kept, sides = array[place], []
+            for step in (h, -h):
+                array[place] = kept + step
+                run()
+                sides.append(value[0])
+            array[place] = kept
+            assert abs((sides[0] - sides[1]) / (2 * h) - gradient[place]) < 2e-6 * max(1, abs(gradient[place]))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_training_is_the_references_and_composite_is_plain(name, weighted):
+    loss, what, *_ = LOSSES[name]
+    rng = np.random.default_rng(3)
+    x, y, w = rng.normal(size=(50, 4)).astype(F32), targets_of(what, rng, 50, 3), rng.random(50) if weighted else None
+    ends, histories = [], []
+    for backend in BACKENDS:
+        model = small()
+        trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.01, momentum=0.9), backend=backend)
+        history = trainer.fit(x, y, epochs=3, batch_size=16, verbose=0, sample_weight=w, validation_data=(x, y) if w is None else (x, y, w))
+        ends.append(np.concatenate([p.data.ravel() for p in model.parameters()]))
+        histories.append({k: v for k, v in history.items() if k != "seconds"})
+        assert trainer.evaluate(x, y, sample_weight=w)["loss"] == history["val_loss"][-1]
+    assert np.abs(ends[0] - ends[1]).max() < 2e-5
+    for k in histories[0]:
+        np.testing.assert_allclose(histories[0][k], histories[1][k], rtol=1e-4, atol=1e-6)
+
+    found = []
+    for composite in (True, False):
+        for schedule in ("rows", "layers"):
+            model = small(activation="gelu")
+            opt = optim.SGD(model.parameters(), lr=0.01)
+            trainer = fastnn.Trainer(model, loss, opt)
+            pair = _Data(model, loss, x, y, sample_weight=w)
+            plan = trainer.plan(16, pair.kind, composite=composite, schedule=schedule, weighted=weighted)
+            values = np.zeros(4)
+            NativeExecutor(plan).run(pair.X, pair.y, None, [[0.01]] * 4, opt.group_states(), losses=values, weights=pair.weight)
+            found.append((bits(model), values.tobytes()))
+    assert all(f == found[0] for f in found)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_same_bits_for_any_team_and_isa(name):
+    loss, what, *_ = LOSSES[name]
+    rng = np.random.default_rng(4)
+    x, y, w = rng.normal(size=(70, 4)), targets_of(what, rng, 70, 3), rng.random(70)
+    threads, isa, work = fastnn.get_num_threads(), fastnn.get_isa(), _native.team_work(0)
+    found = {}
+    try:
+        for n in (1, 3):
+            fastnn.set_num_threads(n)
+            for table in fastnn.available_isas():
+                fastnn.use_isa(table)
+                model = small(activation="silu")
+                trainer = fastnn.Trainer(model, loss, optim.Adam(model.parameters(), lr=0.01))
+                history = trainer.fit(x, y, epochs=2, batch_size=33, verbose=0, sample_weight=w)
+                found.setdefault(table == "generic", set()).add((tuple(bits(model)), tuple(history["loss"])))
+    finally:
+        fastnn.set_num_threads(threads)
+        fastnn.use_isa(isa)
+        _native.team_work(work)
+    assert all(len(results) == 1 for results in found.values())
+
+
+# ---- reductions and weights ----
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_weights_count_rows(name):
+    """A row of weight 2 is two rows, of weight 0 none; the mean divides by the rows all the same."""
+    loss, what, *_ = LOSSES[name]
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(20, 3)), targets_of(what, rng, 20, 3)
+    w = rng.integers(0, 4, 20)
+    model = small(3)
+    value, grads = fastnn.value_and_grad(model, loss, x, y, sample_weight=w)
+    again = np.repeat(np.arange(20), w)
+    expected, wanted = fastnn.value_and_grad(model, loss, x[again], y[again])
+    factor = 1 if loss.reduction == "sum" else len(again) / 20
+    np.testing.assert_allclose(value, expected * factor, rtol=1e-6)
+    for g, e in zip(grads, wanted):
+        np.testing.assert_allclose(g, e * factor, rtol=1e-4, atol=1e-5)
+    nothing, grads = fastnn.value_and_grad(model, loss, x, y, sample_weight=np.zeros(20))
+    assert nothing == 0 and all((g == 0).all() for g in grads)
+    ones = fastnn.value_and_grad(model, loss, x, y, sample_weight=[1] * 20)
+    plain = fastnn.value_and_grad(model, loss, x, y)
+    assert ones[0] == plain[0] and all((a == b).all() for a, b in zip(ones[1], plain[1]))
+
+
+@pytest.mark.parametrize("make, labels", [
+    (lambda w: losses.SoftmaxCrossEntropy(class_weight=w), "labels"),
+    (lambda w: losses.MulticlassHinge(class_weight=w), "labels"),
+    (lambda w: losses.MulticlassHinge(squared=True, class_weight=w), "labels"),
+    (lambda w: losses.BinaryCrossEntropy(class_weight=w), "answers"),
+    (lambda w: losses.BinaryHinge(class_weight=w), "answers"),
+])
+def test_class_weights_are_sample_weights(make, labels):
+    rng = np.random.default_rng(6)
+    outputs, classes = (3, 3) if labels == "labels" else (1, 2)
+    x, y = rng.normal(size=(30, 4)), rng.integers(0, classes, 30)
+    weights = np.array([0.5, 2.0, 3.0])[:classes]
+    model = small(4, outputs)
+    plain = fastnn.value_and_grad(model, make(None), x, y, sample_weight=weights[y])
+    for given_as in (weights, weights.tolist(), tuple(weights), dict(enumerate(weights))):
+        value, grads = fastnn.value_and_grad(model, make(given_as), x, y)
+        np.testing.assert_allclose(value, plain[0], rtol=1e-6)
+        for a, b in zip(grads, plain[1]):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    left_out = fastnn.value_and_grad(model, make({1: 2.0}), x, y)[0]  # a class that a dict leaves out has 1
+    np.testing.assert_allclose(left_out, fastnn.value_and_grad(model, make([1, 2, 1][:classes]), x, y)[0])
+
+
+def test_sums_of_batches():
+    """With reduction "sum" every number is a sum over the rows that it saw."""
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=(50, 4)), rng.normal(size=50)
+    model = small(4, 1)
+    mean, total = losses.MeanSquaredError(), losses.MeanSquaredError(reduction="sum")
+    a = fastnn.Trainer(model, mean, optim.SGD(model.parameters(), lr=0.0)).fit(x, y, batch_size=16, verbose=0)["loss"][0]
+    trainer = fastnn.Trainer(model, total, optim.SGD(model.parameters(), lr=0.0))
+    seen = []
+    note = type("Note", (fastnn.callbacks.Callback,), {"on_step_end": lambda self, step, logs: seen.append(logs["loss"])})()
+    b = trainer.fit(x, y, batch_size=16, verbose=0, callbacks=[note])["loss"][0]
+    assert b == pytest.approx(50 * a, rel=1e-12) and sum(seen) == pytest.approx(b, rel=1e-12)
+    assert trainer.evaluate(x, y)["loss"] == pytest.approx(b, rel=1e-12)
+    assert trainer.evaluate(x, y, batch_size=7)["loss"] == pytest.approx(b, rel=1e-12)
+    assert trainer.step(x[:5], y[:5]) == pytest.approx(5 * fastnn.value_and_grad(model, mean, x[:5], y[:5])[0], rel=1e-6)
+
+
+def test_steps_with_and_without_weights_may_alternate():
+    rng = np.random.default_rng(8)
+    x, y, w = rng.normal(size=(20, 4)).astype(F32), rng.normal(size=(20, 3)).astype(F32), rng.random(20)
+    a, b = small(), small()
+    t, u = (fastnn.Trainer(m, losses.MeanSquaredError(), optim.SGD(m.parameters(), lr=0.1)) for m in (a, b))
+    for weight in (None, w, w[::-1], None):
+        value, grads = fastnn.value_and_grad(b, u.loss, x, y, sample_weight=weight)
+        assert t.step(x, y, sample_weight=weight) == value
+        u.optimizer.step(grads)
+        assert all(np.allclose(p.data, q.data, rtol=1e-6, atol=1e-8) for p, q in zip(a.parameters(), b.parameters()))
+
+
+@pytest.mark.parametrize("weights, error, message", [
+    (np.ones(19), ValueError, r"expected shape \(20,\), one weight for each row, got \(19,\)"),
+    (np.ones((20, 1)), ValueError, r"expected shape \(20,\)"),
+    (-np.ones(20), ValueError, "expected numbers >= 0, finite in float32, got -1.0 in row 0"),
+    (np.r_[np.ones(19), np.nan], ValueError, "got nan in row 19"),
+    (np.full(20, 1e39), ValueError, r"got 1e\+39 in row 0"),
+    (["a"] * 20, TypeError, "expected real numbers, got dtype <U1"),
+    (3.0, ValueError, r"expected shape \(20,\)"),
+])
+def test_sample_weights_that_are_refused(weights, error, message):
+    x, y = np.zeros((20, 4)), np.zeros((20, 3))
+    model = small()
+    trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters()))
+    before = bits(model)
+    for call in (trainer.fit, trainer.step, trainer.evaluate):
+        with pytest.raises(error, match=f"^sample_weight: .*{message}"):
+            call(x, y, sample_weight=weights)
+    with pytest.raises(error, match=f"^sample_weight: .*{message}"):
+        fastnn.value_and_grad(model, losses.MeanSquaredError(), x, y, sample_weight=weights)
+    with pytest.raises(error, match=rf"^validation_data\[2\]: .*{message}"):
+        trainer.fit(x, y, validation_data=(x, y, weights), verbose=0)
+    assert bits(model) == before and trainer.steps_done == 0
+
+
+# ---- targets ----
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int64, np.uint8, bool])
+def test_a_single_output_takes_flat_targets(dtype):
+    x = np.random.default_rng(9).normal(size=(12, 4))
+    y = (x[:, 0] > 0).astype(dtype)
+    for loss in (losses.MeanSquaredError(), losses.BinaryCrossEntropy(), losses.BinaryHinge(), losses.Poisson()):
+        model = small(4, 1)
+        flat, column = (fastnn.value_and_grad(model, loss, x, t) for t in (y, y[:, None]))
+        assert flat[0] == column[0] and all((a == b).all() for a, b in zip(flat[1], column[1]))
+        trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.1))
+        assert trainer.step(x, y) == flat[0]
+        trainer.fit(x, y.tolist(), verbose=0)
+
+
+def test_hinge_takes_both_spellings_and_bce_probabilities():
+    x = np.random.default_rng(10).normal(size=(12, 4))
+    y = x[:, 0] > 0
+    model = small(4, 1)
+    for loss in (losses.BinaryHinge(), losses.BinaryHinge(squared=True)):
+        a, b = (fastnn.value_and_grad(model, loss, x, t)[0] for t in (y, np.where(y, 1, -1)))
+        assert a == b
+    half = fastnn.value_and_grad(model, losses.BinaryCrossEntropy(), x, np.full(12, 0.5))[0]
+    sides = [fastnn.value_and_grad(model, losses.BinaryCrossEntropy(), x, np.full(12, t))[0] for t in (0, 1)]
+    assert half == pytest.approx(sum(sides) / 2, rel=1e-6)
+
+
+BAD_TARGETS = [
+    (losses.MeanSquaredError(), np.zeros(4), ValueError, r"expected shape \(rows, 3\), got \(4,\)"),
+    (losses.MeanSquaredError(), np.zeros((4, 2)), ValueError, r"expected shape \(rows, 3\), got \(4, 2\)"),
+    (losses.MeanSquaredError(), np.zeros((5, 3)), ValueError, "expected 4 targets"),
+    (losses.Huber(), np.zeros((4, 3), complex), TypeError, "expected real numbers, got dtype complex128"),
+    (losses.MeanAbsoluteError(), np.array([["a"] * 3] * 4), TypeError, "expected real numbers, got dtype <U1"),
+    (losses.Poisson(), np.array([[0, 1, 2], [0, -1, 0], [0] * 3, [0] * 3]), ValueError, "expected counts >= 0, got -1 in row 1"),
+    (losses.BinaryCrossEntropy(), np.full((4, 3), 1.5), ValueError, "expected targets from 0 to 1, got 1.5 in row 0"),
+    (losses.BinaryCrossEntropy(), np.where(np.eye(4)[:, :3], 1, -1), ValueError, "expected targets from 0 to 1, got -1 in row 0"),
+    (losses.BinaryHinge(), np.full((4, 3), 2), ValueError, "expected targets -1 and 1, or 0 and 1, got 2 in row 0"),
+    (losses.BinaryHinge(), np.full((4, 3), 0.5), ValueError, "got 0.5 in row 0"),
+    (losses.MulticlassHinge(), np.eye(4)[:, :3], ValueError, r"expected labels of shape \(rows,\), got \(4, 3\); use y.*argmax"),
+    (losses.MulticlassHinge(), np.zeros(4), TypeError, "expected integer labels, got dtype float64"),
+    (losses.MulticlassHinge(), np.array([0, 1, 2, 3]), ValueError, "expected labels from 0 to 2, got 3 in row 3"),
+]
+
+
+@pytest.mark.parametrize("loss, y, error, message", BAD_TARGETS)
+def test_targets_that_are_refused(loss, y, error, message):
+    x = np.zeros((4, 4), F32)
+    model = small()
+    trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=1.0))
+    before = bits(model)
+    with pytest.raises(error, match=f"^y: .*{message}"):
+        fastnn.value_and_grad(model, loss, x, y)
+    for call, name in ((trainer.fit, "y"), (trainer.evaluate, "y"), (trainer.step, "yb")):
+        with pytest.raises(error, match=f"^{name}: .*{message}"):
+            call(x, y)
+    assert bits(model) == before and trainer.steps_done == 0
+
+
+def test_a_warm_step_still_looks_at_values():
+    x, y = np.zeros((4, 4), F32), np.zeros((4, 3), F32)
+    for loss in (losses.BinaryCrossEntropy(), losses.Poisson(), losses.BinaryHinge()):
+        model = small()
+        trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.1))
+        trainer.step(x, y)
+        before = bits(model)
+        with pytest.raises(ValueError, match="^yb: expected .*, got -3.0 in row 2"):
+            trainer.step(x, np.where(np.arange(4)[:, None] == 2, F32(-3), y))
+        assert bits(model) == before and trainer.steps_done == 1
+
+
+def test_nan_targets_are_not_hidden():
+    x, y = np.ones((4, 4)), np.zeros((4, 3))
+    y[1, 1] = np.nan
+    for loss in (losses.MeanSquaredError(), losses.BinaryCrossEntropy(), losses.Poisson(), losses.BinaryHinge(), losses.Huber()):
+        value, grads = fastnn.value_and_grad(small(), loss, x, y)
+        assert np.isnan(value) and np.isnan(grads[-1]).any(), loss
+
+
+# ---- accuracy, classes, probabilities ----
+
+
+def test_accuracy_and_predictions():
+    z = F32([[1, -1], [2, 3], [-1, 0], [np.nan, 1]])
+    model = identity(2)
+    binary = fastnn.Trainer(model, losses.BinaryCrossEntropy(), optim.SGD(model.parameters()))
+    assert binary.evaluate(z[:3], np.array([[1, 0], [1, 0], [0, 0]]))["accuracy"] == 5 / 6
+    assert binary.evaluate(z, np.array([[1, 0], [1, 0], [0, 0], [0, 1]]))["accuracy"] == 5 / 8  # NaN spoils its row: NaN · 0
+    assert (model.predict_classes(z[:3]) == [[1, 0], [1, 1], [0, 0]]).all() and model.predict_classes(z).dtype == np.int64
+    np.testing.assert_allclose(model.predict_proba(z[:3]), 1 / (1 + np.exp(-z[:3].astype(float))), rtol=1e-6)
+    again = copy.deepcopy(model)
+    assert again.head == "sigmoid" and (again.predict_classes(z[:3]) == [[1, 0], [1, 1], [0, 0]]).all()
+
+    fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters()))  # now it is a choice of one
+    assert (model.predict_classes(z[:3]) == [0, 1, 1]).all()
+    np.testing.assert_allclose(model.predict_proba(z[:3]).sum(axis=1), 1, rtol=1e-6)
+
+    one = identity(1)
+    hinge = fastnn.Trainer(one, losses.BinaryHinge(), optim.SGD(one.parameters()))
+    assert hinge.evaluate(z[:3, :1], [1, -1, -1])["accuracy"] == 2 / 3
+    assert (one.predict_classes(z[:3, :1]) == [1, 1, 0]).all()
+    assert one.predict_proba(z[:1, :1]) == pytest.approx(1 / (1 + np.exp(-1)))
+    assert hinge.evaluate(z[:3, :1], [1, 0, 1], sample_weight=[0, 0, 1]) == {"loss": pytest.approx(2 / 3), "accuracy": 1 / 3}
+
+    regression = fastnn.Trainer(one, losses.Huber(), optim.SGD(one.parameters()))
+    assert set(regression.evaluate(z[:3, :1], [1, 2, 3])) == {"loss"}
+    history = regression.fit(z[:3, :1], [1, 2, 3], validation_data=(z[:3, :1], [1, 2, 3]), verbose=0)
+    assert set(history) == {"loss", "val_loss", "seconds"}
+
+
+def test_the_head_survives_files(tmp_path):
+    model = identity(2)
+    fastnn.Trainer(model, losses.BinaryCrossEntropy(), optim.SGD(model.parameters()))
+    model.save(tmp_path / "m.safetensors")
+    assert nn.load(tmp_path / "m.safetensors").predict_classes(F32([[1, 1]])).tolist() == [[1, 1]]
+    plain = identity(2)
+    plain.save(tmp_path / "p.safetensors")
+    assert nn.load(tmp_path / "p.safetensors").head is None
+
+
+# ---- custom losses ----
+
+
+def squares(outputs, targets, weights=None):
+    d = outputs - targets
+    w = np.ones((len(d), 1), F32) if weights is None else weights[:, None]
+    return float((w * d * d).mean()), 2 * w * d / d.size
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_custom_is_the_built_in(backend, weighted):
+    rng = np.random.default_rng(11)
+    x, y, w = rng.normal(size=(50, 4)).astype(F32), rng.normal(size=(50, 3)).astype(F32), rng.random(50) if weighted else None
+    ends = []
+    for loss in (losses.Custom(squares), losses.MeanSquaredError()):
+        model = small()
+        opt = optim.Adam(model.parameters(), lr=lambda step: 0.01 / (1 + step))
+        trainer = fastnn.Trainer(model, loss, opt, backend=backend)
+        history = trainer.fit(x, y, epochs=3, batch_size=16, verbose=0, sample_weight=w)
+        step = trainer.step(x[:9], y[:9], sample_weight=None if w is None else w[:9])
+        value, grads = fastnn.value_and_grad(model, loss, x, y, sample_weight=w)
+        ends.append(([*history["loss"], step, trainer.evaluate(x, y, sample_weight=w)["loss"], value], grads, bits(model), trainer.steps_done))
+        assert opt.state_dict()["groups"][0]["steps"] == trainer.steps_done == 13
+    np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-5)
+    for a, b in zip(ends[0][1], ends[1][1]):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_custom_with_layers_that_draw_and_that_run_along(backend):
+    """The two halves of a step draw the same dropout masks, and running statistics move once a step."""
+    rng = np.random.default_rng(13)
+    x, y = rng.normal(size=(48, 4)).astype(F32), rng.normal(size=(48, 3)).astype(F32)
+    ends = []
+    for loss in (losses.Custom(squares), losses.MeanSquaredError()):
+        fastnn.manual_seed(2)
+        model = nn.Sequential(nn.Dense(4, 8, bias=False), nn.BatchNorm(8), nn.Activation("gelu"), nn.Dropout(0.25), nn.Dense(8, 3))
+        trainer = fastnn.Trainer(model, loss, optim.Adam(model.parameters(), lr=0.01), seed=3, backend=backend)
+        history = trainer.fit(x, y, epochs=3, batch_size=16, verbose=0)
+        ends.append((history["loss"], [v for v in model.state_dict().values()]))
+    np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-5)
+    for a, b in zip(ends[0][1], ends[1][1]):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_custom_gets_copies_and_the_targets_as_they_are():
+    seen = []
+
+    def loss(outputs, targets):
+        seen.append((outputs, targets))
+        outputs += 1  # it may do as it likes with its own array
+        return 0.0, np.zeros(outputs.shape)
+
+    model, x = small(), np.random.default_rng(0).normal(size=(10, 4))
+    y = np.array([{"any": i} for i in range(10)], object)
+    trainer = fastnn.Trainer(model, losses.Custom(loss), optim.SGD(model.parameters(), lr=1.0))
+    before = bits(model)
+    trainer.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+    assert bits(model) == before and [len(o) for o, _ in seen] == [4, 4, 2]
+    assert [t["any"] for _, targets in seen for t in targets] == list(range(10))
+    np.testing.assert_array_equal(np.concatenate([o for o, _ in seen]) - 1, (model.predict(x) + 1) - 1)
+    three = np.zeros((10, 2, 2), np.int16)
+    trainer.evaluate(x, three)
+    assert seen[-1][1].shape == (10, 2, 2) and seen[-1][1].dtype == np.int16
+
+
+class Fault(Exception):
+    pass
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("fault", [Fault("no"), KeyboardInterrupt(), ValueError("mine"), "pair", "loss", "shape", "dtype"])
+def test_what_a_custom_loss_gets_wrong(backend, fault):
+    """The steps before it stand and are counted; the one in which it happens has changed nothing."""
+    calls = []
+
+    def loss(outputs, targets):
+        calls.append(1)
+        value, gradient = squares(outputs, targets)
+        if len(calls) < 3:
+            return value, gradient
+        if isinstance(fault, BaseException):
+            raise fault
+        return {"pair": value, "loss": ("high", gradient), "shape": (value, gradient[:, :2]), "dtype": (value, gradient * 1j)}[fault]
+
+    rng = np.random.default_rng(12)
+    x, y = rng.normal(size=(40, 4)).astype(F32), rng.normal(size=(40, 3)).astype(F32)
+    model, other = small(), small()
+    trainer = fastnn.Trainer(model, losses.Custom(loss), optim.SGD(model.parameters(), lr=0.1, momentum=0.9), backend=backend)
+    twin = fastnn.Trainer(other, losses.Custom(squares), optim.SGD(other.parameters(), lr=0.1, momentum=0.9), backend=backend)
+    kind = {"pair": TypeError, "loss": TypeError, "shape": ValueError, "dtype": TypeError}.get(fault) or type(fault)
+    with pytest.raises(kind):
+        trainer.fit(x, y, batch_size=10, shuffle=False, verbose=0)
+    for begin in (0, 10):
+        twin.step(x[begin : begin + 10], y[begin : begin + 10])
+    assert bits(model) == bits(other) and trainer.steps_done == 2
+    assert trainer.optimizer.state_dict()["groups"][0]["steps"] == 2
+    with pytest.raises(kind):
+        trainer.step(x, y)
+    assert bits(model) == bits(other) and trainer.steps_done == 2
+
+
+def test_custom_messages():
+    model, x = small(), np.ones((2, 4))
+    for found, message in (
+        (1.0, r"^loss function: expected a pair \(loss, gradient\), got float"),
+        ((1.0, 2.0, 3.0), "got 3 values"),
+        (("x", np.zeros((2, 3))), "^loss function: expected a real number as the loss, got str"),
+        ((1.0, np.zeros((3, 2))), r"^loss function: expected a gradient of shape \(2, 3\), got \(3, 2\)"),
+        ((1.0, np.zeros((2, 3), complex)), "^loss function: expected a gradient of real numbers, got dtype complex128"),
+        ((1.0, None), "got dtype object"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            fastnn.value_and_grad(model, losses.Custom(lambda outputs, targets, found=found: found), x, x)
+    with pytest.raises(TypeError, match="^function: expected a function"):
+        losses.Custom(3)
+    with pytest.raises(ValueError, match="^y: expected 2 targets"):
+        fastnn.value_and_grad(model, losses.Custom(squares), x, np.ones((3, 3)))
+    assert fastnn.value_and_grad(model, losses.Custom(lambda o, t: (np.float32(1.5), o.tolist())), x, x)[0] == 1.5
+    assert fastnn.value_and_grad(model, losses.Custom(lambda o, t: (10**400, o)), x, x)[0] == np.inf
+    assert repr(losses.Custom(squares)) == "Custom(squares)"
+
+
+def test_custom_losses_in_threads_and_inside_each_other():
+    model, x, y = small(), np.ones((8, 4), F32), np.zeros((8, 3), F32)
+
+    def inner(outputs, targets):
+        fastnn.value_and_grad(model, losses.MeanSquaredError(), x, y)
+        model.predict(x)
+        return squares(outputs, targets)
+
+    expected = fastnn.value_and_grad(model, losses.MeanSquaredError(), x, y)[0]
+    found = []
+    call = lambda: found.extend(fastnn.value_and_grad(model, losses.Custom(inner), x, y)[0] for _ in range(20))
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    np.testing.assert_allclose(found, [expected] * 60, rtol=1e-6)
+
+
+# ---- arguments ----
+
+
+@pytest.mark.parametrize("make, error, message", [
+    (lambda: losses.Huber(0), ValueError, "delta: expected a number > 0, finite in float32, got 0"),
+    (lambda: losses.Huber("1"), TypeError, "delta: expected a number, got '1'"),
+    (lambda: losses.Huber(np.nan), ValueError, "delta"),
+    (lambda: losses.Poisson(eps=-1), ValueError, "eps: expected a number >= 0"),
+    (lambda: losses.SoftmaxCrossEntropy(1.1), ValueError, "label_smoothing: expected a number from 0 to 1, got 1.1"),
+    (lambda: losses.SoftmaxCrossEntropy(True), TypeError, "label_smoothing: expected a number, got True"),
+    (lambda: losses.SoftmaxCrossEntropy(class_weight=[1, -1]), ValueError, "class_weight: expected numbers >= 0, .* got -1"),
+    (lambda: losses.SoftmaxCrossEntropy(class_weight="balanced"), TypeError, "class_weight: expected numbers, got 'balanced'"),
+    (lambda: losses.SoftmaxCrossEntropy(class_weight=[[1, 2]]), ValueError, "class_weight: expected one number for each output"),
+    (lambda: losses.SoftmaxCrossEntropy(class_weight={"a": 1}), ValueError, "class_weight: expected class numbers as keys, got 'a'"),
+    (lambda: losses.SoftmaxCrossEntropy(class_weight={0: np.inf}), ValueError, "class_weight: expected numbers >= 0"),
+    (lambda: losses.SoftmaxCrossEntropy(reduction="none"), ValueError, "reduction: expected 'mean' or 'sum', got 'none'"),
+    (lambda: losses.BinaryCrossEntropy(pos_weight=-1), ValueError, "pos_weight: expected a number >= 0"),
+    (lambda: losses.BinaryCrossEntropy(class_weight=[1, 2, 3]), ValueError, "class_weight: expected 2 for each output"),
+    (lambda: losses.BinaryHinge(margin=-1), ValueError, "margin: expected a number >= 0"),
+    (lambda: losses.BinaryHinge(class_weight={2: 1}), ValueError, "class_weight: expected classes from 0 to 1, got 2"),
+    (lambda: losses.MulticlassHinge(margin=np.inf), ValueError, "margin"),
+])
+def test_arguments_that_are_refused(make, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        make()
+
+
+@pytest.mark.parametrize("loss, message", [
+    (losses.SoftmaxCrossEntropy(class_weight=[1, 2]), "class_weight: expected 3 for each output"),
+    (losses.SoftmaxCrossEntropy(class_weight={3: 1}), "class_weight: expected classes from 0 to 2, got 3"),
+    (losses.MulticlassHinge(class_weight=[1, 2]), "class_weight: expected 3"),
+    (losses.BinaryCrossEntropy(pos_weight=[1, 2]), "pos_weight: expected 3 numbers, one for each output, got 2"),
+])
+def test_weights_that_do_not_fit_the_model(loss, message):
+    model = small()
+    with pytest.raises(ValueError, match=f"^{message}"):
+        fastnn.Trainer(model, loss, optim.SGD(model.parameters()))
+    with pytest.raises(ValueError, match=f"^{message}"):
+        fastnn.value_and_grad(model, loss, np.ones((2, 4)), [0, 1])
+    assert model.head is None
+
+
+def test_plan_kinds():
+    model = small()
+    trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters()))
+    assert "elementwise_loss" in trainer.plan(8).describe()
+    with pytest.raises(ValueError, match=r"^kind: expected 'rows' for MeanSquaredError\(\), got 'labels'"):
+        trainer.plan(8, "labels")
+    custom = fastnn.Trainer(model, losses.Custom(squares), optim.SGD(model.parameters()))
+    assert "host_loss" in custom.plan(8).describe() and "python" in custom.plan(8).describe()
+    plan = trainer.plan(8, weighted=True)
+    with pytest.raises(ValueError, match="^weights: expected an array for this plan, got NoneType"):
+        NativeExecutor(plan).run(np.ones((4, 4)), np.ones((4, 3)), rates=[[0.1]], groups=trainer.optimizer.group_states())
+
+
+def test_repr_and_equal_plans():
+    assert repr(losses.SoftmaxCrossEntropy(0.1, {1: 2.0})) == "SoftmaxCrossEntropy(label_smoothing=0.1, class_weight={1: 2.0})"
+    assert repr(losses.BinaryHinge(squared=True)) == "BinaryHinge(squared=True)"
+    pairs = [losses.Huber(1.0), losses.Huber(2.0), losses.MeanSquaredError(), losses.MeanSquaredError("sum"), losses.Poisson(),
+             losses.Poisson(False), losses.SoftmaxCrossEntropy(), losses.SoftmaxCrossEntropy(class_weight=np.ones(3)),
+             losses.SoftmaxCrossEntropy(class_weight=np.arange(3.0)), losses.Custom(squares), losses.Custom(lambda: 0)]
+    assert len({loss.key() for loss in pairs}) == len(pairs)
+    assert losses.Huber(2).key() == losses.Huber(2.0).key()
+
+
+# ---- properties ----
+
+NUMBERS = st.floats(-50, 50, width=32)
+
+
+@st.composite
+def problems(draw):
+    rows, outputs = draw(st.integers(1, 20)), draw(st.integers(1, 20))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    z = (rng.normal(size=(rows, outputs)) * draw(st.sampled_from([1e-3, 1, 30]))).astype(F32)
+    name = draw(st.sampled_from(sorted(LOSSES)))
+    if LOSSES[name][1] == "counts":
+        z = np.minimum(z, F32(80))  # exp of more is infinite in float32, and not in the float64 that it is compared with
+    t = targets_of(LOSSES[name][1], rng, rows, outputs)
+    dtype = draw(st.sampled_from({"real": "fde", "counts": "fdBiq", "labels": "bBhiqQ", "probabilities": "fd", "answers": "?bBifd"}[LOSSES[name][1]]))
+    weight = draw(st.sampled_from([None, rng.random(rows), rng.integers(0, 3, rows)]))
+    return name, z, t.astype(dtype), weight
+
+
+@settings(max_examples=120, deadline=None)
+@given(problems())
+def test_any_problem(problem):
+    name, z, t, weight = problem
+    loss, what, function, options = LOSSES[name]
+    value, (_, db) = fastnn.value_and_grad(identity(z.shape[1]), loss, z, t, sample_weight=weight)
+    wide = t if what == "labels" else t.astype(F32).astype(float)
+    weights = None if weight is None else weight.astype(F32).astype(float)
+    expected, d = function(z.astype(float), wide, sample_weight=weights, **options)
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(db, d.sum(axis=0), rtol=1e-3, atol=1e-5 * np.abs(d).sum() + 1e-6)
+
+
+ARRAYS = st.one_of(
+    st.lists(st.integers(-2, 4), max_size=5),
+    st.lists(st.lists(st.integers(-2, 4), min_size=3, max_size=3), max_size=5),
+    st.lists(st.lists(st.floats(), max_size=4), max_size=5),
+    st.lists(st.text(max_size=2), max_size=5),
+    st.none(), st.integers(), st.floats(), st.booleans(),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(LOSSES)), ARRAYS, st.one_of(st.none(), ARRAYS))
+def test_any_targets_and_weights(name, y, weight):
+    """The documented result or the documented exception, before anything has changed."""
+    model, x = small(), np.ones((4, 4))
+    try:
+        value, grads = fastnn.value_and_grad(model, LOSSES[name][0], x, y, sample_weight=weight)
+    except (TypeError, ValueError) as error:
+        assert str(error).startswith(("y", "sample_weight"))
+    else:
+        assert isinstance(value, float) and [g.shape for g in grads] == [p.shape for p in model.parameters()]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["mean_squared_error", "mean_absolute_error", "huber", "binary_cross_entropy", "binary_hinge", "poisson"]),
+       st.lists(st.tuples(NUMBERS, st.integers(0, 1)), min_size=1, max_size=40))
+def test_elementwise_losses_are_sums_over_elements(function, pairs):
+    z, t = F32([[a for a, _ in pairs]]), F32([[b for _, b in pairs]])
+    whole = getattr(kernels, function)(z, t, reduction="sum")
+    apart = [getattr(kernels, function)(z[:, i : i + 1].copy(), t[:, i : i + 1].copy(), reduction="sum") for i in range(len(pairs))]
+    np.testing.assert_allclose(whole[0], sum(a for a, _ in apart), rtol=1e-12, atol=1e-12)
+    assert (whole[1] == np.concatenate([g for _, g in apart], axis=1)).all()
