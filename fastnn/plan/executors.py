@@ -51,6 +51,7 @@ class NativeExecutor:
         self._random = (0, 0)
         self._arena = _native.aligned_zeros(max(plan.workspace_bytes, 1), np.uint8)
         self._arrays = {}
+        self._random = (0, 0)
         buffers = []
         for b in plan.buffers:
             if b.array is not None:
