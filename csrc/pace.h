@@ -14,6 +14,8 @@
 #define FNN_PACE_TRIAL 1e-3   /* a trial goes on for this many seconds, ... */
 #define FNN_PACE_STEPS 8      /* ... but not for more steps than these, after one that wakes the team */
 #define FNN_PACE_RARELY 200.0 /* a trial's extra time is at most the 200th part of all ... */
+#define FNN_PACE_JOIN 0.75    /* a team is worth its CPUs, and the risk that it is disturbed, from this share of the time alone, ... */
+#define FNN_PACE_LEAVE 0.85   /* ... and no longer at this one */
 #define FNN_PACE_PATIENCE 16.0 /* ... and up to 16 times less while trials only confirm what was known */
 
 typedef struct fnn_pace {
@@ -42,6 +44,13 @@ static inline void fnn_pace_rest(fnn_pace *p, double rows)
     p->wait = FNN_PACE_RARELY * p->calm * rows * extra;
 }
 
+/* Whether what has been measured speaks for the other way. */
+static inline bool fnn_pace_turns(const fnn_pace *p)
+{
+    const double alone = p->cost[0], team = p->cost[1];
+    return alone > 0 && team > 0 && (p->team ? team > FNN_PACE_LEAVE * alone : team < FNN_PACE_JOIN * alone);
+}
+
 /* How many of the next `steps` steps of `rows` rows to do in one piece; p->team says how. */
 static inline size_t fnn_pace_piece(fnn_pace *p, size_t steps, double rows)
 {
@@ -57,12 +66,12 @@ static inline size_t fnn_pace_piece(fnn_pace *p, size_t steps, double rows)
 
 static inline void fnn_pace_end_trial(fnn_pace *p)
 {
-    const bool tried = p->team;
-    p->cost[tried] = p->seconds / p->rows;
-    if (p->cost[tried] < 0.97 * p->cost[!tried]) {
+    p->cost[p->team] = p->seconds / p->rows;
+    p->team = !p->team; /* back, unless the trial has shown better */
+    if (fnn_pace_turns(p)) {
+        p->team = !p->team;
         p->calm = 1;
     } else {
-        p->team = !tried;
         if (p->calm < FNN_PACE_PATIENCE) p->calm *= 2;
     }
     fnn_pace_rest(p, p->rows);
@@ -91,8 +100,8 @@ static inline void fnn_pace_note(fnn_pace *p, size_t steps, double rows, double 
     if (!(cost > 0)) {
         p->calm = 1;
         fnn_pace_rest(p, rows / (double)steps * FNN_PACE_STEPS);
-    } else if (p->cost[!p->team] > 0 && p->cost[p->team] > p->cost[!p->team]) {
-        p->wait = 0; /* the other way was faster when last seen */
+    } else if (fnn_pace_turns(p)) {
+        p->wait = 0; /* by what the other way took when last seen: see what it takes now */
     }
     p->seconds = p->rows = 0;
 }

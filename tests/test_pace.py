@@ -24,7 +24,7 @@ def drive(pace, cost, seconds, call=1):
 
 
 @pytest.mark.parametrize("call", [1, 7, 500])
-@pytest.mark.parametrize("alone, team", [(157e-6, 90e-6), (90e-6, 157e-6), (8e-6, 6e-6), (8e-6, 400e-6), (17e-3, 9e-3)])
+@pytest.mark.parametrize("alone, team", [(157e-6, 90e-6), (90e-6, 157e-6), (8e-6, 5e-6), (8e-6, 400e-6), (17e-3, 9e-3)])
 @pytest.mark.parametrize("start", [False, True])
 def test_settles_on_the_faster_way(start, alone, team, call):
     pace = _native.Pace(start)
@@ -33,6 +33,14 @@ def test_settles_on_the_faster_way(start, alone, team, call):
     a, b, seconds = drive(pace, cost, 3000 * max(alone, team), call)
     best = min(alone, team)
     assert seconds <= 1.02 * best * (a + b)
+
+
+def test_a_team_that_gains_little_is_left_alone():
+    for start in (False, True):
+        pace = _native.Pace(start)
+        drive(pace, lambda team, now: 7.2e-6 if team else 8e-6, 1)
+        a, b, _ = drive(pace, lambda team, now: 7.2e-6 if team else 8e-6, 0.5)
+        assert a > 0.95 * (a + b)
 
 
 def test_nothing_is_tried_before_it_has_been_timed_for_long():
