@@ -139,6 +139,8 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
     seed = check_seed(seed)
     rng = np.random.default_rng(seed)
     check_loss(loss).check_outputs(_check_model(model).out_features)
+    if not model.parameters():
+        raise ValueError("model: expected parameters to compare the gradients of, got none")
     batch = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
     _check_batch(model, len(batch.X), "x")
     executor = ReferenceExecutor(_gradient_plan(model, loss, batch, penalty=check_penalty(penalty)), np.float64)

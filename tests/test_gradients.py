@@ -180,3 +180,9 @@ def test_refusals(change, error, message):
     arguments = {"model": network("tanh"), "loss": LOSS, "x": x, "y": y} | change
     with pytest.raises(error, match=message):
         fastnn.check_gradients(**arguments)
+
+
+def test_a_model_without_parameters():
+    model = nn.Sequential(nn.LayerNorm(4, affine=False))
+    with pytest.raises(ValueError, match="^model: expected parameters"):
+        fastnn.check_gradients(model, losses.MeanSquaredError(), np.ones((2, 4)), np.ones((2, 4)))
