@@ -612,3 +612,9 @@ def test_a_layer_of_ones_own_asks_for_the_rows_of_what_is_in_it():
     trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(ValueError, match="^xb: expected at least 2 rows"):
         trainer.step(np.ones((1, 4)), np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("init", [np.nan, np.inf, 1e300])
+def test_prelu_starts_from_a_finite_slope(init):
+    with pytest.raises(ValueError, match="^init: expected a number, finite in float32"):
+        nn.PReLU(1, init=init)
