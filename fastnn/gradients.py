@@ -139,6 +139,8 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
     seed = check_seed(seed)
     rng = np.random.default_rng(seed)
     check_loss(loss).check_outputs(_check_model(model).out_features)
+    if not model.parameters():
+        raise ValueError("model: expected parameters to compare the gradients of, got none")
     batch = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
     _check_batch(model, len(batch.X), "x")
     executor = ReferenceExecutor(_gradient_plan(model, loss, batch, penalty=check_penalty(penalty)), np.float64)
@@ -158,20 +160,20 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
 
     noise = _ULPS * 2.0**-52 * max(1.0, abs(at_weights))
     worst, errors, checked = None, {}, {}
-    for p in model.parameters():
+    for name, p in model.named_parameters():  # p.name is that in the last model that the layer went into
         analytic, w = executor.array(names[id(p)]), forward.parameter(p)
         entries = np.arange(p.size)
         if samples is not None and samples < p.size:
             entries = np.sort(rng.choice(p.size, samples, replace=False))
-        checked[p.name] = len(entries)
+        checked[name] = len(entries)
         for index in zip(*np.unravel_index(entries, p.shape)):
             entry = None
             for step in (eps, eps / 10, eps * 10):
-                tried = _compare(p.name, index, analytic[index], w, step, loss_now, noise, tolerance)
+                tried = _compare(name, index, analytic[index], w, step, loss_now, noise, tolerance)
                 entry = tried if entry is None or tried.error < entry.error else entry
                 if entry.error <= tolerance:
                     break
-            errors[p.name] = max(errors.get(p.name, 0.0), entry.error)
+            errors[name] = max(errors.get(name, 0.0), entry.error)
             worst = entry if worst is None or entry.error > worst.error else worst
     return GradientCheck(worst.error <= tolerance, float(tolerance), at_weights, errors, checked, worst)
 

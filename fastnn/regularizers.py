@@ -5,8 +5,8 @@ its bias; or to a training, ``fastnn.Trainer(..., penalty=regularizers.L2(1e-4))
 layers that have none of their own: every parameter of two dimensions, so that biases and the parameters of normalisations
 are left out. A layer with ``penalty=regularizers.L2(0)`` is exempt. A parameter that several layers share counts once.
 
-The penalty is part of the loss: `Trainer.step`, `fit` and `evaluate` report it with the loss, once for each batch, whatever
-its size, and its gradient is in what `value_and_grad` returns, in what clipping by the norm sees, and in what the optimizer
+The penalty is part of the loss: `Trainer.step` and `fit` report it with the loss, once for each batch, whatever its size, and
+`evaluate` once for all the data. Its gradient is in what `value_and_grad` returns, in what clipping by the norm sees, and in what the optimizer
 averages.
 
 How this differs from an optimizer's ``weight_decay``:
@@ -161,10 +161,16 @@ def from_config(config, name="penalty"):
     return L1(l1) if l1 and not l2 else ElasticNet(l1, l2) if l1 else L2(l2)
 
 
-def emit_penalties(builder, model, penalty=None):
-    """Emit the penalties of a model's layers, and `penalty` on the weights that have none of their own."""
+def penalized(model, penalty=None):
+    """(Parameter, penalty) of a model's weights: those of its layers, and `penalty` for the weights that have none of their own."""
     own = {id(p): (p, r) for p, r in model.penalties()}
     for p in model.parameters():
         _, r = own.get(id(p), (p, penalty if len(p.shape) >= 2 else None))
         if r is not None and (r.l1 or r.l2):
-            builder.penalize(p, r.l1, r.l2)
+            yield p, r
+
+
+def emit_penalties(builder, model, penalty=None):
+    """Emit the penalties of `penalized`."""
+    for p, r in penalized(model, penalty):
+        builder.penalize(p, r.l1, r.l2)

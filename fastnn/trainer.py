@@ -16,7 +16,7 @@ from .optim.checks import positive
 from .plan import Builder, NativeExecutor, ReferenceExecutor
 from .plan.schedule import choose_schedule
 from .progress import progress
-from .regularizers import check_penalty, emit_penalties
+from .regularizers import check_penalty, emit_penalties, penalized
 from .runtime import get_num_threads
 
 __all__ = ["History", "Trainer", "value_and_grad"]
@@ -213,6 +213,7 @@ class Trainer:
             model.head = self.loss.head
         self._training = self._evaluation = (None, None)  # (key, executor)
         self._lock = threading.RLock()  # the thread that trains may evaluate in a callback
+        self._busy = False  # whether an executor runs, when not even that thread may: the loss is the user's
 
     def _match(self):
         """The optimizer's tensors with the model's Parameters in place of arrays."""
@@ -259,7 +260,8 @@ class Trainer:
             builder.trainable = {id(p) for p, _, _ in self._tensors}
         outputs = self.model.emit(builder, builder.input(self.model.in_features))
         self.loss.emit(builder, outputs, kind, weighted)
-        emit_penalties(builder, self.model, self.penalty)
+        if training or self.loss.reduction == "mean":  # to a sum over all batches, `evaluate` adds them once
+            emit_penalties(builder, self.model, self.penalty)
         if training:
             builder.differentiate()
             builder.update(self.optimizer.plan_update(self._tensors, self.clip_norm))
@@ -295,6 +297,9 @@ class Trainer:
     def _enter(self):
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("this Trainer is in use: a second call was made while one was running")
+        if self._busy:
+            self._lock.release()
+            raise RuntimeError("this Trainer is in use: expected a loss function that does not call it")
         if self._structure != self.optimizer.structure:  # parameters were added
             try:
                 self._tensors, self._structure = self._match(), self.optimizer.structure
@@ -346,6 +351,8 @@ class Trainer:
                 and xb.flags.c_contiguous
                 and yb.dtype.kind == ("i" if kind == "labels" else "f")
                 and yb.flags.c_contiguous
+                and yb.dtype.isnative
+                and yb.dtype.itemsize <= 8
             ):
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
@@ -354,6 +361,7 @@ class Trainer:
                     executor = self._executor(len(xb), pair, True)
             self._sync(executor)
             rates = self.optimizer.rates()
+            self._busy = True
             try:
                 loss, problem, _ = executor.step(xb, yb, rates, weights)
             except (TypeError, ValueError):
@@ -368,6 +376,7 @@ class Trainer:
             self._note_steps(executor)
             return loss
         finally:
+            self._busy = False
             self._lock.release()
 
     def _batch(self, xb, yb, sample_weight):
@@ -529,10 +538,13 @@ class Trainer:
                     index = order[done:last]
         rates = self.optimizer.rate_table(steps, (self.epochs_done, done // batch_size, -(-rows // batch_size)))
         try:
+            self._busy = True
             result = executor.run(x, y, index, rates, check_finite=check_finite, seconds=_SLICE, weights=w)
         except BaseException:  # Ctrl-C, or what a loss of the user's raises
             self._note_steps(executor)
             raise
+        finally:
+            self._busy = False
         self._steps_per_slice = max(1, result.steps)
         self._note_steps(executor)
         if result.problem:
@@ -584,12 +596,18 @@ class Trainer:
         with self.optimizer.evaluating():
             while done < len(pair.X):
                 w = None if pair.weight is None else pair.weight[done:]
-                result = executor.run(pair.X[done:], pair.y[done:], seconds=_SLICE, weights=w)
+                try:
+                    self._busy = True
+                    result = executor.run(pair.X[done:], pair.y[done:], seconds=_SLICE, weights=w)
+                finally:
+                    self._busy = False
                 if result.problem:
                     pair.refuse(result.problem)
                 loss_sum += result.loss_sum
                 correct += result.correct
                 done += result.steps * batch
+            if self.loss.reduction == "sum":
+                loss_sum += sum(r(p) for p, r in penalized(self.model, self.penalty))
         return self._logs(loss_sum, correct, len(pair.X))
 
 

@@ -180,3 +180,17 @@ def test_refusals(change, error, message):
     arguments = {"model": network("tanh"), "loss": LOSS, "x": x, "y": y} | change
     with pytest.raises(error, match=message):
         fastnn.check_gradients(**arguments)
+
+
+def test_a_model_without_parameters():
+    model = nn.Sequential(nn.LayerNorm(4, affine=False))
+    with pytest.raises(ValueError, match="^model: expected parameters"):
+        fastnn.check_gradients(model, losses.MeanSquaredError(), np.ones((2, 4)), np.ones((2, 4)))
+
+
+def test_a_layer_of_two_models_has_its_name_in_the_one_that_is_checked():
+    shared = nn.Dense(4, 4)
+    model = nn.Sequential(shared, nn.Dense(4, 2))
+    nn.Sequential(nn.Dense(4, 4), shared)
+    result = fastnn.check_gradients(model, losses.MeanSquaredError(), np.ones((2, 4)), np.ones((2, 2)))
+    assert result.checked == {"0.weight": 16, "0.bias": 4, "1.weight": 8, "1.bias": 2} and set(result.errors) == set(result.checked)

@@ -592,3 +592,29 @@ def test_files_that_are_refused(tmp_path):
     path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
     with pytest.raises(ValueError, match="expected a model file of fastnn"):
         nn.load(path)
+
+
+def test_a_layer_of_ones_own_asks_for_the_rows_of_what_is_in_it():
+    class Wrapped(nn.Layer):
+        in_features = 4
+
+        def __init__(self):
+            self.inner = nn.Sequential(nn.BatchNorm(4), nn.Activation("tanh"))
+
+        def children(self):
+            return [("inner", self.inner)]
+
+        def emit(self, builder, x):
+            return builder.layer(self.inner, x)
+
+    model = nn.Sequential(Wrapped(), nn.Dense(4, 2))
+    assert model.least_rows == 2 and nn.Sequential(nn.Residual(nn.Dense(4, 4))).least_rows == 1
+    trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(ValueError, match="^xb: expected at least 2 rows"):
+        trainer.step(np.ones((1, 4)), np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("init", [np.nan, np.inf, 1e300])
+def test_prelu_starts_from_a_finite_slope(init):
+    with pytest.raises(ValueError, match="^init: expected a number, finite in float32"):
+        nn.PReLU(1, init=init)

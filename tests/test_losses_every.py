@@ -550,7 +550,7 @@ def test_custom_losses_in_threads_and_inside_each_other():
     (lambda: losses.SoftmaxCrossEntropy(class_weight={0: np.inf}), ValueError, "class_weight: expected numbers >= 0"),
     (lambda: losses.SoftmaxCrossEntropy(reduction="none"), ValueError, "reduction: expected 'mean' or 'sum', got 'none'"),
     (lambda: losses.BinaryCrossEntropy(pos_weight=-1), ValueError, "pos_weight: expected a number >= 0"),
-    (lambda: losses.BinaryCrossEntropy(class_weight=[1, 2, 3]), ValueError, "class_weight: expected 2 for each output"),
+    (lambda: losses.BinaryCrossEntropy(class_weight=[1, 2, 3]), ValueError, "class_weight: expected 2 numbers, one for each output"),
     (lambda: losses.BinaryHinge(margin=-1), ValueError, "margin: expected a number >= 0"),
     (lambda: losses.BinaryHinge(class_weight={2: 1}), ValueError, "class_weight: expected classes from 0 to 1, got 2"),
     (lambda: losses.MulticlassHinge(margin=np.inf), ValueError, "margin"),
@@ -561,7 +561,7 @@ def test_arguments_that_are_refused(make, error, message):
 
 
 @pytest.mark.parametrize("loss, message", [
-    (losses.SoftmaxCrossEntropy(class_weight=[1, 2]), "class_weight: expected 3 for each output"),
+    (losses.SoftmaxCrossEntropy(class_weight=[1, 2]), "class_weight: expected 3 numbers, one for each output"),
     (losses.SoftmaxCrossEntropy(class_weight={3: 1}), "class_weight: expected classes from 0 to 2, got 3"),
     (losses.MulticlassHinge(class_weight=[1, 2]), "class_weight: expected 3"),
     (losses.BinaryCrossEntropy(pos_weight=[1, 2]), "pos_weight: expected 3 numbers, one for each output, got 2"),

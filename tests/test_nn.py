@@ -709,3 +709,18 @@ def test_any_architecture(good, tmp_path_factory, index, key, value):
         nn.load(path)
     except ValueError as error:
         assert "architecture.safetensors" in str(error)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"class": "Maxout", "in_features": 4, "out_features": "a" * 8, "pieces": 10**8},
+        {"class": "Maxout", "in_features": 4, "out_features": [1], "pieces": 10**8},
+        {"class": "LayerNorm", "features": 10**7},
+        {"class": "RMSNorm", "features": 10**7},
+        {"class": "DropConnect", "dense": {"class": "DropConnect", "dense": {"class": "Dense", "in_features": 4000, "out_features": 4000}}},
+    ],
+    ids=lambda layer: layer["class"],
+)
+def test_architectures_that_would_allocate_much(tmp_path, good, layer):
+    refused(tmp_path, with_architecture(good, {"layers": [layer]}))

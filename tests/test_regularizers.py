@@ -355,3 +355,15 @@ def test_equality_and_repr():
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_an_evaluation_counts_it_once_however_it_is_cut(backend):
+    x, y = samples(20)
+    penalty = regularizers.ElasticNet(0.1, 0.3)
+    for reduction in ("mean", "sum"):
+        model, loss = network((penalty, None, regularizers.L2(0.2))), losses.SoftmaxCrossEntropy(reduction=reduction)
+        trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.0), backend=backend, penalty=regularizers.L1(0.3))
+        expected = fastnn.value_and_grad(model, loss, x, y, penalty=regularizers.L1(0.3))[0]
+        for batch in (3, 7, 20, None):
+            assert trainer.evaluate(x, y, batch_size=batch)["loss"] == pytest.approx(expected, rel=1e-6)

@@ -2,6 +2,7 @@
 
 import _thread
 import contextlib
+import itertools
 import signal
 import threading
 
@@ -845,3 +846,40 @@ def test_trainers_of_many_threads_do_not_meet():
         for thread in threads:
             thread.join()
     assert all(bits(t) == bits(expected) for t in trainers)
+
+
+def test_targets_in_foreign_byte_order_step_after_step():
+    """The short way into a step takes what the kernels read in place, and nothing else."""
+    x, y = samples(20)
+    for kind, loss, targets in (("f", losses.MeanSquaredError(), np.eye(3)[y]), ("i", losses.SoftmaxCrossEntropy(), y)):
+        expected, t = (fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.1)) for model, _ in (make(), make()))
+        foreign = [targets.astype(f">{kind}4"), targets.astype(f">{kind}8")] + [targets.astype(np.longdouble)] * (kind == "f")
+        for other in foreign:
+            assert t.step(x, other) == expected.step(x, targets)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_a_loss_that_calls_its_trainer(backend):
+    x, y = samples(20)
+    calls = {
+        "step": lambda t: t.step(x[:4], y[:4]),
+        "fit": lambda t: t.fit(x[:4], y[:4], verbose=0),
+        "evaluate": lambda t: t.evaluate(x, y),
+    }
+    for outer, inner in itertools.product(calls, calls):
+        asked = []
+
+        def squares(outputs, targets):
+            if not asked:
+                asked.append(True)
+                calls[inner](t)
+            return float((outputs**2).mean()), 2 * outputs / outputs.size
+
+        model, _ = make()
+        t = fastnn.Trainer(model, losses.Custom(squares), optim.SGD(model.parameters(), lr=0.1), backend=backend)
+        before = [p.data.copy() for p in model.parameters()]
+        with pytest.raises(RuntimeError, match="^this Trainer is in use: expected a loss function"):
+            calls[outer](t)
+        assert all(np.array_equal(p.data, b) for p, b in zip(model.parameters(), before)) and t.steps_done == 0
+        calls[outer](t)
+        assert t.steps_done == (outer != "evaluate")

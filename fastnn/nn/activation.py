@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..activations import ACTIVATIONS, PARAMETRIC, check_activation
+from ..activations import ACTIVATIONS, FLOAT32_MAX, PARAMETRIC, check_activation
 from ..plan import Parameter
-from .layer import Layer, check_size
+from .layer import Layer, check_number, check_size
 
 ROWWISE = ("softmax", "log_softmax")  # those that look across a row
 
@@ -112,10 +112,8 @@ class PReLU(Layer):
 
     def __init__(self, num_parameters=1, init=0.25):
         self.num_parameters = check_size(num_parameters, "num_parameters")
-        try:
-            self.slope = Parameter(np.full(self.num_parameters, float(init)), "slope")
-        except (TypeError, ValueError):
-            raise TypeError(f"init: expected a number, got {init!r}") from None
+        init = check_number(init, "init", -FLOAT32_MAX, FLOAT32_MAX, "a number, finite in float32")
+        self.slope = Parameter(np.full(self.num_parameters, init), "slope")
 
     def config(self):
         return {"num_parameters": self.num_parameters}

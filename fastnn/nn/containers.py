@@ -40,11 +40,6 @@ class Chain(Layer):
     def children(self):
         return [(str(i), layer) for i, layer in enumerate(self.layers)]
 
-    @property
-    def least_rows(self):
-        """The fewest rows that it can be trained on at once."""
-        return max(layer.least_rows for layer in self.layers)
-
     def entry(self, path, paths):
         layers = [layer.entry(f"{path}.{name}" if path else name, paths) for name, layer in self.children()]
         return {"class": type(self).__name__, **self.config(), "layers": layers}

@@ -164,21 +164,27 @@ def _parse(data, name, classes):
     return model
 
 
+def _pieces(entry):
+    """Columns of a Maxout's weights; only integers are multiplied, since other things in a file could grow without limit."""
+    sizes = entry.get("out_features"), entry.get("pieces", 2)
+    return sizes[0] * sizes[1] if all(isinstance(n, int) for n in sizes) else None
+
+
 # The tensors that a layer allocates, by its arguments.
 _SIZES = {
     "Dense": lambda e: {"weight": (e.get("in_features"), e.get("out_features"))},
-    "Maxout": lambda e: {"weight": (e.get("in_features"), e.get("out_features") * e.get("pieces"))},
+    "Maxout": lambda e: {"weight": (e.get("in_features"), _pieces(e))},
     "PReLU": lambda e: {"slope": (e.get("num_parameters"),)},
     "BatchNorm": lambda e: {"running_mean": (e.get("features"),)},
-    "LayerNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine") else {},
-    "RMSNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine") else {},
+    "LayerNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine", True) else {},
+    "RMSNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine", True) else {},
 }
 
 
 def _check_sizes(config, shapes, path=""):
     """Before any layer allocates: the tensors that the architecture's layers need are in the file, of their sizes."""
     for at, entry in _entries(config, "architecture", path):
-        if isinstance(entry, dict) and entry.get("class") == "DropConnect":
+        while isinstance(entry, dict) and entry.get("class") == "DropConnect":
             at, entry = f"{at}.dense", entry.get("dense")
         if not isinstance(entry, dict):
             continue

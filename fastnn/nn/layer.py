@@ -51,8 +51,12 @@ class Layer:
     """
 
     in_features = None
-    least_rows = 1
     penalty = None
+
+    @property
+    def least_rows(self):
+        """The fewest rows that it, and the layers inside it, can be trained on at once."""
+        return max((layer.least_rows for _, layer in self.children()), default=1)
 
     def children(self):
         """(name, layer) of the layers inside it, in order."""
