@@ -12,7 +12,8 @@
  *
  * Columns are independent, so nothing depends on how they are shared out. They go in strips that are wide enough for rows to
  * be read in long runs (a narrow strip of rows of 4 KB would meet in few sets of the caches), and narrow enough for what is
- * kept of each column to stay in the nearest one. */
+ * kept of each column to stay in the nearest one. Of a batch that the caches do not hold, the rows read last are still there:
+ * the second pass of a strip begins with them and goes upwards. */
 #ifndef FNN_KERNELS_BATCHNORM_H
 #define FNN_KERNELS_BATCHNORM_H
 
@@ -106,6 +107,12 @@ static void fnn_strip_statistics(size_t rows, size_t columns, const float *x, si
 
 #define FNN_ROWS_AT_ONCE 4 /* rows that share what is loaded for a column */
 
+/* Where the second pass begins: at the last group of rows. */
+FNN_INLINE size_t fnn_after_last_group(size_t rows)
+{
+    return (rows + FNN_ROWS_AT_ONCE - 1) / FNN_ROWS_AT_ONCE * FNN_ROWS_AT_ONCE;
+}
+
 /* y = ((x - mean) - rest) scale + shift for `rows` rows of one vector. */
 FNN_INLINE void fnn_normalize_part(const bool full, const size_t rows, const float *x, size_t ldx, vf mean, vf rest, vf scale,
                                    vf shift, float *y, size_t ldy, vt t)
@@ -130,7 +137,8 @@ static void fnn_strip_normalize(const fnn_batchnorm *o, size_t j0, size_t column
         vf_store(first + j, vf_load_t(mean + j, t));
         vf_store(second + j, rest ? vf_load_t(rest + j, t) : vf_zero());
     }
-    for (size_t i = 0; i < o->rows; i += FNN_ROWS_AT_ONCE) {
+    for (size_t i = fnn_after_last_group(o->rows); i > 0;) {
+        i -= FNN_ROWS_AT_ONCE;
         const size_t count = o->rows - i < FNN_ROWS_AT_ONCE ? o->rows - i : FNN_ROWS_AT_ONCE;
         const float *x = o->x + i * o->ldx + j0;
         float *y = o->y + i * o->ldy + j0;
@@ -226,7 +234,8 @@ static void fnn_strip_backward(const fnn_batchnorm *o, size_t j0, size_t columns
         vf_store(products + j, vf_neg(vf_mul(r, vf_div(dgamma, n))));
     }
     if (!o->dx) return;
-    for (size_t i = 0; i < o->rows; i += FNN_ROWS_AT_ONCE) {
+    for (size_t i = fnn_after_last_group(o->rows); i > 0;) {
+        i -= FNN_ROWS_AT_ONCE;
         const size_t count = o->rows - i < FNN_ROWS_AT_ONCE ? o->rows - i : FNN_ROWS_AT_ONCE;
         const float *dy = o->dy + i * o->lddy + j0, *x = o->x + i * o->ldx + j0;
         float *dx = o->dx + i * o->lddx + j0;
