@@ -34,6 +34,10 @@ __all__ = [
 ]
 
 
+def __dir__():
+    return __all__
+
+
 def _number(value, name, low, high, what):
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
