@@ -189,7 +189,8 @@ def _parser():
     add("--warmup", type=_real(lambda v: v >= 0, ">= 0"), default=0.0, metavar="EPOCHS",
         help="epochs in which the learning rate climbs, before the schedule (default: 0)")  # fmt: skip
     add("--momentum", type=_real(lambda v: 0 <= v < 1, ">= 0 and < 1"), metavar="SHARE",
-        help="of sgd and rmsprop: share of the last step that is kept in the next (default: 0.9 for sgd, 0 for rmsprop)")  # fmt: skip
+        help="of sgd and rmsprop: share of the last step that is kept in the next "
+        "(default: 0.9 for sgd, 0 for rmsprop)")  # fmt: skip
     add("--weight-decay", type=_real(lambda v: v >= 0, ">= 0"), metavar="RATE",
         help="how fast weights shrink by themselves (default: 0.01 for adamw, 0 for the others)")  # fmt: skip
     add("--clip-norm", type=_real(lambda v: v > 0, "> 0"), metavar="NORM",
