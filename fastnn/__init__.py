@@ -46,3 +46,7 @@ __all__ = [
     "use_isa",
     "value_and_grad",
 ]
+
+
+def __dir__():
+    return __all__

@@ -1,5 +1,11 @@
 """Callbacks: what a user's code may do while a model trains."""
 
+__all__ = ["Callback"]
+
+
+def __dir__():
+    return __all__
+
 
 class Callback:
     """Base of the callbacks; override what you need. `trainer` is set before the first call.

@@ -15,7 +15,21 @@ from ._version import __version__
 __all__ = ["main"]
 
 DEFAULT_OUTPUT = "fastnn-model.safetensors"
-_LEARNING_RATES = {"adam": 0.001, "sgd": 0.05}
+_OPTIMIZERS = {  # name: class, learning rate for small networks, momentum (None: it has no such argument)
+    "adadelta": ("Adadelta", 1.0, None),
+    "adagrad": ("Adagrad", 0.02, None),
+    "adam": ("Adam", 0.001, None),
+    "adamax": ("Adamax", 0.005, None),
+    "adamw": ("AdamW", 0.001, None),
+    "lamb": ("LAMB", 0.002, None),
+    "lion": ("Lion", 0.0003, None),
+    "nadam": ("NAdam", 0.002, None),
+    "radam": ("RAdam", 0.002, None),
+    "rmsprop": ("RMSprop", 0.001, 0.0),
+    "schedulefreeadamw": ("ScheduleFreeAdamW", 0.0025, None),
+    "sgd": ("SGD", 0.05, 0.9),
+}
+_SCHEDULES = ("constant", "cosine", "linear", "step", "onecycle")
 _MOST_CLASSES = 1 << 16  # a label beyond is a file of something else
 _BLOCK = 1 << 22  # values looked at, or written as text, at a time
 
@@ -48,6 +62,8 @@ examples:
   fastnn train --hidden 64,32 --epochs 50 --output digits.safetensors
   fastnn train train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz
   fastnn train images.idx labels.idx --optimizer sgd --lr 0.1 --seed 7
+  fastnn train --hidden 256,128 --activation gelu --batchnorm --dropout 0.2
+  fastnn train --optimizer adamw --weight-decay 0.1 --schedule cosine --warmup 1
 """
 
 _PREDICT_TEXT = """\
@@ -131,6 +147,7 @@ def _sizes(text):
 def _parser():
     from .activations import ACTIVATIONS
 
+    activations = (*ACTIVATIONS, "prelu")
     plain = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog="fastnn",
@@ -155,14 +172,29 @@ def _parser():
     add = train.add_argument_group("the model").add_argument
     add("--hidden", type=_sizes, default=(100,), metavar="N,N,...",
         help="units of each hidden layer, from the input on, or 'none' (default: 100)")  # fmt: skip
-    add("--activation", type=_one_of(*ACTIVATIONS), default="relu", metavar="NAME",
-        help=f"of the hidden layers: {', '.join(ACTIVATIONS)} (default: relu)")  # fmt: skip
+    add("--activation", type=_one_of(*activations), default="relu", metavar="NAME",
+        help=f"of the hidden layers: {', '.join(activations)} (default: relu)")  # fmt: skip
+    add("--batchnorm", action="store_true", help="normalise each hidden layer over the batch, before its activation")
+    add("--dropout", type=_real(lambda v: 0 <= v < 1, ">= 0 and < 1"), default=0.0, metavar="SHARE",
+        help="share of each hidden layer's outputs that is dropped in training (default: 0)")  # fmt: skip
     add = train.add_argument_group("the training").add_argument
-    add("--optimizer", type=_one_of(*_LEARNING_RATES), default="adam", metavar="NAME", help="adam or sgd (default: adam)")
+    add("--optimizer", type=lambda text: _one_of(*_OPTIMIZERS)(text.lower()), default="adam", metavar="NAME",
+        help=f"{', '.join(_OPTIMIZERS)} (default: adam)")  # fmt: skip
     add("--lr", type=_real(lambda v: v > 0, "> 0"), metavar="RATE",
-        help="learning rate (default: " + ", ".join(f"{v:g} for {k}" for k, v in _LEARNING_RATES.items()) + ")")  # fmt: skip
+        help="learning rate, the highest of a schedule (default: "
+        + ", ".join(f"{rate:g} for {name}" for name, (_, rate, _) in _OPTIMIZERS.items()) + ")")  # fmt: skip
+    add("--schedule", type=_one_of(*_SCHEDULES), default="constant", metavar="NAME",
+        help="of the learning rate over the training: constant; cosine or linear, down to 0; step, a tenth after each third of "
+        "the epochs; onecycle, up, then down to almost 0 (default: constant)")  # fmt: skip
+    add("--warmup", type=_real(lambda v: v >= 0, ">= 0"), default=0.0, metavar="EPOCHS",
+        help="epochs in which the learning rate climbs, before the schedule (default: 0)")  # fmt: skip
     add("--momentum", type=_real(lambda v: 0 <= v < 1, ">= 0 and < 1"), metavar="SHARE",
-        help="of sgd: share of the last step that is kept in the next (default: 0.9)")  # fmt: skip
+        help="of sgd and rmsprop: share of the last step that is kept in the next "
+        "(default: 0.9 for sgd, 0 for rmsprop)")  # fmt: skip
+    add("--weight-decay", type=_real(lambda v: v >= 0, ">= 0"), metavar="RATE",
+        help="how fast weights shrink by themselves (default: 0.01 for adamw, 0 for the others)")  # fmt: skip
+    add("--clip-norm", type=_real(lambda v: v > 0, "> 0"), metavar="NORM",
+        help="largest norm of all gradients of a step together (default: no limit)")  # fmt: skip
     add("--epochs", type=_integer(0), default=20, metavar="N", help="passes over the training samples (default: 20)")
     add("--batch-size", type=_integer(1), default=32, metavar="N", help="samples of one step (default: 32)")
     add("--validation-share", type=_real(lambda v: 0 <= v < 1, ">= 0 and < 1"), default=0.2, metavar="SHARE",
@@ -315,15 +347,19 @@ def _read_npy(name):
 def _train(args):
     import numpy as np
 
-    from . import data, losses, nn, optim, runtime
+    from . import data, losses, nn, runtime
     from .callbacks import Callback
     from .init import manual_seed
     from .trainer import Trainer
 
     if args.images is not None and args.labels is None:
         raise UsageError("argument LABELS: expected the file of the labels after that of the images, got none")
-    if args.momentum is not None and args.optimizer != "sgd":
-        raise UsageError(f"argument --momentum: expected only with --optimizer sgd, got it with {args.optimizer}")
+    if args.momentum is not None and _OPTIMIZERS[args.optimizer][2] is None:
+        raise UsageError(f"argument --momentum: expected only with --optimizer sgd or rmsprop, got it with {args.optimizer}")
+    if args.warmup and args.schedule == "onecycle":
+        raise UsageError("argument --warmup: expected with another schedule than onecycle, which begins with one of its own")
+    if args.warmup and args.warmup >= args.epochs:
+        raise UsageError(f"argument --warmup: expected fewer epochs than --epochs, {args.epochs}, got {args.warmup:g}")
     _check_output(args.output, args.images, args.labels)
     say = (lambda *words: None) if args.quiet else print
 
@@ -346,23 +382,20 @@ def _train(args):
     _check_memory(40 * count, f"argument --hidden: expected a model that fits in memory, got one of {count:,} parameters")
     layers = [nn.Flatten(), *([] if scale is None else [nn.Rescaling(scale)])]
     manual_seed(args.seed)
-    for i, (n, m) in enumerate(zip(sizes, sizes[1:])):
-        layers.append(nn.Dense(n, m, activation=args.activation if i < len(sizes) - 2 else None))
-    model = nn.Sequential(*layers)
-    lr = _LEARNING_RATES[args.optimizer] if args.lr is None else args.lr
-    if args.optimizer == "sgd":
-        momentum = 0.9 if args.momentum is None else args.momentum
-        optimizer = optim.SGD(model.parameters(), lr=lr, momentum=momentum)
-        rule = f"sgd, learning rate {lr:g}, momentum {momentum:g}"
-    else:
-        optimizer, rule = optim.Adam(model.parameters(), lr=lr), f"adam, learning rate {lr:g}"
-    trainer = Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, seed=args.seed)
+    model = nn.Sequential(*layers, *nn.mlp(sizes, args.activation, batchnorm=args.batchnorm, dropout=args.dropout).layers)
     batch = min(args.batch_size, len(X_train))
+    if batch < model.least_rows:
+        raise UsageError(f"argument --batch-size: expected at least {model.least_rows} samples for --batchnorm, got {batch}")
+    drop_last = 0 < len(X_train) % batch < model.least_rows  # too few to normalise over
+    optimizer, rule = _optimizer(args, model, -(-len(X_train) // batch) - drop_last)
+    trainer = Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, seed=args.seed, clip_norm=args.clip_norm)
     bytes_needed = trainer.plan(batch).peak_bytes
     _check_memory(bytes_needed, f"argument --batch-size: expected a batch that fits in memory, got {batch}")
 
-    hidden = "".join(f" -> {n} {args.activation}" for n in args.hidden)
-    say(f"model  {sizes[0]}{hidden} -> {classes}: {count:,} parameters, {bytes_needed / 1e6:,.1f} MB while it trains")
+    unit = f"{'batchnorm ' if args.batchnorm else ''}{args.activation}{f' dropout {args.dropout:g}' if args.dropout else ''}"
+    hidden = "".join(f" -> {n} {unit}" for n in args.hidden)
+    count, megabytes = model.num_parameters(), bytes_needed / 1e6
+    say(f"model  {sizes[0]}{hidden} -> {classes}: {count:,} parameters, {megabytes:,.1f} MB while it trains")
     say(f"run    {args.epochs:,} epochs in batches of {batch}, {rule}, seed {args.seed}")
     threads = runtime.get_num_threads()
     say(f"with   {threads} thread{'s' if threads > 1 else ''}, {runtime.get_isa()} kernels")
@@ -373,7 +406,9 @@ def _train(args):
                 raise _Diverged(f"the loss became {logs['loss']} in epoch {epoch + 1}; a smaller --lr may help; nothing was saved")
 
     verbose = 0 if args.quiet else 1 if sys.stderr.isatty() else 2
-    history = trainer.fit(X_train, y_train, epochs=args.epochs, batch_size=batch, verbose=verbose, callbacks=[Watch()])
+    history = trainer.fit(
+        X_train, y_train, args.epochs, batch, drop_last=drop_last, verbose=verbose, callbacks=[Watch()]
+    )
     say(f"time   {sum(history.get('seconds', ())):.2f} s")
     if len(X_test):
         accuracy = trainer.evaluate(X_test, y_test)["accuracy"]
@@ -382,11 +417,44 @@ def _train(args):
         accuracy = trainer.evaluate(X_train, y_train)["accuracy"]
         print(f"training accuracy {accuracy:.4f} (nothing was held out for a test)")
     try:
-        model.save(args.output)
+        with optimizer.evaluating():  # the average, of one that keeps an average in place of a schedule
+            model.save(args.output)
     except OSError as error:
         raise UsageError(f"argument --output: {_show(args.output)}: {_reason(error)}") from None
     print(f"model saved to {_show(args.output)}")
     return 0
+
+
+def _optimizer(args, model, steps):
+    """The optimizer for epochs of so many steps, and what it is in words."""
+    from . import optim, schedules
+
+    kind, lr, momentum = _OPTIMIZERS[args.optimizer]
+    lr = lr if args.lr is None else args.lr
+    rule = f"{args.optimizer}, learning rate {lr:g}"
+    warmup = round(args.warmup * steps)
+    total = max(args.epochs * steps - warmup, 1)
+    if args.schedule != "constant":
+        rule += f" {args.schedule}"
+        lr = {
+            "cosine": lambda: schedules.Cosine(lr, T_max=total),
+            "linear": lambda: schedules.Linear(lr, 1.0, 0.0, total),
+            "step": lambda: schedules.Step(lr, -(-total // 3)),
+            "onecycle": lambda: schedules.OneCycle(lr, total),
+        }[args.schedule]()
+    if warmup:
+        rule += f" after a warm-up of {args.warmup:g} epoch{'s' if args.warmup != 1 else ''}"
+        lr = schedules.WarmUp(lr, warmup, 1 / warmup)
+    settings = {"lr": lr}
+    if momentum is not None:
+        settings["momentum"] = momentum if args.momentum is None else args.momentum
+        rule += f", momentum {settings['momentum']:g}"
+    if args.weight_decay is not None:
+        settings["weight_decay"] = args.weight_decay
+        rule += f", weight decay {args.weight_decay:g}"
+    if args.clip_norm is not None:
+        rule += f", gradients clipped to {args.clip_norm:g}"
+    return getattr(optim, kind)(model.parameters(), **settings), rule
 
 
 def _read_labels(name, X, images):

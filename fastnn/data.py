@@ -18,6 +18,11 @@ from .init import check_seed
 
 __all__ = ["load_digits", "one_hot", "read_idx", "train_test_split", "write_idx"]
 
+
+def __dir__():
+    return __all__
+
+
 _IDX_DTYPES = {
     0x08: np.dtype("u1"),
     0x09: np.dtype("i1"),

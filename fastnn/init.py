@@ -36,6 +36,11 @@ __all__ = [
     "zeros",
 ]
 
+
+def __dir__():
+    return __all__
+
+
 _STREAM = 0  # of the generator: initialisation; the shuffle has 1
 _state = {"seed": 0, "drawn": 0}
 

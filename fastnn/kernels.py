@@ -57,6 +57,11 @@ __all__ = [
     "softmax_forward",
 ]
 
+
+def __dir__():
+    return __all__
+
+
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _ROWS_NAMED = 5  # an error names this many rows at most
 _RULES = {name: code for code, (name, _) in enumerate(_native.UPDATE_RULES)}

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .activations import FLOAT32_MAX, FLOAT32_TINY
+from .nn.layer import check_number
 
 __all__ = [
     "BinaryCrossEntropy",
@@ -34,12 +35,8 @@ __all__ = [
 ]
 
 
-def _number(value, name, low, high, what):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name}: expected {what}, got {value}")
-    return float(value)
+def __dir__():
+    return __all__
 
 
 def _weights(value, name, count=None):
@@ -191,7 +188,7 @@ class SoftmaxCrossEntropy(Loss):
     head = "softmax"
 
     def __init__(self, label_smoothing=0.0, class_weight=None, reduction="mean"):
-        self.label_smoothing = _number(label_smoothing, "label_smoothing", 0, 1, "a number from 0 to 1")
+        self.label_smoothing = check_number(label_smoothing, "label_smoothing", 0, 1, "a number from 0 to 1")
         if class_weight is not None:
             _weights(class_weight, "class_weight")
         self.class_weight = class_weight
@@ -331,7 +328,7 @@ class Huber(_Elementwise):
     form = "huber"
 
     def __init__(self, delta=1.0, reduction="mean"):
-        self.delta = _number(delta, "delta", FLOAT32_TINY, FLOAT32_MAX, "a number > 0, finite in float32")
+        self.delta = check_number(delta, "delta", FLOAT32_TINY, FLOAT32_MAX, "a number > 0, finite in float32")
         super().__init__(reduction)
 
     @property
@@ -369,7 +366,7 @@ class Poisson(_Elementwise):
 
     def __init__(self, log_input=True, full=False, eps=1e-8, reduction="mean"):
         self.log_input, self.full = bool(log_input), bool(full)
-        self.eps = _number(eps, "eps", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
+        self.eps = check_number(eps, "eps", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
         super().__init__(reduction)
 
     @property
@@ -443,7 +440,7 @@ class BinaryCrossEntropy(_Binary):
     def __init__(self, pos_weight=None, class_weight=None, reduction="mean"):
         if pos_weight is not None:
             if np.ndim(pos_weight) == 0:
-                pos_weight = _number(pos_weight, "pos_weight", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
+                pos_weight = check_number(pos_weight, "pos_weight", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
             else:
                 pos_weight = _weights(pos_weight, "pos_weight")
         self.pos_weight = pos_weight
@@ -493,7 +490,7 @@ class BinaryHinge(_Binary):
     """
 
     def __init__(self, margin=1.0, squared=False, class_weight=None, reduction="mean"):
-        self.margin = _number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
+        self.margin = check_number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
         self.squared = bool(squared)
         self._set_class_weight(class_weight)
         super().__init__(reduction)
@@ -545,7 +542,7 @@ class MulticlassHinge(Loss):
     head = "softmax"
 
     def __init__(self, margin=1.0, squared=False, class_weight=None, reduction="mean"):
-        self.margin = _number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
+        self.margin = check_number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
         self.squared = bool(squared)
         if class_weight is not None:
             _weights(class_weight, "class_weight")

@@ -28,6 +28,10 @@ from .init import _number
 __all__ = ["ElasticNet", "L1", "L2", "Penalty"]
 
 
+def __dir__():
+    return __all__
+
+
 class Penalty:
     """Base of the penalties: R(w) = l1 Σ|w| + l2 / 2 Σw².
 

@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+def __dir__():
+    return __all__
+
+
 class Clock(NamedTuple):
     """Where epochs lie: step `step` begins epoch `epoch`, and epochs have `length` steps."""
 

@@ -196,7 +196,8 @@ class Trainer:
         self.model = _check_model(model)
         self.loss = check_loss(loss)
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer: expected an optimizer of fastnn.optim, got {type(optimizer).__name__}")
+            hint = f"; write optim.{optimizer.__name__}(model.parameters())" if isinstance(optimizer, type) else ""
+            raise TypeError(f"optimizer: expected an optimizer of fastnn.optim, got {type(optimizer).__name__}{hint}")
         if backend not in _BACKENDS:
             raise ValueError(f"backend: expected 'native' or 'reference', got {backend!r}")
         self.loss.check_outputs(model.out_features)

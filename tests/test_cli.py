@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import gzip
+import inspect
 import io
 import os
 import pty
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import cli, data, nn
+from fastnn import cli, data, nn, optim
 
 QUICK = ["--epochs", "1", "--hidden", "8"]
 
@@ -153,6 +154,14 @@ def test_other_dtypes_are_taken_as_they_are(run, dtype):
         (["--activation", "tanh"], "64 -> 8 tanh -> 10"),
         (["--optimizer", "sgd"], "sgd, learning rate 0.05, momentum 0.9"),
         (["--optimizer", "sgd", "--lr", "0.1", "--momentum", "0"], "sgd, learning rate 0.1, momentum 0"),
+        (["--optimizer", "AdamW", "--weight-decay", "0.1"], "adamw, learning rate 0.001, weight decay 0.1,"),
+        (["--optimizer", "rmsprop", "--momentum", "0.5"], "rmsprop, learning rate 0.001, momentum 0.5"),
+        (["--activation", "prelu"], "64 -> 8 prelu -> 10: 611 parameters"),
+        (["--batchnorm", "--dropout", "0.2"], "64 -> 8 batchnorm relu dropout 0.2 -> 10: 626 parameters"),
+        (["--batchnorm", "--batch-size", "1437"], "batches of 1437"),  # which leaves one sample
+        (["--clip-norm", "0.5"], "gradients clipped to 0.5"),
+        (["--schedule", "cosine", "--warmup", "0.5"], "learning rate 0.001 cosine after a warm-up of 0.5 epochs"),
+        (["--schedule", "onecycle", "--epochs", "0"], "learning rate 0.001 onecycle"),
         (["--lr", "0.01"], "adam, learning rate 0.01"),
         (["--batch-size", "1000000"], "batches of 1438"),
         (["--threads", "1"], "with   1 thread,"),
@@ -168,6 +177,53 @@ def test_options(run, options, text):
     assert code == 0 and err == ""
     assert text in out
     assert fastnn.get_num_threads() == before
+
+
+@pytest.mark.parametrize("name", cli._OPTIMIZERS)
+def test_every_optimizer_learns(run, name):
+    assert accuracy(run("train", "--optimizer", name, "--quiet")[1]) >= 0.93
+
+
+def test_every_optimizer_of_the_package_can_be_chosen():
+    assert {kind for kind, _, _ in cli._OPTIMIZERS.values()} == set(optim.__all__) - {"Optimizer"}
+    assert all(name == kind.lower() for name, (kind, _, _) in cli._OPTIMIZERS.items())
+    for kind, _, momentum in cli._OPTIMIZERS.values():
+        assert ("momentum" in inspect.signature(getattr(optim, kind)).parameters) == (momentum is not None)
+
+
+def rates(*options, steps=10):
+    """The learning rates of `steps` steps, made of epochs of 5."""
+    args = cli._parser().parse_args(["train", "--lr", "1", "--epochs", str(steps // 5), *options])
+    optimizer, _ = cli._optimizer(args, nn.Sequential(nn.Dense(2, 2)), 5)
+    lr = optimizer.param_groups[0]["lr"]
+    return [lr(t) for t in range(steps)] if callable(lr) else [lr] * steps
+
+
+def test_schedules_span_the_training():
+    assert rates() == [1.0] * 10
+    np.testing.assert_allclose(rates("--schedule", "linear"), np.linspace(1, 0.1, 10))
+    np.testing.assert_allclose(rates("--schedule", "cosine"), (1 + np.cos(np.pi * np.arange(10) / 10)) / 2)
+    np.testing.assert_allclose(rates("--schedule", "step", steps=15), np.repeat([1, 0.1, 0.01], 5))
+    cycle = rates("--schedule", "onecycle", steps=20)
+    assert cycle[0] == 0.04 and max(cycle) == pytest.approx(1) and cycle[-1] == pytest.approx(4e-6)
+    warm = rates("--schedule", "linear", "--warmup", "1", steps=15)
+    np.testing.assert_allclose(warm, [0.2, 0.36, 0.52, 0.68, 0.84, *np.linspace(1, 0.1, 10)])
+
+
+def test_the_options_reach_the_training(run):
+    """Another file for each: no option is read and forgotten."""
+    options = [[], ["--schedule", "linear"], ["--warmup", "0.5"], ["--weight-decay", "0.1"], ["--clip-norm", "0.1"],
+               ["--dropout", "0.5"], ["--batchnorm"], ["--optimizer", "adamw"]]  # fmt: skip
+    for i, words in enumerate(options):
+        assert run("train", *QUICK, *words, "--output", str(i))[0] == 0
+    assert len({Path(str(i)).read_bytes() for i in range(len(options))}) == len(options)
+
+
+def test_the_saved_model_is_the_average_that_was_tested(run):
+    _, out, _ = run("train", "--optimizer", "schedulefreeadamw", "--epochs", "3", "--lr", "0.02")
+    _, X_test, _, y_test = data.train_test_split(*data.load_digits(), seed=0)
+    right = (nn.load("fastnn-model.safetensors").predict_classes(X_test) == y_test).mean()
+    assert right == pytest.approx(accuracy(out), abs=1e-4)
 
 
 def test_the_threads_asked_for_are_the_threads_that_run(run):
@@ -306,9 +362,17 @@ ARGUMENTS = [
     (["train", "--lr", "nan"], "argument --lr: expected a number > 0, got 'nan'"),
     (["train", "--lr", "inf"], "argument --lr: expected a number > 0, got 'inf'"),
     (["train", "--lr", "fast"], "argument --lr: expected a number > 0, got 'fast'"),
-    (["train", "--momentum", "0.5"], "argument --momentum: expected only with --optimizer sgd, got it with adam"),
+    (["train", "--momentum", "0.5"], "argument --momentum: expected only with --optimizer sgd or rmsprop, got it with adam"),
     (["train", "--optimizer", "sgd", "--momentum", "1"], "argument --momentum: expected a number >= 0 and < 1, got '1'"),
-    (["train", "--optimizer", "adamm"], "argument --optimizer: expected one of adam, sgd, got 'adamm'"),
+    (["train", "--optimizer", "adamm"], "argument --optimizer: expected one of adadelta, adagrad, adam, adamax, adamw,"),
+    (["train", "--weight-decay", "-1"], "argument --weight-decay: expected a number >= 0, got '-1'"),
+    (["train", "--clip-norm", "0"], "argument --clip-norm: expected a number > 0, got '0'"),
+    (["train", "--dropout", "1"], "argument --dropout: expected a number >= 0 and < 1, got '1'"),
+    (["train", "--schedule", "cos"], "argument --schedule: expected one of constant, cosine, linear, step, onecycle, got 'cos'"),
+    (["train", "--warmup", "-1"], "argument --warmup: expected a number >= 0, got '-1'"),
+    (["train", "--warmup", "3", "--epochs", "3"], "argument --warmup: expected fewer epochs than --epochs, 3, got 3"),
+    (["train", "--warmup", "1", "--schedule", "onecycle"], "argument --warmup: expected with another schedule than onecycle"),
+    (["train", "--batchnorm", "--batch-size", "1"], "argument --batch-size: expected at least 2 samples for --batchnorm, got 1"),
     (["train", "--activation", "step"], "argument --activation: expected one of identity, sigmoid"),
     (["train", "--hidden", "100,"], "argument --hidden: expected sizes from 1 up"),
     (["train", "--hidden", "0"], "argument --hidden: expected sizes from 1 up"),

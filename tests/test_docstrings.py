@@ -10,10 +10,10 @@ import pytest
 import fastnn
 
 MODULES = [
-    "callbacks", "data", "gradients", "init", "kernels", "losses", "nn.activation", "nn.containers", "nn.dense", "nn.files",
-    "nn.inputs", "nn.layer", "nn.mlp", "nn.model", "nn.noise", "nn.normalization", "nn.shared", "optim", "optim.adam",
-    "optim.adaptive", "optim.base", "optim.lamb", "optim.lion", "optim.schedule_free", "optim.sgd", "plan.parameter",
-    "plan.plan", "regularizers", "runtime", "schedules", "selftest", "trainer",
+    "callbacks", "cli", "data", "gradients", "init", "kernels", "losses", "nn.activation", "nn.containers", "nn.dense",
+    "nn.files", "nn.inputs", "nn.layer", "nn.mlp", "nn.model", "nn.noise", "nn.normalization", "nn.shared", "optim",
+    "optim.adam", "optim.adaptive", "optim.base", "optim.lamb", "optim.lion", "optim.schedule_free", "optim.sgd",
+    "plan.parameter", "plan.plan", "regularizers", "runtime", "schedules", "selftest", "trainer",
 ]
 NAMES = {
     name: getattr(fastnn, name)

@@ -422,6 +422,7 @@ OVERLAP = np.ones(10)
         (np.ones(3), TypeError, r"params: expected a list or dict of arrays, got a single one; write \[array\]"),
         (None, TypeError, "params: expected a list or dict of arrays, got NoneType"),
         (7, TypeError, "params: expected a list or dict of arrays, got int"),
+        (nn.Dense(2, 2), TypeError, r"params: expected a list or dict of arrays, got Dense; write model.parameters\(\)"),
         ([], ValueError, "params: expected at least one array, got none"),
         ({}, ValueError, "params: expected at least one array, got none"),
         ([[1.0]], TypeError, r"params\[0\]: expected a NumPy array or a Parameter, got list"),

@@ -695,6 +695,7 @@ def test_what_a_trainer_refuses():
         ((nn.Sequential, loss, opt), TypeError, "model: expected"),
         ((model, None, opt), TypeError, "loss: expected"),
         ((model, loss, None), TypeError, "optimizer: expected an optimizer of fastnn.optim, got NoneType"),
+        ((model, loss, optim.Adam), TypeError, r"optimizer: .*got type; write optim.Adam\(model.parameters\(\)\)"),
         ((model, loss, optim.SGD), TypeError, "optimizer: expected"),
         ((model, loss, optim.SGD(other.parameters())), ValueError, r"optimizer: expected parameters of the model, got one that it lacks: params\[0\]"),
         ((model, loss, optim.SGD([*model.parameters(), np.zeros(3, np.float32)])), ValueError, r"params\[4\]"),

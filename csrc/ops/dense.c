@@ -1,17 +1,10 @@
 /* The three products of a dense layer: which part of each a thread does. */
 #include "grid.h"
 
-static fnn_cell cell_of(bool by_rows, size_t m, size_t n, fnn_share s)
-{
-    return by_rows ? (fnn_cell){s.begin, s.end, 0, n} : fnn_grid_cell(m, n, s);
-}
-
-static bool is_empty(fnn_cell c) { return c.i0 >= c.i1 || c.j0 >= c.j1; }
-
 void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s)
 {
-    const fnn_cell c = cell_of(o->by_rows, o->batch, o->out, s);
-    if (is_empty(c)) return;
+    const fnn_cell c = fnn_cell_of(o->by_rows, o->batch, o->out, s);
+    if (fnn_cell_is_empty(c)) return;
     k->gemm(&(fnn_product){
         .m = c.i1 - c.i0,
         .n = c.j1 - c.j0,
@@ -33,8 +26,8 @@ void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_
 
 void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s)
 {
-    const fnn_cell c = cell_of(o->by_rows, o->batch, o->in, s);
-    if (is_empty(c)) return;
+    const fnn_cell c = fnn_cell_of(o->by_rows, o->batch, o->in, s);
+    if (fnn_cell_is_empty(c)) return;
     k->gemm(&(fnn_product){
         .m = c.i1 - c.i0,
         .n = c.j1 - c.j0,
@@ -78,7 +71,7 @@ static void bias(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_
 void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_share s)
 {
     const fnn_cell c = fnn_grid_cell(o->in, o->out, s);
-    if (is_empty(c)) return;
+    if (fnn_cell_is_empty(c)) return;
     if (c.i0 == 0) bias(k, o, c);
     if (!o->dw && !o->update_w) return;
     const size_t at = c.i0 * o->out + c.j0;

@@ -32,4 +32,12 @@ static inline fnn_cell fnn_grid_cell(size_t m, size_t n, fnn_share s)
     return cell;
 }
 
+/* The cell of a share: its rows, where the plan runs by rows, else that of the grid. */
+static inline fnn_cell fnn_cell_of(bool by_rows, size_t m, size_t n, fnn_share s)
+{
+    return by_rows ? (fnn_cell){s.begin, s.end, 0, n} : fnn_grid_cell(m, n, s);
+}
+
+static inline bool fnn_cell_is_empty(fnn_cell c) { return c.i0 >= c.i1 || c.j0 >= c.j1; }
+
 #endif

@@ -2,15 +2,10 @@
  * is that of a dense layer with x and dy in each other's place. */
 #include "grid.h"
 
-static fnn_cell cell_of(bool by_rows, size_t m, size_t n, fnn_share s)
-{
-    return by_rows ? (fnn_cell){s.begin, s.end, 0, n} : fnn_grid_cell(m, n, s);
-}
-
 void fnn_op_tied_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s)
 {
-    const fnn_cell c = cell_of(o->by_rows, o->batch, o->out, s);
-    if (c.i0 >= c.i1 || c.j0 >= c.j1) return;
+    const fnn_cell c = fnn_cell_of(o->by_rows, o->batch, o->out, s);
+    if (fnn_cell_is_empty(c)) return;
     k->gemm(&(fnn_product){
         .m = c.i1 - c.i0,
         .n = c.j1 - c.j0,
@@ -33,8 +28,8 @@ void fnn_op_tied_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_s
 
 void fnn_op_tied_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s)
 {
-    const fnn_cell c = cell_of(o->by_rows, o->batch, o->in, s);
-    if (c.i0 >= c.i1 || c.j0 >= c.j1) return;
+    const fnn_cell c = fnn_cell_of(o->by_rows, o->batch, o->in, s);
+    if (fnn_cell_is_empty(c)) return;
     k->gemm(&(fnn_product){
         .m = c.i1 - c.i0,
         .n = c.j1 - c.j0,

@@ -41,3 +41,7 @@ __all__ = [
     "load",
     "mlp",
 ]
+
+
+def __dir__():
+    return __all__

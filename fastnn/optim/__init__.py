@@ -31,3 +31,7 @@ __all__ = [
     "SGD",
     "ScheduleFreeAdamW",
 ]
+
+
+def __dir__():
+    return __all__

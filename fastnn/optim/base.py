@@ -125,7 +125,8 @@ class Optimizer:
         if isinstance(params, (np.ndarray, Parameter)):
             raise TypeError("params: expected a list or dict of arrays, got a single one; write [array]")
         if not isinstance(params, Iterable):
-            raise TypeError(f"params: expected a list or dict of arrays, got {type(params).__name__}")
+            hint = "; write model.parameters()" if callable(getattr(params, "parameters", None)) else ""
+            raise TypeError(f"params: expected a list or dict of arrays, got {type(params).__name__}{hint}")
         self._structure = []  # for each group: None for a list, or the tuple of keys
         self._params, self._names, self._group_of, self._objects = [], [], [], []
         self._state, self._averages = [], []  # for each parameter: a tuple of arrays; an array or None

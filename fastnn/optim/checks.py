@@ -18,8 +18,8 @@ def number(value, name, least=0.0, below=math.inf):
         except OverflowError:
             value = math.inf
     if not (math.isfinite(value) and least <= value < below):
-        limit = f"in [{least:g}, {below:g})" if below < math.inf else f">= {least:g}"
-        raise ValueError(f"{name}: expected a finite number {limit}, got {value}")
+        limit = f" in [{least:g}, {below:g})" if below < math.inf else f" >= {least:g}" if least > -math.inf else ""
+        raise ValueError(f"{name}: expected a finite number{limit}, got {value}")
     return value
 
 

@@ -85,3 +85,7 @@ __all__ = [
     "softmax_forward",
     "uniform",
 ]
+
+
+def __dir__():
+    return __all__
