@@ -1005,6 +1005,9 @@ def rates_version():
     return _rates_version
 
 
+_CHANGED = "expected the memory, dtype, shape and layout that it had, got an array that has been resized or changed"
+
+
 cdef struct Span:
     char *low
     char *high
@@ -1059,6 +1062,12 @@ cdef class Tensors:
             if cnp.PyArray_NDIM(p) > 1:
                 t.units = cnp.PyArray_DIM(p, cnp.PyArray_NDIM(p) - 1)
                 t.unit_together = not cnp.PyArray_IS_C_CONTIGUOUS(p) or t.units == 1
+            if not (
+                (t.is_double or cnp.PyArray_TYPE(p) == cnp.NPY_FLOAT32)
+                and cnp.PyArray_ISBEHAVED(p)
+                and (cnp.PyArray_IS_C_CONTIGUOUS(p) or cnp.PyArray_IS_F_CONTIGUOUS(p))
+            ):  # whatever a subclass says of itself
+                raise ValueError(f"{names[i]}: expected a writable, aligned, C- or F-contiguous float32 or float64 array, got another")
             arrays = [p]
             for j, state in enumerate(states[i]):
                 t.state[<int>j] = cnp.PyArray_DATA(state)
@@ -1067,8 +1076,12 @@ cdef class Tensors:
                 t.state[FNN_AVERAGE] = cnp.PyArray_DATA(averages[i])
                 arrays.append(averages[i])
             for array in arrays:
-                if <size_t>cnp.PyArray_SIZE(array) != t.n or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(p):
-                    raise ValueError(f"{names[i]}: expected the memory that it had, got an array that has been resized")
+                if (
+                    <size_t>cnp.PyArray_SIZE(array) != t.n
+                    or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(p)
+                    or not (cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_IS_F_CONTIGUOUS(array))
+                ):
+                    raise ValueError(f"{names[i]}: {_CHANGED}")
                 spans.append((<size_t>cnp.PyArray_DATA(array), t.n * cnp.PyArray_ITEMSIZE(p)))
             self.elements += t.n
         for i, (low, size) in enumerate(sorted(spans)):
@@ -1158,12 +1171,17 @@ cdef class Tensors:
         return begin < self.n_spans and self.spans[begin].low < high
 
     cdef bint _as_given(self, size_t i) noexcept:
-        """Whether array i is still where it was, and writable."""
+        """Whether array i is still what and where it was, and writable."""
         cdef cnp.ndarray p = <cnp.ndarray><void *>self.params[i]
+        cdef fnn_tensor *t = &self.tensors[i]
+        cdef int axes = cnp.PyArray_NDIM(p)
         return (
-            cnp.PyArray_DATA(p) == self.tensors[i].w
-            and <size_t>cnp.PyArray_SIZE(p) == self.tensors[i].n
-            and cnp.PyArray_ISWRITEABLE(p)
+            cnp.PyArray_DATA(p) == t.w
+            and <size_t>cnp.PyArray_SIZE(p) == t.n
+            and cnp.PyArray_TYPE(p) == (cnp.NPY_FLOAT64 if t.is_double else cnp.NPY_FLOAT32)
+            and t.units == <size_t>(cnp.PyArray_DIM(p, axes - 1) if axes > 1 else 0)
+            and (cnp.PyArray_IS_C_CONTIGUOUS(p) or axes > 1 and t.unit_together and cnp.PyArray_IS_F_CONTIGUOUS(p))
+            and cnp.PyArray_ISBEHAVED(p)
         )
 
     cdef bint _fits(self, size_t i, object g) noexcept:
@@ -1195,9 +1213,9 @@ cdef class Tensors:
         if not cnp.PyArray_ISWRITEABLE(p):
             raise ValueError(f"{self.names[i]}: expected a writable array, got a read-only one")
         if not self._as_given(i):
-            raise ValueError(f"{self.names[i]}: expected the memory that it had, got an array that has been resized")
+            raise ValueError(f"{self.names[i]}: {_CHANGED}")
         name = f"gradient of {self.names[i]}"
-        if not isinstance(g, np.ndarray):
+        if not cnp.PyArray_Check(g):
             raise TypeError(f"{name}: expected a NumPy array, got {type(g).__name__}")
         if g.dtype != p.dtype:
             raise TypeError(f"{name}: expected the parameter's dtype {p.dtype}, got {g.dtype}")

@@ -195,6 +195,11 @@ class Schedule:
             found += [p for p in part.plateaus if not any(p is q for q in found)]
         return tuple(found)
 
+    @property
+    def functions(self):
+        """Whether a function of the user's is in this schedule: it is asked for no step that is not done."""
+        return any(part.functions for part in self._parts())
+
     def _parts(self):
         """The schedules that this one is made of."""
         values = [getattr(self, name) for name in self._names]
@@ -235,6 +240,8 @@ class _Function(Schedule):
 
     def __init__(self, function):
         self._set(function=function)
+
+    functions = True
 
     def _rates(self, t, clock):
         return _each(lambda s: _real(self.function(int(s) if s == int(s) else s), "lr(step)", 0.0), t)

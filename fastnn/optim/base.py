@@ -119,14 +119,13 @@ class Optimizer:
     def __init__(self, params, defaults, options=None):
         self._defaults(defaults, options or {})
         self.param_groups = ()
-        self._grouped = isinstance(params, (list, tuple)) and bool(params) and all(
-            isinstance(p, dict) for p in params
-        )
         if isinstance(params, (np.ndarray, Parameter)):
             raise TypeError("params: expected a list or dict of arrays, got a single one; write [array]")
         if not isinstance(params, Iterable):
             hint = "; write model.parameters()" if callable(getattr(params, "parameters", None)) else ""
             raise TypeError(f"params: expected a list or dict of arrays, got {type(params).__name__}{hint}")
+        params = params if isinstance(params, dict) else list(params)
+        self._grouped = isinstance(params, list) and bool(params) and all(isinstance(p, dict) for p in params)
         self._structure = []  # for each group: None for a list, or the tuple of keys
         self._params, self._names, self._group_of, self._objects = [], [], [], []
         self._state, self._averages = [], []  # for each parameter: a tuple of arrays; an array or None
@@ -206,7 +205,7 @@ class Optimizer:
                 raise ValueError(f"{name}: unknown hyper-parameters {sorted(unknown)}; known are {sorted(self.defaults)}")
             keys, values, labels = self._listed(group["params"], name)
             params += [self._check_param(v, n) for v, n in zip(values, labels)]
-            merged = {**self.defaults, **group, "params": values}
+            merged = {**self.defaults, **group, "params": tuple(values)}
             self._check_group(merged)
             objects += values
             names += labels
@@ -236,7 +235,8 @@ class Optimizer:
     def _listed(params, name):
         """(keys or None, values, names for messages) of a list or dict."""
         if isinstance(params, dict):
-            return tuple(params), list(params.values()), [f"{name}[{k!r}]" for k in params]
+            items = list(params.items())
+            return tuple(k for k, _ in items), [v for _, v in items], [f"{name}[{k!r}]" for k, _ in items]
         if isinstance(params, (np.ndarray, Parameter)):
             raise TypeError(f"{name}: expected a list or dict of arrays, got a single one; write [array]")
         if not isinstance(params, Iterable):
@@ -248,8 +248,9 @@ class Optimizer:
     def _check_param(p, name):
         if isinstance(p, Parameter):
             return p.data
-        if not isinstance(p, np.ndarray):
+        if not issubclass(type(p), np.ndarray):
             raise TypeError(f"{name}: expected a NumPy array or a Parameter, got {type(p).__name__}")
+        given, p = p, np.asarray(p)  # a subclass may say what it likes
         if p.dtype not in (np.float32, np.float64) or not p.dtype.isnative:
             raise TypeError(f"{name}: expected dtype float32 or float64, got {p.dtype.str if p.dtype.kind == 'f' else p.dtype}")
         if p.size == 0:
@@ -260,18 +261,20 @@ class Optimizer:
             raise ValueError(f"{name}: expected an aligned array, got one that is not")
         if not p.flags.writeable:
             raise ValueError(f"{name}: expected a writable array, got a read-only one")
-        return p
+        return given
 
     @staticmethod
     def _check_apart(params, names):
         """No two parameters may share memory: they would be updated twice."""
-        spans = sorted((p.__array_interface__["data"][0], p.nbytes, n) for p, n in zip(params, names))
+        arrays = [np.asarray(p) for p in params]
+        spans = sorted((p.__array_interface__["data"][0], p.nbytes, n) for p, n in zip(arrays, names))
         for (begin, size, a), (other, _, b) in zip(spans, spans[1:]):
             if other < begin + size:
                 raise ValueError(f"{b}: expected memory of its own, got an array that overlaps {a}")
 
     @staticmethod
     def _new_state(p, value=0.0):
+        p = np.asarray(p)
         state = _native.aligned_zeros(p.shape[::-1] if p.flags.f_contiguous else p.shape, p.dtype)
         if value:
             state[...] = value
@@ -354,12 +357,22 @@ class Optimizer:
                         f"{name}: expected to stay {stay} in group {i}, got {value}; make a new optimizer to switch it"
                     )
 
+    def _check_entries(self, i, g):
+        """A group has the entries and the parameters that it had."""
+        if g.keys() != self.defaults.keys() | {"params"}:
+            raise ValueError(f"param_groups[{i}]: expected the entries {sorted([*self.defaults, 'params'])}, got {sorted(map(str, g))}")
+        mine = [p for p, number in zip(self._objects, self._group_of) if number == i]
+        given = g["params"]
+        if not isinstance(given, (list, tuple)) or len(given) != len(mine) or any(a is not b for a, b in zip(given, mine)):
+            raise ValueError(f"param_groups[{i}]['params']: expected the parameters that it had, got others; add_param_group adds more")
+
     def group_states(self):
         """The groups' hyper-parameters and progress as the executors take them."""
         self._refuse_now()
         self._pull()
         states = []
-        for g in self.param_groups:
+        for i, g in enumerate(self.param_groups):
+            self._check_entries(i, g)
             self._check_group(g)
         self._check_switches()
         for g, t, memory in zip(self.param_groups, self._steps, self._memory):
@@ -456,7 +469,7 @@ class Optimizer:
             return lr(step)
         held, first, rates = self._ahead.get(i, (None, 0, ()))
         if held is not lr or not first <= step < first + len(rates):
-            if lr.plateaus:
+            if lr.plateaus or lr.functions:
                 return lr(step)
             first, rates = step, lr.table(step, 64).tolist()  # one by one they would cost as much as a small update
             self._ahead[i] = (lr, first, rates)
@@ -546,6 +559,8 @@ class Optimizer:
         if clip_norm is not None:
             clip_norm = checks.positive(clip_norm, "clip_norm")
         if self._tensors is None:
+            for p, name in zip(self._params, self._names):
+                self._check_param(p, name)  # they may have changed since
             self._tensors = _native.Tensors(
                 self._params, self._state, self._group_of, len(self.param_groups), self._names, self._averages
             )
@@ -711,6 +726,7 @@ class Optimizer:
         state_dict : dict
             {"state": {number of the parameter: {name: tensor}}, "param_groups": [...]}; parameters in the order of this
             optimizer's. Hyper-parameters that this optimizer has too are taken over; learning rates that are schedules here stay.
+            Averages of the weights (`ema`) start from the weights as they are: load those first.
         transpose : bool, default False
             Turn every two-dimensional array: PyTorch's Linear keeps weights as [out, in].
         steps : int, optional

@@ -62,8 +62,8 @@ def count(value, name):
     """`value` as an integer from 0."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
-    if value < 0:
-        raise ValueError(f"{name}: expected an integer >= 0, got {value}")
+    if not 0 <= value < 2**53:
+        raise ValueError(f"{name}: expected an integer from 0 to 2**53 - 1, got {value}")
     return int(value)
 
 

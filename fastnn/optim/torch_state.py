@@ -71,7 +71,13 @@ def read(optimizer, state_dict, transpose, steps):
             given = set(entry) - set(_PER_PARAMETER)
             if entry and given != set(arrays):
                 raise ValueError(f"{where}: expected entries {sorted(arrays)}, got {sorted(given)}")
-            pairs = []
+            missing = sorted(set(optimizer.memory) - set(entry)) if entry else []
+            if entry and "step" not in entry and steps is None and type(optimizer).__name__ != "SGD":
+                missing.append("step")
+            if missing:
+                raise ValueError(f"{where}: expected entries {missing} too, got {sorted(entry)}")
+            average = optimizer._averages[i]  # PyTorch has none: it starts from the weights
+            pairs = [] if average is None else [(average, optimizer._params[i])]
             for k, array in arrays.items():
                 value = _array(entry[k], f"{where}[{k!r}]") if entry else np.full(array.shape, optimizer._initial(k, merged))
                 if entry and transpose and value.ndim == 2:
