@@ -15,7 +15,11 @@ from .layer import check_size
 from .rows import as_array, as_rows
 from .summary import table
 
-_BATCH = 256  # rows that an inference works on at once: their activations stay in the L2 cache
+def _rows_at_once(parameters):
+    """Rows that an inference works on at once: the more the better, while the widest layer's outputs, of 1 MB at most, stay in
+    the L2 caches."""
+    widest = max((p.shape[-1] for p in parameters if p.shape), default=1)
+    return min(max((1 << 18) // widest, 256), 1024)
 
 
 class Sequential(Chain):
@@ -57,6 +61,7 @@ class Sequential(Chain):
             p.name = name
         self._flatten = isinstance(layers[0], Flatten)
         self._idle = {}  # executors that no call is using, the last used last
+        self._batch = _rows_at_once(self.parameters())
         self.head = None
 
     # ---- structure ----
@@ -175,7 +180,7 @@ class Sequential(Chain):
 
     def _infer(self, X, batch_size, out, softmax):
         softmax = softmax and (self._link() or "none")
-        if batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= _BATCH:
+        if batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch:
             rows = len(X)
             key = ("infer", 1 << (rows - 1).bit_length(), softmax)
             executor = self._idle.pop(key, None)
@@ -186,7 +191,7 @@ class Sequential(Chain):
                 if done:
                     return result
         X = self.rows(X)
-        batch = _BATCH if batch_size is None else check_size(batch_size, "batch_size")
+        batch = self._batch if batch_size is None else check_size(batch_size, "batch_size")
         batch = min(batch, 1 << (len(X) - 1).bit_length())
         if out is None:
             out = np.empty((len(X), self.out_features), np.float32)
