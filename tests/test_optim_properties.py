@@ -88,6 +88,17 @@ def lion_argument(g, m, hyper, scale):
     return hyper.hyper[0] * m + (1 - hyper.hyper[0]) * g
 
 
+def well_conditioned(g, w, hyper, scale):
+    """Where the sum of gradient and coupled decay does not all but cancel: what divides it by its own size, as Adam's first
+    step does, would show the rounding of the sum as large as it likes."""
+    if not hyper.weight_decay or hyper.decoupled:
+        return np.ones(g.shape, bool)
+    limit = hyper.clip_value or np.inf
+    g = np.clip((-scale if hyper.maximize else scale) * g.astype(np.float64), -limit, limit)
+    decay = hyper.weight_decay * w
+    return np.abs(g + decay) > 0.05 * (np.abs(g) + np.abs(decay))
+
+
 @settings(max_examples=400, deadline=None)
 @given(problems())
 def test_the_result_is_the_twins(problem):
@@ -107,6 +118,7 @@ def test_the_result_is_the_twins(problem):
         for (p, i), w, g, old, new in zip(flat, wide, [g for part in grads for g in part], before["state"], after["state"]):
             old = {k: np.array(v, np.float64) for k, v in old.items()}
             average = old.pop("ema", None)
+            sure = well_conditioned(g, w, hyper[i], clip_scale(exact, clip_norm))
             if kind == "Lion":  # rounding may turn the sign of what is all but zero
                 assume(np.abs(lion_argument(g, old["exp_avg"], hyper[i], clip_scale(exact, clip_norm))).min() > 1e-6)
             optimizer_update(w, g.astype(np.float64), tuple(old.values()), average, hyper[i], rates[i], clip_scale(exact, clip_norm))
@@ -117,7 +129,7 @@ def test_the_result_is_the_twins(problem):
             tolerance = {np.float32: 3e-6, np.float64: 1e-11}[p.dtype.type]
             for found, expected in ((p, w), *((new[k], old[k]) for k in old)):
                 assert found.shape == expected.shape
-                assert np.abs(found - expected).max(initial=0) <= tolerance * max(1.0, np.abs(expected).max(initial=0)), (kind, i)
+                assert np.abs(found - expected)[sure].max(initial=0) <= tolerance * max(1.0, np.abs(expected).max(initial=0)), (kind, i)
         for i, (g, t) in enumerate(zip(after["groups"], [optimizer_progress(h, r)[0] for h, r in zip(hyper, rates)])):
             assert g["steps"] == t == step + 1
 
