@@ -10,20 +10,28 @@ typedef struct fnn_cell {
 
 static inline size_t fnn_divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
-/* Of the grids down x across = count, the one whose largest cell has the fewest tiles of 6 rows x 16 columns; rows are
- * cut anywhere, columns only between vectors. Among equals the one with the most columns of cells, since each thread
- * then packs its own part of B. */
+/* Of the grids down x across = count, one whose largest cell has few tiles of 6 rows x 16 columns; rows are cut anywhere,
+ * columns only between vectors. Within a part in sixteen of the fewest it is the grid whose cells reach over the fewest rows and columns: that
+ * much of the operands a thread reads, and so takes from the caches of those that wrote it. Among equals the one with the
+ * most columns of cells, since each thread then packs its own part of B. */
+static inline size_t fnn_grid_tiles(size_t m, size_t n, size_t count, size_t across)
+{
+    return fnn_divide_up(fnn_divide_up(m, count / across), 6) * fnn_divide_up(fnn_divide_up(n, 16), across);
+}
+
 static inline fnn_cell fnn_grid_cell(size_t m, size_t n, fnn_share s)
 {
     const size_t count = (size_t)s.count, vectors = fnn_divide_up(n, 16);
-    size_t across = 1, least = SIZE_MAX;
+    size_t across = 1, fewest = SIZE_MAX, least = SIZE_MAX;
     for (size_t c = 1; c <= count; c++) {
-        if (count % c) continue;
-        const size_t tiles = fnn_divide_up(fnn_divide_up(m, count / c), 6) * fnn_divide_up(vectors, c);
-        if (tiles <= least) {
-            least = tiles;
-            across = c;
-        }
+        const size_t tiles = count % c ? SIZE_MAX : fnn_grid_tiles(m, n, count, c);
+        if (tiles < fewest) fewest = tiles;
+    }
+    for (size_t c = 1; c <= count; c++) {
+        const size_t reach = fnn_divide_up(m, count / c) + fnn_divide_up(n, c);
+        if (count % c || reach > least || fnn_grid_tiles(m, n, count, c) > fewest + fewest / 16) continue;
+        least = reach;
+        across = c;
     }
     const size_t down = count / across, i = (size_t)s.id / across, j = (size_t)s.id % across;
     fnn_cell cell = {m * i / down, m * (i + 1) / down, vectors * j / across * 16, vectors * (j + 1) / across * 16};
