@@ -29,8 +29,6 @@
 #define FNN_ROW_AHEAD 8 /* rows of B asked for ahead of a lone row of A: a panel's piece of a row is too short for the hardware to guess */
 #define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w at a time: their pages stay in the TLB */
 
-#define FNN_AHEAD 192            /* steps of k from asking for a tile's weights to their update: longer than another CPU takes to give up its copy */
-
 #define FNN_UNROLL _Pragma("GCC unroll 16")
 
 /* The parts of a tile of C, [rows, vectors * 16], held in registers. `last` says which lanes of the last vector exist.
@@ -202,7 +200,7 @@ typedef struct fnn_pending {
     const float *g; /* rows FNN_NR apart */
     float *w, *s0, *s1;
     size_t ldw;
-    ptrdiff_t next; /* from this tile's weights to those of a later tile, which are asked for */
+    ptrdiff_t next; /* from this tile's weights to those of the tile whose product runs meanwhile, which are asked for */
 } fnn_pending;
 
 FNN_INLINE void fnn_pending_vector(const fnn_pending *q, size_t i, size_t v)
@@ -482,82 +480,31 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
 }
 
 #if FNN_INTERLEAVE
-/* The tiles of an update in the order in which they are done: groups of rows, the panels of a group, the tiles of a panel. */
-typedef struct fnn_walk {
-    const fnn_product *g;
-    size_t group, panel, tile;                  /* tile 0 of panel 0 of the group after the last: at the end */
-    size_t i, j, rows, vectors, width;          /* the tile */
-    size_t groups, panels, tiles, i0, i1, wide; /* of the product; of the group: its rows; wide: vectors of the product */
-} fnn_walk;
-
-FNN_INLINE void fnn_walk_tile(fnn_walk *w)
+/* The rows [i0, i1) of dW = A B with A transposed, each tile's update interleaved with the product of the next; k in one
+ * block. The last tile is left pending. */
+static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1, float gradient[2][FNN_MR * FNN_NR],
+                                      fnn_pending *pending)
 {
-    const size_t m = w->i1 - w->i0;
-    w->rows = m / w->tiles + (w->tile < m % w->tiles);
-    w->vectors = w->wide / w->panels + (w->panel < w->wide % w->panels);
-    w->width = w->vectors * FNN_VF < w->g->n - w->j ? w->vectors * FNN_VF : w->g->n - w->j;
-}
-
-FNN_INLINE void fnn_walk_group(fnn_walk *w)
-{
-    w->i = w->i0 = w->g->m * w->group / w->groups;
-    w->i1 = w->g->m * (w->group + 1) / w->groups;
-    w->tiles = (w->i1 - w->i0 + FNN_MR - 1) / FNN_MR;
-    w->panel = w->tile = w->j = 0;
-}
-
-static fnn_walk fnn_walk_begin(const fnn_product *g)
-{
-    fnn_walk w = {.g = g, .groups = (g->m + FNN_UPDATE_ROWS - 1) / FNN_UPDATE_ROWS, .wide = (g->n + FNN_VF - 1) / FNN_VF};
-    w.panels = (w.wide + FNN_NV - 1) / FNN_NV;
-    fnn_walk_group(&w);
-    fnn_walk_tile(&w);
-    return w;
-}
-
-FNN_INLINE bool fnn_walk_ended(const fnn_walk *w) { return w->group == w->groups; }
-
-FNN_INLINE void fnn_walk_next(fnn_walk *w)
-{
-    w->i += w->rows;
-    if (++w->tile == w->tiles) {
-        w->tile = 0;
-        w->i = w->i0;
-        w->j += w->width;
-        if (++w->panel == w->panels) {
-            w->group++;
-            if (fnn_walk_ended(w)) return;
-            fnn_walk_group(w);
+    const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR;
+    const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_NV - 1) / FNN_NV;
+    for (size_t panel = 0, j = 0; panel < panels; panel++) {
+        const size_t wide = vectors / panels + (panel < vectors % panels);
+        const size_t width = wide * FNN_VF < g->n - j ? wide * FNN_VF : g->n - j;
+        const vt last = vt_first(width - (wide - 1) * FNN_VF);
+        for (size_t tile = 0, i = i0; tile < tiles; tile++) {
+            const size_t rows = m / tiles + (tile < m % tiles), at = i * g->ldw + j;
+            float *c = gradient[pending->g == gradient[0]]; /* the one that is not pending */
+            if (pending->rows)
+                pending->next = g->w + at - pending->w;
+            else
+                fnn_prefetch_update(g, i, j, rows, width);
+            fnn_tile_updates[wide - 1][rows - 1](g->k, g->a + i, g->lda, g->b + j, g->ldb, c, last, pending);
+            *pending = (fnn_pending){.s = pending->s, .decay = pending->decay, .rows = rows, .vectors = wide, .last = last, .g = c, .ldw = g->ldw,
+                                     .w = g->w + at, .s0 = g->state[0] + at, .s1 = g->state[1] + at};
+            i += rows;
         }
+        j += width;
     }
-    fnn_walk_tile(w);
-}
-
-/* dW = A B with A transposed, each tile's update interleaved with the product of the next; k in one block. The weights
- * and states of a tile are asked for FNN_AHEAD steps before they are needed, in whole tiles. */
-static void fnn_gemm_interleaved(const fnn_product *g)
-{
-    float gradient[2][FNN_MR * FNN_NR] __attribute__((aligned(64)));
-    const fnn_scalars_f32 scalars = fnn_splat_f32(g->scalars);
-    fnn_pending pending = {.s = &scalars, .decay = g->scalars->options & FNN_DECAY};
-    fnn_walk tile = fnn_walk_begin(g), ahead = tile;
-    for (size_t steps = 0; steps < FNN_AHEAD && !fnn_walk_ended(&ahead); steps += g->k + 1) {
-        fnn_prefetch_update(g, ahead.i, ahead.j, ahead.rows, ahead.width);
-        fnn_walk_next(&ahead);
-    }
-    for (; !fnn_walk_ended(&tile); fnn_walk_next(&tile)) {
-        const size_t at = tile.i * g->ldw + tile.j;
-        float *c = gradient[pending.g == gradient[0]]; /* the one that is not pending */
-        pending.next = fnn_walk_ended(&ahead) ? 0 : g->w + (ahead.i * g->ldw + ahead.j) - pending.w;
-        fnn_tile_updates[tile.vectors - 1][tile.rows - 1](g->k, g->a + tile.i, g->lda, g->b + tile.j, g->ldb, c,
-                                                          vt_first(tile.width - (tile.vectors - 1) * FNN_VF), &pending);
-        if (pending.rows && !fnn_walk_ended(&ahead)) fnn_walk_next(&ahead);
-        pending = (fnn_pending){.s = &scalars, .decay = pending.decay, .rows = tile.rows, .vectors = tile.vectors,
-                                .last = vt_first(tile.width - (tile.vectors - 1) * FNN_VF), .g = c, .ldw = g->ldw,
-                                .w = g->w + at, .s0 = g->state[0] + at, .s1 = g->state[1] + at};
-    }
-    pending.next = 0;
-    fnn_pending_finish(&pending);
 }
 
 /* The update of Adam or AdamW with no other option, and k within a block. */
@@ -601,13 +548,18 @@ static void fnn_gemm(const fnn_product *g)
         fnn_gemm_deep(g);
         return;
     }
+    const size_t groups = (g->m + FNN_UPDATE_ROWS - 1) / FNN_UPDATE_ROWS;
 #if FNN_INTERLEAVE
     if (fnn_may_interleave(g)) {
-        fnn_gemm_interleaved(g);
+        float gradient[2][FNN_MR * FNN_NR] __attribute__((aligned(64)));
+        const fnn_scalars_f32 scalars = fnn_splat_f32(g->scalars);
+        fnn_pending pending = {.s = &scalars, .decay = g->scalars->options & FNN_DECAY};
+        for (size_t group = 0; group < groups; group++)
+            fnn_gemm_rows_interleaved(g, g->m * group / groups, g->m * (group + 1) / groups, gradient, &pending);
+        fnn_pending_finish(&pending);
         return;
     }
 #endif
-    const size_t groups = (g->m + FNN_UPDATE_ROWS - 1) / FNN_UPDATE_ROWS;
     float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
     for (size_t group = 0; group < groups; group++)
         fnn_gemm_rows(g, g->m * group / groups, g->m * (group + 1) / groups, gradient);
