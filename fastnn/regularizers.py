@@ -23,7 +23,7 @@ PyTorch has no penalties but these decays. Keras's `L2(λ)` adds λ Σw², witho
 import numpy as np
 
 from . import kernels
-from .init import _number
+from .checks import number
 
 __all__ = ["ElasticNet", "L1", "L2", "Penalty"]
 
@@ -41,7 +41,7 @@ class Penalty:
     """
 
     def __init__(self, l1, l2):
-        self.l1, self.l2 = _number(l1, "l1", 0), _number(l2, "l2", 0)
+        self.l1, self.l2 = number(l1, "l1", 0), number(l2, "l2", 0)
         for name, value in (("l1", self.l1), ("l2", self.l2)):
             if value > 3.4028234663852886e38:
                 raise ValueError(f"{name}: expected a number that is finite in float32, got {value}")
@@ -161,7 +161,7 @@ def from_config(config, name="penalty"):
         return None
     if not isinstance(config, dict) or set(config) != {"l1", "l2"}:
         raise ValueError(f"{name}: expected l1 and l2, got {config!r:.80}")
-    l1, l2 = _number(config["l1"], f"{name} l1", 0), _number(config["l2"], f"{name} l2", 0)
+    l1, l2 = number(config["l1"], f"{name} l1", 0), number(config["l2"], f"{name} l2", 0)
     return L1(l1) if l1 and not l2 else ElasticNet(l1, l2) if l1 else L2(l2)
 
 
