@@ -71,8 +71,8 @@ static inline void fnn_pace_end_trial(fnn_pace *p)
     if (fnn_pace_turns(p)) {
         p->team = !p->team;
         p->calm = 1;
-    } else {
-        if (p->calm < FNN_PACE_PATIENCE) p->calm *= 2;
+    } else if (p->calm < FNN_PACE_PATIENCE) {
+        p->calm *= 2;
     }
     fnn_pace_rest(p, p->rows);
     p->seconds = p->rows = 0;
