@@ -407,7 +407,8 @@ def _train(args):
     class Watch(Callback):
         def on_epoch_end(self, epoch, logs):
             if not math.isfinite(logs["loss"]):
-                raise _Diverged(f"the loss became {logs['loss']} in epoch {epoch + 1}; a smaller --lr may help; nothing was saved")
+                what = f"the loss became {logs['loss']} in epoch {epoch + 1}"
+                raise _Diverged(f"{what}; a smaller --lr may help; nothing was saved")
 
     verbose = 0 if args.quiet else 1 if sys.stderr.isatty() else 2
     history = trainer.fit(

@@ -375,7 +375,7 @@ _SLOPES = {"leaky_relu": None, "prelu": 0.25}  # the slope for negative inputs t
 
 
 def default_for(activation, alpha=0.0):
-    """What a layer uses when it is not told: He's for the rectifiers and their like, LeCun's for selu, Xavier's for the others."""
+    """What a layer uses when it is not told: He's for the rectifiers and the like, LeCun's for selu, Xavier's for the others."""
     if activation in _SLOPES:
         return he_normal(slope=_SLOPES[activation] if _SLOPES[activation] is not None else alpha)
     return _DEFAULTS.get(activation, xavier_normal)()

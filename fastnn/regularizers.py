@@ -6,8 +6,8 @@ layers that have none of their own: every parameter of two dimensions, so that b
 are left out. A layer with ``penalty=regularizers.L2(0)`` is exempt. A parameter that several layers share counts once.
 
 The penalty is part of the loss: `Trainer.step` and `fit` report it with the loss, once for each batch, whatever its size, and
-`evaluate` once for all the data. Its gradient is in what `value_and_grad` returns, in what clipping by the norm sees, and in what the optimizer
-averages.
+`evaluate` once for all the data. Its gradient is in what `value_and_grad` returns, in what clipping by the norm sees, and in
+what the optimizer averages.
 
 How this differs from an optimizer's ``weight_decay``:
 
@@ -149,7 +149,8 @@ class ElasticNet(Penalty):
 def check_penalty(penalty, name="penalty"):
     """`penalty` itself, once it is one or None."""
     if isinstance(penalty, type) and issubclass(penalty, Penalty):
-        raise TypeError(f"{name}: expected an instance, got the class {penalty.__name__}; write regularizers.{penalty.__name__}()")
+        kind = penalty.__name__
+        raise TypeError(f"{name}: expected an instance, got the class {kind}; write regularizers.{kind}()")
     if penalty is not None and not isinstance(penalty, Penalty):
         raise TypeError(f"{name}: expected a penalty of fastnn.regularizers, got {type(penalty).__name__}")
     return penalty
@@ -166,7 +167,7 @@ def from_config(config, name="penalty"):
 
 
 def penalized(model, penalty=None):
-    """(Parameter, penalty) of a model's weights: those of its layers, and `penalty` for the weights that have none of their own."""
+    """(Parameter, penalty) of a model's weights: those of its layers, and `penalty` for weights that have none of their own."""
     own = {id(p): (p, r) for p, r in model.penalties()}
     for p in model.parameters():
         _, r = own.get(id(p), (p, penalty if len(p.shape) >= 2 else None))

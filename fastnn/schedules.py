@@ -229,7 +229,8 @@ class _Function(Schedule):
         return _each(lambda s: number(self.function(int(s) if s == int(s) else s), "lr(step)", 0.0), t)
 
     def config(self):
-        raise TypeError(f"schedule: expected one made of fastnn.schedules alone to make a configuration of, got {self.function!r}")
+        function = self.function
+        raise TypeError(f"schedule: expected one made of fastnn.schedules alone to make a configuration of, got {function!r}")
 
     def __repr__(self):
         return repr(self.function)
