@@ -112,7 +112,8 @@ typedef struct fnn_gather_labels {
 /* y = f(bias + x w), by rows or by tiles. */
 typedef struct fnn_dense_forward {
     size_t batch, in, out;
-    bool by_rows; /* take the rows of the share through all columns; else a cell of a grid over [batch, out] */
+    bool by_rows;    /* take the rows of the share through all columns; else a cell of a grid over [batch, out] */
+    bool transposed; /* w is stored [out, in]: the weights of another layer, transposed */
     const float *x;
     size_t ldx;
     const float *w, *b; /* b may be NULL */
@@ -127,7 +128,7 @@ typedef struct fnn_dense_forward {
 /* dx = (dy w^T) f'(saved), f the activation that made x and saved its output (x itself) or its input. */
 typedef struct fnn_dense_backward_input {
     size_t batch, in, out;
-    bool by_rows;
+    bool by_rows, transposed; /* as above */
     const float *dy;
     size_t lddy;
     const float *w;
@@ -283,8 +284,6 @@ void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_share s
 void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
 void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
 void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s); /* y = x + saved */
-void fnn_op_tied_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s);
-void fnn_op_tied_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s);
 void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);

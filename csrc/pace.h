@@ -14,7 +14,7 @@
 #define FNN_PACE_TRIAL 1e-3   /* a trial goes on for this many seconds, ... */
 #define FNN_PACE_STEPS 8      /* ... but not for more steps than these, after one that wakes the team */
 #define FNN_PACE_RARELY 200.0 /* a trial's extra time is at most the 200th part of all ... */
-#define FNN_PACE_JOIN 0.75    /* a team is worth its CPUs, and the risk that it is disturbed, from this share of the time alone, ... */
+#define FNN_PACE_JOIN 0.75    /* a team is worth its CPUs, and the risk of disturbance, from this share of the time alone, ... */
 #define FNN_PACE_LEAVE 0.85   /* ... and no longer at this one */
 #define FNN_PACE_PATIENCE 16.0 /* ... and up to 16 times less while trials only confirm what was known */
 
@@ -71,8 +71,8 @@ static inline void fnn_pace_end_trial(fnn_pace *p)
     if (fnn_pace_turns(p)) {
         p->team = !p->team;
         p->calm = 1;
-    } else {
-        if (p->calm < FNN_PACE_PATIENCE) p->calm *= 2;
+    } else if (p->calm < FNN_PACE_PATIENCE) {
+        p->calm *= 2;
     }
     fnn_pace_rest(p, p->rows);
     p->seconds = p->rows = 0;

@@ -87,12 +87,13 @@ static void gather_labels(const batch *b, const fnn_op *op, fnn_share share)
 static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
 {
     const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 3), z = buffer(b, op, 4);
-    (op->kind == FNN_OP_TIED_FORWARD ? fnn_op_tied_forward : fnn_op_dense_forward)(b->k,
+    fnn_op_dense_forward(b->k,
                          &(fnn_dense_forward){
                              .batch = b->rows,
                              .in = op->in,
                              .out = op->out,
                              .by_rows = op->by_rows,
+                             .transposed = op->kind == FNN_OP_TIED_FORWARD,
                              .x = x.data,
                              .ldx = x.ld,
                              .w = buffer(b, op, 1).data,
@@ -111,12 +112,13 @@ static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
 static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share share)
 {
     const fnn_buffer dy = buffer(b, op, 0), saved = buffer(b, op, 2), dx = buffer(b, op, 3);
-    (op->kind == FNN_OP_TIED_BACKWARD_INPUT ? fnn_op_tied_backward_input : fnn_op_dense_backward_input)(b->k,
+    fnn_op_dense_backward_input(b->k,
                                 &(fnn_dense_backward_input){
                                     .batch = b->rows,
                                     .in = op->in,
                                     .out = op->out,
                                     .by_rows = op->by_rows,
+                                    .transposed = op->kind == FNN_OP_TIED_BACKWARD_INPUT,
                                     .dy = dy.data,
                                     .lddy = dy.ld,
                                     .w = buffer(b, op, 1).data,

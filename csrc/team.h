@@ -70,9 +70,9 @@ typedef struct fnn_barrier {
 /* Member `id` notes its CPU. */
 void fnn_team_seen(fnn_barrier *b, int id);
 
-/* For a member that has just been woken or has waited for long: if it sits on a CPU that another member was last seen on, it moves to one without,
- * if its affinity has any. A system that wakes sleeping threads may put two on one CPU and leave them there for as long
- * as their work comes in short pieces, while the other CPUs are idle. */
+/* For a member that has just been woken or has waited for long: if it sits on a CPU that another member was last seen on, it
+ * moves to one without, if its affinity has any. A system that wakes sleeping threads may put two on one CPU and leave them
+ * there for as long as their work comes in short pieces, while the other CPUs are idle. */
 void fnn_team_spread(const fnn_barrier *b, int id, int count);
 
 #define FNN_SPIN 2000 /* pauses before a waiting thread yields: some 30 us, more than a barrier between busy threads takes */

@@ -72,6 +72,7 @@ cdef extern from "fastnn.h" nogil:
         size_t n_in "in"
         size_t n_out "out"
         bint by_rows
+        bint transposed
         const float *x
         size_t ldx
         const float *w
@@ -88,6 +89,7 @@ cdef extern from "fastnn.h" nogil:
         size_t n_in "in"
         size_t n_out "out"
         bint by_rows
+        bint transposed
         const float *dy
         size_t lddy
         const float *w

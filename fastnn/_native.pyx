@@ -524,8 +524,9 @@ def prelu_backward(dy, x, slope, out_dx, out_dslope):
 
 
 def loss(str kind, str name, logits, targets, out, sample_weight, class_weight, int form, float parameter, bint total, bint full):
-    """One loss of a batch: kind names the operation, name its first argument; targets: int32 labels that have been checked, or float32 [batch, classes];
-    class_weight: float32 [classes] ([2, classes] of the binary ones) or None. Returns (row losses, gradient, correct)."""
+    """One loss of a batch: kind names the operation, name its first argument; targets: int32 labels that have been checked, or
+    float32 [batch, classes]; class_weight: float32 [classes] ([2, classes] of the binary ones) or None. Returns (row losses,
+    gradient, correct)."""
     cdef fnn_op_kind op = {"softmax_cross_entropy": FNN_OP_SOFTMAX_CROSS_ENTROPY, "elementwise_loss": FNN_OP_ELEMENTWISE_LOSS,
                            "multiclass_hinge": FNN_OP_MULTICLASS_HINGE}[kind]
     _check(logits, name, cnp.NPY_FLOAT32, 2, False)
@@ -1033,7 +1034,8 @@ cdef class Tensors:
     cdef double elements
     cdef list params, states, names, averages  # keeps the arrays alive
     cdef bint busy, trust, limits
-    cdef uint64_t ready  # the versions, added, of the settings for which a plain list of gradients is all that a step needs; 0: none
+    # the versions, added, of the settings for which a plain list of gradients is all that a step needs; 0: none
+    cdef uint64_t ready
     cdef readonly size_t done  # steps of the last run of a plan, 0 since `begin` or `set_group`
     cdef readonly size_t skipped  # and those that were left out
 
@@ -1067,7 +1069,9 @@ cdef class Tensors:
                 and cnp.PyArray_ISBEHAVED(p)
                 and (cnp.PyArray_IS_C_CONTIGUOUS(p) or cnp.PyArray_IS_F_CONTIGUOUS(p))
             ):  # whatever a subclass says of itself
-                raise ValueError(f"{names[i]}: expected a writable, aligned, C- or F-contiguous float32 or float64 array, got another")
+                raise ValueError(
+                    f"{names[i]}: expected a writable, aligned, C- or F-contiguous float32 or float64 array, got another"
+                )
             arrays = [p]
             for j, state in enumerate(states[i]):
                 t.state[<int>j] = cnp.PyArray_DATA(state)
@@ -1233,7 +1237,8 @@ cdef class Tensors:
         """The update, once all gradients and scalars stand."""
         cdef size_t i, chunks
         cdef int threads = _team_for(16.0 * self.elements)
-        if (self.update.clip_norm > 0 or self.update.skip_nonfinite) and not self.update.norms or self.trust and not self.update.trust:
+        cdef bint needs_norm = self.update.clip_norm > 0 or self.update.skip_nonfinite
+        if needs_norm and not self.update.norms or self.trust and not self.update.trust:
             chunks = max(fnn_update_chunks(self.tensors, self.count), 1)
             free(self.update.norms)
             self.update.norms = <double *>calloc(chunks, sizeof(double))

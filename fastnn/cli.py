@@ -172,7 +172,7 @@ def _parser():
     add = train.add_argument_group("the model").add_argument
     add("--hidden", type=_sizes, default=(100,), metavar="N,N,...",
         help="units of each hidden layer, from the input on, or 'none' (default: 100)")  # fmt: skip
-    add("--activation", type=_one_of(*activations), default="relu", metavar="NAME",
+    add("--activation", type=_one_of(*activations), metavar="NAME",
         help=f"of the hidden layers: {', '.join(activations)} (default: relu)")  # fmt: skip
     add("--batchnorm", action="store_true", help="normalise each hidden layer over the batch, before its activation")
     add("--dropout", type=_real(lambda v: 0 <= v < 1, ">= 0 and < 1"), default=0.0, metavar="SHARE",
@@ -354,6 +354,9 @@ def _train(args):
 
     if args.images is not None and args.labels is None:
         raise UsageError("argument LABELS: expected the file of the labels after that of the images, got none")
+    for option in ("activation", "batchnorm", "dropout"):
+        if getattr(args, option) and not args.hidden:
+            raise UsageError(f"argument --{option}: expected only with hidden layers, got it with --hidden none")
     if args.momentum is not None and _OPTIMIZERS[args.optimizer][2] is None:
         raise UsageError(f"argument --momentum: expected only with --optimizer sgd or rmsprop, got it with {args.optimizer}")
     if args.warmup and args.schedule == "onecycle":
@@ -380,9 +383,10 @@ def _train(args):
     sizes = [math.prod(X_train.shape[1:]), *args.hidden, classes]
     count = sum(n * m + m for n, m in zip(sizes, sizes[1:]))
     _check_memory(40 * count, f"argument --hidden: expected a model that fits in memory, got one of {count:,} parameters")
+    activation = args.activation or "relu"
     layers = [nn.Flatten(), *([] if scale is None else [nn.Rescaling(scale)])]
     manual_seed(args.seed)
-    model = nn.Sequential(*layers, *nn.mlp(sizes, args.activation, batchnorm=args.batchnorm, dropout=args.dropout).layers)
+    model = nn.Sequential(*layers, *nn.mlp(sizes, activation, batchnorm=args.batchnorm, dropout=args.dropout).layers)
     batch = min(args.batch_size, len(X_train))
     if batch < model.least_rows:
         raise UsageError(f"argument --batch-size: expected at least {model.least_rows} samples for --batchnorm, got {batch}")
@@ -392,7 +396,7 @@ def _train(args):
     bytes_needed = trainer.plan(batch).peak_bytes
     _check_memory(bytes_needed, f"argument --batch-size: expected a batch that fits in memory, got {batch}")
 
-    unit = f"{'batchnorm ' if args.batchnorm else ''}{args.activation}{f' dropout {args.dropout:g}' if args.dropout else ''}"
+    unit = f"{'batchnorm ' if args.batchnorm else ''}{activation}{f' dropout {args.dropout:g}' if args.dropout else ''}"
     hidden = "".join(f" -> {n} {unit}" for n in args.hidden)
     count, megabytes = model.num_parameters(), bytes_needed / 1e6
     say(f"model  {sizes[0]}{hidden} -> {classes}: {count:,} parameters, {megabytes:,.1f} MB while it trains")
@@ -403,7 +407,8 @@ def _train(args):
     class Watch(Callback):
         def on_epoch_end(self, epoch, logs):
             if not math.isfinite(logs["loss"]):
-                raise _Diverged(f"the loss became {logs['loss']} in epoch {epoch + 1}; a smaller --lr may help; nothing was saved")
+                what = f"the loss became {logs['loss']} in epoch {epoch + 1}"
+                raise _Diverged(f"{what}; a smaller --lr may help; nothing was saved")
 
     verbose = 0 if args.quiet else 1 if sys.stderr.isatty() else 2
     history = trainer.fit(

@@ -126,7 +126,8 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
     Examples
     --------
     >>> model = nn.Sequential(nn.Dense(4, 5, activation="tanh"), nn.Dense(5, 3))
-    >>> result = fastnn.check_gradients(model, losses.SoftmaxCrossEntropy(), np.random.default_rng(0).normal(size=(6, 4)), [0, 1, 2] * 2)
+    >>> x = np.random.default_rng(0).normal(size=(6, 4))
+    >>> result = fastnn.check_gradients(model, losses.SoftmaxCrossEntropy(), x, [0, 1, 2] * 2)
     >>> bool(result), sorted(result.errors)
     (True, ['0.bias', '0.weight', '1.bias', '1.weight'])
     """

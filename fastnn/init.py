@@ -12,12 +12,12 @@ others (sigmoid, tanh, hard_tanh, softmax, none). Biases start at zero.
 """
 
 import math
-import numbers
 import operator
 
 import numpy as np
 
 from . import _native
+from .checks import number
 from .reference.rng import to_normal, to_uniform
 
 __all__ = [
@@ -135,18 +135,6 @@ def _gaussian_between(n, low, high):
     return np.concatenate(found)[:n] if found else np.zeros(0)
 
 
-def _number(value, name, least=-math.inf):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    try:
-        value = float(value)
-    except OverflowError:
-        value = math.inf
-    if not math.isfinite(value) or value < least:
-        raise ValueError(f"{name}: expected a finite number{'' if least == -math.inf else f' >= {least:g}'}, got {value}")
-    return value
-
-
 def zeros():
     """All zero: right for biases. Weights that start at zero give every unit of a layer the same gradient, so the units stay
     copies of each other; nothing ever makes them differ.
@@ -173,7 +161,7 @@ def normal(std=0.01, mean=0.0):
     >>> fastnn.init.normal(std=1.0)((3, 4)).shape
     (3, 4)
     """
-    std, mean = _number(std, "std", 0), _number(mean, "mean")
+    std, mean = number(std, "std", 0), number(mean, "mean")
     return Initializer("normal", lambda shape, n: _gaussian(n, std, mean), std=std, mean=mean)
 
 
@@ -185,7 +173,7 @@ def constant(value=0.0):
     >>> fastnn.init.constant(0.5)((2,))
     array([0.5, 0.5])
     """
-    value = _number(value, "value")
+    value = number(value, "value")
     return Initializer("constant", lambda shape, n: np.full(n, value), value=value)
 
 
@@ -198,7 +186,7 @@ def identity(gain=1.0):
     array([[1., 0., 0.],
            [0., 1., 0.]])
     """
-    gain = _number(gain, "gain")
+    gain = number(gain, "gain")
     return Initializer("identity", lambda shape, n: gain * np.eye(*_matrix(shape, "identity")), gain=gain)
 
 
@@ -223,8 +211,8 @@ def truncated_normal(std=0.01, mean=0.0, low=-2.0, high=2.0):
     >>> w = fastnn.init.truncated_normal(std=0.1)((300, 100)); bool(abs(w).max() <= 0.2)
     True
     """
-    std, mean = _number(std, "std", 0), _number(mean, "mean")
-    low, high = _number(low, "low"), _number(high, "high")
+    std, mean = number(std, "std", 0), number(mean, "mean")
+    low, high = number(low, "low"), number(high, "high")
     if not low < high:
         raise ValueError(f"low, high: expected low < high, got {low} and {high}")
     return Initializer(
@@ -244,7 +232,7 @@ def orthogonal(gain=1.0):
     >>> w = fastnn.init.orthogonal()((30, 10)); bool(abs(w.T @ w - np.eye(10)).max() < 1e-12)
     True
     """
-    gain = _number(gain, "gain")
+    gain = number(gain, "gain")
     return Initializer("orthogonal", lambda shape, n: gain * _orthonormal(*_matrix(shape, "orthogonal")), gain=gain)
 
 
@@ -285,7 +273,7 @@ def xavier_normal(gain=1.0):
     >>> w = fastnn.init.xavier_normal()((300, 100)); bool(abs(w.std() - (2 / 400) ** 0.5) < 0.001)
     True
     """
-    gain = _number(gain, "gain", 0)
+    gain = number(gain, "gain", 0)
     return Initializer("xavier_normal", lambda s, n: _gaussian(n, gain * math.sqrt(2.0 / sum(_fans(s)))), gain=gain)
 
 
@@ -297,7 +285,7 @@ def xavier_uniform(gain=1.0):
     >>> w = fastnn.init.xavier_uniform()((300, 100)); bool(abs(w).max() <= (6 / 400) ** 0.5)
     True
     """
-    gain = _number(gain, "gain", 0)
+    gain = number(gain, "gain", 0)
     return Initializer("xavier_uniform", lambda s, n: _uniform(n, gain * math.sqrt(6.0 / sum(_fans(s)))), gain=gain)
 
 
@@ -315,7 +303,7 @@ def he_normal(slope=0.0):
     >>> w = fastnn.init.he_normal()((300, 100)); bool(abs(w.std() - (2 / 300) ** 0.5) < 0.001)
     True
     """
-    slope = _number(slope, "slope")
+    slope = number(slope, "slope")
     return Initializer("he_normal", lambda s, n: _gaussian(n, _he_gain(slope) / math.sqrt(_fans(s)[0])), slope=slope)
 
 
@@ -327,7 +315,7 @@ def he_uniform(slope=0.0):
     >>> w = fastnn.init.he_uniform()((300, 100)); bool(abs(w).max() <= (6 / 300) ** 0.5)
     True
     """
-    slope = _number(slope, "slope")
+    slope = number(slope, "slope")
     return Initializer(
         "he_uniform", lambda s, n: _uniform(n, _he_gain(slope) * math.sqrt(3.0 / _fans(s)[0])), slope=slope
     )
@@ -376,7 +364,7 @@ def calculate_gain(activation, alpha=None):
     if name not in _GAINS:
         raise ValueError(f"activation: expected one of {', '.join(_GAINS)}, got {name!r}")
     if name == "leaky_relu":
-        return _he_gain(_number(0.01 if alpha is None else alpha, "alpha"))
+        return _he_gain(number(0.01 if alpha is None else alpha, "alpha"))
     return _GAINS[name]
 
 
@@ -387,7 +375,7 @@ _SLOPES = {"leaky_relu": None, "prelu": 0.25}  # the slope for negative inputs t
 
 
 def default_for(activation, alpha=0.0):
-    """What a layer uses when it is not told: He's for the rectifiers and their like, LeCun's for selu, Xavier's for the others."""
+    """What a layer uses when it is not told: He's for the rectifiers and the like, LeCun's for selu, Xavier's for the others."""
     if activation in _SLOPES:
         return he_normal(slope=_SLOPES[activation] if _SLOPES[activation] is not None else alpha)
     return _DEFAULTS.get(activation, xavier_normal)()

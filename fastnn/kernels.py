@@ -643,8 +643,8 @@ def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduct
     Raises
     ------
     ValueError
-        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping an input other than the first
-        itself, another reduction.
+        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping an input other than the
+        first itself, another reduction.
     TypeError
         Not an array, or not float32.
 
@@ -782,8 +782,8 @@ def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample
     Raises
     ------
     ValueError
-        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping an input other than the first
-        itself, another reduction.
+        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping an input other than the
+        first itself, another reduction.
     TypeError
         Not an array, or not float32.
 
@@ -891,8 +891,9 @@ def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, c
         raise TypeError(f"targets: expected class numbers of an integer dtype, got dtype {targets.dtype}")
     labels = _labels(targets, *outputs.shape)
     _check_class_weight(class_weight, outputs.shape[1:])
-    return _reduced(_native.loss("multiclass_hinge", "outputs", outputs, labels, out, sample_weight, class_weight, FORMS[form], margin,
-                                 _total(reduction), False), reduction)
+    found = _native.loss("multiclass_hinge", "outputs", outputs, labels, out, sample_weight, class_weight, FORMS[form], margin,
+                         _total(reduction), False)
+    return _reduced(found, reduction)
 
 
 def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=None, sample_weight=None, reduction="mean"):
@@ -911,16 +912,19 @@ def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=
     total = _total(reduction)
     if kind != "f":
         targets = _labels(targets, *logits.shape)
-    return _native.loss("softmax_cross_entropy", "logits", logits, targets, out, sample_weight, class_weight, 0, smoothing, total, False)
+    return _native.loss("softmax_cross_entropy", "logits", logits, targets, out, sample_weight, class_weight, 0, smoothing,
+                        total, False)
 
 
-def _elementwise(form, outputs, targets, out, sample_weight, reduction, parameter=0.0, class_weight=None, full=False, name="outputs"):
+def _elementwise(form, outputs, targets, out, sample_weight, reduction, parameter=0.0, class_weight=None, full=False,
+                 name="outputs"):
     """(loss, gradient) of a loss that is a sum over the elements."""
     _native.check_array(outputs, name, np.float32, 2)
     _native.check_array(targets, "targets", np.float32, 2)
     _check_class_weight(class_weight, (2, outputs.shape[1]))
-    return _reduced(_native.loss("elementwise_loss", name, outputs, targets, out, sample_weight, class_weight, FORMS[form], parameter,
-                                 _total(reduction), full), reduction)
+    found = _native.loss("elementwise_loss", name, outputs, targets, out, sample_weight, class_weight, FORMS[form], parameter,
+                         _total(reduction), full)
+    return _reduced(found, reduction)
 
 
 def _reduced(found, reduction):

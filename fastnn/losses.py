@@ -57,9 +57,11 @@ def _weights(value, name, count=None):
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected numbers, got {value!r:.60}")
     if array.ndim != 1 or (count is not None and len(array) != count):
-        raise ValueError(f"{name}: expected {'one number' if count is None else f'{count} numbers, one'} for each output, got shape {array.shape}")
-    if not ((array >= 0) & (array <= FLOAT32_MAX)).all():
-        raise ValueError(f"{name}: expected numbers >= 0, finite in float32, got {array[~((array >= 0) & (array <= FLOAT32_MAX))][0]}")
+        how_many = "one number" if count is None else f"{count} numbers, one"
+        raise ValueError(f"{name}: expected {how_many} for each output, got shape {array.shape}")
+    fine = (array >= 0) & (array <= FLOAT32_MAX)
+    if not fine.all():
+        raise ValueError(f"{name}: expected numbers >= 0, finite in float32, got {array[~fine][0]}")
     return array.astype(np.float32)
 
 

@@ -6,8 +6,8 @@ layers that have none of their own: every parameter of two dimensions, so that b
 are left out. A layer with ``penalty=regularizers.L2(0)`` is exempt. A parameter that several layers share counts once.
 
 The penalty is part of the loss: `Trainer.step` and `fit` report it with the loss, once for each batch, whatever its size, and
-`evaluate` once for all the data. Its gradient is in what `value_and_grad` returns, in what clipping by the norm sees, and in what the optimizer
-averages.
+`evaluate` once for all the data. Its gradient is in what `value_and_grad` returns, in what clipping by the norm sees, and in
+what the optimizer averages.
 
 How this differs from an optimizer's ``weight_decay``:
 
@@ -23,7 +23,7 @@ PyTorch has no penalties but these decays. Keras's `L2(λ)` adds λ Σw², witho
 import numpy as np
 
 from . import kernels
-from .init import _number
+from .checks import number
 
 __all__ = ["ElasticNet", "L1", "L2", "Penalty"]
 
@@ -41,7 +41,7 @@ class Penalty:
     """
 
     def __init__(self, l1, l2):
-        self.l1, self.l2 = _number(l1, "l1", 0), _number(l2, "l2", 0)
+        self.l1, self.l2 = number(l1, "l1", 0), number(l2, "l2", 0)
         for name, value in (("l1", self.l1), ("l2", self.l2)):
             if value > 3.4028234663852886e38:
                 raise ValueError(f"{name}: expected a number that is finite in float32, got {value}")
@@ -149,7 +149,8 @@ class ElasticNet(Penalty):
 def check_penalty(penalty, name="penalty"):
     """`penalty` itself, once it is one or None."""
     if isinstance(penalty, type) and issubclass(penalty, Penalty):
-        raise TypeError(f"{name}: expected an instance, got the class {penalty.__name__}; write regularizers.{penalty.__name__}()")
+        kind = penalty.__name__
+        raise TypeError(f"{name}: expected an instance, got the class {kind}; write regularizers.{kind}()")
     if penalty is not None and not isinstance(penalty, Penalty):
         raise TypeError(f"{name}: expected a penalty of fastnn.regularizers, got {type(penalty).__name__}")
     return penalty
@@ -161,12 +162,12 @@ def from_config(config, name="penalty"):
         return None
     if not isinstance(config, dict) or set(config) != {"l1", "l2"}:
         raise ValueError(f"{name}: expected l1 and l2, got {config!r:.80}")
-    l1, l2 = _number(config["l1"], f"{name} l1", 0), _number(config["l2"], f"{name} l2", 0)
+    l1, l2 = number(config["l1"], f"{name} l1", 0), number(config["l2"], f"{name} l2", 0)
     return L1(l1) if l1 and not l2 else ElasticNet(l1, l2) if l1 else L2(l2)
 
 
 def penalized(model, penalty=None):
-    """(Parameter, penalty) of a model's weights: those of its layers, and `penalty` for the weights that have none of their own."""
+    """(Parameter, penalty) of a model's weights: those of its layers, and `penalty` for weights that have none of their own."""
     own = {id(p): (p, r) for p, r in model.penalties()}
     for p in model.parameters():
         _, r = own.get(id(p), (p, penalty if len(p.shape) >= 2 else None))

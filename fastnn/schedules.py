@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .checks import flag, number, real
+
 __all__ = [
     "Constant",
     "Cosine",
@@ -52,20 +54,6 @@ class Clock(NamedTuple):
     length: int
 
 
-def _real(value, name, least=-math.inf, most=math.inf):
-    """`value` as a finite float in [least, most]."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    try:
-        value = float(value)
-    except OverflowError:
-        value = math.inf
-    if not (math.isfinite(value) and least <= value <= most):
-        limit = f" in [{least:g}, {most:g}]" if most < math.inf else f" >= {least:g}" if least > -math.inf else ""
-        raise ValueError(f"{name}: expected a finite number{limit}, got {value}")
-    return value
-
-
 def _count(value, name, least=1):
     if isinstance(value, bool):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
@@ -82,12 +70,6 @@ def _choice(value, name, choices):
     if value not in choices:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}")
     return value
-
-
-def _flag(value, name):
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
-    return bool(value)
 
 
 def _steps(values, name):
@@ -148,7 +130,7 @@ class Schedule:
 
     def __call__(self, step):
         """The rate after `step` steps, as a float; `step` is a number >= 0."""
-        return float(self._evaluate(np.array([_real(step, "step", 0.0)]), None)[0])
+        return float(self._evaluate(np.array([number(step, "step", 0.0)]), None)[0])
 
     def table(self, first, count, clock=None):
         """The rates of `count` steps from number `first` on.
@@ -244,10 +226,11 @@ class _Function(Schedule):
     functions = True
 
     def _rates(self, t, clock):
-        return _each(lambda s: _real(self.function(int(s) if s == int(s) else s), "lr(step)", 0.0), t)
+        return _each(lambda s: number(self.function(int(s) if s == int(s) else s), "lr(step)", 0.0), t)
 
     def config(self):
-        raise TypeError(f"schedule: expected one made of fastnn.schedules alone to make a configuration of, got {self.function!r}")
+        function = self.function
+        raise TypeError(f"schedule: expected one made of fastnn.schedules alone to make a configuration of, got {function!r}")
 
     def __repr__(self):
         return repr(self.function)
@@ -260,7 +243,7 @@ def _schedule(value, name):
     if callable(value):
         return _Function(value)
     if isinstance(value, numbers.Real):
-        return Constant(_real(value, name, 0.0))
+        return Constant(number(value, name, 0.0))
     raise TypeError(f"{name}: expected a schedule, a function of the step or a number, got {value!r}")
 
 
@@ -279,7 +262,7 @@ class Constant(Schedule):
     """
 
     def __init__(self, lr):
-        self._set(lr=_real(lr, "lr", 0.0))
+        self._set(lr=number(lr, "lr", 0.0))
 
     def _rates(self, t, clock):
         return np.full(len(t), self.lr)
@@ -309,7 +292,7 @@ class Step(Schedule):
     """
 
     def __init__(self, lr, step_size, gamma=0.1):
-        self._set(lr=_real(lr, "lr", 0.0), step_size=_count(step_size, "step_size"), gamma=_real(gamma, "gamma", 0.0))
+        self._set(lr=number(lr, "lr", 0.0), step_size=_count(step_size, "step_size"), gamma=number(gamma, "gamma", 0.0))
 
     def _rates(self, t, clock):
         return self.lr * _power(self.gamma, np.floor(t / self.step_size))
@@ -340,7 +323,7 @@ class MultiStep(Schedule):
     """
 
     def __init__(self, lr, milestones, gamma=0.1):
-        self._set(lr=_real(lr, "lr", 0.0), milestones=_steps(milestones, "milestones"), gamma=_real(gamma, "gamma", 0.0))
+        self._set(lr=number(lr, "lr", 0.0), milestones=_steps(milestones, "milestones"), gamma=number(gamma, "gamma", 0.0))
 
     def _rates(self, t, clock):
         return self.lr * _power(self.gamma, np.searchsorted(np.array(self.milestones, np.float64), t, side="right"))
@@ -371,10 +354,10 @@ class Exponential(Schedule):
 
     def __init__(self, lr, gamma, decay_steps=1, staircase=False):
         self._set(
-            lr=_real(lr, "lr", 0.0),
-            gamma=_real(gamma, "gamma", 0.0),
+            lr=number(lr, "lr", 0.0),
+            gamma=number(gamma, "gamma", 0.0),
             decay_steps=_count(decay_steps, "decay_steps"),
-            staircase=_flag(staircase, "staircase"),
+            staircase=flag(staircase, "staircase"),
         )
 
     def _rates(self, t, clock):
@@ -408,10 +391,10 @@ class InverseTime(Schedule):
 
     def __init__(self, lr, decay_rate, decay_steps=1, staircase=False):
         self._set(
-            lr=_real(lr, "lr", 0.0),
-            decay_rate=_real(decay_rate, "decay_rate", 0.0),
+            lr=number(lr, "lr", 0.0),
+            decay_rate=number(decay_rate, "decay_rate", 0.0),
             decay_steps=_count(decay_steps, "decay_steps"),
-            staircase=_flag(staircase, "staircase"),
+            staircase=flag(staircase, "staircase"),
         )
 
     def _rates(self, t, clock):
@@ -454,7 +437,7 @@ class Cosine(Schedule):
     """
 
     def __init__(self, lr, T_max, eta_min=0.0):
-        self._set(lr=_real(lr, "lr", 0.0), T_max=_count(T_max, "T_max"), eta_min=_real(eta_min, "eta_min", 0.0))
+        self._set(lr=number(lr, "lr", 0.0), T_max=_count(T_max, "T_max"), eta_min=number(eta_min, "eta_min", 0.0))
 
     def _rates(self, t, clock):
         return _cosine(self.lr, self.eta_min, np.minimum(t, self.T_max) / self.T_max)
@@ -488,10 +471,10 @@ class CosineRestarts(Schedule):
 
     def __init__(self, lr, T_0, T_mult=1, eta_min=0.0):
         self._set(
-            lr=_real(lr, "lr", 0.0),
+            lr=number(lr, "lr", 0.0),
             T_0=_count(T_0, "T_0"),
             T_mult=_count(T_mult, "T_mult"),
-            eta_min=_real(eta_min, "eta_min", 0.0),
+            eta_min=number(eta_min, "eta_min", 0.0),
         )
 
     def _rates(self, t, clock):
@@ -531,9 +514,9 @@ class Linear(Schedule):
 
     def __init__(self, lr, start_factor=1 / 3, end_factor=1.0, total_iters=5):
         self._set(
-            lr=_real(lr, "lr", 0.0),
-            start_factor=_real(start_factor, "start_factor", 0.0),
-            end_factor=_real(end_factor, "end_factor", 0.0),
+            lr=number(lr, "lr", 0.0),
+            start_factor=number(start_factor, "start_factor", 0.0),
+            end_factor=number(end_factor, "end_factor", 0.0),
             total_iters=_count(total_iters, "total_iters"),
         )
 
@@ -567,10 +550,10 @@ class Polynomial(Schedule):
 
     def __init__(self, lr, total_iters=5, power=1.0, end_lr=0.0):
         self._set(
-            lr=_real(lr, "lr", 0.0),
+            lr=number(lr, "lr", 0.0),
             total_iters=_count(total_iters, "total_iters"),
-            power=_real(power, "power", 0.0),
-            end_lr=_real(end_lr, "end_lr", 0.0),
+            power=number(power, "power", 0.0),
+            end_lr=number(end_lr, "end_lr", 0.0),
         )
 
     def _rates(self, t, clock):
@@ -613,14 +596,14 @@ class OneCycle(Schedule):
 
     def __init__(self, max_lr, total_steps, pct_start=0.3, anneal_strategy="cos", div_factor=25.0, final_div_factor=1e4,
                  three_phase=False):
-        three_phase = _flag(three_phase, "three_phase")
+        three_phase = flag(three_phase, "three_phase")
         self._set(
-            max_lr=_real(max_lr, "max_lr", 0.0),
+            max_lr=number(max_lr, "max_lr", 0.0),
             total_steps=_count(total_steps, "total_steps"),
-            pct_start=_real(pct_start, "pct_start", 0.0, 0.5 if three_phase else 1.0),
+            pct_start=number(pct_start, "pct_start", 0.0, 0.5 if three_phase else 1.0),
             anneal_strategy=_choice(anneal_strategy, "anneal_strategy", ("cos", "linear")),
-            div_factor=_real(div_factor, "div_factor", 1e-300),
-            final_div_factor=_real(final_div_factor, "final_div_factor", 1e-300),
+            div_factor=number(div_factor, "div_factor", 1e-300),
+            final_div_factor=number(final_div_factor, "final_div_factor", 1e-300),
             three_phase=three_phase,
         )
 
@@ -631,10 +614,10 @@ class OneCycle(Schedule):
         phases = [(up, first, top)]
         phases += [(2 * up, top, first), (end, first, last)] if self.three_phase else [(end, top, last)]
         rates, begin, t = np.zeros(len(t)), 0.0, np.minimum(t, end)
-        for number, (until, a, b) in enumerate(phases):
+        for i, (until, a, b) in enumerate(phases):
             share = (t - begin) / (until - begin) if until != begin else np.ones(len(t))
             value = (_cosine if self.anneal_strategy == "cos" else _between)(a, b, np.minimum(share, 1.0))
-            rates = value if number == 0 else np.where(t > begin, value, rates)
+            rates = value if i == 0 else np.where(t > begin, value, rates)
             begin = until
         return rates
 
@@ -667,7 +650,7 @@ class WarmUp(Schedule):
         self._set(
             schedule=_schedule(schedule, "schedule"),
             steps=_count(steps, "steps", 0),
-            start_factor=_real(start_factor, "start_factor", 0.0, 1.0),
+            start_factor=number(start_factor, "start_factor", 0.0, 1.0),
         )
 
     def _rates(self, t, clock):
@@ -774,7 +757,7 @@ class PerEpoch(Schedule):
         self._set(
             schedule=_schedule(schedule, "schedule"),
             steps_per_epoch=None if steps_per_epoch is None else _count(steps_per_epoch, "steps_per_epoch"),
-            smooth=_flag(smooth, "smooth"),
+            smooth=flag(smooth, "smooth"),
         )
 
     def _rates(self, t, clock):
@@ -838,21 +821,21 @@ class ReduceOnPlateau(Schedule):
 
     def __init__(self, lr, mode="min", factor=0.1, patience=10, threshold=1e-4, threshold_mode="rel", cooldown=0, min_lr=0.0,
                  eps=1e-8, monitor=None):
-        factor = _real(factor, "factor", 0.0)
+        factor = number(factor, "factor", 0.0)
         if factor >= 1:
             raise ValueError(f"factor: expected a number in [0, 1), got {factor}")
         if monitor is not None and not isinstance(monitor, str):
             raise TypeError(f"monitor: expected a string, got {monitor!r}")
         self._set(
-            lr=_real(lr, "lr", 0.0),
+            lr=number(lr, "lr", 0.0),
             mode=_choice(mode, "mode", ("min", "max")),
             factor=factor,
             patience=_count(patience, "patience", 0),
-            threshold=_real(threshold, "threshold", 0.0),
+            threshold=number(threshold, "threshold", 0.0),
             threshold_mode=_choice(threshold_mode, "threshold_mode", ("rel", "abs")),
             cooldown=_count(cooldown, "cooldown", 0),
-            min_lr=_real(min_lr, "min_lr", 0.0),
-            eps=_real(eps, "eps", 0.0),
+            min_lr=number(min_lr, "min_lr", 0.0),
+            eps=number(eps, "eps", 0.0),
             monitor=monitor,
         )
         self._learn(self.lr, None, 0, 0)
@@ -889,9 +872,8 @@ class ReduceOnPlateau(Schedule):
         TypeError
             If it is not a number.
         """
-        if isinstance(metric, bool) or not isinstance(metric, numbers.Real):
-            raise TypeError(f"metric: expected a number, got {metric!r}")
-        metric, rate, best, bad, cooling = float(metric), self.rate, self.best, self.num_bad_epochs, self.cooldown_counter
+        metric = float(real(metric, "metric"))
+        rate, best, bad, cooling = self.rate, self.best, self.num_bad_epochs, self.cooldown_counter
         if self._better(metric):
             best, bad = metric, 0
         else:
@@ -924,7 +906,7 @@ class ReduceOnPlateau(Schedule):
                 raise ValueError(f"state['best']: expected a number or None, got {best!r}")
             best = float(best)
         self._learn(
-            _real(state["rate"], "state['rate']", 0.0),
+            number(state["rate"], "state['rate']", 0.0),
             best,
             _count(state["num_bad_epochs"], "state['num_bad_epochs']", 0),
             _count(state["cooldown_counter"], "state['cooldown_counter']", 0),

@@ -224,7 +224,8 @@ class Trainer:
             array = np.asarray(p)
             mine = by_address.get(array.__array_interface__["data"][0])
             if mine is None or mine.shape != array.shape or mine.dtype != array.dtype:
-                raise ValueError(f"optimizer: expected parameters of the model, got one that it lacks: params[{i}], shape {array.shape}")
+                lacking = f"params[{i}], shape {array.shape}"
+                raise ValueError(f"optimizer: expected parameters of the model, got one that it lacks: {lacking}")
             found.append((mine, states, group))
         return tuple(found)
 

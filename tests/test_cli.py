@@ -151,6 +151,7 @@ def test_other_dtypes_are_taken_as_they_are(run, dtype):
     [
         (["--hidden", "32,16"], "64 -> 32 relu -> 16 relu -> 10"),
         (["--hidden", "none"], "64 -> 10: 650 parameters"),
+        (["--hidden", "none", "--dropout", "0"], "64 -> 10: 650 parameters"),
         (["--activation", "tanh"], "64 -> 8 tanh -> 10"),
         (["--optimizer", "sgd"], "sgd, learning rate 0.05, momentum 0.9"),
         (["--optimizer", "sgd", "--lr", "0.1", "--momentum", "0"], "sgd, learning rate 0.1, momentum 0"),
@@ -373,6 +374,12 @@ ARGUMENTS = [
     (["train", "--warmup", "3", "--epochs", "3"], "argument --warmup: expected fewer epochs than --epochs, 3, got 3"),
     (["train", "--warmup", "1", "--schedule", "onecycle"], "argument --warmup: expected with another schedule than onecycle"),
     (["train", "--batchnorm", "--batch-size", "1"], "argument --batch-size: expected at least 2 samples for --batchnorm, got 1"),
+    (
+        ["train", "--hidden", "none", "--batchnorm"],
+        "argument --batchnorm: expected only with hidden layers, got it with --hidden none",
+    ),
+    (["train", "--hidden", "none", "--dropout", "0.2"], "argument --dropout: expected only with hidden layers"),
+    (["train", "--hidden", "none", "--activation", "relu"], "argument --activation: expected only with hidden layers"),
     (["train", "--activation", "step"], "argument --activation: expected one of identity, sigmoid"),
     (["train", "--hidden", "100,"], "argument --hidden: expected sizes from 1 up"),
     (["train", "--hidden", "0"], "argument --hidden: expected sizes from 1 up"),

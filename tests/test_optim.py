@@ -1,6 +1,5 @@
 """fastnn.optim on anybody's arrays: formulas, layouts, structures, states, refusals."""
 
-import contextlib
 import copy
 import math
 import pickle
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnn
-from fastnn import _native, nn, optim
+from fastnn import nn, optim
 from fastnn.reference import adam_update, sgd_update
 
 SHAPES = [(1,), (3, 5), (16,), (17, 33), (2, 3, 4), (100, 100)]
@@ -28,17 +27,6 @@ SETTINGS = {
     "adam decay": (optim.Adam, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}),
     "adam zero betas": (optim.Adam, {"lr": 0.01, "betas": (0.0, 0.0), "eps": 1e-3}),
 }
-
-
-@contextlib.contextmanager
-def team(threads):
-    before, work = fastnn.get_num_threads(), _native.team_work(0)
-    fastnn.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        fastnn.set_num_threads(before)
-        _native.team_work(work)
 
 
 def arrays(dtype=np.float64, order="C", seed=0, shapes=SHAPES):
@@ -129,7 +117,7 @@ def test_recorded_from_torch(name):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_same_bits_for_any_team_and_layout(name, dtype):
+def test_the_same_bits_for_any_team_and_layout(team, name, dtype):
     kind, settings = SETTINGS[name]
     shapes = [*SHAPES, (4096,), (4097,), (3, 5000)]
     results = []

@@ -13,8 +13,6 @@ from fastnn import _native, losses, nn, optim
 from fastnn.plan.executors import RULES
 from fastnn.reference import optimizer as twin
 
-from .test_optim import team
-
 ISAS = fastnn.available_isas()
 
 # One line for each compiled rule at least.
@@ -143,7 +141,7 @@ def test_as_the_twin(name, option, dtype, order):
 
 
 @pytest.mark.parametrize("name, option", [c for c in CASES if c[1] in ("none", "all", "ema and max_norm")])
-def test_the_same_bits_for_any_team(name, option):
+def test_the_same_bits_for_any_team(team, name, option):
     shapes = [*SHAPES, (4097,), (3, 3000), (100, 130)]
     results = []
     for threads in (1, 2, 3, 5):
@@ -193,7 +191,7 @@ def by_fit(trainer, opt, x, y):
 
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
 @pytest.mark.parametrize("name, option", [c for c in CASES if c[1] in ("none", "decoupled", "ema and max_norm", "all")])
-def test_fused_apart_and_on_arrays_the_same_bits(name, option, clip_norm):
+def test_fused_apart_and_on_arrays_the_same_bits(team, name, option, clip_norm):
     more = {"max_norm": 0.9} if "max_norm" in OPTIONS[option] else {}
     if "clip_value" in OPTIONS[option]:
         more["clip_value"] = 0.003

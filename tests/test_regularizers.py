@@ -1,6 +1,5 @@
 """fastnn.regularizers: values and gradients, which weights they concern, the same bits in every form of a plan, files."""
 
-import contextlib
 import itertools
 import pickle
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _native, losses, nn, optim, regularizers
+from fastnn import losses, nn, optim, regularizers
 from fastnn.plan import NativeExecutor
 
 LOSS = losses.SoftmaxCrossEntropy()
@@ -34,17 +33,6 @@ def samples(rows=23, features=7, classes=3):
 
 def weights(model):
     return [p for p in model.parameters() if p.data.ndim == 2]
-
-
-@contextlib.contextmanager
-def team(threads):
-    before, work = fastnn.get_num_threads(), _native.team_work(0)
-    fastnn.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        fastnn.set_num_threads(before)
-        _native.team_work(work)
 
 
 # --- what is added ---
@@ -174,7 +162,7 @@ def test_frozen_weights_count_in_the_loss_only():
 # --- the same bits ---
 
 
-def run(penalties, optimizer, composite=True, schedule="rows", threads=1, steps=3, whole=None):
+def run(team, penalties, optimizer, composite=True, schedule="rows", threads=1, steps=3, whole=None):
     x, y = samples()
     model = network(penalties)
     opt = optimizer(model.parameters())
@@ -199,21 +187,21 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("penalty", PENALTIES, ids=ids)
-def test_fusion_schedule_and_team_change_no_bit(penalty, optimizer):
+def test_fusion_schedule_and_team_change_no_bit(team, penalty, optimizer):
     penalties = (penalty, None, penalty)
-    losses_, expected = run(penalties, OPTIMIZERS[optimizer])
-    assert (run((None,) * 3, OPTIMIZERS[optimizer])[1] != expected) and np.isfinite(losses_).all()
+    losses_, expected = run(team, penalties, OPTIMIZERS[optimizer])
+    assert (run(team, (None,) * 3, OPTIMIZERS[optimizer])[1] != expected) and np.isfinite(losses_).all()
     for composite, schedule, threads in itertools.product((True, False), ("rows", "layers"), (1, 2, 3)):
-        again, bits = run(penalties, OPTIMIZERS[optimizer], composite, schedule, threads)
+        again, bits = run(team, penalties, OPTIMIZERS[optimizer], composite, schedule, threads)
         assert bits == expected and (again == losses_).all(), (composite, schedule, threads)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=ids)
-def test_instruction_sets_with_fma_agree(penalty):
+def test_instruction_sets_with_fma_agree(team, penalty):
     before, found = fastnn.get_isa(), []
     for name in fastnn.available_isas():
         fastnn.use_isa(name)
-        losses_, bits = run((penalty,) * 3, optim.Adam)
+        losses_, bits = run(team, (penalty,) * 3, optim.Adam)
         if name != "generic":
             found.append((losses_.tobytes(), bits))
     fastnn.use_isa(before)
@@ -221,7 +209,7 @@ def test_instruction_sets_with_fma_agree(penalty):
 
 
 @pytest.mark.parametrize("widths", [(90, 110), (800, 520)])
-def test_large_weights(widths):
+def test_large_weights(team, widths):
     """More rows than a block of the product is deep, more elements than a chunk of the penalty; and so large a layer that its
     update copies parts of the input, with all of an optimizer's states."""
     rng = np.random.default_rng(0)

@@ -16,17 +16,6 @@ from fastnn.callbacks import Callback
 BACKENDS = ["native", "reference"]
 
 
-@contextlib.contextmanager
-def team(threads):
-    before, work = fastnn.get_num_threads(), _native.team_work(0)
-    fastnn.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        fastnn.set_num_threads(before)
-        _native.team_work(work)
-
-
 def make(widths=(8, 6, 3), activation="relu", optimizer=optim.Adam, seed=0, backend="native", **settings):
     fastnn.manual_seed(4)
     layers = [nn.Dense(a, b, activation=activation) for a, b in zip(widths[:-2], widths[1:-1])]
@@ -318,7 +307,7 @@ def test_frozen_parameters_stay():
 
 @pytest.mark.parametrize("activation", ["identity", "sigmoid", "tanh", "relu", "leaky_relu"])
 @pytest.mark.parametrize("widths", [(1, 3, 1), (3, 10, 3), (33, 100, 10), (100, 33, 17, 3)])
-def test_a_whole_training_has_one_result(activation, widths):
+def test_a_whole_training_has_one_result(team, activation, widths):
     """On any instruction set with FMA, by any team: shuffled, validated, the batch not dividing the rows."""
     x, y = samples(61, widths[0], widths[-1])
     found = {}
@@ -501,7 +490,7 @@ def test_evaluate(backend):
     assert bits(t) == before and t.steps_done == 0
 
 
-def test_evaluate_depends_on_nothing_but_the_data():
+def test_evaluate_depends_on_nothing_but_the_data(team):
     x, y = samples(300)
     _, t = make()
     found = t.evaluate(x, y)
@@ -835,7 +824,7 @@ def test_a_second_call_is_refused_while_one_runs():
     t.step(x, y)
 
 
-def test_trainers_of_many_threads_do_not_meet():
+def test_trainers_of_many_threads_do_not_meet(team):
     x, y = samples(200)
     _, expected = make((8, 40, 3))
     expected.fit(x, y, epochs=5, batch_size=16, verbose=0)

@@ -39,7 +39,8 @@ FNN_INLINE void fnn_philox_lanes(const fnn_random *d, uint64_t q, vi word[4])
     word[3] = c3;
 }
 
-/* The vectors n ... of a run of rows, one by one. draw(q) makes the numbers of group q, of `group` vectors; body(x, n) is the result. */
+/* The vectors n ... of a run of rows, one by one. draw(q) makes the numbers of group q, of `group` vectors; body(x, n) is the
+ * result. */
 #define FNN_EACH_VECTOR(o, group, draw, body)                                                             \
     do {                                                                                                  \
         const uint64_t across = ((o)->columns + FNN_VF - 1) / FNN_VF;                                     \

@@ -1,8 +1,8 @@
 """Layer: the base of the layers, and the checks that they share."""
 
-import numbers
 import operator
 
+from ..checks import real
 from ..plan import Parameter
 
 
@@ -19,9 +19,7 @@ def check_size(value, name):
 
 def check_number(value, name, low, high, what):
     """`value` as a float within [low, high]; `what` says that in words."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    if not low <= value <= high:
+    if not low <= real(value, name) <= high:
         raise ValueError(f"{name}: expected {what}, got {value}")
     return float(value)
 

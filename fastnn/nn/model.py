@@ -176,7 +176,9 @@ class Sequential(Chain):
 
     def _last_activation(self):
         last = self.layers[-1]
-        return "softmax" if isinstance(last, Softmax) else last.config().get("name" if isinstance(last, Activation) else "activation")
+        if isinstance(last, Softmax):
+            return "softmax"
+        return last.config().get("name" if isinstance(last, Activation) else "activation")
 
     def _infer(self, X, batch_size, out, softmax):
         softmax = softmax and (self._link() or "none")

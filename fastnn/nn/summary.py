@@ -59,4 +59,5 @@ def table(model, rows):
     beside = sum(p.size for _, p in model.named_buffers())
     kept = f"parameters: {count:,}" + (f" trained and {beside:,} beside them (running statistics)" if beside else "")
     what = "flops, bytes: of an inference of " + ("1 row" if rows == 1 else f"{rows:,} rows")
-    return [joined(header), rule, *map(joined, lines), rule, joined(total), f"{kept}, {_short(4 * (count + beside), 'B')} in float32", what]
+    kept += f", {_short(4 * (count + beside), 'B')} in float32"
+    return [joined(header), rule, *map(joined, lines), rule, joined(total), kept, what]

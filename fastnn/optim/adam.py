@@ -15,8 +15,9 @@ class Adam(Optimizer):
         w -= lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)
 
     D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1. With `amsgrad` the largest v so far
-    takes v's place: S. J. Reddi, S. Kale and S. Kumar, "On the convergence of Adam and beyond", 2018; as in PyTorch the maximum is
-    of the uncorrected averages. With `epsilon_hat` the corrections are folded into the step, as at the end of the paper's section 2:
+    takes v's place: S. J. Reddi, S. Kale and S. Kumar, "On the convergence of Adam and beyond", 2018; as in PyTorch the maximum
+    is of the uncorrected averages. With `epsilon_hat` the corrections are folded into the step, as at the end of the paper's
+    section 2:
 
         w -= lr sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
 
@@ -132,8 +133,8 @@ class NAdam(Optimizer):
         n    = (1 - mu_t) g / (1 - mu_1 ... mu_t) + mu_{t+1} m / (1 - mu_1 ... mu_{t+1})
         w   -= lr * n / (sqrt(v / (1 - beta2^t)) + eps)
 
-    T. Dozat, "Incorporating Nesterov momentum into Adam", 2016. Keras (lr = 1e-3, eps = 1e-7) has a momentum_decay of 0.004 that cannot be
-    chosen. PyTorch keeps the product of the mu in float32, fastnn in double.
+    T. Dozat, "Incorporating Nesterov momentum into Adam", 2016. Keras (lr = 1e-3, eps = 1e-7) has a momentum_decay of
+    0.004 that cannot be chosen. PyTorch keeps the product of the mu in float32, fastnn in double.
 
     When to choose it: where Adam is used; often a little faster.
 
@@ -186,8 +187,8 @@ class Adamax(Optimizer):
         u  = max(beta2 u, |g| + eps)
         w -= lr / (1 - beta1^t) * m / u
 
-    D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015, algorithm 2, which has no eps; PyTorch adds it to |g|,
-    Keras (lr = 1e-3, eps = 1e-7) to u.
+    D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015, algorithm 2, which has no eps; PyTorch adds it to
+    |g|, Keras (lr = 1e-3, eps = 1e-7) to u.
 
     When to choose it: gradients with rare, large outliers, as of embeddings.
 
@@ -236,8 +237,8 @@ class RAdam(Optimizer):
         w   -= lr * m / (1 - beta1^t)                                            before
         r²   = (rho - 4)(rho - 2) rho∞ / ((rho∞ - 4)(rho∞ - 2) rho)
 
-    L. Liu et al., "On the variance of the adaptive learning rate and beyond", 2020. The paper rectifies from rho > 4, its authors' code and
-    PyTorch from 5; the first steps are then those of momentum.
+    L. Liu et al., "On the variance of the adaptive learning rate and beyond", 2020. The paper rectifies from
+    rho > 4, its authors' code and PyTorch from 5; the first steps are then those of momentum.
 
     When to choose it: in place of a warm-up before Adam.
 

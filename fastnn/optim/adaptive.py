@@ -73,8 +73,8 @@ class Adadelta(Optimizer):
         b  = rho b + (1 - rho) d²
         w -= lr * d
 
-    M. D. Zeiler, "ADADELTA: an adaptive learning rate method", 2012. The paper has lr = 1, rho = 0.95; PyTorch's defaults are lr = 1,
-    rho = 0.9, Keras's lr = 0.001, rho = 0.95, eps = 1e-7.
+    M. D. Zeiler, "ADADELTA: an adaptive learning rate method", 2012. The paper has lr = 1, rho = 0.95; PyTorch's defaults are
+    lr = 1, rho = 0.9, Keras's lr = 0.001, rho = 0.95, eps = 1e-7.
 
     When to choose it: where no rate can be tuned at all. It begins slowly, since b starts from 0: a larger eps helps.
 
@@ -121,8 +121,8 @@ class RMSprop(Optimizer):
         w -= lr * b                                  (w -= lr * d without momentum)
 
     T. Tieleman and G. Hinton, "Lecture 6.5: rmsprop", COURSERA, 2012; centered: A. Graves, "Generating sequences with recurrent
-    neural networks", 2013. Keras (rho = 0.9) and TensorFlow put eps under the root, and lr inside the momentum's buffer. Rounding may
-    make a - c² slightly negative when a gradient stays the same; it then counts as 0, where PyTorch gives NaN.
+    neural networks", 2013. Keras (rho = 0.9) and TensorFlow put eps under the root, and lr inside the momentum's buffer. Rounding
+    may make a - c² slightly negative when a gradient stays the same; it then counts as 0, where PyTorch gives NaN.
 
     When to choose it: recurrent networks and reinforcement learning, whose gradients change their size; else Adam, which adds
     momentum and a corrected start to it.

@@ -360,11 +360,14 @@ class Optimizer:
     def _check_entries(self, i, g):
         """A group has the entries and the parameters that it had."""
         if g.keys() != self.defaults.keys() | {"params"}:
-            raise ValueError(f"param_groups[{i}]: expected the entries {sorted([*self.defaults, 'params'])}, got {sorted(map(str, g))}")
+            entries = sorted([*self.defaults, "params"])
+            raise ValueError(f"param_groups[{i}]: expected the entries {entries}, got {sorted(map(str, g))}")
         mine = [p for p, number in zip(self._objects, self._group_of) if number == i]
         given = g["params"]
         if not isinstance(given, (list, tuple)) or len(given) != len(mine) or any(a is not b for a, b in zip(given, mine)):
-            raise ValueError(f"param_groups[{i}]['params']: expected the parameters that it had, got others; add_param_group adds more")
+            raise ValueError(
+                f"param_groups[{i}]['params']: expected the parameters that it had, got others; add_param_group adds more"
+            )
 
     def group_states(self):
         """The groups' hyper-parameters and progress as the executors take them."""
@@ -679,13 +682,18 @@ class Optimizer:
                 f"got {len(groups)} and {len(state)}"
             )
         skipped = checks.count(state_dict.get("skipped", 0), "state_dict['skipped']")
-        new_groups = [self._group_of_state(g, mine, f"state_dict['groups'][{i}]") for i, (g, mine) in enumerate(zip(groups, self.param_groups))]
+        new_groups = [
+            self._group_of_state(g, mine, f"state_dict['groups'][{i}]")
+            for i, (g, mine) in enumerate(zip(groups, self.param_groups))
+        ]
         new_state = []
         for i, s in enumerate(state):
             arrays = self._names_of(i)
             if set(s) != set(arrays):
                 raise ValueError(f"state_dict['state'][{i}]: expected entries {sorted(arrays)}, got {sorted(s)}")
-            new_state.append([(array, _state_values(s[key], array, f"state_dict['state'][{i}][{key!r}]")) for key, array in arrays.items()])
+            new_state.append(
+                [(array, _state_values(s[key], array, f"state_dict['state'][{i}][{key!r}]")) for key, array in arrays.items()]
+            )
         self._take(new_groups, new_state)
         self.skipped = skipped
 

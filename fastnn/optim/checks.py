@@ -5,27 +5,20 @@ import functools
 import math
 import numbers
 
-import numpy as np
+from ..checks import flag as flag  # one of those here
+from ..checks import number as _number
 
 
 def number(value, name, least=0.0, below=math.inf):
     """`value` as a float in [least, below)."""
-    if type(value) is not float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{name}: expected a number, got {value!r}")
-        try:
-            value = float(value)
-        except OverflowError:
-            value = math.inf
-    if not (math.isfinite(value) and least <= value < below):
-        limit = f" in [{least:g}, {below:g})" if below < math.inf else f" >= {least:g}" if least > -math.inf else ""
-        raise ValueError(f"{name}: expected a finite number{limit}, got {value}")
-    return value
+    if type(value) is float and -math.inf < value < below and value >= least:  # rates are checked at every step
+        return value
+    return _number(value, name, least, below=below)
 
 
 def any_number(value, name):
     """`value` as a finite float."""
-    return number(value, name, -math.inf)
+    return _number(value, name)
 
 
 def beta(value, name):
@@ -42,15 +35,6 @@ def betas(value, name):
     pair = beta(first, f"{name}[0]"), beta(second, f"{name}[1]")
     # the same tuple if it was one: settings that are set count as changed
     return value if type(value) is tuple and value[0] is pair[0] and value[1] is pair[1] else pair
-
-
-def flag(value, name):
-    """`value` as a bool."""
-    if type(value) is not bool:
-        if not isinstance(value, np.bool_):
-            raise TypeError(f"{name}: expected True or False, got {value!r}")
-        value = bool(value)
-    return value
 
 
 def rate(value, name="lr"):

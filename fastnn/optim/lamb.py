@@ -12,8 +12,8 @@ class LAMB(Optimizer):
         d  = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay * w
         w -= lr |w| / |d| * d            (|w| / |d| is 1 where either is 0)
 
-    Y. You et al., "Large batch optimization for deep learning: training BERT in 76 minutes", 2020; norms over a whole array, in double.
-    Defaults are optax's. PyTorch has none; Keras's Lamb has eps = 1e-7 and no weight decay of its own.
+    Y. You et al., "Large batch optimization for deep learning: training BERT in 76 minutes", 2020; norms over a whole array, in
+    double. Defaults are optax's. PyTorch has none; Keras's Lamb has eps = 1e-7 and no weight decay of its own.
 
     When to choose it: very large batches, whose large rates would harm the layers with small weights.
 

@@ -11,11 +11,11 @@ class Lion(Optimizer):
         m  = beta2 m + (1 - beta2) gradient
         w -= lr * d
 
-    X. Chen et al., "Symbolic discovery of optimization algorithms", 2023. Defaults are the authors' code's; optax has a weight_decay
-    of 1e-3, Keras a rate of 1e-3. PyTorch has none.
+    X. Chen et al., "Symbolic discovery of optimization algorithms", 2023. Defaults are the authors' code's; optax has a
+    weight_decay of 1e-3, Keras a rate of 1e-3. PyTorch has none.
 
-    When to choose it: large batches, and where one state array must do. Rates should be 3 to 10 times smaller than AdamW's and the
-    decay larger by as much.
+    When to choose it: large batches, and where one state array must do. Rates should be 3 to 10 times smaller than AdamW's and
+    the decay larger by as much.
 
     Parameters
     ----------

@@ -19,15 +19,15 @@ class ScheduleFreeAdamW(Optimizer):
         x += c (z - x)
         y  = beta1 x + (1 - beta1) z
 
-    with lr_t = lr * min(1, t / warmup_steps). A. Defazio et al., "The road less scheduled", 2024; the formulas of the authors' package
-    schedule_free (`AdamWScheduleFree`), which keeps y and z and never x.
+    with lr_t = lr * min(1, t / warmup_steps). A. Defazio et al., "The road less scheduled", 2024; the formulas of the authors'
+    package schedule_free (`AdamWScheduleFree`), which keeps y and z and never x.
 
     While training the parameters hold y; the weights to evaluate, predict with and save are x. `eval` puts x into the parameters
     and `train` puts y back; a `step` between the two is a RuntimeError. A Trainer evaluates at x by itself; call
     `eval` when training is over.
 
-    When to choose it: when the length of training is not known beforehand. It needs a larger rate than AdamW (1 to 10 times) and no
-    schedule behind the warm-up.
+    When to choose it: when the length of training is not known beforehand. It needs a larger rate than AdamW (1 to 10 times) and
+    no schedule behind the warm-up.
 
     Parameters
     ----------

@@ -45,8 +45,9 @@ def read(optimizer, state_dict, transpose, steps):
         raise ValueError("state_dict: expected a dict 'state' and a list 'param_groups' of dicts with 'params'")
     mine = optimizer.param_groups
     sizes = [len(g["params"]) for g in mine]
-    if [len(g["params"]) for g in groups] != sizes:
-        raise ValueError(f"state_dict['param_groups']: expected groups of {sizes} parameters, got {[len(g['params']) for g in groups]}")
+    given = [len(g["params"]) for g in groups]
+    if given != sizes:
+        raise ValueError(f"state_dict['param_groups']: expected groups of {sizes} parameters, got {given}")
     if steps is not None:
         steps = checks.count(steps, "steps")
 
@@ -87,7 +88,10 @@ def read(optimizer, state_dict, transpose, steps):
                     raise ValueError(f"{where}[{k!r}]: expected shape {array.shape}, got {value.shape}{hint}")
                 pairs.append((array, value))
             new_state.append(pairs)
-            counts.add(int(_scalar(entry["step"], f"{where}['step']")) if "step" in entry else (steps if steps is not None else int(bool(entry))))
+            if "step" in entry:
+                counts.add(int(_scalar(entry["step"], f"{where}['step']")))
+            else:
+                counts.add(steps if steps is not None else int(bool(entry)))
             memories.add(tuple(float(_scalar(entry[m], f"{where}[{m!r}]")) if m in entry else 0.0 for m in optimizer.memory))
             i += 1
         if len(counts) > 1 or len(memories) > 1:

@@ -12,7 +12,6 @@ from ..activations import ACTIVATIONS
 from .ops import DIFFERENTIATING
 
 
-
 def _saved(op):
     """What the activation of an operation needs for its derivative: the operation's output or the activation's input."""
     if ACTIVATIONS[op.activation].saves != "z":
@@ -65,7 +64,7 @@ def _contribute(builder, kind, buffers, wanted, together=True, **fields):
             kind, {**buffers, **{role: gradients[role][0] for role in roles}}, accumulate=gradients[roles[0]][1], **fields
         )
         for role in roles:
-            builder.parameter_gradients[id(builder.parameter_of(wanted[role]))][2].append(op)
+            builder.gradient_producers(wanted[role]).append(op)
 
 
 def _wanted(builder, op, **roles):
@@ -175,7 +174,7 @@ def _drop_weights(builder, op):
     op = builder.emit(
         "drop_weight_gradients", {"x": dw, "y": total}, n_in=op.n_in, n_out=op.n_out, threshold=op.threshold, stream=op.stream
     )
-    builder.parameter_gradients[id(builder.parameter_of(x))][2].append(op)
+    builder.gradient_producers(x).append(op)
 
 
 def _gaussian_noise(builder, op):
@@ -222,7 +221,7 @@ def _prelu(builder, op):
     if learned:
         gradient, again = builder.parameter_gradient(slope)
         made = builder.emit("prelu_slope_gradient", {"dy": dy, "x": x, "dslope": gradient}, accumulate=again, **sizes)
-        builder.parameter_gradients[id(builder.parameter_of(slope))][2].append(made)
+        builder.gradient_producers(slope).append(made)
     if builder.wants(x):
         # the slope's gradient reads dy, at a time of its own
         dx = builder.buffer(f"d{x.name}", x.columns, role="gradient") if learned else builder.changed(dy)

@@ -322,7 +322,8 @@ class Builder:
     def host_loss(self, outputs, function):
         """A loss that Python computes: function(outputs, targets, weights or None) returns the loss and the gradient. A native
         call ends before it, and another begins after it."""
-        self.emit("host_loss", {"logits": outputs, "dlogits": self._output_gradient(outputs)}, n_out=outputs.columns, function=function)
+        buffers = {"logits": outputs, "dlogits": self._output_gradient(outputs)}
+        self.emit("host_loss", buffers, n_out=outputs.columns, function=function)
 
     def _output_gradient(self, outputs):
         if id(outputs) not in self._wanted:
@@ -333,7 +334,8 @@ class Builder:
     def penalize(self, parameter, l1, l2):
         """Add l1 sum |w| + l2 / 2 sum w^2 of a parameter to the loss, and its gradient to the parameter's."""
         w = self.parameter(parameter)
-        terms = self.buffer(f"{w.name}.penalty", 1, dtype="float64", role="scratch", whole=(_native.penalty_chunks(parameter.size),))
+        whole = (_native.penalty_chunks(parameter.size),)
+        terms = self.buffer(f"{w.name}.penalty", 1, dtype="float64", role="scratch", whole=whole)
         self.emit("penalty_forward", {"w": w, "sum": terms}, n_out=parameter.size, l1=l1, l2=l2)
         self._penalties.append((w, l1, l2, terms))
 

@@ -133,7 +133,7 @@ class Plan:
         ]
         body = [line + ("\n" + "-" * 12 + " barrier" if op.barrier else "") for line, op in zip(lines[1:], self.ops)]
         total = (
-            f"{self.schedule} schedule, batch {self.batch}, {self.flops:,} flops a step; workspace {self.workspace_bytes:,} bytes, "
-            f"peak {self.peak_bytes:,} bytes"
+            f"{self.schedule} schedule, batch {self.batch}, {self.flops:,} flops a step; "
+            f"workspace {self.workspace_bytes:,} bytes, peak {self.peak_bytes:,} bytes"
         )
         return "\n".join([lines[0], *body, total])

@@ -16,7 +16,6 @@ from collections import Counter
 
 from .ops import DIFFERENTIATING, PRODUCTS
 
-
 # What stands behind all gradients, in this order.
 _LAST = (
     "penalty_backward", "reduce_loss", "reduce_penalty", "gradient_norm", "begin_update", "batchnorm_running", "update",

@@ -259,7 +259,8 @@ def poisson(outputs, targets, out=None, *, log_input=True, full=False, eps=1e-8,
     (1.0, array([[-2.]]))
     """
     eps = _parameter(eps, "eps")
-    return _elementwise("poisson_log" if log_input else "poisson", outputs, targets, out, sample_weight, reduction, eps, full=full)
+    form = "poisson_log" if log_input else "poisson"
+    return _elementwise(form, outputs, targets, out, sample_weight, reduction, eps, full=full)
 
 
 def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample_weight=None, reduction="mean"):
@@ -300,7 +301,8 @@ def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample
     >>> binary_cross_entropy(np.array([[0.0]]), np.array([[1.0]]))
     (0.6931471805599453, array([[-0.5]]))
     """
-    return _elementwise("binary_entropy", logits, targets, out, sample_weight, reduction, class_weight=class_weight, name="logits")
+    return _elementwise("binary_entropy", logits, targets, out, sample_weight, reduction, class_weight=class_weight,
+                        name="logits")
 
 
 def binary_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class_weight=None, sample_weight=None,
@@ -539,12 +541,14 @@ def _terms(form, z, t, parameter, class_weight, full):
         return wide, -side * (weight * np.where(missing > 0, 1, missing))
 
 
-def _elementwise(form, outputs, targets, out, sample_weight, reduction, parameter=0.0, class_weight=None, full=False, name="outputs"):
+def _elementwise(form, outputs, targets, out, sample_weight, reduction, parameter=0.0, class_weight=None, full=False,
+                 name="outputs"):
     check_array(outputs, name, shape=(None, None))
     check_array(targets, "targets", outputs.dtype, outputs.shape)
     values, gradient = _terms(form, outputs, targets, parameter, class_weight, full)
     columns = outputs.shape[1] if reduction == "mean" else 1
-    return _finish(outputs, values.sum(axis=1) / columns, gradient / np.asarray(columns, outputs.dtype), out, sample_weight, reduction)
+    gradient = gradient / np.asarray(columns, outputs.dtype)
+    return _finish(outputs, values.sum(axis=1) / columns, gradient, out, sample_weight, reduction)
 
 
 def _finish(outputs, losses, gradient, out, sample_weight, reduction):

@@ -16,18 +16,6 @@ ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leaky_relu"]
 
 
 @contextlib.contextmanager
-def team(threads):
-    """Every call by a team of that many threads, however little work it is."""
-    before, work = fastnn.get_num_threads(), _native.team_work(0)
-    fastnn.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        fastnn.set_num_threads(before)
-        _native.team_work(work)
-
-
-@contextlib.contextmanager
 def isa(name):
     before = fastnn.get_isa()
     fastnn.use_isa(name)
@@ -78,7 +66,7 @@ SHAPES = [(1, 1, 1), (3, 10, 3), (33, 100, 10), (100, 33, 33, 2), (17, 5, 4, 3)]
 
 @pytest.mark.parametrize("widths", SHAPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_fusion_schedule_team_and_isa_change_no_bit(widths, activation):
+def test_fusion_schedule_team_and_isa_change_no_bit(team, widths, activation):
     x, y = samples(53, widths)
     found = {}
     with_fma = [name for name in fastnn.available_isas() if name != "generic"]
@@ -99,7 +87,7 @@ def test_fusion_schedule_team_and_isa_change_no_bit(widths, activation):
 
 
 @pytest.mark.parametrize("batch", [256, 257, 600])
-def test_updates_of_many_rows_in_a_large_layer(batch):
+def test_updates_of_many_rows_in_a_large_layer(team, batch):
     """They go through scratch memory, in groups of 384 rows of the weights."""
     widths = (385, 530, 3)
     assert (_native.update_scratch(*widths[:2], batch) > 0) == (batch > 256)
@@ -127,7 +115,7 @@ def test_updates_of_many_rows_in_a_large_layer(batch):
     ],
 )
 @pytest.mark.parametrize("chosen", [slice(None), slice(1, 5), slice(2, 3), slice(5, 6)])
-def test_optimizers_and_frozen_parameters(schedule, kind, settings, chosen):
+def test_optimizers_and_frozen_parameters(team, schedule, kind, settings, chosen):
     widths = (33, 20, 17, 5)
     x, y = samples(40, widths, kind)
     results = []
@@ -142,7 +130,7 @@ def test_optimizers_and_frozen_parameters(schedule, kind, settings, chosen):
     assert all(r == results[0] for r in results)
 
 
-def test_a_row_does_not_depend_on_its_batch():
+def test_a_row_does_not_depend_on_its_batch(team):
     model, _, _ = make((33, 100, 33, 3), "sigmoid")
     x, _ = samples(70, (33, 3))
     whole = model.predict(x)
@@ -283,7 +271,7 @@ def architectures(draw):
 
 @settings(max_examples=40, deadline=None)
 @given(case=architectures(), seed=st.integers(0, 2**32 - 1))
-def test_any_architecture(case, seed):
+def test_any_architecture(team, case, seed):
     """Native is near the reference; a team, the plain plan and the other schedule give native's very bits."""
     model, widths, rows, batch, labels = case
     rng = np.random.default_rng(seed)
@@ -354,7 +342,7 @@ def test_gradients_of_whole_models(activation, kind):
 @pytest.mark.parametrize("composite", [True, False])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("problem", ["index", "label", "not finite"])
-def test_a_bad_batch_changes_nothing(Executor, schedule, composite, threads, problem):
+def test_a_bad_batch_changes_nothing(team, Executor, schedule, composite, threads, problem):
     model, opt, trainer = make((4, 6, 3), lr=0.1)
     x, y = samples(20, (4, 3))
     index = np.arange(20)

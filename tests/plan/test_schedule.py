@@ -220,7 +220,7 @@ def unshared(plan):
 @pytest.mark.parametrize("schedule", ["rows", "layers"])
 @pytest.mark.parametrize("composite", [True, False])
 @pytest.mark.parametrize("widths", [(1, 1, 1), (3, 10, 10, 10, 3), (33, 100, 10), (16, 16, 16, 16, 16, 16)])
-def test_without_sharing_the_results_are_the_same(schedule, composite, widths):
+def test_without_sharing_the_results_are_the_same(team, schedule, composite, widths):
     rng = np.random.default_rng(3)
     x = rng.normal(size=(50, widths[0]))  # float64: rows are copied, through the buffer
     y = rng.integers(0, widths[-1], 50)
@@ -234,17 +234,11 @@ def test_without_sharing_the_results_are_the_same(schedule, composite, widths):
         if not share:
             object.__setattr__(plan, "workspace_bytes", unshared(plan))
         executor = NativeExecutor(plan)
-        work = fastnn._native.team_work(0)
-        threads = fastnn.get_num_threads()
-        fastnn.set_num_threads(3)
-        try:
+        with team(3):
             for _ in range(3):
                 executor._arena[:] = 0xFF  # NaN in every float
                 executor.run(x, y, rates=[[0.01]] * 4, groups=opt.group_states())
                 opt.take_back(executor)
-        finally:
-            fastnn._native.team_work(work)
-            fastnn.set_num_threads(threads)
         assert all(np.isfinite(p.data).all() for p in model.parameters())
         results.append([p.data.tobytes() for p in model.parameters()])
     assert results[0] == results[1]
