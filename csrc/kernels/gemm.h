@@ -404,12 +404,6 @@ static void fnn_gemm_row(const fnn_product *g)
     }
 }
 
-/* Few columns fill a part of a vector; if w has no others, the update takes rows of it as one array instead. */
-static bool fnn_updates_flat(const fnn_product *g)
-{
-    return g->epilogue == FNN_EPILOGUE_UPDATE && g->n < FNN_VF && g->ldw == g->n;
-}
-
 /* The gate of the tile at row i, column j. */
 FNN_INLINE fnn_gate fnn_gate_of(const fnn_product *g, size_t i, size_t j)
 {
@@ -424,7 +418,7 @@ FNN_INLINE fnn_gate fnn_gate_of(const fnn_product *g, size_t i, size_t j)
 static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gradient)
 {
     float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
-    const bool update = g->epilogue == FNN_EPILOGUE_UPDATE, flat = fnn_updates_flat(g);
+    const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
     const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR;
     const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_NV - 1) / FNN_NV;
     const size_t blocks = g->k == 0 ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
@@ -448,7 +442,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
             }
             for (size_t tile = 0, i = i0; tile < tiles; tile++) {
                 const size_t rows = m / tiles + (tile < m % tiles);
-                const size_t ldc = flat ? g->n : update ? FNN_NR : g->ldc;
+                const size_t ldc = update ? FNN_NR : g->ldc;
                 float *c = update ? gradient + (i - i0) * ldc : g->c + i * g->ldc + j;
                 const bool resume = block > 0 || g->accumulate;
                 const float *start = resume ? c : g->bias ? g->bias + j : NULL;
@@ -459,7 +453,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
                 fnn_tiles[g->a_transposed][wide - 1][rows - 1](
                     depth, g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p, g->lda, b, ldb, start,
                     resume ? ldc : 0, c, ldc, last, &gate);
-                if (block == blocks - 1 && gate.kind == FNN_GATE_OPEN && !flat) {
+                if (block == blocks - 1 && gate.kind == FNN_GATE_OPEN) {
                     if (g->penalized) fnn_finish_penalty(g, i, j, rows, width, c, ldc);
                     switch (g->epilogue) {
                     case FNN_EPILOGUE_ACTIVATION: fnn_finish_activation(g, i, j, rows, width, c, ldc); break;
@@ -474,9 +468,38 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
         }
         j += width;
     }
-    if (!flat) return;
-    if (g->penalized) fnn_finish_penalty(g, 0, i0 * g->n, 1, m * g->n, gradient, 0);
-    fnn_finish_update(g, 0, i0 * g->n, 1, m * g->n, gradient, 0);
+}
+
+/* dW = X^T dY with fewer columns than a vector has lanes: the transpose, dY^T X, fills the lanes. It is turned as it is done,
+ * and w, which has no other columns, updated as one array. */
+static bool fnn_may_turn(const fnn_product *g)
+{
+    return g->a_transposed && g->n < FNN_VF && (g->epilogue == FNN_EPILOGUE_UPDATE ? g->ldw == g->n : !g->accumulate && !g->penalized);
+}
+
+static void fnn_gemm_turned(const fnn_product *g)
+{
+    enum { ROWS = 2 * FNN_NR > 64 ? 2 * FNN_NR : 64 }; /* of w at a time */
+    float turned[FNN_VF * ROWS] __attribute__((aligned(64))), gradient[FNN_VF * (ROWS + 1)];
+    const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
+    const vt few = vt_first(g->n);
+    for (size_t i = 0; i < g->m; i += ROWS) {
+        const size_t rows = g->m - i < ROWS ? g->m - i : ROWS;
+        float *dw = update ? gradient : g->c + i * g->ldc;
+        const size_t lddw = update ? g->n : g->ldc;
+        fnn_gemm_rows(&(fnn_product){.m = g->n, .n = rows, .k = g->k, .a = g->b, .lda = g->ldb, .a_transposed = true,
+                                     .b = g->a + i, .ldb = g->lda, .c = turned, .ldc = ROWS},
+                      0, g->n, NULL);
+        for (size_t r = 0; r < rows; r += FNN_VF) {
+            vf block[FNN_VF];
+            for (size_t j = 0; j < FNN_VF; j++) block[j] = j < g->n ? vf_load(turned + j * ROWS + r) : vf_zero();
+            vf_transpose(block);
+            for (size_t j = 0; j < FNN_VF && r + j < rows; j++) vf_store_t(dw + (r + j) * lddw, block[j], few);
+        }
+        if (!update) continue;
+        if (g->penalized) fnn_finish_penalty(g, 0, i * g->n, 1, rows * g->n, gradient, 0);
+        fnn_finish_update(g, 0, i * g->n, 1, rows * g->n, gradient, 0);
+    }
 }
 
 #if FNN_INTERLEAVE
@@ -510,7 +533,7 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
 /* The update of Adam or AdamW with no other option, and k within a block. */
 static bool fnn_may_interleave(const fnn_product *g)
 {
-    return !fnn_updates_flat(g) && g->rule == FNN_ADAM && g->k <= FNN_UPDATE_DEPTH && !g->penalized &&
+    return g->rule == FNN_ADAM && g->k <= FNN_UPDATE_DEPTH && !g->penalized &&
            (g->scalars->options & ~(unsigned)FNN_DECAY) == 0;
 }
 #endif
@@ -537,6 +560,10 @@ static void fnn_gemm_deep(const fnn_product *g)
 
 static void fnn_gemm(const fnn_product *g)
 {
+    if (fnn_may_turn(g)) {
+        fnn_gemm_turned(g);
+        return;
+    }
     if (g->epilogue != FNN_EPILOGUE_UPDATE) {
         if (g->m == 1 && !g->a_transposed && !g->b_transposed)
             fnn_gemm_row(g);
