@@ -477,28 +477,61 @@ static bool fnn_may_turn(const fnn_product *g)
     return g->a_transposed && g->n < FNN_VF && (g->epilogue == FNN_EPILOGUE_UPDATE ? g->ldw == g->n : !g->accumulate && !g->penalized);
 }
 
+#define FNN_TURNED (2 * FNN_NR > 64 ? 2 * FNN_NR : 64) /* rows of C at a time */
+
+/* C [rows, n], n up to 16, from its transpose, whose rows are FNN_TURNED apart. */
+static void fnn_turn_back(size_t rows, size_t n, const float *turned, float *c, size_t ldc)
+{
+    const vt t = vt_first(n);
+    for (size_t r = 0; r < rows; r += FNN_VF) {
+        vf block[FNN_VF];
+        for (size_t j = 0; j < FNN_VF; j++) block[j] = j < n ? vf_load(turned + j * FNN_TURNED + r) : vf_zero();
+        vf_transpose(block);
+        for (size_t j = 0; j < FNN_VF && r + j < rows; j++) vf_store_t(c + (r + j) * ldc, block[j], t);
+    }
+}
+
 static void fnn_gemm_turned(const fnn_product *g)
 {
-    enum { ROWS = 2 * FNN_NR > 64 ? 2 * FNN_NR : 64 }; /* of w at a time */
-    float turned[FNN_VF * ROWS] __attribute__((aligned(64))), gradient[FNN_VF * (ROWS + 1)];
+    float turned[FNN_VF * FNN_TURNED] __attribute__((aligned(64))), gradient[FNN_VF * (FNN_TURNED + 1)];
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
-    const vt few = vt_first(g->n);
-    for (size_t i = 0; i < g->m; i += ROWS) {
-        const size_t rows = g->m - i < ROWS ? g->m - i : ROWS;
+    for (size_t i = 0; i < g->m; i += FNN_TURNED) {
+        const size_t rows = g->m - i < FNN_TURNED ? g->m - i : FNN_TURNED;
         float *dw = update ? gradient : g->c + i * g->ldc;
         const size_t lddw = update ? g->n : g->ldc;
         fnn_gemm_rows(&(fnn_product){.m = g->n, .n = rows, .k = g->k, .a = g->b, .lda = g->ldb, .a_transposed = true,
-                                     .b = g->a + i, .ldb = g->lda, .c = turned, .ldc = ROWS},
+                                     .b = g->a + i, .ldb = g->lda, .c = turned, .ldc = FNN_TURNED},
                       0, g->n, NULL);
-        for (size_t r = 0; r < rows; r += FNN_VF) {
-            vf block[FNN_VF];
-            for (size_t j = 0; j < FNN_VF; j++) block[j] = j < g->n ? vf_load(turned + j * ROWS + r) : vf_zero();
-            vf_transpose(block);
-            for (size_t j = 0; j < FNN_VF && r + j < rows; j++) vf_store_t(dw + (r + j) * lddw, block[j], few);
-        }
+        fnn_turn_back(rows, g->n, turned, dw, lddw);
         if (!update) continue;
         if (g->penalized) fnn_finish_penalty(g, 0, i * g->n, 1, rows * g->n, gradient, 0);
         fnn_finish_update(g, 0, i * g->n, 1, rows * g->n, gradient, 0);
+    }
+}
+
+/* Y = bias + X W with very few columns: Y^T = W^T X^T in the same way. X must be transposed for it, which pays for this few. */
+#define FNN_TURNED_COLUMNS 4
+
+static bool fnn_may_turn_forward(const fnn_product *g)
+{
+    return !g->a_transposed && !g->b_transposed && !g->accumulate && g->n <= FNN_TURNED_COLUMNS && g->m >= FNN_VF &&
+           (g->epilogue == FNN_EPILOGUE_NONE || g->epilogue == FNN_EPILOGUE_ACTIVATION);
+}
+
+static void fnn_gemm_turned_forward(const fnn_product *g)
+{
+    float turned[FNN_TURNED_COLUMNS * FNN_TURNED] __attribute__((aligned(64)));
+    for (size_t i = 0; i < g->m; i += FNN_TURNED) {
+        const size_t rows = g->m - i < FNN_TURNED ? g->m - i : FNN_TURNED;
+        for (size_t j = 0; j < g->n; j++)
+            for (size_t r = 0; r < FNN_TURNED; r += FNN_VF)
+                vf_store(turned + j * FNN_TURNED + r, g->bias ? vf_set1(g->bias[j]) : vf_zero());
+        fnn_gemm_rows(&(fnn_product){.m = g->n, .n = rows, .k = g->k, .a = g->b, .lda = g->ldb, .a_transposed = true, .b = g->a + i * g->lda,
+                                     .ldb = g->lda, .b_transposed = true, .accumulate = true, .c = turned, .ldc = FNN_TURNED},
+                      0, g->n, NULL);
+        float *y = g->c + i * g->ldc;
+        fnn_turn_back(rows, g->n, turned, y, g->ldc);
+        if (g->epilogue == FNN_EPILOGUE_ACTIVATION) fnn_finish_activation(g, i, 0, rows, g->n, y, g->ldc);
     }
 }
 
@@ -567,6 +600,8 @@ static void fnn_gemm(const fnn_product *g)
     if (g->epilogue != FNN_EPILOGUE_UPDATE) {
         if (g->m == 1 && !g->a_transposed && !g->b_transposed)
             fnn_gemm_row(g);
+        else if (fnn_may_turn_forward(g))
+            fnn_gemm_turned_forward(g);
         else
             fnn_gemm_rows(g, 0, g->m, NULL);
         return;
