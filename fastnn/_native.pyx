@@ -1557,6 +1557,24 @@ cdef class NativePlan:
         self._run()
         return True
 
+    def plain(self, x, y, Py_ssize_t least):
+        """Whether `step` may have this batch without a closer look: float32 [rows, features], of `least` rows to a batch, and
+        signed labels [rows] or real targets [rows, columns], both NumPy's own arrays, C-contiguous and in native byte order."""
+        cdef cnp.ndarray a, b
+        if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
+            return False
+        a, b = x, y
+        return (
+            cnp.PyArray_NDIM(a) == 2
+            and cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32
+            and cnp.PyArray_ISCARRAY_RO(a)
+            and least <= cnp.PyArray_DIM(a, 0) <= <Py_ssize_t>self.batch
+            and cnp.PyArray_NDIM(b) == (1 if self.r.classes else 2)
+            and (cnp.PyArray_ISSIGNED(b) if self.r.classes else cnp.PyArray_ISFLOAT(b))
+            and cnp.PyArray_ITEMSIZE(b) <= 8
+            and cnp.PyArray_ISCARRAY_RO(b)
+        )
+
     def step(self, x, y, rates, weights=None):
         """One step on one batch with nothing else optional: the low-overhead door. rates: a float for each group.
         Returns (mean loss, problem or None, row)."""

@@ -337,25 +337,17 @@ class Trainer:
         """
         self._enter()
         try:
-            (batch, kind, weighted), executor = self._training if self._training[0] else ((0, None, False), None)
+            key, executor = self._training
             weights = None
             if not (
-                sample_weight is None
-                and not weighted
-                and kind != "any"
+                key
+                and sample_weight is None
+                and not key[2]
+                and key[1] != "any"
                 and not self.loss.checks_values
-                and type(xb) is np.ndarray
-                and type(yb) is np.ndarray
-                and xb.ndim == 2
-                and self._least_rows <= len(xb) <= batch
-                and yb.ndim == (1 if kind == "labels" else 2)
-                and xb.dtype == np.float32
-                and xb.flags.c_contiguous
-                and yb.dtype.kind == ("i" if kind == "labels" else "f")
-                and yb.flags.c_contiguous
-                and yb.dtype.isnative
-                and yb.dtype.itemsize <= 8
+                and executor.plain(xb, yb, self._least_rows)
             ):
+                batch, kind, weighted = key or (0, None, False)
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
                 _check_batch(self.model, len(xb), "xb")

@@ -128,6 +128,7 @@ class NativeExecutor:
         )
         self._host = next((i for i, op in enumerate(plan.ops) if op.kind == "host_loss"), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
+        self.plain = self._native.plain  # (x, y, least rows) -> whether `step` may have the batch without a closer look
         # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be
         self.step = self._native.step if self._host is None else self._step_with_host
 
@@ -235,6 +236,10 @@ class ReferenceExecutor:
     def set_random(self, seed, step0):
         """What the next run draws at random from: the seed, and the number of its first step."""
         self._seed, self._step0 = seed, step0
+
+    def plain(self, x, y, least):
+        """Every batch is looked at closely."""
+        return False
 
     def step(self, x, y, rates, weights=None):
         """One step; (loss, problem, row)."""
