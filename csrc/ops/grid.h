@@ -12,7 +12,8 @@ static inline size_t fnn_divide_up(size_t a, size_t b) { return (a + b - 1) / b;
 
 /* Of the grids down x across = count, the one whose largest cell has the fewest tiles of 6 rows x 16 columns; rows are
  * cut anywhere, columns only between vectors. Among equals the one with the most columns of cells, since each thread
- * then packs its own part of B. */
+ * then packs its own part of B. What cannot be cut evenly makes the first threads' cells the larger, the only one thread 0's if
+ * there is but one: that thread need not be woken, and begins before the others. */
 static inline fnn_cell fnn_grid_cell(size_t m, size_t n, fnn_share s)
 {
     const size_t count = (size_t)s.count, vectors = fnn_divide_up(n, 16);
@@ -26,7 +27,8 @@ static inline fnn_cell fnn_grid_cell(size_t m, size_t n, fnn_share s)
         }
     }
     const size_t down = count / across, i = (size_t)s.id / across, j = (size_t)s.id % across;
-    fnn_cell cell = {m * i / down, m * (i + 1) / down, vectors * j / across * 16, vectors * (j + 1) / across * 16};
+    fnn_cell cell = {fnn_divide_up(m * i, down), fnn_divide_up(m * (i + 1), down), fnn_divide_up(vectors * j, across) * 16,
+                     fnn_divide_up(vectors * (j + 1), across) * 16};
     if (cell.j0 > n) cell.j0 = n;
     if (cell.j1 > n) cell.j1 = n;
     return cell;
