@@ -371,7 +371,7 @@ typedef struct fnn_run {
     const fnn_op *ops;
     size_t first_op, last_op;
     fnn_buffer *buffers; /* (threads + 1) tables of n_buffers: the first is read, the others are the threads' own copies */
-    size_t n_buffers;
+    size_t n_buffers;    /* rounded up so that a table fills whole cache lines, at which it begins */
     int output;        /* the buffer that lands in `out`, or -1 */
     float *out;
     size_t ldout;

@@ -38,12 +38,17 @@ static const char *batch_source(const batch *b, const fnn_source *s)
 
 static size_t source_rows(const batch *b, const fnn_source *s) { return b->run->index ? s->rows : s->rows - b->begin; }
 
+/* Float rows in order need no copy: the operations that follow read the user's array. */
+static bool in_place(const batch *b, const fnn_source *s)
+{
+    return !b->run->index && s->dtype == FNN_F32 && s->scale == 1.0 && s->shift == 0.0 && !b->run->check_finite &&
+           s->stride % (ptrdiff_t)sizeof(float) == 0 && s->stride >= 0;
+}
+
 static void gather(const batch *b, const fnn_op *op, const fnn_source *s, fnn_share share)
 {
     fnn_buffer *out = &b->buffers[op->buffer[0]];
-    /* Float rows in order need no copy: the operations that follow read the user's array. */
-    if (!b->run->index && s->dtype == FNN_F32 && s->scale == 1.0 && s->shift == 0.0 && !b->run->check_finite &&
-        s->stride % (ptrdiff_t)sizeof(float) == 0 && s->stride >= 0) {
+    if (in_place(b, s)) {
         *out = (fnn_buffer){(void *)batch_source(b, s), (size_t)s->stride / sizeof(float)};
         return;
     }
@@ -553,6 +558,7 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
 static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     fnn_run *run = argument;
+    for (size_t i = 64; i < sizeof *run; i += 64) __builtin_prefetch((const char *)run + i); /* the caller has written to it */
     batch b = {.run = run, .k = fnn_active_kernels(), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
     if (run->scratch_floats) b.scratch = run->scratch + (size_t)id * run->scratch_floats;
     memcpy(b.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
@@ -572,10 +578,14 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
             for (size_t g = 0; g < run->update->n_groups; g++)
                 run->update->scalars[g] = fnn_update_prepare(&run->groups[g], lr[g]);
         }
+        bool written = false; /* anything since the team last met? If only a gather in place has run, it need not meet */
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
             run_op(&b, op, share);
-            if (op->barrier && fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
+            written |= op->kind != FNN_OP_GATHER || !in_place(&b, &run->x);
+            if (!op->barrier || !written) continue;
+            if (fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
+            written = false;
         }
         if (id == 0) {
             run->steps_done = b.step + 1;

@@ -8,6 +8,11 @@
 
 #include <pthread.h>
 
+fnn_barrier fnn_team_barrier;
+
+/* 1 + the CPU that each member was last seen on; 0: never seen. */
+static _Alignas(64) atomic_int seen[FNN_SEEN];
+
 static atomic_flag team_busy = ATOMIC_FLAG_INIT;
 static atomic_bool forked_child;
 
@@ -45,13 +50,13 @@ int fnn_omp_version(void)
 static int my_cpu(void) { return sched_getcpu(); }
 
 /* The member's affinity is narrowed to the free CPUs, which moves it at once, and then put back as it was. */
-static void move_off(const fnn_barrier *b, int id, int count)
+static void move_off(int id, int count)
 {
     cpu_set_t mine, free;
     if (sched_getaffinity(0, sizeof mine, &mine) != 0 || CPU_COUNT(&mine) < count) return;
     free = mine;
     for (int i = 0; i < count; i++) {
-        const int cpu = atomic_load_explicit(&b->cpu[i], memory_order_relaxed) - 1;
+        const int cpu = atomic_load_explicit(&seen[i], memory_order_relaxed) - 1;
         if (i != id && cpu >= 0 && cpu < CPU_SETSIZE) CPU_CLR((size_t)cpu, &free);
     }
     if (CPU_COUNT(&free) > 0 && sched_setaffinity(0, sizeof free, &free) == 0)
@@ -59,24 +64,24 @@ static void move_off(const fnn_barrier *b, int id, int count)
 }
 #else
 static int my_cpu(void) { return -1; }
-static void move_off(const fnn_barrier *b, int id, int count) { (void)b, (void)id, (void)count; }
+static void move_off(int id, int count) { (void)id, (void)count; }
 #endif
 
-void fnn_team_seen(fnn_barrier *b, int id)
+void fnn_team_seen(int id)
 {
     if (id >= FNN_SEEN) return;
     const int cpu = my_cpu() + 1;
-    if (atomic_load_explicit(&b->cpu[id], memory_order_relaxed) != cpu)
-        atomic_store_explicit(&b->cpu[id], cpu, memory_order_relaxed);
+    if (atomic_load_explicit(&seen[id], memory_order_relaxed) != cpu)
+        atomic_store_explicit(&seen[id], cpu, memory_order_relaxed);
 }
 
-void fnn_team_spread(const fnn_barrier *b, int id, int count)
+void fnn_team_spread(int id, int count)
 {
     const int cpu = my_cpu() + 1;
     if (count > FNN_SEEN || cpu <= 0) return;
     for (int i = 0; i < count; i++)
-        if (i != id && atomic_load_explicit(&b->cpu[i], memory_order_relaxed) == cpu) {
-            move_off(b, id, count);
+        if (i != id && atomic_load_explicit(&seen[i], memory_order_relaxed) == cpu) {
+            move_off(id, count);
             return;
         }
 }

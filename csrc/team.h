@@ -64,16 +64,19 @@ typedef struct fnn_barrier {
     _Alignas(64) atomic_int waiting;
     _Alignas(64) atomic_uint round;
     bool leave; /* the verdict of the last meeting, written by the last to arrive */
-    _Alignas(64) atomic_int cpu[FNN_SEEN]; /* 1 + the CPU that each member was last seen on; 0: not seen yet */
 } fnn_barrier;
 
-/* Member `id` notes its CPU. */
-void fnn_team_seen(fnn_barrier *b, int id);
+/* The barrier of the one team that runs at a time. It goes on from where the team before has left it: one made anew for each
+ * team would have to be fetched from the cache of the thread that made it. */
+extern fnn_barrier fnn_team_barrier;
+
+/* Member `id` notes its CPU. What is noted outlives the team and is seldom written, for the same reason. */
+void fnn_team_seen(int id);
 
 /* For a member that has just been woken or has waited for long: if it sits on a CPU that another member was last seen on, it
  * moves to one without, if its affinity has any. A system that wakes sleeping threads may put two on one CPU and leave them
  * there for as long as their work comes in short pieces, while the other CPUs are idle. */
-void fnn_team_spread(const fnn_barrier *b, int id, int count);
+void fnn_team_spread(int id, int count);
 
 #define FNN_SPIN 2000 /* pauses before a waiting thread yields: some 30 us, more than a barrier between busy threads takes */
 
@@ -83,7 +86,7 @@ static inline bool fnn_barrier_wait(fnn_barrier *b, int id, int count, const ato
 {
     if (count == 1) return atomic_load_explicit(leave, memory_order_relaxed);
     const unsigned round = atomic_load_explicit(&b->round, memory_order_relaxed);
-    fnn_team_seen(b, id);
+    fnn_team_seen(id);
     if (atomic_fetch_add_explicit(&b->waiting, 1, memory_order_acq_rel) == count - 1) {
         b->leave = atomic_load_explicit(leave, memory_order_relaxed);
         const bool verdict = b->leave;
@@ -96,7 +99,7 @@ static inline bool fnn_barrier_wait(fnn_barrier *b, int id, int count, const ato
             fnn_pause();
             continue;
         }
-        if (spins == FNN_SPIN) fnn_team_spread(b, id, count);
+        if (spins == FNN_SPIN) fnn_team_spread(id, count);
         sched_yield();
     }
     return b->leave;
@@ -125,16 +128,18 @@ typedef void fnn_team_body(void *argument, int id, int count, fnn_barrier *barri
 
 static inline void fnn_team_run(int threads, fnn_team_body *body, void *argument)
 {
-    fnn_barrier barrier = {0};
 #ifdef _OPENMP
     if (threads > 1 && fnn_team_acquire()) {
+        fnn_team_seen(0); /* before the others look */
 #pragma omp parallel num_threads(threads)
         {
             const uint64_t before = fnn_fp_enter();
             const int id = omp_get_thread_num();
-            fnn_team_seen(&barrier, id);
-            if (id > 0) fnn_team_spread(&barrier, id, omp_get_num_threads());
-            body(argument, id, omp_get_num_threads(), &barrier); /* fewer may have come than were asked for */
+            if (id > 0) {
+                fnn_team_seen(id);
+                fnn_team_spread(id, omp_get_num_threads());
+            }
+            body(argument, id, omp_get_num_threads(), &fnn_team_barrier); /* fewer may have come than were asked for */
             fnn_fp_leave(before);
         }
         fnn_team_release();
@@ -144,7 +149,7 @@ static inline void fnn_team_run(int threads, fnn_team_body *body, void *argument
     (void)threads;
 #endif
     const uint64_t before = fnn_fp_enter();
-    body(argument, 0, 1, &barrier);
+    body(argument, 0, 1, NULL); /* who is alone never waits */
     fnn_fp_leave(before);
 }
 

@@ -5,8 +5,8 @@
 
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
@@ -1310,7 +1310,6 @@ cdef class Tensors:
 
 PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite"}
 
-
 cdef class NativePlan:
     """A plan's operations over the buffers of one workspace, ready to run.
 
@@ -1339,11 +1338,14 @@ cdef class NativePlan:
                   double shift, bint weighted):
         cdef size_t i
         cdef fnn_op *op
-        self.n_ops, self.n_buffers = len(ops), len(buffers)
+        self.n_ops = len(ops)
+        # a table fills whole cache lines, so that no thread waits for another that writes to its own
+        self.n_buffers = (max(len(buffers), 1) * sizeof(fnn_buffer) + 63) // 64 * 64 // sizeof(fnn_buffer)
         self.ops = <fnn_op *>calloc(max(self.n_ops, 1), sizeof(fnn_op))
-        self.buffers = <fnn_buffer *>calloc(2 * max(self.n_buffers, 1), sizeof(fnn_buffer))
+        self.buffers = <fnn_buffer *>fnn_aligned_alloc(2 * self.n_buffers * sizeof(fnn_buffer))
         if not self.ops or not self.buffers:
             raise MemoryError
+        memset(self.buffers, 0, 2 * self.n_buffers * sizeof(fnn_buffer))
         self.tables = 1
         for i in range(self.n_ops):
             op = &self.ops[i]
@@ -1363,7 +1365,7 @@ cdef class NativePlan:
                 self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(n_in, n_out, batch))
             op.form, op.sum, op.full = form, total, full
         self.arrays = []
-        for i in range(self.n_buffers):
+        for i in range(<size_t>len(buffers)):
             array, ld = buffers[i]
             self.arrays.append(array)
             self.buffers[i].data = NULL if array is None else cnp.PyArray_DATA(array)
@@ -1393,9 +1395,11 @@ cdef class NativePlan:
         """Room for one private table of buffers a thread."""
         cdef fnn_buffer *grown
         if threads > self.tables:
-            grown = <fnn_buffer *>realloc(self.buffers, (threads + 1) * max(self.n_buffers, 1) * sizeof(fnn_buffer))
+            grown = <fnn_buffer *>fnn_aligned_alloc((threads + 1) * self.n_buffers * sizeof(fnn_buffer))
             if not grown:
                 raise MemoryError
+            memcpy(grown, self.buffers, self.n_buffers * sizeof(fnn_buffer))
+            free(self.buffers)
             self.buffers = grown
             self.tables = threads
         if self.r.scratch_floats and (self.scratch is None or self.scratch.size < threads * self.r.scratch_floats):

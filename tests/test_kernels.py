@@ -290,6 +290,11 @@ def test_dense_exact_depths():
     assert_dense_exact([(m, n, k) for m, n in ((1, 1), (7, 17), (13, 70)) for k in DEPTHS])
 
 
+def test_dense_exact_one_row():
+    # a lone row goes through panels of up to 16 (AVX-512), 4 (AVX2) or 2 vectors: each width, with a full and a partial last one
+    assert_dense_exact([(1, 16 * v - cut, k) for v in range(1, 35) for cut in (0, 1, 15) for k in (1, 19)])
+
+
 def test_dense_exact_packed():
     assert_dense_exact(PACKED)
     assert_dense_exact([(60, n, m) for m, n, _ in PACKED])  # dw: as many rows of w, of 512 columns or more

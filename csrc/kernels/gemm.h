@@ -352,16 +352,17 @@ FNN_INLINE void fnn_row_panel(const int vectors, size_t k, const float *a, const
                               float *c, vt last)
 {
     vf sum[FNN_ROW_NV];
+    const float *ahead = b + FNN_ROW_AHEAD * ldb; /* one pointer for all vectors: of sums the compiler would keep one for each */
     FNN_UNROLL
     for (int v = 0; v < vectors; v++) {
         const float *from = start ? start + v * FNN_VF : NULL;
         sum[v] = !start ? vf_zero() : v == vectors - 1 ? vf_load_t(from, last) : vf_load(from);
     }
-    for (size_t p = 0; p < k; p++, b += ldb) {
+    for (size_t p = 0; p < k; p++, b += ldb, ahead += ldb) {
         const vf element = vf_set1(a[p]);
         FNN_UNROLL
         for (int v = 0; v < vectors; v++) {
-            __builtin_prefetch(b + FNN_ROW_AHEAD * ldb + v * FNN_VF);
+            __builtin_prefetch(ahead + v * FNN_VF);
             const vf row = v == vectors - 1 ? vf_load_t(b + v * FNN_VF, last) : vf_load(b + v * FNN_VF);
             sum[v] = vf_fma(element, row, sum[v]);
         }
@@ -378,6 +379,10 @@ FNN_INLINE void fnn_row_panel(const int vectors, size_t k, const float *a, const
 static void fnn_gemm_row(const fnn_product *g)
 {
     const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_ROW_NV - 1) / FNN_ROW_NV;
+    /* Where a layer's columns are shared by a team, other CPUs have just written most of A and have read C last: all lines of
+     * both are asked for at once, since the loop below would come upon them one after the other. */
+    for (size_t p = 0; p < g->k; p += 16) __builtin_prefetch(g->a + p);
+    for (size_t j = 0; j < g->n; j += 16) __builtin_prefetch(g->c + j, 1);
     for (size_t panel = 0, j = 0; panel < panels; panel++) {
         const size_t wide = vectors / panels + (panel < vectors % panels);
         const size_t width = wide * FNN_VF < g->n - j ? wide * FNN_VF : g->n - j;
@@ -396,6 +401,16 @@ static void fnn_gemm_row(const fnn_product *g)
         case 6: fnn_row_panel(6, g->k, g->a, b, g->ldb, start, c, last); break;
         case 7: fnn_row_panel(7, g->k, g->a, b, g->ldb, start, c, last); break;
         case 8: fnn_row_panel(8, g->k, g->a, b, g->ldb, start, c, last); break;
+#endif
+#if FNN_ROW_NV > 8
+        case 9: fnn_row_panel(9, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 10: fnn_row_panel(10, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 11: fnn_row_panel(11, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 12: fnn_row_panel(12, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 13: fnn_row_panel(13, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 14: fnn_row_panel(14, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 15: fnn_row_panel(15, g->k, g->a, b, g->ldb, start, c, last); break;
+        case 16: fnn_row_panel(16, g->k, g->a, b, g->ldb, start, c, last); break;
 #endif
         }
         if (g->epilogue == FNN_EPILOGUE_ACTIVATION) fnn_finish_activation(g, 0, j, 1, width, c, g->ldc);

@@ -11,9 +11,11 @@ typedef struct fnn_cell {
 static inline size_t fnn_divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* Of the grids down x across = count, one whose largest cell has few tiles of 6 rows x 16 columns; rows are cut anywhere,
- * columns only between vectors. Within a part in sixteen of the fewest it is the grid whose cells reach over the fewest rows and columns: that
- * much of the operands a thread reads, and so takes from the caches of those that wrote it. Among equals the one with the
- * most columns of cells, since each thread then packs its own part of B. */
+ * columns only between vectors. Within a part in sixteen of the fewest it is the grid whose cells reach over the fewest rows
+ * and columns: that much of the operands a thread reads, and so takes from the caches of those that wrote it. Among equals
+ * the one with the most columns of cells, since each thread then packs its own part of B. What cannot be cut evenly makes the
+ * first threads' cells the larger, the only one thread 0's if there is but one: that thread need not be woken, and begins
+ * before the others. */
 static inline size_t fnn_grid_tiles(size_t m, size_t n, size_t count, size_t across)
 {
     return fnn_divide_up(fnn_divide_up(m, count / across), 6) * fnn_divide_up(fnn_divide_up(n, 16), across);
@@ -34,7 +36,8 @@ static inline fnn_cell fnn_grid_cell(size_t m, size_t n, fnn_share s)
         across = c;
     }
     const size_t down = count / across, i = (size_t)s.id / across, j = (size_t)s.id % across;
-    fnn_cell cell = {m * i / down, m * (i + 1) / down, vectors * j / across * 16, vectors * (j + 1) / across * 16};
+    fnn_cell cell = {fnn_divide_up(m * i, down), fnn_divide_up(m * (i + 1), down), fnn_divide_up(vectors * j, across) * 16,
+                     fnn_divide_up(vectors * (j + 1), across) * 16};
     if (cell.j0 > n) cell.j0 = n;
     if (cell.j1 > n) cell.j1 = n;
     return cell;

@@ -334,6 +334,24 @@ def test_gradients_of_whole_models(activation, kind):
     assert all(close(g, gradients[id(p)], 1e-6) for g, p in zip(native, model.parameters()))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("rows", [1, 5, 24])
+def test_rows_read_in_place_equal_rows_that_are_copied(rows, threads):
+    """Where the input is not copied, the team does not meet behind the gather; where it is, it must."""
+    model, _, _ = make((70, 40, 3))
+    x, _ = samples(rows, (70, 3))
+    executor = NativeExecutor(model.plan(8, schedule="layers"))
+    found = []
+    with team(threads):
+        for _ in range(50):
+            executor.array(executor.plan.ops[0].buffers["out"].name)[:] = np.nan
+            for form in ({}, {"index": np.arange(rows)}, {"check_finite": True}):
+                out = np.empty((rows, 3), np.float32)
+                executor.run(x, out=out, **form)
+                found.append(out.tobytes())
+    assert len(set(found)) == 1 and not np.isnan(out).any()
+
+
 # --- problems ---
 
 
