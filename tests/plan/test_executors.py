@@ -336,7 +336,7 @@ def test_gradients_of_whole_models(activation, kind):
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("rows", [1, 5, 24])
-def test_rows_read_in_place_equal_rows_that_are_copied(rows, threads):
+def test_rows_read_in_place_equal_rows_that_are_copied(team, rows, threads):
     """Where the input is not copied, the team does not meet behind the gather; where it is, it must."""
     model, _, _ = make((70, 40, 3))
     x, _ = samples(rows, (70, 3))
