@@ -8,7 +8,8 @@
  * of K never changes a bit of it, so each may be chosen for speed alone:
  *
  *   C is cut into panels of at most FNN_NV vectors of columns, equal to within a vector (100 columns: 64 + 36);
- *   K into blocks of at most FNN_KC; a block of B of one panel, FNN_KC x FNN_NV x 64 bytes, stays in the L1 cache;
+ *   K into blocks of at most FNN_KC; a block of B of one panel, FNN_KC x FNN_NV x 64 bytes, stays in the L1 cache (where
+ *     B's rows lie far apart and are not packed it could not: K is then one block);
  *   rows into tiles of at most FNN_MR, equal to within a row.
  *
  * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single elements of it.
@@ -163,7 +164,8 @@ static fnn_tile_fn *const fnn_tiles[2][FNN_NV][FNN_MR] = {
 #endif
 };
 
-/* Ask for the next tile's part of A, pieces of rows too short for the hardware to guess. */
+/* Ask for the next tile's part of A, pieces of rows too short for the hardware to guess. Where B is packed: it then comes from
+ * the L1 cache. Where it does not, the product waits for B, and what is asked for besides is in its way. */
 FNN_INLINE void fnn_prefetch_rows(const float *a, size_t lda, size_t rows, size_t depth)
 {
     for (size_t r = 0; r < rows; r++)
@@ -436,8 +438,9 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
     const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR;
     const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_NV - 1) / FNN_NV;
-    const size_t blocks = g->k == 0 ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
-    const bool pack = g->b_transposed || ((!update || blocks > 1) && g->ldb >= FNN_PACK_LD && tiles >= FNN_PACK_TILES);
+    const bool apart = g->ldb >= FNN_PACK_LD; /* rows of B, one from the other */
+    const bool pack = g->b_transposed || ((!update || g->k > FNN_KC) && apart && tiles >= FNN_PACK_TILES);
+    const size_t blocks = g->k == 0 || (apart && !pack) ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
 
     for (size_t panel = 0, j = 0; panel < panels; panel++) {
         const size_t wide = vectors / panels + (panel < vectors % panels);
@@ -463,7 +466,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
                 const float *start = resume ? c : g->bias ? g->bias + j : NULL;
                 const fnn_gate gate = block == blocks - 1 ? fnn_gate_of(g, i, j) : (fnn_gate){.kind = FNN_GATE_OPEN};
                 if (update && block == blocks - 1) fnn_prefetch_update(g, i, j, rows, width);
-                if (panel == 0 && !g->a_transposed && tile + 1 < tiles)
+                if (pack && panel == 0 && !g->a_transposed && tile + 1 < tiles)
                     fnn_prefetch_rows(g->a + (i + rows) * g->lda + p, g->lda, rows, depth);
                 fnn_tiles[g->a_transposed][wide - 1][rows - 1](
                     depth, g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p, g->lda, b, ldb, start,
