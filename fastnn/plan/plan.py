@@ -62,10 +62,13 @@ class Plan:
     def peak_bytes(self):
         """Memory that running the plan needs: parameters, optimizer states, the workspace, and the threads' scratch for the
         updates of large layers. The user's data is not in it."""
-        states = sum(s.nbytes for _, states, _ in self.update.tensors for s in states) if self.update else 0
-        states += sum(a.nbytes for a in self.update.averages if a is not None) if self.update else 0
+        arrays = [p.data for p in self.parameters]
+        if self.update:
+            arrays += [s for _, states, _ in self.update.tensors for s in states]
+            arrays += [a for a in self.update.averages if a is not None]
         scratch = max((_native.update_scratch(op.n_in, op.n_out, self.batch) for op in self.ops if op.update_w >= 0), default=0)
-        return self.workspace_bytes + sum(p.data.nbytes for p in self.parameters) + states + scratch * get_num_threads()
+        kept = sum(_native.block_bytes(a.nbytes) for a in arrays)
+        return _native.block_bytes(self.workspace_bytes) + kept + scratch * get_num_threads()
 
     def run(self, first=0, last=None, *, x, y=None, executor=None, rates=None, groups=None, weights=None):
         """Run the operations [first, last) once, for tests and debugging.
