@@ -1325,6 +1325,7 @@ cdef class Tensors:
 
 PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite"}
 
+
 cdef class NativePlan:
     """A plan's operations over the buffers of one workspace, ready to run.
 

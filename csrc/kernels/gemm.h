@@ -12,7 +12,8 @@
  *     B's rows lie far apart and are not packed it could not: K is then one block);
  *   rows into tiles of at most FNN_MR, equal to within a row.
  *
- * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single elements of it.
+ * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single
+ * elements of it.
  * B is packed where it must be transposed, or where its rows lie far apart and are used often (TLB, set conflicts).
  * What the epilogue does, it does to a tile that is still in the L1 cache. Blocking: Goto & van de Geijn 2008;
  * Van Zee & van de Geijn 2015 (BLIS). */
@@ -27,8 +28,8 @@
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
 #define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
-#define FNN_ROW_AHEAD 8 /* rows of B asked for ahead of a lone row of A: a panel's piece of a row is too short for the hardware to guess */
-#define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w at a time: their pages stay in the TLB */
+#define FNN_ROW_AHEAD 8          /* rows of B asked for ahead of a lone row of A: their pieces are too short for the hardware to guess */
+#define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w: their pages stay in the TLB */
 
 #define FNN_UNROLL _Pragma("GCC unroll 16")
 
@@ -492,7 +493,8 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
  * and w, which has no other columns, updated as one array. */
 static bool fnn_may_turn(const fnn_product *g)
 {
-    return g->a_transposed && g->n < FNN_VF && (g->epilogue == FNN_EPILOGUE_UPDATE ? g->ldw == g->n : !g->accumulate && !g->penalized);
+    if (!g->a_transposed || g->n >= FNN_VF) return false;
+    return g->epilogue == FNN_EPILOGUE_UPDATE ? g->ldw == g->n : !g->accumulate && !g->penalized;
 }
 
 #define FNN_TURNED (2 * FNN_NR > 64 ? 2 * FNN_NR : 64) /* rows of C at a time */
@@ -544,8 +546,9 @@ static void fnn_gemm_turned_forward(const fnn_product *g)
         for (size_t j = 0; j < g->n; j++)
             for (size_t r = 0; r < FNN_TURNED; r += FNN_VF)
                 vf_store(turned + j * FNN_TURNED + r, g->bias ? vf_set1(g->bias[j]) : vf_zero());
-        fnn_gemm_rows(&(fnn_product){.m = g->n, .n = rows, .k = g->k, .a = g->b, .lda = g->ldb, .a_transposed = true, .b = g->a + i * g->lda,
-                                     .ldb = g->lda, .b_transposed = true, .accumulate = true, .c = turned, .ldc = FNN_TURNED},
+        fnn_gemm_rows(&(fnn_product){.m = g->n, .n = rows, .k = g->k, .a = g->b, .lda = g->ldb, .a_transposed = true,
+                                     .b = g->a + i * g->lda, .ldb = g->lda, .b_transposed = true, .accumulate = true,
+                                     .c = turned, .ldc = FNN_TURNED},
                       0, g->n, NULL);
         float *y = g->c + i * g->ldc;
         fnn_turn_back(rows, g->n, turned, y, g->ldc);
@@ -573,8 +576,8 @@ static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1
             else
                 fnn_prefetch_update(g, i, j, rows, width);
             fnn_tile_updates[wide - 1][rows - 1](g->k, g->a + i, g->lda, g->b + j, g->ldb, c, last, pending);
-            *pending = (fnn_pending){.s = pending->s, .decay = pending->decay, .rows = rows, .vectors = wide, .last = last, .g = c, .ldw = g->ldw,
-                                     .w = g->w + at, .s0 = g->state[0] + at, .s1 = g->state[1] + at};
+            *pending = (fnn_pending){.s = pending->s, .decay = pending->decay, .rows = rows, .vectors = wide, .last = last,
+                                     .g = c, .ldw = g->ldw, .w = g->w + at, .s0 = g->state[0] + at, .s1 = g->state[1] + at};
             i += rows;
         }
         j += width;

@@ -4,7 +4,7 @@
 /* Micro-tile of the matrix product: FNN_MR rows of FNN_NV vectors. 24 accumulators + 4 of B + 1 broadcast = 29 of 32. */
 #define FNN_MR 6
 #define FNN_NV 4
-#define FNN_ROW_NV 16 /* vectors of a one-row tile: the wider, the longer the pieces of rows of B, which come faster than short ones */
+#define FNN_ROW_NV 16 /* vectors of a one-row tile: the wider, the longer the pieces of rows of B, which come faster */
 
 typedef __m512 vf;
 typedef __m512d vd;
