@@ -23,8 +23,8 @@
 #include "activation.h"
 #include "optimizer.h"
 
-#define FNN_KC 160               /* a block of B of a full panel, 40 KB with AVX-512, leaves the L1 cache room for the tile's A */
-#define FNN_UPDATE_DEPTH 256     /* up to here an update's k is one block, so that the update can be interleaved */
+#define FNN_KC 144               /* a block of B of a full panel, 36 KB with AVX-512, leaves the L1 cache room for the tile's A */
+#define FNN_UPDATE_DEPTH 256     /* from here on an update packs B */
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
 #define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
@@ -110,14 +110,70 @@ FNN_INLINE void fnn_tile_gate(const int rows, const int vectors, vf sum[FNN_MR][
     }
 }
 
+/* What a tile asks for, a line now and then, while it computes: what is needed soon but lies beyond the L2 cache. Asked for all at
+ * once it would take all the places that the L1 cache has for what it waits for, and the tile's own loads would stand behind. */
+typedef struct fnn_far {
+    const float *at[1 + FNN_STATES]; /* in each of these places ... */
+    size_t places;
+    size_t rows, lines, stride; /* ... so many rows, `stride` floats apart, of so many lines of 64 bytes */
+} fnn_far;
+
+typedef struct fnn_ahead {
+    const float *a; /* the next tile's A, of as many rows; not where A is transposed */
+    fnn_far far[2]; /* a part of the next block of B; weights and states that are to be updated */
+} fnn_ahead;
+
+typedef struct fnn_asked {
+    size_t far, row, line;
+} fnn_asked;
+
+/* The next line of `far`, in all of its places. */
+FNN_INLINE void fnn_ask_far(const fnn_ahead *ahead, fnn_asked *done)
+{
+    if (done->far == 2) return;
+    const fnn_far *f = &ahead->far[done->far];
+    if (done->row < f->rows) {
+        for (size_t q = 0; q < f->places; q++) __builtin_prefetch(f->at[q] + done->row * f->stride + done->line * 16, 0, 2);
+        if (++done->line < f->lines) return;
+        done->line = 0;
+        if (++done->row < f->rows) return;
+    }
+    done->row = 0;
+    done->far++;
+}
+
+#define FNN_ASK_STEPS 2 /* steps of k between two questions; in 16, a line's worth of A, each row of A is asked for once */
+
 /* One tile over one block of k: C = start + A B, through the gate. */
 FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transposed, size_t k, const float *a,
                          size_t lda, const float *b, size_t ldb, const float *start, size_t start_ld, float *c,
-                         size_t ldc, vt last, const fnn_gate *gate)
+                         size_t ldc, vt last, const fnn_gate *gate, const fnn_ahead *ahead)
 {
     vf sum[FNN_MR][FNN_NV];
+    fnn_asked asked = {0};
     fnn_tile_start(rows, vectors, sum, start, start_ld, last);
-    for (size_t p = 0; p < k; p++) {
+    if (ahead) {
+        for (size_t p = 0; k >= 16; k -= 16, p += 16) {
+            const float *near = ahead->a + p;
+            _Pragma("GCC unroll 1")
+            for (int i = 0; i < 16 / FNN_ASK_STEPS; i++) {
+                if (!a_transposed && i < rows) {
+                    __builtin_prefetch(near);
+                    near += lda;
+                } else {
+                    fnn_ask_far(ahead, &asked);
+                }
+                FNN_UNROLL
+                for (int step = 0; step < FNN_ASK_STEPS; step++) {
+                    fnn_tile_step(rows, vectors, a_transposed, sum, a, lda, b, last);
+                    a += a_transposed ? lda : 1;
+                    b += ldb;
+                }
+            }
+        }
+        while (asked.far < 2) fnn_ask_far(ahead, &asked);
+    }
+    for (; k > 0; k--) {
         fnn_tile_step(rows, vectors, a_transposed, sum, a, lda, b, last);
         a += a_transposed ? lda : 1;
         b += ldb;
@@ -127,14 +183,15 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
 }
 
 typedef void fnn_tile_fn(size_t k, const float *a, size_t lda, const float *b, size_t ldb, const float *start,
-                         size_t start_ld, float *c, size_t ldc, vt last, const fnn_gate *gate);
+                         size_t start_ld, float *c, size_t ldc, vt last, const fnn_gate *gate, const fnn_ahead *ahead);
 
 #define FNN_TILE(rows, vectors, transposed)                                                                         \
     static void fnn_tile_##rows##_##vectors##_##transposed(size_t k, const float *a, size_t lda, const float *b,    \
                                                            size_t ldb, const float *start, size_t start_ld,         \
-                                                           float *c, size_t ldc, vt last, const fnn_gate *gate)     \
+                                                           float *c, size_t ldc, vt last, const fnn_gate *gate,     \
+                                                           const fnn_ahead *ahead)                                  \
     {                                                                                                               \
-        fnn_tile(rows, vectors, transposed, k, a, lda, b, ldb, start, start_ld, c, ldc, last, gate);                \
+        fnn_tile(rows, vectors, transposed, k, a, lda, b, ldb, start, start_ld, c, ldc, last, gate, ahead);         \
     }
 #if FNN_MR == 6
 #define FNN_TILES(v, t) FNN_TILE(1, v, t) FNN_TILE(2, v, t) FNN_TILE(3, v, t) FNN_TILE(4, v, t) FNN_TILE(5, v, t) FNN_TILE(6, v, t)
@@ -165,14 +222,6 @@ static fnn_tile_fn *const fnn_tiles[2][FNN_NV][FNN_MR] = {
 #endif
 };
 
-/* Ask for the next tile's part of A, pieces of rows too short for the hardware to guess. Where B is packed: it then comes from
- * the L1 cache. Where it does not, the product waits for B, and what is asked for besides is in its way. */
-FNN_INLINE void fnn_prefetch_rows(const float *a, size_t lda, size_t rows, size_t depth)
-{
-    for (size_t r = 0; r < rows; r++)
-        for (size_t x = 0; x < depth; x += 16) __builtin_prefetch(a + r * lda + x);
-}
-
 /* Ask for the weights and states of a tile while its product runs: the update then finds them in cache. */
 FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width)
 {
@@ -188,6 +237,8 @@ FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, si
     }
 }
 
+struct fnn_pending; /* known only where updates are interleaved */
+
 #if FNN_NV == 4
 /* Adam's division and square root keep one unit busy for longer than a tile's products need for their share of the
  * others, so the update of one tile is done, a vector at a time, between the steps of the next tile's product. Nothing
@@ -196,11 +247,12 @@ FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, si
 
 /* A finished tile of a gradient that waits for its update. */
 typedef struct fnn_pending {
+    float tile[2][FNN_MR * FNN_NR]; /* the one that waits and the one that is being computed, in turns */
+    int turn;                       /* which of them waits */
     const fnn_scalars_f32 *s;
-    bool decay; /* AdamW's */
-    size_t rows, vectors; /* rows 0: none */
+    bool decay;           /* AdamW's */
+    size_t rows, vectors; /* rows 0: none waits */
     vt last;
-    const float *g; /* rows FNN_NR apart */
     float *w, *s0, *s1;
     size_t ldw;
     ptrdiff_t next; /* from this tile's weights to those of the tile whose product runs meanwhile, which are asked for */
@@ -216,7 +268,7 @@ FNN_INLINE void fnn_pending_vector(const fnn_pending *q, size_t i, size_t v)
     vf v0 = vf_load_t(q->s0 + at, t), v1 = vf_load_t(q->s1 + at, t);
     vf w = vf_load_t(q->w + at, t);
     if (q->decay) w = vf_mul(q->s->keep, w);
-    w = fnn_adam_rule_f32(q->s, w, vf_load(q->g + i * FNN_NR + v * FNN_VF), &v0, &v1, NULL);
+    w = fnn_adam_rule_f32(q->s, w, vf_load(q->tile[q->turn] + i * FNN_NR + v * FNN_VF), &v0, &v1, NULL);
     vf_store_t(q->w + at, w, t);
     vf_store_t(q->s0 + at, v0, t);
     vf_store_t(q->s1 + at, v1, t);
@@ -229,26 +281,28 @@ static void fnn_pending_finish(fnn_pending *q)
     q->rows = 0;
 }
 
-/* As fnn_tile with A transposed and no start; the pending tile is updated meanwhile. */
+#define FNN_UPDATE_STEPS 4 /* steps of k between two vectors of an update, unrolled: short loops would be mispredicted at their ends */
+
+/* As fnn_tile with A transposed; start and C are rows FNN_NR apart. The pending tile is updated meanwhile. */
 FNN_INLINE void fnn_tile_update(const int rows, const int vectors, size_t k, const float *a, size_t lda, const float *b,
-                                size_t ldb, float *c, vt last, const fnn_pending *q)
+                                size_t ldb, const float *start, float *c, vt last, const fnn_pending *q)
 {
     vf sum[FNN_MR][FNN_NV];
-    const size_t count = q->rows * q->vectors, each = count ? k / count : 0;
-    size_t left = k;
-    fnn_tile_start(rows, vectors, sum, NULL, 0, last);
+    fnn_tile_start(rows, vectors, sum, start, FNN_NR, vt_first(FNN_VF));
     for (size_t i = 0; i < q->rows; i++) {
         for (size_t v = 0; v < q->vectors; v++) {
             fnn_pending_vector(q, i, v);
-            for (size_t p = 0; p < each; p++) {
+            if (k < FNN_UPDATE_STEPS) continue;
+            FNN_UNROLL
+            for (int step = 0; step < FNN_UPDATE_STEPS; step++) {
                 fnn_tile_step(rows, vectors, true, sum, a, lda, b, last);
                 a += lda;
                 b += ldb;
             }
-            left -= each;
+            k -= FNN_UPDATE_STEPS;
         }
     }
-    for (; left > 0; left--) {
+    for (; k > 0; k--) {
         fnn_tile_step(rows, vectors, true, sum, a, lda, b, last);
         a += lda;
         b += ldb;
@@ -256,14 +310,14 @@ FNN_INLINE void fnn_tile_update(const int rows, const int vectors, size_t k, con
     fnn_tile_store(rows, vectors, sum, c, FNN_NR, vt_first(FNN_VF));
 }
 
-typedef void fnn_tile_update_fn(size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c, vt last,
-                                const fnn_pending *q);
+typedef void fnn_tile_update_fn(size_t k, const float *a, size_t lda, const float *b, size_t ldb, const float *start, float *c,
+                                vt last, const fnn_pending *q);
 
 #define FNN_TILE_UPDATE(rows, vectors)                                                                              \
     static void fnn_tile_update_##rows##_##vectors(size_t k, const float *a, size_t lda, const float *b, size_t ldb, \
-                                                   float *c, vt last, const fnn_pending *q)                         \
+                                                   const float *start, float *c, vt last, const fnn_pending *q)     \
     {                                                                                                               \
-        fnn_tile_update(rows, vectors, k, a, lda, b, ldb, c, last, q);                                              \
+        fnn_tile_update(rows, vectors, k, a, lda, b, ldb, start, c, last, q);                                       \
     }
 #define FNN_TILE_UPDATES(v) \
     FNN_TILE_UPDATE(1, v) FNN_TILE_UPDATE(2, v) FNN_TILE_UPDATE(3, v) FNN_TILE_UPDATE(4, v) FNN_TILE_UPDATE(5, v) FNN_TILE_UPDATE(6, v)
@@ -277,33 +331,65 @@ static fnn_tile_update_fn *const fnn_tile_updates[FNN_NV][FNN_MR] = {
     FNN_TILE_UPDATE_NAMES(1), FNN_TILE_UPDATE_NAMES(2), FNN_TILE_UPDATE_NAMES(3), FNN_TILE_UPDATE_NAMES(4)};
 #endif
 
-/* B [k, columns] to rows of `vectors` full vectors, zero beyond the columns. */
-static void fnn_pack(size_t k, size_t columns, size_t vectors, const float *b, size_t ldb, float *packed)
+/* A block of B: columns [j, j + width), in `vectors` vectors, k from p on, `depth` of them. */
+typedef struct fnn_block {
+    size_t j, width, vectors, p, depth;
+} fnn_block;
+
+/* Where the part number `part` of `parts` of n begins: each is as large as the others, the first ones perhaps by one larger. */
+FNN_INLINE size_t fnn_part(size_t n, size_t parts, size_t part)
 {
-    const vt last = vt_first(columns - (vectors - 1) * FNN_VF);
-    for (size_t p = 0; p < k; p++, b += ldb, packed += vectors * FNN_VF) {
-        for (size_t v = 0; v + 1 < vectors; v++) vf_store(packed + v * FNN_VF, vf_load(b + v * FNN_VF));
-        vf_store(packed + (vectors - 1) * FNN_VF, vf_load_t(b + (vectors - 1) * FNN_VF, last));
+    const size_t each = n / parts, more = n % parts;
+    return part * each + (part < more ? part : more);
+}
+
+/* Of panels x blocks, counted through the blocks of one panel first. */
+static fnn_block fnn_block_of(const fnn_product *g, size_t panels, size_t blocks, size_t stage)
+{
+    const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panel = stage / blocks, block = stage % blocks;
+    const size_t v = fnn_part(vectors, panels, panel), p = fnn_part(g->k, blocks, block);
+    fnn_block q = {.j = v * FNN_VF, .vectors = fnn_part(vectors, panels, panel + 1) - v, .p = p,
+                   .depth = fnn_part(g->k, blocks, block + 1) - p};
+    q.width = q.vectors * FNN_VF < g->n - q.j ? q.vectors * FNN_VF : g->n - q.j;
+    return q;
+}
+
+FNN_INLINE const float *fnn_block_data(const fnn_product *g, const fnn_block *q)
+{
+    return g->b_transposed ? g->b + q->j * g->ldb + q->p : g->b + q->p * g->ldb + q->j;
+}
+
+FNN_INLINE vt fnn_block_last(const fnn_block *q) { return vt_first(q->width - (q->vectors - 1) * FNN_VF); }
+
+/* To rows of full vectors, zero beyond the width. */
+static void fnn_pack(const fnn_product *g, const fnn_block *q, float *packed)
+{
+    const vt last = fnn_block_last(q);
+    const float *b = fnn_block_data(g, q);
+    for (size_t p = 0; p < q->depth; p++, b += g->ldb, packed += q->vectors * FNN_VF) {
+        for (size_t v = 0; v + 1 < q->vectors; v++) vf_store(packed + v * FNN_VF, vf_load(b + v * FNN_VF));
+        vf_store(packed + (q->vectors - 1) * FNN_VF, vf_load_t(b + (q->vectors - 1) * FNN_VF, last));
     }
 }
 
-/* The same from B stored transposed, [columns, k]: blocks of 16 x 16 turned in registers. */
-static void fnn_pack_transposed(size_t k, size_t columns, size_t vectors, const float *b, size_t ldb, float *packed)
+/* The same where B is stored transposed, [n, k]: squares of 16 x 16 turned in registers. */
+static void fnn_pack_transposed(const fnn_product *g, const fnn_block *q, float *packed)
 {
-    const size_t ldp = vectors * FNN_VF;
-    for (size_t v = 0; v < vectors; v++) {
-        const size_t j0 = v * FNN_VF, width = columns - j0 < FNN_VF ? columns - j0 : FNN_VF;
-        for (size_t p = 0; p < k; p += FNN_VF) {
-            const size_t depth = k - p < FNN_VF ? k - p : FNN_VF;
+    const size_t ldp = q->vectors * FNN_VF;
+    const float *b = fnn_block_data(g, q);
+    for (size_t j0 = 0; j0 < q->width; j0 += FNN_VF) {
+        const size_t width = q->width - j0 < FNN_VF ? q->width - j0 : FNN_VF;
+        for (size_t p = 0; p < q->depth; p += FNN_VF) {
+            const size_t depth = q->depth - p < FNN_VF ? q->depth - p : FNN_VF;
             const vt t = vt_first(depth);
-            vf block[FNN_VF];
+            vf square[FNN_VF];
             FNN_UNROLL
             for (size_t j = 0; j < FNN_VF; j++)
-                block[j] = j < width ? vf_load_t(b + (j0 + j) * ldb + p, t) : vf_zero();
-            vf_transpose(block);
+                square[j] = j < width ? vf_load_t(b + (j0 + j) * g->ldb + p, t) : vf_zero();
+            vf_transpose(square);
             FNN_UNROLL
-            for (size_t q = 0; q < FNN_VF; q++)
-                if (q < depth) vf_store(packed + (p + q) * ldp + j0, block[q]);
+            for (size_t r = 0; r < FNN_VF; r++)
+                if (r < depth) vf_store(packed + (p + r) * ldp + j0, square[r]);
         }
     }
 }
@@ -432,60 +518,106 @@ FNN_INLINE fnn_gate fnn_gate_of(const fnn_product *g, size_t i, size_t j)
     return (fnn_gate){.kind = FNN_GATE_OPEN};
 }
 
-/* The rows [i0, i1) of the product, all columns. An update needs room for gradients: [i1 - i0, FNN_NR]. */
-static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gradient)
+#if FNN_INTERLEAVE
+/* The last block of k of a tile of dW at row i, column j, from `start` on. The tile that was pending is updated meanwhile; this one
+ * is pending then. */
+static void fnn_pending_tile(const fnn_product *g, fnn_pending *pending, size_t i, size_t j, size_t rows, size_t width,
+                             size_t depth, const float *a, const float *b, size_t ldb, const float *start)
+{
+    const size_t vectors = (width + FNN_VF - 1) / FNN_VF, at = i * g->ldw + j;
+    const vt last = vt_first(width - (vectors - 1) * FNN_VF);
+    if (pending->rows)
+        pending->next = g->w + at - pending->w;
+    else
+        fnn_prefetch_update(g, i, j, rows, width);
+    fnn_tile_updates[vectors - 1][rows - 1](depth, a, g->lda, b, ldb, start, pending->tile[!pending->turn], last, pending);
+    pending->turn = !pending->turn;
+    pending->rows = rows;
+    pending->vectors = vectors;
+    pending->last = last;
+    pending->w = g->w + at;
+    pending->s0 = g->state[0] + at;
+    pending->s1 = g->state[1] + at;
+    pending->ldw = g->ldw;
+}
+#endif
+
+/* The part `tile` of `tiles` of a block of B. */
+FNN_INLINE fnn_far fnn_far_block(const fnn_product *g, const fnn_block *q, size_t tiles, size_t tile)
+{
+    const size_t rows = g->b_transposed ? q->width : q->depth, floats = g->b_transposed ? q->depth : q->width;
+    const size_t from = rows * tile / tiles, upto = rows * (tile + 1) / tiles;
+    return (fnn_far){{fnn_block_data(g, q) + from * g->ldb}, 1, upto - from, (floats + 15) / 16, g->ldb};
+}
+
+/* The weights and states that a tile at row i, column j updates. */
+FNN_INLINE fnn_far fnn_far_update(const fnn_product *g, size_t i, size_t rows, size_t j, size_t width)
+{
+    const size_t at = i * g->ldw + j;
+    fnn_far far = {{g->w + at}, 1, rows, (width + 15) / 16, g->ldw};
+    for (int q = 0; q < FNN_STATES; q++)
+        if (g->state[q]) far.at[far.places++] = g->state[q] + at;
+    return far;
+}
+
+/* The rows [i0, i1) of the product, all columns. An update needs room for gradients, [i1 - i0, FNN_NR]; its last tile is left in
+ * `pending`, if that is not NULL. */
+static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gradient, struct fnn_pending *pending)
 {
     float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
-    const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR;
-    const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_NV - 1) / FNN_NV;
+    const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR, panels = (g->n + FNN_NR - 1) / FNN_NR;
     const bool apart = g->ldb >= FNN_PACK_LD; /* rows of B, one from the other */
-    const bool pack = g->b_transposed || ((!update || g->k > FNN_KC) && apart && tiles >= FNN_PACK_TILES);
-    const size_t blocks = g->k == 0 || (apart && !pack) ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
+    const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= FNN_PACK_TILES);
+    const size_t blocks = g->k == 0 || (apart && !pack && !update) ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
 
-    for (size_t panel = 0, j = 0; panel < panels; panel++) {
-        const size_t wide = vectors / panels + (panel < vectors % panels);
-        const size_t width = wide * FNN_VF < g->n - j ? wide * FNN_VF : g->n - j;
-        const vt last = vt_first(width - (wide - 1) * FNN_VF);
-        for (size_t block = 0, p = 0; block < blocks; block++) {
-            const size_t depth = g->k / blocks + (block < g->k % blocks);
-            const float *b = g->b + p * g->ldb + j;
-            size_t ldb = g->ldb;
-            if (pack) {
-                if (g->b_transposed)
-                    fnn_pack_transposed(depth, width, wide, g->b + j * g->ldb + p, g->ldb, packed);
-                else
-                    fnn_pack(depth, width, wide, b, ldb, packed);
-                b = packed;
-                ldb = wide * FNN_VF;
-            }
-            for (size_t tile = 0, i = i0; tile < tiles; tile++) {
-                const size_t rows = m / tiles + (tile < m % tiles);
-                const size_t ldc = update ? FNN_NR : g->ldc;
-                float *c = update ? gradient + (i - i0) * ldc : g->c + i * g->ldc + j;
-                const bool resume = block > 0 || g->accumulate;
-                const float *start = resume ? c : g->bias ? g->bias + j : NULL;
-                const fnn_gate gate = block == blocks - 1 ? fnn_gate_of(g, i, j) : (fnn_gate){.kind = FNN_GATE_OPEN};
-                if (update && block == blocks - 1) fnn_prefetch_update(g, i, j, rows, width);
-                if (pack && panel == 0 && !g->a_transposed && tile + 1 < tiles)
-                    fnn_prefetch_rows(g->a + (i + rows) * g->lda + p, g->lda, rows, depth);
-                fnn_tiles[g->a_transposed][wide - 1][rows - 1](
-                    depth, g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p, g->lda, b, ldb, start,
-                    resume ? ldc : 0, c, ldc, last, &gate);
-                if (block == blocks - 1 && gate.kind == FNN_GATE_OPEN) {
-                    if (g->penalized) fnn_finish_penalty(g, i, j, rows, width, c, ldc);
-                    switch (g->epilogue) {
-                    case FNN_EPILOGUE_ACTIVATION: fnn_finish_activation(g, i, j, rows, width, c, ldc); break;
-                    case FNN_EPILOGUE_DERIVATIVE: fnn_finish_derivative(g, i, j, rows, width, c, ldc); break;
-                    case FNN_EPILOGUE_UPDATE: fnn_finish_update(g, i, j, rows, width, c, ldc); break;
-                    default: break;
-                    }
-                }
-                i += rows;
-            }
-            p += depth;
+    for (size_t stage = 0; stage < panels * blocks; stage++) {
+        const fnn_block q = fnn_block_of(g, panels, blocks, stage);
+        const bool first = stage % blocks == 0, final = (stage + 1) % blocks == 0, more = stage + 1 < panels * blocks;
+        const bool asks = pending ? (stage + 2) % blocks == 0 : final; /* for weights: before they are updated */
+        const fnn_block next = more ? fnn_block_of(g, panels, blocks, stage + 1) : q;
+        const vt last = fnn_block_last(&q);
+        const float *b = fnn_block_data(g, &q);
+        size_t ldb = g->ldb;
+        if (pack) {
+            if (g->b_transposed)
+                fnn_pack_transposed(g, &q, packed);
+            else
+                fnn_pack(g, &q, packed);
+            b = packed;
+            ldb = q.vectors * FNN_VF;
         }
-        j += width;
+        for (size_t tile = 0, i = i0; tile < tiles; tile++) {
+            const size_t rows = m / tiles + (tile < m % tiles), ldc = update ? FNN_NR : g->ldc;
+            float *c = update ? gradient + (i - i0) * ldc : g->c + i * g->ldc + q.j;
+            const bool resume = !first || g->accumulate;
+            const float *start = resume ? c : g->bias ? g->bias + q.j : NULL;
+            const float *a = g->a_transposed ? g->a + q.p * g->lda + i : g->a + i * g->lda + q.p;
+            fnn_ahead ahead = {.a = a + rows * g->lda};
+            if (tile + 1 == tiles) ahead.a = g->a + i0 * g->lda + next.p;
+#if FNN_INTERLEAVE
+            if (update && final && pending) {
+                fnn_pending_tile(g, pending, i, q.j, rows, q.width, q.depth, a, b, ldb, start);
+                i += rows;
+                continue;
+            }
+#endif
+            if (pack && more) ahead.far[0] = fnn_far_block(g, &next, tiles, tile);
+            if (update && asks) ahead.far[1] = fnn_far_update(g, i, rows, q.j, q.width);
+            const fnn_gate gate = final ? fnn_gate_of(g, i, q.j) : (fnn_gate){.kind = FNN_GATE_OPEN};
+            fnn_tiles[g->a_transposed][q.vectors - 1][rows - 1](q.depth, a, g->lda, b, ldb, start, resume ? ldc : 0, c, ldc, last,
+                                                                &gate, pack || (update && asks) ? &ahead : NULL);
+            if (final && gate.kind == FNN_GATE_OPEN) {
+                if (g->penalized) fnn_finish_penalty(g, i, q.j, rows, q.width, c, ldc);
+                switch (g->epilogue) {
+                case FNN_EPILOGUE_ACTIVATION: fnn_finish_activation(g, i, q.j, rows, q.width, c, ldc); break;
+                case FNN_EPILOGUE_DERIVATIVE: fnn_finish_derivative(g, i, q.j, rows, q.width, c, ldc); break;
+                case FNN_EPILOGUE_UPDATE: fnn_finish_update(g, i, q.j, rows, q.width, c, ldc); break;
+                default: break;
+                }
+            }
+            i += rows;
+        }
     }
 }
 
@@ -521,7 +653,7 @@ static void fnn_gemm_turned(const fnn_product *g)
         const size_t lddw = update ? g->n : g->ldc;
         fnn_gemm_rows(&(fnn_product){.m = g->n, .n = rows, .k = g->k, .a = g->b, .lda = g->ldb, .a_transposed = true,
                                      .b = g->a + i, .ldb = g->lda, .c = turned, .ldc = FNN_TURNED},
-                      0, g->n, NULL);
+                      0, g->n, NULL, NULL);
         fnn_turn_back(rows, g->n, turned, dw, lddw);
         if (!update) continue;
         if (g->penalized) fnn_finish_penalty(g, 0, i * g->n, 1, rows * g->n, gradient, 0);
@@ -549,7 +681,7 @@ static void fnn_gemm_turned_forward(const fnn_product *g)
         fnn_gemm_rows(&(fnn_product){.m = g->n, .n = rows, .k = g->k, .a = g->b, .lda = g->ldb, .a_transposed = true,
                                      .b = g->a + i * g->lda, .ldb = g->lda, .b_transposed = true, .accumulate = true,
                                      .c = turned, .ldc = FNN_TURNED},
-                      0, g->n, NULL);
+                      0, g->n, NULL, NULL);
         float *y = g->c + i * g->ldc;
         fnn_turn_back(rows, g->n, turned, y, g->ldc);
         if (g->epilogue == FNN_EPILOGUE_ACTIVATION) fnn_finish_activation(g, i, 0, rows, g->n, y, g->ldc);
@@ -557,44 +689,17 @@ static void fnn_gemm_turned_forward(const fnn_product *g)
 }
 
 #if FNN_INTERLEAVE
-/* The rows [i0, i1) of dW = A B with A transposed, each tile's update interleaved with the product of the next; k in one
- * block. The last tile is left pending. */
-static void fnn_gemm_rows_interleaved(const fnn_product *g, size_t i0, size_t i1, float gradient[2][FNN_MR * FNN_NR],
-                                      fnn_pending *pending)
-{
-    const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR;
-    const size_t vectors = (g->n + FNN_VF - 1) / FNN_VF, panels = (vectors + FNN_NV - 1) / FNN_NV;
-    for (size_t panel = 0, j = 0; panel < panels; panel++) {
-        const size_t wide = vectors / panels + (panel < vectors % panels);
-        const size_t width = wide * FNN_VF < g->n - j ? wide * FNN_VF : g->n - j;
-        const vt last = vt_first(width - (wide - 1) * FNN_VF);
-        for (size_t tile = 0, i = i0; tile < tiles; tile++) {
-            const size_t rows = m / tiles + (tile < m % tiles), at = i * g->ldw + j;
-            float *c = gradient[pending->g == gradient[0]]; /* the one that is not pending */
-            if (pending->rows)
-                pending->next = g->w + at - pending->w;
-            else
-                fnn_prefetch_update(g, i, j, rows, width);
-            fnn_tile_updates[wide - 1][rows - 1](g->k, g->a + i, g->lda, g->b + j, g->ldb, c, last, pending);
-            *pending = (fnn_pending){.s = pending->s, .decay = pending->decay, .rows = rows, .vectors = wide, .last = last,
-                                     .g = c, .ldw = g->ldw, .w = g->w + at, .s0 = g->state[0] + at, .s1 = g->state[1] + at};
-            i += rows;
-        }
-        j += width;
-    }
-}
-
-/* The update of Adam or AdamW with no other option, and k within a block. */
+/* The update of Adam or AdamW with no other option. */
 static bool fnn_may_interleave(const fnn_product *g)
 {
-    return g->rule == FNN_ADAM && g->k <= FNN_UPDATE_DEPTH && !g->penalized &&
+    return g->rule == FNN_ADAM && !g->penalized &&
            (g->scalars->options & ~(unsigned)FNN_DECAY) == 0;
 }
 #endif
 
 /* An update over many k: the columns of A that a group of rows needs lie a row of A apart, each on a page of its own. They
  * are copied together once, and the group is large, for B is packed anew for each. */
-static void fnn_gemm_deep(const fnn_product *g)
+static void fnn_gemm_deep(const fnn_product *g, struct fnn_pending *pending)
 {
     const size_t groups = (g->m + FNN_DEEP_ROWS - 1) / FNN_DEEP_ROWS;
     float *gradient = g->scratch, *columns = g->scratch + FNN_DEEP_ROWS * FNN_NR;
@@ -608,7 +713,7 @@ static void fnn_gemm_deep(const fnn_product *g)
         q.w += i0 * g->ldw;
         fnn_states_at(q.state, g->state, i0 * g->ldw);
         if (q.penalized) q.penalized += i0 * g->ldw;
-        fnn_gemm_rows(&q, 0, m, gradient);
+        fnn_gemm_rows(&q, 0, m, gradient, pending);
     }
 }
 
@@ -624,28 +729,33 @@ static void fnn_gemm(const fnn_product *g)
         else if (fnn_may_turn_forward(g))
             fnn_gemm_turned_forward(g);
         else
-            fnn_gemm_rows(g, 0, g->m, NULL);
+            fnn_gemm_rows(g, 0, g->m, NULL, NULL);
         return;
     }
-    if (g->scratch) {
-        fnn_gemm_deep(g);
-        return;
-    }
-    const size_t groups = (g->m + FNN_UPDATE_ROWS - 1) / FNN_UPDATE_ROWS;
+    struct fnn_pending *pending = NULL;
 #if FNN_INTERLEAVE
+    fnn_scalars_f32 scalars;
+    fnn_pending room __attribute__((aligned(64)));
     if (fnn_may_interleave(g)) {
-        float gradient[2][FNN_MR * FNN_NR] __attribute__((aligned(64)));
-        const fnn_scalars_f32 scalars = fnn_splat_f32(g->scalars);
-        fnn_pending pending = {.s = &scalars, .decay = g->scalars->options & FNN_DECAY};
-        for (size_t group = 0; group < groups; group++)
-            fnn_gemm_rows_interleaved(g, g->m * group / groups, g->m * (group + 1) / groups, gradient, &pending);
-        fnn_pending_finish(&pending);
-        return;
+        scalars = fnn_splat_f32(g->scalars);
+        room.s = &scalars;
+        room.decay = g->scalars->options & FNN_DECAY;
+        room.rows = 0;
+        room.turn = 0;
+        pending = &room;
     }
 #endif
-    float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
-    for (size_t group = 0; group < groups; group++)
-        fnn_gemm_rows(g, g->m * group / groups, g->m * (group + 1) / groups, gradient);
+    if (g->scratch) {
+        fnn_gemm_deep(g, pending);
+    } else {
+        float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
+        const size_t groups = (g->m + FNN_UPDATE_ROWS - 1) / FNN_UPDATE_ROWS;
+        for (size_t group = 0; group < groups; group++)
+            fnn_gemm_rows(g, g->m * group / groups, g->m * (group + 1) / groups, gradient, pending);
+    }
+#if FNN_INTERLEAVE
+    if (pending) fnn_pending_finish(pending);
+#endif
 }
 
 #endif
