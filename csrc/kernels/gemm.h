@@ -28,6 +28,8 @@
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
 #define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
+#define FNN_ALIGN_TILES 64       /* pack B where its rows lie across cache lines, if at least this many tiles use it */
+#define FNN_ASK_TILES 16         /* from so many tiles on each asks for the next one's A; of fewer the hardware has guessed them */
 #define FNN_ROW_AHEAD 8          /* rows of B asked for ahead of a lone row of A: their pieces are too short for the hardware to guess */
 #define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w: their pages stay in the TLB */
 
@@ -567,9 +569,12 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
     float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
     const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR, panels = (g->n + FNN_NR - 1) / FNN_NR;
-    const bool apart = g->ldb >= FNN_PACK_LD; /* rows of B, one from the other */
-    const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= FNN_PACK_TILES);
+    const bool apart = g->ldb >= FNN_PACK_LD, askew = g->ldb % FNN_VF != 0; /* rows of B, one from the other */
+    const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= FNN_PACK_TILES) ||
+                      (!g->a_transposed && askew && tiles >= FNN_ALIGN_TILES);
     const size_t blocks = g->k == 0 || (apart && !pack && !update) ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
+
+    const bool asking = pack || (!g->a_transposed && tiles >= FNN_ASK_TILES);
 
     for (size_t stage = 0; stage < panels * blocks; stage++) {
         const fnn_block q = fnn_block_of(g, panels, blocks, stage);
@@ -606,7 +611,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
             if (update && asks) ahead.far[1] = fnn_far_update(g, i, rows, q.j, q.width);
             const fnn_gate gate = final ? fnn_gate_of(g, i, q.j) : (fnn_gate){.kind = FNN_GATE_OPEN};
             fnn_tiles[g->a_transposed][q.vectors - 1][rows - 1](q.depth, a, g->lda, b, ldb, start, resume ? ldc : 0, c, ldc, last,
-                                                                &gate, pack || (update && asks) ? &ahead : NULL);
+                                                                &gate, asking || (update && asks) ? &ahead : NULL);
             if (final && gate.kind == FNN_GATE_OPEN) {
                 if (g->penalized) fnn_finish_penalty(g, i, q.j, rows, q.width, c, ldc);
                 switch (g->epilogue) {

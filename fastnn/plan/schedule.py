@@ -146,7 +146,7 @@ def arrange(ops, buffers, batch, schedule, kept):
     return ordered, _allocate(buffers, _lives(ordered, phases, buffers, kept), batch)
 
 
-_ROWS_BYTES = 4 << 20  # up to this size of the weights, by rows
+_ROWS_BYTES = 1 << 20  # up to this size of the weights, by rows
 
 
 def choose_schedule(parameters, batch, threads):
