@@ -81,7 +81,7 @@ def measure(work, workers, machines, watch, options):
     """One work in all workers. Returns its entry for the results, and notes."""
     entry = {"name": work.name, "kind": work.kind, "flops": work.flops}
     entry |= {key: {} for key in ("check", "steps", "peaks", "samples", "disturbed", "foreign", "cpus")}
-    notes, taking, first = [], [], None
+    notes, taking, first, seconds = [], [], None, options.block * options.blocks
     for worker in workers:
         name = worker.name
         if work.only and name not in work.only:
@@ -109,14 +109,17 @@ def measure(work, workers, machines, watch, options):
         request = {"steps": steps, "blocks": 1 if work.heavy else options.blocks, "warm": warm}
         entry["steps"].setdefault(name, {})[str(worker.threads)] = steps
         taking.append((worker, request))
-    turns = [(m, {"bandwidth": True}) for m in machines] + taking
+        if work.heavy and name == "fastnn":
+            seconds = ready["step"] * (steps + warm)
+    turns = [(m, {"seconds": seconds}) for m in machines] + taking
     turns.sort(key=lambda turn: turn[0].threads)  # the machine's peak stands before the libraries on as many threads
     for r in range(min(3, options.repeats) if work.heavy else options.repeats):
         for worker, request in turns if r % 2 == 0 else turns[::-1]:
             reply = watch.ask(worker, "round", **request)
             key = str(worker.threads)
             if worker.name == "machine":
-                entry["peaks"].setdefault(key, []).append({k: reply[k] for k in ("gflops", "copy", "add", "disturbed")})
+                limits = {k: reply[k] for k in ("gflops", "sustained", "copy", "add", "disturbed")}
+                entry["peaks"].setdefault(key, []).append(limits)
             else:
                 for kept, value in (("samples", "seconds"), *((k, k) for k in ("disturbed", "foreign", "cpus"))):
                     entry[kept].setdefault(worker.name, {}).setdefault(key, []).append(reply[value])

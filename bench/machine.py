@@ -6,7 +6,8 @@ element; that each line of a is fetched only to be overwritten is not counted) a
 reads and a write, as in an optimizer's update or STREAM's triad). All of them release the GIL, so Python threads run
 them side by side.
 
-A figure is the best of a few runs of some milliseconds: a limit is what is reached undisturbed.
+The peak and the bandwidths are the best of a few runs of some milliseconds: a limit is what is reached undisturbed. But a
+processor may hold its highest clock only for so long; `sustained` is the same loop for as long as a work's samples take.
 """
 
 import os
@@ -57,6 +58,11 @@ class Machine:
             self._together(work)
         seconds = min(self._together(work) for _ in range(runs))
         return self.threads * FMA_ROUNDS * FLOPS_A_ROUND / seconds / 1e9
+
+    def sustained(self, seconds, peak):
+        """GFLOP/s of the same over about so many seconds on end. peak: what `gflops` has found."""
+        rounds = max(1, int(seconds * peak * 1e9 / self.threads / FLOPS_A_ROUND))
+        return self.threads * rounds * FLOPS_A_ROUND / self._together(lambda _: self.fma_peak(rounds)) / 1e9
 
     def gbytes(self, runs=2):
         """(GB/s of copying, GB/s of adding)."""

@@ -2,7 +2,7 @@
 
 `results` is what `bench.compare` writes as JSON. In it, for each work, `samples[peer][threads]` is a list of rounds, each a
 list of seconds a step; `disturbed[peer][threads]` says of each round whether other programs were busy meanwhile, and
-`peaks[threads]` has a GFLOP/s for each round. A peer's figure is the median of all samples of its undisturbed rounds, on
+`peaks[threads]` has the machine's limits for each round. A peer's figure is the median of all samples of its undisturbed rounds, on
 the number of threads whose median is lower; the spread is the middle half of them (first to third quartile). With fewer
 than three undisturbed rounds all rounds count, and tables mark the figure with a ~.
 """
@@ -68,16 +68,17 @@ def fastest_peer(entry):
     return min(others.items(), key=lambda item: item[1]) if others else None
 
 
-def share_of_peak(entry, peer="fastnn"):
+def share_of_peak(entry, peer="fastnn", peak="gflops"):
     """(GFLOP/s, share of the FMA peak) of a peer on its best number of threads.
 
-    Each round is held against the peak of the same round on the same number of threads; the share is the median.
+    Each round is held against the peak of the same round on the same number of threads; the share is the median. peak:
+    "gflops", the best of some milliseconds, or "sustained", over as long as the work's samples take.
     """
     threads, (_, median, _) = best(entry, peer)
     rates = [[entry["flops"] / s / 1e9 for s in samples] for samples in entry["samples"][peer][str(threads)]]
     peaks = entry["peaks"][str(threads)]
     flags = entry["disturbed"][peer][str(threads)], [p["disturbed"] for p in peaks]
-    return entry["flops"] / median / 1e9, paired(rates, [[p["gflops"]] for p in peaks], flags)[0]
+    return entry["flops"] / median / 1e9, paired(rates, [[p[peak]] for p in peaks], flags)[0]
 
 
 # ---- text ----
@@ -112,7 +113,8 @@ def _label(results, peer, kind):
 def _main_table(results, kind):
     entries = [e for e in results["works"] if e["kind"] == kind]
     shown = [p for p in results["labels"] if any(p in e["samples"] for e in entries)]
-    header = ["work, µs", *(_label(results, p, kind) for p in shown), "fastest peer ÷ fastnn", "GFLOP/s", "% of FMA peak"]
+    header = ["work, µs", *(_label(results, p, kind) for p in shown), "fastest peer ÷ fastnn", "GFLOP/s"]
+    header += ["% of FMA peak", "% of sustained"]
     rows = []
     for e in entries:
         row = [e["name"], *(cell(e, p) for p in shown)]
@@ -120,9 +122,9 @@ def _main_table(results, kind):
             rival = fastest_peer(e)
             gflops, share = share_of_peak(e)
             row.append(f"{rival[1] / best(e, 'fastnn')[1][1]:.2f} ({rival[0]})" if rival else "–")
-            row += [f"{gflops:.0f}", f"{100 * share:.0f}"]
+            row += [f"{gflops:.0f}", f"{100 * share:.0f}", f"{100 * share_of_peak(e, peak='sustained')[1]:.0f}"]
         else:
-            row += ["–"] * 3
+            row += ["–"] * 4
         rows.append(row)
     return table(header, rows) if entries else ""
 
@@ -159,7 +161,8 @@ def _machine_lines(results):
         peaks = [peaks[i] for i in chosen([p["disturbed"] for p in peaks])]
         if peaks:
             text = f"{threads} thread{'s' * (threads > 1)}:"
-            for key, unit in (("gflops", "GFLOP/s FMA"), ("copy", "GB/s copy"), ("add", "GB/s add")):
+            units = {"gflops": "GFLOP/s FMA", "sustained": "GFLOP/s sustained", "copy": "GB/s copy", "add": "GB/s add"}
+            for key, unit in units.items():
                 values = [p[key] for p in peaks if p[key] is not None]
                 q1, median, q3 = quartiles(values)
                 text += f" {median:.0f} {unit} ({q1:.0f}–{q3:.0f}),"

@@ -113,9 +113,11 @@ class MachineWorker:
     def hello(self):
         return {"versions": {}}
 
-    def round(self, bandwidth):
-        copy, add = self.machine.gbytes() if bandwidth else (None, None)
-        return {"gflops": self.machine.gflops(), "copy": copy, "add": add}
+    def round(self, seconds):
+        """Its limits; `seconds`: for how long the libraries will be busy, each in its turn."""
+        copy, add = self.machine.gbytes()
+        peak = self.machine.gflops()
+        return {"gflops": peak, "sustained": self.machine.sustained(seconds, peak), "copy": copy, "add": add}
 
 
 def serve(make):

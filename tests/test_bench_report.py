@@ -19,7 +19,9 @@ def entry(**samples):
         "flops": 1e9,
         "samples": samples,
         "disturbed": {p: {t: [False] * len(r) for t, r in by.items()} for p, by in samples.items()},
-        "peaks": {t: [{"gflops": 100.0, "copy": 1.0, "add": 1.0, "disturbed": False}] * rounds for t in ("1", "2")},
+        "peaks": {
+            t: [{"gflops": 100.0, "sustained": 80.0, "copy": 1.0, "add": 1.0, "disturbed": False}] * rounds for t in ("1", "2")
+        },
         "check": {p: {"difference": 1e-7, "agrees": True} for p in samples},
     }
 
@@ -42,9 +44,10 @@ def test_fastest_peer_is_no_form_of_fastnn():
 
 def test_share_of_peak_compares_within_a_round():
     e = entry(fastnn={"1": [[0.02], [0.04], [0.02]]})  # 50, 25, 50 GFLOP/s
-    e["peaks"]["1"] = [{"gflops": g, "disturbed": False} for g in (100, 50, 200)]
+    e["peaks"]["1"] = [{"gflops": g, "sustained": g / 2, "disturbed": False} for g in (100, 50, 200)]
     gflops, share = report.share_of_peak(e)
     assert gflops == pytest.approx(50) and share == pytest.approx(0.5)
+    assert report.share_of_peak(e, peak="sustained")[1] == pytest.approx(1.0)
 
 
 def test_paired_ratio_is_of_rounds_not_of_medians():
@@ -83,6 +86,6 @@ def test_markdown():
     }  # fmt: skip
     lines = report.markdown(results).splitlines()
     row = next(line for line in lines if line.startswith("| net"))
-    assert row == "| net | 100 (100–100; 1) | 300 (300–300; 1) | 3.00 (torch) | 10000 | 10000 |"
+    assert row == "| net | 100 (100–100; 1) | 300 (300–300; 1) | 3.00 (torch) | 10000 | 10000 | 12500 |"
     assert "| net | 100 | 200 | 2.000 (2.000–2.000) | 2.000 (2) | – | slower than one |" in lines
     assert "- a note" in lines
