@@ -13,8 +13,8 @@
  *   rows into tiles of at most FNN_MR, equal to within a row.
  *
  * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single
- * elements of it.
- * B is packed where it must be transposed, or where its rows lie far apart and are used often (TLB, set conflicts).
+ * elements of it. B is packed where it must be transposed, or where its rows are used often and lie far apart (TLB, set
+ * conflicts) or across cache lines. What the tiles after it need from beyond the L2 cache, a tile asks for while it computes.
  * What the epilogue does, it does to a tile that is still in the L1 cache. Blocking: Goto & van de Geijn 2008;
  * Van Zee & van de Geijn 2015 (BLIS). */
 #ifndef FNN_KERNELS_GEMM_H
@@ -29,8 +29,8 @@
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
 #define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
 #define FNN_ALIGN_TILES 64       /* pack B where its rows lie across cache lines, if at least this many tiles use it */
-#define FNN_ASK_TILES 16         /* from so many tiles on each asks for the next one's A; of fewer the hardware has guessed them */
-#define FNN_ROW_AHEAD 8          /* rows of B asked for ahead of a lone row of A: their pieces are too short for the hardware to guess */
+#define FNN_ASK_TILES 16         /* of so many tiles or more each asks for the next one's A */
+#define FNN_ROW_AHEAD 8          /* rows of B asked for ahead of a lone row of A, in pieces too short for the hardware to guess */
 #define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w: their pages stay in the TLB */
 
 #define FNN_UNROLL _Pragma("GCC unroll 16")
@@ -112,8 +112,8 @@ FNN_INLINE void fnn_tile_gate(const int rows, const int vectors, vf sum[FNN_MR][
     }
 }
 
-/* What a tile asks for, a line now and then, while it computes: what is needed soon but lies beyond the L2 cache. Asked for all at
- * once it would take all the places that the L1 cache has for what it waits for, and the tile's own loads would stand behind. */
+/* What a tile asks for, a line now and then, while it computes. Asked for all at once it would take every place that the L1 cache
+ * has for what it waits for, and the tile's own loads would queue up behind. */
 typedef struct fnn_far {
     const float *at[1 + FNN_STATES]; /* in each of these places ... */
     size_t places;
@@ -283,32 +283,43 @@ static void fnn_pending_finish(fnn_pending *q)
     q->rows = 0;
 }
 
-#define FNN_UPDATE_STEPS 4 /* steps of k between two vectors of an update, unrolled: short loops would be mispredicted at their ends */
+/* The first steps of a tile's product, `steps` of them between two vectors of the pending tile's update. They are unrolled, for
+ * the ends of loops so short would be mispredicted. Returns how many there were. */
+FNN_INLINE size_t fnn_tile_update_steps(const int rows, const int vectors, const int steps, vf sum[FNN_MR][FNN_NV],
+                                        const float *a, size_t lda, const float *b, size_t ldb, vt last,
+                                        const fnn_pending *q)
+{
+    for (size_t i = 0; i < q->rows; i++) {
+        for (size_t v = 0; v < q->vectors; v++) {
+            fnn_pending_vector(q, i, v);
+            FNN_UNROLL
+            for (int step = 0; step < steps; step++) {
+                fnn_tile_step(rows, vectors, true, sum, a, lda, b, last);
+                a += lda;
+                b += ldb;
+            }
+        }
+    }
+    return q->rows * q->vectors * (size_t)steps;
+}
 
 /* As fnn_tile with A transposed; start and C are rows FNN_NR apart. The pending tile is updated meanwhile. */
 FNN_INLINE void fnn_tile_update(const int rows, const int vectors, size_t k, const float *a, size_t lda, const float *b,
                                 size_t ldb, const float *start, float *c, vt last, const fnn_pending *q)
 {
     vf sum[FNN_MR][FNN_NV];
+    const size_t count = q->rows * q->vectors;
+    size_t p = 0;
     fnn_tile_start(rows, vectors, sum, start, FNN_NR, vt_first(FNN_VF));
-    for (size_t i = 0; i < q->rows; i++) {
-        for (size_t v = 0; v < q->vectors; v++) {
-            fnn_pending_vector(q, i, v);
-            if (k < FNN_UPDATE_STEPS) continue;
-            FNN_UNROLL
-            for (int step = 0; step < FNN_UPDATE_STEPS; step++) {
-                fnn_tile_step(rows, vectors, true, sum, a, lda, b, last);
-                a += lda;
-                b += ldb;
-            }
-            k -= FNN_UPDATE_STEPS;
-        }
-    }
-    for (; k > 0; k--) {
-        fnn_tile_step(rows, vectors, true, sum, a, lda, b, last);
-        a += lda;
-        b += ldb;
-    }
+    if (k >= 4 * count)
+        p = fnn_tile_update_steps(rows, vectors, 4, sum, a, lda, b, ldb, last, q);
+    else if (k >= 2 * count)
+        p = fnn_tile_update_steps(rows, vectors, 2, sum, a, lda, b, ldb, last, q);
+    else if (k >= count)
+        p = fnn_tile_update_steps(rows, vectors, 1, sum, a, lda, b, ldb, last, q);
+    else
+        p = fnn_tile_update_steps(rows, vectors, 0, sum, a, lda, b, ldb, last, q);
+    for (; p < k; p++) fnn_tile_step(rows, vectors, true, sum, a + p * lda, lda, b + p * ldb, last);
     fnn_tile_store(rows, vectors, sum, c, FNN_NR, vt_first(FNN_VF));
 }
 
@@ -521,8 +532,8 @@ FNN_INLINE fnn_gate fnn_gate_of(const fnn_product *g, size_t i, size_t j)
 }
 
 #if FNN_INTERLEAVE
-/* The last block of k of a tile of dW at row i, column j, from `start` on. The tile that was pending is updated meanwhile; this one
- * is pending then. */
+/* The last block of k of a tile of dW at row i, column j, from `start` on. The tile that was pending is updated meanwhile, and
+ * then this one is. */
 static void fnn_pending_tile(const fnn_product *g, fnn_pending *pending, size_t i, size_t j, size_t rows, size_t width,
                              size_t depth, const float *a, const float *b, size_t ldb, const float *start)
 {
@@ -573,14 +584,15 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
     const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= FNN_PACK_TILES) ||
                       (!g->a_transposed && askew && tiles >= FNN_ALIGN_TILES);
     const size_t blocks = g->k == 0 || (apart && !pack && !update) ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
-
-    const bool asking = pack || (!g->a_transposed && tiles >= FNN_ASK_TILES);
+    const bool long_run = pack || (!g->a_transposed && tiles >= FNN_ASK_TILES);
+    fnn_ahead ahead = {0};
 
     for (size_t stage = 0; stage < panels * blocks; stage++) {
         const fnn_block q = fnn_block_of(g, panels, blocks, stage);
         const bool first = stage % blocks == 0, final = (stage + 1) % blocks == 0, more = stage + 1 < panels * blocks;
-        const bool asks = pending ? (stage + 2) % blocks == 0 : final; /* for weights: before they are updated */
-        const fnn_block next = more ? fnn_block_of(g, panels, blocks, stage + 1) : q;
+        const bool weights = update && (pending ? (stage + 2) % blocks == 0 : final); /* are asked for: before they are updated */
+        const bool asks = long_run || weights;
+        const fnn_block next = asks && more ? fnn_block_of(g, panels, blocks, stage + 1) : q;
         const vt last = fnn_block_last(&q);
         const float *b = fnn_block_data(g, &q);
         size_t ldb = g->ldb;
@@ -598,8 +610,6 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
             const bool resume = !first || g->accumulate;
             const float *start = resume ? c : g->bias ? g->bias + q.j : NULL;
             const float *a = g->a_transposed ? g->a + q.p * g->lda + i : g->a + i * g->lda + q.p;
-            fnn_ahead ahead = {.a = a + rows * g->lda};
-            if (tile + 1 == tiles) ahead.a = g->a + i0 * g->lda + next.p;
 #if FNN_INTERLEAVE
             if (update && final && pending) {
                 fnn_pending_tile(g, pending, i, q.j, rows, q.width, q.depth, a, b, ldb, start);
@@ -607,11 +617,14 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
                 continue;
             }
 #endif
-            if (pack && more) ahead.far[0] = fnn_far_block(g, &next, tiles, tile);
-            if (update && asks) ahead.far[1] = fnn_far_update(g, i, rows, q.j, q.width);
+            if (asks) {
+                ahead.a = tile + 1 < tiles ? a + rows * g->lda : g->a + i0 * g->lda + next.p;
+                ahead.far[0] = pack && more ? fnn_far_block(g, &next, tiles, tile) : (fnn_far){0};
+                ahead.far[1] = weights ? fnn_far_update(g, i, rows, q.j, q.width) : (fnn_far){0};
+            }
             const fnn_gate gate = final ? fnn_gate_of(g, i, q.j) : (fnn_gate){.kind = FNN_GATE_OPEN};
             fnn_tiles[g->a_transposed][q.vectors - 1][rows - 1](q.depth, a, g->lda, b, ldb, start, resume ? ldc : 0, c, ldc, last,
-                                                                &gate, asking || (update && asks) ? &ahead : NULL);
+                                                                &gate, asks ? &ahead : NULL);
             if (final && gate.kind == FNN_GATE_OPEN) {
                 if (g->penalized) fnn_finish_penalty(g, i, q.j, rows, q.width, c, ldc);
                 switch (g->epilogue) {
