@@ -86,7 +86,7 @@ def test_fusion_schedule_team_and_isa_change_no_bit(team, widths, activation):
         assert [form for form, result in group.items() if result != next(iter(group.values()))] == []
 
 
-@pytest.mark.parametrize("batch", [256, 257, 600])
+@pytest.mark.parametrize("batch", [144, 145, 256, 257, 600])
 def test_updates_of_many_rows_in_a_large_layer(team, batch):
     """They go through scratch memory, in groups of 384 rows of the weights."""
     widths = (385, 530, 3)
