@@ -123,6 +123,7 @@ typedef struct fnn_dense_forward {
     size_t ldz;
     fnn_activation activation;
     float alpha;
+    float *scratch; /* this thread's own, for the product, or NULL */
 } fnn_dense_forward;
 
 /* dx = (dy w^T) f'(saved), f the activation that made x and saved its output (x itself) or its input. */
@@ -139,6 +140,7 @@ typedef struct fnn_dense_backward_input {
     size_t ldsaved;
     fnn_activation activation;
     float alpha;
+    float *scratch; /* this thread's own, for the product, or NULL */
 } fnn_dense_backward_input;
 
 /* A parameter (or any array) with its gradient and the states of its optimizer. */
@@ -167,7 +169,7 @@ typedef struct fnn_dense_backward_weights {
     const fnn_tensor *update_w, *update_b; /* NULL: no update */
     const fnn_update_rule *rules;          /* by group */
     const fnn_update_scalars *scalars;     /* by group */
-    float *scratch; /* this thread's own: fnn_product_scratch(in, out, batch) floats, or NULL */
+    float *scratch; /* this thread's own, for the product of an update, or NULL */
 } fnn_dense_backward_weights;
 
 /* y = f(x), or dx = dy f'(saved), over [rows, columns]. In place is allowed. */

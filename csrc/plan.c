@@ -109,6 +109,7 @@ static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
                              .ldz = z.ld,
                              .activation = op->activation,
                              .alpha = op->alpha,
+                             .scratch = b->scratch,
                          },
                          share);
 }
@@ -134,6 +135,7 @@ static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share sha
                                     .ldsaved = saved.ld,
                                     .activation = op->activation,
                                     .alpha = op->alpha,
+                                    .scratch = b->scratch,
                                 },
                                 share);
 }

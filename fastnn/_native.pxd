@@ -36,7 +36,7 @@ cdef extern from "fastnn.h" nogil:
 
     fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
     fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
-    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS
+    fnn_op_kind FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_DENSE_BACKWARD_WEIGHTS, FNN_OP_TIED_FORWARD, FNN_OP_TIED_BACKWARD_INPUT
     fnn_op_kind FNN_OP_BATCHNORM_FORWARD, FNN_OP_BATCHNORM_INFERENCE, FNN_OP_BATCHNORM_BACKWARD
     fnn_op_kind FNN_OP_LAYERNORM_FORWARD, FNN_OP_LAYERNORM_BACKWARD_INPUT, FNN_OP_LAYERNORM_BACKWARD_WEIGHTS
     fnn_op_kind FNN_OP_DROPOUT, FNN_OP_GAUSSIAN_NOISE, FNN_OP_MAXOUT_FORWARD, FNN_OP_MAXOUT_BACKWARD
@@ -310,7 +310,7 @@ cdef extern from "fastnn.h" nogil:
         size_t item, rows
         double scale, shift
 
-    size_t fnn_product_scratch(size_t m, size_t n, size_t k) nogil
+    size_t fnn_product_scratch(bint update, size_t m, size_t n, size_t k) nogil
 
     ctypedef struct fnn_pace:
         double[2] cost

@@ -1378,7 +1378,11 @@ cdef class NativePlan:
             op.eps, op.rate, op.threshold, op.stream = eps, rate, threshold, stream
             op.l1, op.l2 = l1, l2
             if kind == FNN_OP_DENSE_BACKWARD_WEIGHTS and update_w >= 0:
-                self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(n_in, n_out, batch))
+                self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(True, n_in, n_out, batch))
+            elif kind in (FNN_OP_DENSE_FORWARD, FNN_OP_TIED_FORWARD):
+                self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(False, batch, n_out, n_in))
+            elif kind in (FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_TIED_BACKWARD_INPUT):
+                self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(False, batch, n_in, n_out))
             op.form, op.sum, op.full = form, total, full
         self.arrays = []
         for i in range(<size_t>len(buffers)):
@@ -1637,9 +1641,9 @@ def math_map(str function, x):
     return y
 
 
-def update_scratch(size_t n_in, size_t n_out, size_t batch):
-    """Bytes of scratch that each thread has for the update of a layer's weights inside the product of their gradient."""
-    return fnn_product_scratch(n_in, n_out, batch) * sizeof(float)
+def product_scratch(bint update, size_t m, size_t n, size_t k):
+    """Bytes of scratch that each thread has for a product [m, k] [k, n]; `update`: of a gradient that updates its weights."""
+    return fnn_product_scratch(update, m, n, k) * sizeof(float)
 
 
 cdef class Pace:

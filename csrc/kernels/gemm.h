@@ -8,8 +8,8 @@
  * of K never changes a bit of it, so each may be chosen for speed alone:
  *
  *   C is cut into panels of at most FNN_NV vectors of columns, equal to within a vector (100 columns: 64 + 36);
- *   K into blocks of at most FNN_KC; a block of B of one panel, FNN_KC x FNN_NV x 64 bytes, stays in the L1 cache (where
- *     B's rows lie far apart and are not packed it could not: K is then one block);
+ *   K, where B is packed, into blocks of at most FNN_KC or, with scratch, FNN_LONG_K; a block of B of one panel stays in the L1
+ *     or the L2 cache. Both are near enough; longer blocks begin and end fewer tiles;
  *   rows into tiles of at most FNN_MR, equal to within a row.
  *
  * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single
@@ -23,7 +23,7 @@
 #include "activation.h"
 #include "optimizer.h"
 
-#define FNN_KC 144               /* a block of B of a full panel, 36 KB with AVX-512, leaves the L1 cache room for the tile's A */
+#define FNN_KC 144               /* a packed block of B of a full panel, 36 KB with AVX-512, on the stack; with scratch FNN_LONG_K */
 #define FNN_UPDATE_DEPTH 256     /* from here on an update packs B */
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
@@ -577,13 +577,16 @@ FNN_INLINE fnn_far fnn_far_update(const fnn_product *g, size_t i, size_t rows, s
  * `pending`, if that is not NULL. */
 static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gradient, struct fnn_pending *pending)
 {
-    float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
+    float little[FNN_KC * FNN_NR] __attribute__((aligned(64))), *packed = g->scratch ? g->scratch : little;
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
     const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR, panels = (g->n + FNN_NR - 1) / FNN_NR;
     const bool apart = g->ldb >= FNN_PACK_LD, askew = g->ldb % FNN_VF != 0; /* rows of B, one from the other */
     const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= FNN_PACK_TILES) ||
                       (!g->a_transposed && askew && tiles >= FNN_ALIGN_TILES);
-    const size_t blocks = g->k == 0 || (apart && !pack && !update) ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
+    const size_t half = g->k / 2 + 1 < FNN_LONG_K / 2 ? g->k / 2 + 1 : FNN_LONG_K / 2;
+    const size_t most = !g->scratch ? FNN_KC : update ? half : FNN_LONG_K; /* an update wants two blocks: see `weights` below */
+    const size_t blocks = g->k == 0 || (!pack && !g->a_transposed) ? 1 : (g->k + most - 1) / most;
+    /* so many tiles that what they need next is worth asking for */
     const bool long_run = pack || (!g->a_transposed && tiles >= FNN_ASK_TILES);
     fnn_ahead ahead = {0};
 
@@ -720,7 +723,7 @@ static bool fnn_may_interleave(const fnn_product *g)
 static void fnn_gemm_deep(const fnn_product *g, struct fnn_pending *pending)
 {
     const size_t groups = (g->m + FNN_DEEP_ROWS - 1) / FNN_DEEP_ROWS;
-    float *gradient = g->scratch, *columns = g->scratch + FNN_DEEP_ROWS * FNN_NR;
+    float *gradient = g->scratch + FNN_LONG_ROOM, *columns = gradient + FNN_DEEP_ROWS * FNN_NR;
     for (size_t group = 0; group < groups; group++) {
         const size_t i0 = g->m * group / groups, i1 = g->m * (group + 1) / groups, m = i1 - i0;
         fnn_product q = *g;

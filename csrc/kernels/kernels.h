@@ -99,16 +99,19 @@ typedef struct fnn_product {
     size_t ldw;
     float l1, l2; /* penalty on weights [m, n] with rows ldw apart, whose gradient is added to C before the epilogue */
     const float *penalized; /* NULL: none */
-    float *scratch; /* UPDATE: fnn_product_scratch floats, or NULL */
+    float *scratch; /* fnn_product_scratch floats, or NULL */
 } fnn_product;
 
 #define FNN_DEEP_ROWS 384 /* rows of w that a deep update goes through at a time: what they need of A is 1.5 KB a row of it */
+#define FNN_LONG_K 1056   /* k in a block of B where there is scratch to pack it in: 264 KB, which stays in an L2 cache of 1 MB */
+#define FNN_LONG_ROOM (FNN_LONG_K * 64) /* floats, for panels of at most 64 columns */
 
-/* Floats of scratch with which the product of an update runs faster: for many k, at which large matrices leave the reach of
- * the caches and the TLB. 0: it needs none. */
-static inline size_t fnn_product_scratch(size_t m, size_t n, size_t k)
+/* Floats of scratch with which a product [m, k] [k, n] runs faster, 0 where it needs none: room for packed blocks of B, and in
+ * updates over many k, at which large matrices leave the reach of the caches and the TLB, for columns of A and for gradients. */
+static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t k)
 {
-    return k > 256 && k <= 4096 && m >= FNN_DEEP_ROWS && n >= 512 ? FNN_DEEP_ROWS * (k + 64) : 0;
+    if (update) return k > 256 && k <= 4096 && m >= FNN_DEEP_ROWS && n >= 512 ? FNN_LONG_ROOM + FNN_DEEP_ROWS * (k + 64) : 0;
+    return k > 256 && m >= 64 && n >= 256 ? FNN_LONG_ROOM : 0;
 }
 
 /* Batch normalisation over the rows of these columns; see batchnorm.h. */

@@ -90,14 +90,15 @@ def test_fusion_schedule_team_and_isa_change_no_bit(team, widths, activation):
 def test_updates_of_many_rows_in_a_large_layer(team, batch):
     """They go through scratch memory, in groups of 384 rows of the weights."""
     widths = (385, 530, 3)
-    assert (_native.update_scratch(*widths[:2], batch) > 0) == (batch > 256)
+    scratch = _native.product_scratch(True, *widths[:2], batch)
+    assert (scratch > 0) == (batch > 256)
     x, y = samples(batch + 300, widths)
     results = []
     for composite, threads in ((True, 1), (False, 1), (True, 3)):
         model, opt, trainer = make(widths, lr=0.01)
         with team(threads):
             plan = trainer.plan(batch, composite=composite)
-            assert plan.peak_bytes >= plan.workspace_bytes + composite * threads * _native.update_scratch(*widths[:2], batch)
+            assert plan.peak_bytes >= plan.workspace_bytes + composite * threads * scratch
             steps(NativeExecutor(plan), opt, x, y, batch, epochs=1)
         results.append(bits(model))
     assert all(r == results[0] for r in results)
