@@ -8,8 +8,8 @@
  * of K never changes a bit of it, so each may be chosen for speed alone:
  *
  *   C is cut into panels of at most FNN_NV vectors of columns, equal to within a vector (100 columns: 64 + 36);
- *   K, where B is packed, into blocks of at most FNN_KC or, with scratch, FNN_LONG_K; a block of B of one panel stays in the L1
- *     or the L2 cache. Both are near enough; longer blocks begin and end fewer tiles;
+ *   K into blocks of at most FNN_KC or, where there is room to pack B or no need to, some FNN_LONG_K; a block of B of one panel
+ *     stays in the L1 or the L2 cache. Both are near enough; longer blocks begin and end fewer tiles;
  *   rows into tiles of at most FNN_MR, equal to within a row.
  *
  * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single
@@ -23,8 +23,8 @@
 #include "activation.h"
 #include "optimizer.h"
 
-#define FNN_KC 144               /* a packed block of B of a full panel, 36 KB with AVX-512, on the stack; with scratch FNN_LONG_K */
-#define FNN_UPDATE_DEPTH 256     /* from here on an update packs B */
+#define FNN_KC 144               /* k in a block of B that is packed on the stack, 36 KB with AVX-512; in scratch FNN_LONG_K */
+#define FNN_UPDATE_DEPTH 256     /* k beyond which an update packs B */
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
 #define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
 #define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
@@ -584,8 +584,11 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
     const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= FNN_PACK_TILES) ||
                       (!g->a_transposed && askew && tiles >= FNN_ALIGN_TILES);
     const size_t half = g->k / 2 + 1 < FNN_LONG_K / 2 ? g->k / 2 + 1 : FNN_LONG_K / 2;
-    const size_t most = !g->scratch ? FNN_KC : update ? half : FNN_LONG_K; /* an update wants two blocks: see `weights` below */
-    const size_t blocks = g->k == 0 || (!pack && !g->a_transposed) ? 1 : (g->k + most - 1) / most;
+    const size_t most = !pack && !g->a_transposed ? 2 * FNN_LONG_K /* what all tiles read then stays in the L2 cache */
+                        : !g->scratch             ? FNN_KC
+                        : update                  ? half /* it wants two blocks: see `weights` below */
+                                                  : FNN_LONG_K;
+    const size_t blocks = g->k == 0 ? 1 : (g->k + most - 1) / most;
     /* so many tiles that what they need next is worth asking for */
     const bool long_run = pack || (!g->a_transposed && tiles >= FNN_ASK_TILES);
     fnn_ahead ahead = {0};

@@ -86,6 +86,28 @@ def test_fusion_schedule_team_and_isa_change_no_bit(team, widths, activation):
         assert [form for form, result in group.items() if result != next(iter(group.values()))] == []
 
 
+@pytest.mark.parametrize("name", fastnn.available_isas())
+@pytest.mark.parametrize("schedule", ["rows", "layers"])
+def test_long_products_pack_into_scratch(team, name, schedule):
+    """A plan's products over many k have longer blocks than the kernels called on their own: the same bits all the same."""
+    widths, batch = (30, 260, 1100, 270, 3), 70
+    assert _native.product_scratch(False, batch, 270, 1100) > 0 and _native.product_scratch(False, batch, 270, 256) == 0
+    x, y = samples(batch, widths)
+    with isa(name), team(3):
+        model, opt, trainer = make(widths)
+        plan = trainer.plan(batch, schedule=schedule)
+        assert plan.peak_bytes >= plan.workspace_bytes + 3 * _native.product_scratch(False, batch, 270, 1100)
+        executor = NativeExecutor(plan)
+        last = [i for i, op in enumerate(plan.ops) if op.kind == "dense_backward_input" and op.n_in == 260][0]
+        w2, w3 = (model.layers[i].weight.data.copy() for i in (1, 2))  # an update of layer 3 may stand before dX of layer 2
+        executor.run(x, y, rates=np.full((1, 1), 1e-3), groups=opt.group_states(), last=last + 1)
+        y2, y3, dy1, dy2 = (executor.array(n) for n in ("y2", "y3", "dy1", "dy2"))
+        relu = fastnn.kernels.dense_forward(np.ascontiguousarray(y2), w3, model.layers[2].bias.data, activation="relu")
+        assert schedule == "layers" or y3.tobytes() == relu.tobytes()
+        dx = fastnn.kernels.dense_backward(np.ascontiguousarray(dy2), np.ascontiguousarray(executor.array("y1")), w2)[0]
+        assert (dy1 == np.where(executor.array("y1") > 0, dx, 0)).all()
+
+
 @pytest.mark.parametrize("batch", [144, 145, 256, 257, 600])
 def test_updates_of_many_rows_in_a_large_layer(team, batch):
     """They go through scratch memory, in groups of 384 rows of the weights."""
