@@ -552,6 +552,7 @@ static void fnn_pending_tile(const fnn_product *g, fnn_pending *pending, size_t 
     pending->s0 = g->state[0] + at;
     pending->s1 = g->state[1] + at;
     pending->ldw = g->ldw;
+    pending->next = 0; /* no tile follows, as far as is known */
 }
 #endif
 
