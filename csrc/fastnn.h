@@ -352,6 +352,7 @@ typedef struct fnn_op {
     double l1, l2;          /* PENALTY_*, and DENSE_BACKWARD_WEIGHTS with a w: of w */
     fnn_loss_form form;     /* of a loss; its parameter is alpha */
     bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form */
+    size_t scratch;         /* a product's: floats of each thread's own that it may use for any batch up to the plan's; 0: none */
 } fnn_op;
 
 typedef struct fnn_buffer {

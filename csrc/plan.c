@@ -109,7 +109,7 @@ static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
                              .ldz = z.ld,
                              .activation = op->activation,
                              .alpha = op->alpha,
-                             .scratch = b->scratch,
+                             .scratch = op->scratch ? b->scratch : NULL,
                          },
                          share);
 }
@@ -135,7 +135,7 @@ static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share sha
                                     .ldsaved = saved.ld,
                                     .activation = op->activation,
                                     .alpha = op->alpha,
-                                    .scratch = b->scratch,
+                                    .scratch = op->scratch ? b->scratch : NULL,
                                 },
                                 share);
 }
@@ -164,7 +164,7 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
                                       .rules = run->update ? run->update->rules : NULL,
                                       .scalars = run->update ? run->update->scalars : NULL,
-                                      .scratch = b->scratch,
+                                      .scratch = op->scratch ? b->scratch : NULL,
                                   },
                                   share);
 }

@@ -298,6 +298,7 @@ cdef extern from "fastnn.h" nogil:
         double l1, l2
         fnn_loss_form form
         bint sum, full
+        size_t scratch
 
     ctypedef struct fnn_buffer:
         void *data

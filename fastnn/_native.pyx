@@ -1366,7 +1366,7 @@ cdef class NativePlan:
         for i in range(self.n_ops):
             op = &self.ops[i]
             (kind, by_rows, barrier, slots, n_in, n_out, activation, alpha, accumulate, update_w, update_b, first,
-             last, eps, rate, threshold, stream, l1, l2, form, total, full) = ops[i]
+             last, eps, rate, threshold, stream, l1, l2, form, total, full, scratch) = ops[i]
             if not (0 <= kind < FNN_OP_KINDS and 0 <= activation < FNN_ACTIVATIONS and 0 <= form < FNN_LOSS_FORMS):
                 raise ValueError(f"operation {i}: expected codes that the extension knows, got kind {kind}, activation "
                                  f"{activation}, form {form}; was the extension built again?")
@@ -1377,13 +1377,9 @@ cdef class NativePlan:
             op.accumulate, op.update_w, op.update_b, op.first, op.last = accumulate, update_w, update_b, first, last
             op.eps, op.rate, op.threshold, op.stream = eps, rate, threshold, stream
             op.l1, op.l2 = l1, l2
-            if kind == FNN_OP_DENSE_BACKWARD_WEIGHTS and update_w >= 0:
-                self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(True, n_in, n_out, batch))
-            elif kind in (FNN_OP_DENSE_FORWARD, FNN_OP_TIED_FORWARD):
-                self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(False, batch, n_out, n_in))
-            elif kind in (FNN_OP_DENSE_BACKWARD_INPUT, FNN_OP_TIED_BACKWARD_INPUT):
-                self.r.scratch_floats = max(self.r.scratch_floats, fnn_product_scratch(False, batch, n_in, n_out))
             op.form, op.sum, op.full = form, total, full
+            op.scratch = scratch // sizeof(float)
+            self.r.scratch_floats = max(self.r.scratch_floats, op.scratch)
         self.arrays = []
         for i in range(<size_t>len(buffers)):
             array, ld = buffers[i]

@@ -22,7 +22,7 @@ void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_
         .alpha = o->alpha,
         .z = o->z ? o->z + c.i0 * o->ldz + c.j0 : NULL,
         .ldz = o->ldz,
-        .scratch = fnn_product_scratch(false, o->batch, o->out, o->in) ? o->scratch : NULL,
+        .scratch = o->scratch,
     });
 }
 
@@ -47,7 +47,7 @@ void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_
         .alpha = o->alpha,
         .saved = o->saved ? o->saved + c.i0 * o->ldsaved + c.j0 : NULL,
         .ldsaved = o->ldsaved,
-        .scratch = fnn_product_scratch(false, o->batch, o->in, o->out) ? o->scratch : NULL,
+        .scratch = o->scratch,
     });
 }
 
@@ -102,7 +102,7 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
         p.w = (float *)t->w + at;
         fnn_states_at(p.state, (float *const *)t->state, at);
         p.ldw = o->out;
-        p.scratch = fnn_product_scratch(true, o->in, o->out, o->batch) ? o->scratch : NULL;
+        p.scratch = o->scratch;
     } else {
         p.accumulate = o->accumulate;
         p.c = o->dw + at;

@@ -91,6 +91,7 @@ class NativeExecutor:
                     FORMS[op.form],
                     op.sum,
                     op.full,
+                    op.scratch_bytes(plan.batch),
                 )
             )
         tensors, gradients = None, []

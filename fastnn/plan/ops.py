@@ -7,6 +7,8 @@ the batch alone, so a thread may take its rows through several such operations w
 
 from dataclasses import dataclass, field
 
+from .. import _native
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -196,6 +198,14 @@ class Op:
 
     def flops(self, rows):
         return self.spec.flops(self, rows)
+
+    def scratch_bytes(self, rows):
+        """Bytes that a thread has for itself while it does the operation."""
+        if self.kind == "dense_backward_weights":
+            return _native.product_scratch(True, self.n_in, self.n_out, rows) if self.update_w >= 0 else 0
+        if self.kind in DIFFERENTIATING:
+            return _native.product_scratch(False, rows, self.n_in, self.n_out)
+        return _native.product_scratch(False, rows, self.n_out, self.n_in) if self.kind in PRODUCTS else 0
 
     def bytes(self, rows):
         """Bytes that the operation touches at least: each operand once."""

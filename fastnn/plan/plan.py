@@ -6,17 +6,8 @@ import numpy as np
 
 from .. import _native
 from ..runtime import get_num_threads
-from .ops import DIFFERENTIATING, PRODUCTS, Buffer
+from .ops import Buffer
 from .schedule import _LAST
-
-
-def _scratch(op, batch):
-    """Bytes of scratch that an operation wants in each thread."""
-    if op.kind == "dense_backward_weights":
-        return _native.product_scratch(True, op.n_in, op.n_out, batch) if op.update_w >= 0 else 0
-    if op.kind in DIFFERENTIATING:
-        return _native.product_scratch(False, batch, op.n_in, op.n_out)
-    return _native.product_scratch(False, batch, op.n_out, op.n_in) if op.kind in PRODUCTS else 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ class Plan:
         if self.update:
             arrays += [s for _, states, _ in self.update.tensors for s in states]
             arrays += [a for a in self.update.averages if a is not None]
-        scratch = max((_scratch(op, self.batch) for op in self.ops), default=0)
+        scratch = max((op.scratch_bytes(self.batch) for op in self.ops), default=0)
         kept = sum(_native.block_bytes(a.nbytes) for a in arrays)
         return _native.block_bytes(self.workspace_bytes) + kept + scratch * get_num_threads()
 

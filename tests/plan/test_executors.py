@@ -108,12 +108,13 @@ def test_long_products_pack_into_scratch(team, name, schedule):
         assert (dy1 == np.where(executor.array("y1") > 0, dx, 0)).all()
 
 
-@pytest.mark.parametrize("batch", [144, 145, 256, 257, 600])
+@pytest.mark.parametrize("batch", [144, 145, 256, 257, 600, 4100])
 def test_updates_of_many_rows_in_a_large_layer(team, batch):
-    """They go through scratch memory, in groups of 384 rows of the weights."""
+    """They go through scratch memory, in groups of 384 rows of the weights; whether they do, the plan says for its full batch,
+    and so for the shorter one at the end."""
     widths = (385, 530, 3)
     scratch = _native.product_scratch(True, *widths[:2], batch)
-    assert (scratch > 0) == (batch > 256)
+    assert (scratch > 0) == (256 < batch <= 4096)
     x, y = samples(batch + 300, widths)
     results = []
     for composite, threads in ((True, 1), (False, 1), (True, 3)):
