@@ -120,9 +120,15 @@ typedef struct fnn_far {
     size_t rows, lines, stride; /* ... so many rows, `stride` floats apart, of so many lines of 64 bytes */
 } fnn_far;
 
+enum {
+    FNN_FAR_BLOCK,  /* a part of the next block of B */
+    FNN_FAR_UPDATE, /* weights and states that are to be updated */
+    FNN_FARS
+};
+
 typedef struct fnn_ahead {
     const float *a; /* the next tile's A, of as many rows; not where A is transposed */
-    fnn_far far[2]; /* a part of the next block of B; weights and states that are to be updated */
+    fnn_far far[FNN_FARS];
 } fnn_ahead;
 
 typedef struct fnn_asked {
@@ -132,7 +138,7 @@ typedef struct fnn_asked {
 /* The next line of `far`, in all of its places. */
 FNN_INLINE void fnn_ask_far(const fnn_ahead *ahead, fnn_asked *done)
 {
-    if (done->far == 2) return;
+    if (done->far == FNN_FARS) return;
     const fnn_far *f = &ahead->far[done->far];
     if (done->row < f->rows) {
         for (size_t q = 0; q < f->places; q++) __builtin_prefetch(f->at[q] + done->row * f->stride + done->line * 16, 0, 2);
@@ -142,6 +148,11 @@ FNN_INLINE void fnn_ask_far(const fnn_ahead *ahead, fnn_asked *done)
     }
     done->row = 0;
     done->far++;
+}
+
+FNN_INLINE void fnn_ask_rest(const fnn_ahead *ahead, fnn_asked *done)
+{
+    while (done->far < FNN_FARS) fnn_ask_far(ahead, done);
 }
 
 #define FNN_ASK_STEPS 2 /* steps of k between two questions; in 16, a line's worth of A, each row of A is asked for once */
@@ -173,7 +184,7 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
                 }
             }
         }
-        while (asked.far < 2) fnn_ask_far(ahead, &asked);
+        fnn_ask_rest(ahead, &asked);
     }
     for (; k > 0; k--) {
         fnn_tile_step(rows, vectors, a_transposed, sum, a, lda, b, last);
@@ -196,8 +207,11 @@ typedef void fnn_tile_fn(size_t k, const float *a, size_t lda, const float *b, s
         fnn_tile(rows, vectors, transposed, k, a, lda, b, ldb, start, start_ld, c, ldc, last, gate, ahead);         \
     }
 #if FNN_MR == 6
-#define FNN_TILES(v, t) FNN_TILE(1, v, t) FNN_TILE(2, v, t) FNN_TILE(3, v, t) FNN_TILE(4, v, t) FNN_TILE(5, v, t) FNN_TILE(6, v, t)
-#define FNN_TILE_NAMES(v, t) {fnn_tile_1_##v##_##t, fnn_tile_2_##v##_##t, fnn_tile_3_##v##_##t, fnn_tile_4_##v##_##t, fnn_tile_5_##v##_##t, fnn_tile_6_##v##_##t}
+#define FNN_TILES(v, t) \
+    FNN_TILE(1, v, t) FNN_TILE(2, v, t) FNN_TILE(3, v, t) FNN_TILE(4, v, t) FNN_TILE(5, v, t) FNN_TILE(6, v, t)
+#define FNN_TILE_NAMES(v, t)                                                                                         \
+    {fnn_tile_1_##v##_##t, fnn_tile_2_##v##_##t, fnn_tile_3_##v##_##t, fnn_tile_4_##v##_##t, fnn_tile_5_##v##_##t, \
+     fnn_tile_6_##v##_##t}
 #elif FNN_MR == 2
 #define FNN_TILES(v, t) FNN_TILE(1, v, t) FNN_TILE(2, v, t)
 #define FNN_TILE_NAMES(v, t) {fnn_tile_1_##v##_##t, fnn_tile_2_##v##_##t}
@@ -223,21 +237,6 @@ static fnn_tile_fn *const fnn_tiles[2][FNN_NV][FNN_MR] = {
     {FNN_TILE_NAMES(1, 1)},
 #endif
 };
-
-/* Ask for the weights and states of a tile while its product runs: the update then finds them in cache. */
-FNN_INLINE void fnn_prefetch_update(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width)
-{
-    for (size_t r = 0; r < rows; r++) {
-        const size_t at = (i + r) * g->ldw + j;
-        for (size_t x = 0; x < width; x += 16) {
-            __builtin_prefetch(g->w + at + x, 1);
-            if (g->state[0]) __builtin_prefetch(g->state[0] + at + x, 1);
-            if (g->state[1]) __builtin_prefetch(g->state[1] + at + x, 1);
-            if (g->state[2]) __builtin_prefetch(g->state[2] + at + x, 1);
-            if (g->state[FNN_AVERAGE]) __builtin_prefetch(g->state[FNN_AVERAGE] + at + x, 1);
-        }
-    }
-}
 
 struct fnn_pending; /* known only where updates are interleaved */
 
@@ -332,10 +331,12 @@ typedef void fnn_tile_update_fn(size_t k, const float *a, size_t lda, const floa
     {                                                                                                               \
         fnn_tile_update(rows, vectors, k, a, lda, b, ldb, start, c, last, q);                                       \
     }
-#define FNN_TILE_UPDATES(v) \
-    FNN_TILE_UPDATE(1, v) FNN_TILE_UPDATE(2, v) FNN_TILE_UPDATE(3, v) FNN_TILE_UPDATE(4, v) FNN_TILE_UPDATE(5, v) FNN_TILE_UPDATE(6, v)
-#define FNN_TILE_UPDATE_NAMES(v) \
-    {fnn_tile_update_1_##v, fnn_tile_update_2_##v, fnn_tile_update_3_##v, fnn_tile_update_4_##v, fnn_tile_update_5_##v, fnn_tile_update_6_##v}
+#define FNN_TILE_UPDATES(v)                                              \
+    FNN_TILE_UPDATE(1, v) FNN_TILE_UPDATE(2, v) FNN_TILE_UPDATE(3, v) \
+    FNN_TILE_UPDATE(4, v) FNN_TILE_UPDATE(5, v) FNN_TILE_UPDATE(6, v)
+#define FNN_TILE_UPDATE_NAMES(v)                                                                              \
+    {fnn_tile_update_1_##v, fnn_tile_update_2_##v, fnn_tile_update_3_##v, fnn_tile_update_4_##v, \
+     fnn_tile_update_5_##v, fnn_tile_update_6_##v}
 FNN_TILE_UPDATES(1)
 FNN_TILE_UPDATES(2)
 FNN_TILE_UPDATES(3)
@@ -531,31 +532,6 @@ FNN_INLINE fnn_gate fnn_gate_of(const fnn_product *g, size_t i, size_t j)
     return (fnn_gate){.kind = FNN_GATE_OPEN};
 }
 
-#if FNN_INTERLEAVE
-/* The last block of k of a tile of dW at row i, column j, from `start` on. The tile that was pending is updated meanwhile, and
- * then this one is. */
-static void fnn_pending_tile(const fnn_product *g, fnn_pending *pending, size_t i, size_t j, size_t rows, size_t width,
-                             size_t depth, const float *a, const float *b, size_t ldb, const float *start)
-{
-    const size_t vectors = (width + FNN_VF - 1) / FNN_VF, at = i * g->ldw + j;
-    const vt last = vt_first(width - (vectors - 1) * FNN_VF);
-    if (pending->rows)
-        pending->next = g->w + at - pending->w;
-    else
-        fnn_prefetch_update(g, i, j, rows, width);
-    fnn_tile_updates[vectors - 1][rows - 1](depth, a, g->lda, b, ldb, start, pending->tile[!pending->turn], last, pending);
-    pending->turn = !pending->turn;
-    pending->rows = rows;
-    pending->vectors = vectors;
-    pending->last = last;
-    pending->w = g->w + at;
-    pending->s0 = g->state[0] + at;
-    pending->s1 = g->state[1] + at;
-    pending->ldw = g->ldw;
-    pending->next = 0; /* no tile follows, as far as is known */
-}
-#endif
-
 /* The part `tile` of `tiles` of a block of B. */
 FNN_INLINE fnn_far fnn_far_block(const fnn_product *g, const fnn_block *q, size_t tiles, size_t tile)
 {
@@ -574,6 +550,41 @@ FNN_INLINE fnn_far fnn_far_update(const fnn_product *g, size_t i, size_t rows, s
     return far;
 }
 
+#if FNN_INTERLEAVE
+/* The last block of k of `rows` rows of dW from i on, from `start` on. The tile that was pending is updated meanwhile, and then
+ * this one is. */
+static void fnn_pending_tile(const fnn_product *g, fnn_pending *pending, const fnn_block *q, size_t i, size_t rows,
+                             const float *a, const float *b, size_t ldb, const float *start)
+{
+    const size_t at = i * g->ldw + q->j;
+    const vt last = fnn_block_last(q);
+    if (pending->rows)
+        pending->next = g->w + at - pending->w;
+    else
+        fnn_ask_rest(&(fnn_ahead){.far[FNN_FAR_UPDATE] = fnn_far_update(g, i, rows, q->j, q->width)}, &(fnn_asked){0});
+    fnn_tile_updates[q->vectors - 1][rows - 1](q->depth, a, g->lda, b, ldb, start, pending->tile[!pending->turn], last, pending);
+    pending->turn = !pending->turn;
+    pending->rows = rows;
+    pending->vectors = q->vectors;
+    pending->last = last;
+    pending->w = g->w + at;
+    pending->s0 = g->state[0] + at;
+    pending->s1 = g->state[1] + at;
+    pending->ldw = g->ldw;
+    pending->next = 0; /* no tile follows, as far as is known */
+}
+#endif
+
+/* The most k in a block of B. */
+FNN_INLINE size_t fnn_most_depth(const fnn_product *g, bool packed)
+{
+    if (!packed && !g->a_transposed) return 2 * FNN_LONG_K; /* what all tiles read then stays in the L2 cache */
+    if (!g->scratch) return FNN_KC;
+    if (g->epilogue != FNN_EPILOGUE_UPDATE) return FNN_LONG_K;
+    const size_t half = g->k / 2 + 1; /* of an update at least two: in the last but one, weights are asked for */
+    return half < FNN_LONG_K / 2 ? half : FNN_LONG_K / 2;
+}
+
 /* The rows [i0, i1) of the product, all columns. An update needs room for gradients, [i1 - i0, FNN_NR]; its last tile is left in
  * `pending`, if that is not NULL. */
 static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gradient, struct fnn_pending *pending)
@@ -584,12 +595,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
     const bool apart = g->ldb >= FNN_PACK_LD, askew = g->ldb % FNN_VF != 0; /* rows of B, one from the other */
     const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= FNN_PACK_TILES) ||
                       (!g->a_transposed && askew && tiles >= FNN_ALIGN_TILES);
-    const size_t half = g->k / 2 + 1 < FNN_LONG_K / 2 ? g->k / 2 + 1 : FNN_LONG_K / 2;
-    const size_t most = !pack && !g->a_transposed ? 2 * FNN_LONG_K /* what all tiles read then stays in the L2 cache */
-                        : !g->scratch             ? FNN_KC
-                        : update                  ? half /* it wants two blocks: see `weights` below */
-                                                  : FNN_LONG_K;
-    const size_t blocks = g->k == 0 ? 1 : (g->k + most - 1) / most;
+    const size_t most = fnn_most_depth(g, pack), blocks = g->k == 0 ? 1 : (g->k + most - 1) / most;
     /* so many tiles that what they need next is worth asking for */
     const bool long_run = pack || (!g->a_transposed && tiles >= FNN_ASK_TILES);
     fnn_ahead ahead = {0};
@@ -619,15 +625,15 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
             const float *a = g->a_transposed ? g->a + q.p * g->lda + i : g->a + i * g->lda + q.p;
 #if FNN_INTERLEAVE
             if (update && final && pending) {
-                fnn_pending_tile(g, pending, i, q.j, rows, q.width, q.depth, a, b, ldb, start);
+                fnn_pending_tile(g, pending, &q, i, rows, a, b, ldb, start);
                 i += rows;
                 continue;
             }
 #endif
             if (asks) {
                 ahead.a = tile + 1 < tiles ? a + rows * g->lda : g->a + i0 * g->lda + next.p;
-                ahead.far[0] = pack && more ? fnn_far_block(g, &next, tiles, tile) : (fnn_far){0};
-                ahead.far[1] = weights ? fnn_far_update(g, i, rows, q.j, q.width) : (fnn_far){0};
+                ahead.far[FNN_FAR_BLOCK] = pack && more ? fnn_far_block(g, &next, tiles, tile) : (fnn_far){0};
+                ahead.far[FNN_FAR_UPDATE] = weights ? fnn_far_update(g, i, rows, q.j, q.width) : (fnn_far){0};
             }
             const fnn_gate gate = final ? fnn_gate_of(g, i, q.j) : (fnn_gate){.kind = FNN_GATE_OPEN};
             fnn_tiles[g->a_transposed][q.vectors - 1][rows - 1](q.depth, a, g->lda, b, ldb, start, resume ? ldc : 0, c, ldc, last,
