@@ -81,7 +81,7 @@ def measure(work, workers, machines, watch, options):
     """One work in all workers. Returns its entry for the results, and notes."""
     entry = {"name": work.name, "kind": work.kind, "flops": work.flops}
     entry |= {key: {} for key in ("check", "steps", "peaks", "samples", "disturbed", "foreign", "cpus")}
-    notes, taking, first, seconds = [], [], None, options.block * options.blocks
+    notes, taking, first, sustained = [], [], None, options.block * options.blocks  # seconds: as long as a round of samples
     for worker in workers:
         name = worker.name
         if work.only and name not in work.only:
@@ -110,8 +110,8 @@ def measure(work, workers, machines, watch, options):
         entry["steps"].setdefault(name, {})[str(worker.threads)] = steps
         taking.append((worker, request))
         if work.heavy and name == "fastnn":
-            seconds = ready["step"] * (steps + warm)
-    turns = [(m, {"seconds": seconds}) for m in machines] + taking
+            sustained = max(sustained, ready["step"] * (steps + warm))
+    turns = [(m, {"seconds": sustained}) for m in machines] + taking
     turns.sort(key=lambda turn: turn[0].threads)  # the machine's peak stands before the libraries on as many threads
     for r in range(min(3, options.repeats) if work.heavy else options.repeats):
         for worker, request in turns if r % 2 == 0 else turns[::-1]:

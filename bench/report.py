@@ -2,9 +2,9 @@
 
 `results` is what `bench.compare` writes as JSON. In it, for each work, `samples[peer][threads]` is a list of rounds, each a
 list of seconds a step; `disturbed[peer][threads]` says of each round whether other programs were busy meanwhile, and
-`peaks[threads]` has the machine's limits for each round. A peer's figure is the median of all samples of its undisturbed rounds, on
-the number of threads whose median is lower; the spread is the middle half of them (first to third quartile). With fewer
-than three undisturbed rounds all rounds count, and tables mark the figure with a ~.
+`peaks[threads]` has the machine's limits for each round. A peer's figure is the median of all samples of its undisturbed
+rounds, on the number of threads whose median is lower; the spread is the middle half of them (first to third quartile). With
+fewer than three undisturbed rounds all rounds count, and tables mark the figure with a ~.
 """
 
 import statistics
@@ -120,9 +120,9 @@ def _main_table(results, kind):
         row = [e["name"], *(cell(e, p) for p in shown)]
         if "fastnn" in e["samples"]:
             rival = fastest_peer(e)
-            gflops, share = share_of_peak(e)
+            (gflops, best_share), (_, sustained_share) = (share_of_peak(e, peak=p) for p in ("gflops", "sustained"))
             row.append(f"{rival[1] / best(e, 'fastnn')[1][1]:.2f} ({rival[0]})" if rival else "–")
-            row += [f"{gflops:.0f}", f"{100 * share:.0f}", f"{100 * share_of_peak(e, peak='sustained')[1]:.0f}"]
+            row += [f"{gflops:.0f}", f"{100 * best_share:.0f}", f"{100 * sustained_share:.0f}"]
         else:
             row += ["–"] * 4
         rows.append(row)
