@@ -557,6 +557,17 @@ static void run_op(const batch *b, const fnn_op *op, fnn_share share)
     }
 }
 
+/* The update's numbers for a step: before the team starts, and between two steps by its first thread. The others do not read them
+ * there, since they have met after the step before, and a step that comes after another has a barrier before its updates. */
+static void prepare_update(fnn_run *run, size_t step)
+{
+    if (!run->update) return;
+    const double *lr = run->lr + (step - run->steps_skipped) * run->update->n_groups;
+    run->update->skip = false;
+    for (size_t g = 0; g < run->update->n_groups; g++)
+        run->update->scalars[g] = fnn_update_prepare(&run->groups[g], lr[g]);
+}
+
 static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     fnn_run *run = argument;
@@ -574,12 +585,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
         b.rows = run->rows - b.begin < run->batch ? run->rows - b.begin : run->batch;
         const fnn_share share = fnn_share_of(id, count, b.rows);
         if (run->output >= 0) b.buffers[run->output] = (fnn_buffer){run->out + b.begin * run->ldout, run->ldout};
-        if (id == 0 && run->update) { /* read by the updates, which stand behind a barrier */
-            const double *lr = run->lr + (b.step - run->steps_skipped) * run->update->n_groups;
-            run->update->skip = false;
-            for (size_t g = 0; g < run->update->n_groups; g++)
-                run->update->scalars[g] = fnn_update_prepare(&run->groups[g], lr[g]);
-        }
+        if (id == 0 && b.step > run->from) prepare_update(run, b.step);
         bool written = false; /* anything since the team last met? If only a gather in place has run, it need not meet */
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
@@ -620,6 +626,7 @@ void fnn_plan_run(fnn_run *run)
     if (!run->pace || run->threads == 1) {
         run->begun = run->seconds > 0 ? now() : 0.0;
         run->upto = run->steps;
+        prepare_update(run, 0);
         fnn_team_run(run->threads, body, run);
         return;
     }
@@ -627,6 +634,7 @@ void fnn_plan_run(fnn_run *run)
     while (run->from < run->steps && !atomic_load_explicit(&run->status.leave, memory_order_relaxed)) {
         const size_t rows = run->rows < run->batch ? run->rows : run->batch;
         run->upto = run->from + fnn_pace_piece(run->pace, run->steps - run->from, (double)rows);
+        prepare_update(run, run->from);
         fnn_team_run(run->pace->team ? run->threads : 1, body, run);
         const double after = now();
         const size_t done = run->steps_done - run->from;

@@ -1544,6 +1544,8 @@ cdef class NativePlan:
         """
         cdef fnn_run *r = &self.r
         cdef cnp.ndarray a, o
+        if self.tensors is not None or self.targets or self.weighted or r.output < 0:
+            raise RuntimeError("infer: expected a plan that only predicts")
         if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(out)):
             return False
         a, o = x, out

@@ -150,11 +150,6 @@ FNN_INLINE void fnn_ask_far(const fnn_ahead *ahead, fnn_asked *done)
     done->far++;
 }
 
-FNN_INLINE void fnn_ask_rest(const fnn_ahead *ahead, fnn_asked *done)
-{
-    while (done->far < FNN_FARS) fnn_ask_far(ahead, done);
-}
-
 #define FNN_ASK_STEPS 2 /* steps of k between two questions; in 16, a line's worth of A, each row of A is asked for once */
 
 /* One tile over one block of k: C = start + A B, through the gate. */
@@ -184,7 +179,7 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
                 }
             }
         }
-        fnn_ask_rest(ahead, &asked);
+        while (asked.far < FNN_FARS) fnn_ask_far(ahead, &asked);
     }
     for (; k > 0; k--) {
         fnn_tile_step(rows, vectors, a_transposed, sum, a, lda, b, last);
@@ -309,7 +304,7 @@ FNN_INLINE void fnn_tile_update(const int rows, const int vectors, size_t k, con
     vf sum[FNN_MR][FNN_NV];
     const size_t count = q->rows * q->vectors;
     size_t p = 0;
-    fnn_tile_start(rows, vectors, sum, start, FNN_NR, vt_first(FNN_VF));
+    fnn_tile_start(rows, vectors, sum, start, FNN_NR, last);
     if (k >= 4 * count)
         p = fnn_tile_update_steps(rows, vectors, 4, sum, a, lda, b, ldb, last, q);
     else if (k >= 2 * count)
@@ -550,6 +545,14 @@ FNN_INLINE fnn_far fnn_far_update(const fnn_product *g, size_t i, size_t rows, s
     return far;
 }
 
+/* All of it at once, to be written. */
+FNN_INLINE void fnn_ask_to_write(const fnn_far *f)
+{
+    for (size_t r = 0; r < f->rows; r++)
+        for (size_t x = 0; x < f->lines; x++)
+            for (size_t q = 0; q < f->places; q++) __builtin_prefetch(f->at[q] + r * f->stride + x * 16, 1);
+}
+
 #if FNN_INTERLEAVE
 /* The last block of k of `rows` rows of dW from i on, from `start` on. The tile that was pending is updated meanwhile, and then
  * this one is. */
@@ -558,10 +561,11 @@ static void fnn_pending_tile(const fnn_product *g, fnn_pending *pending, const f
 {
     const size_t at = i * g->ldw + q->j;
     const vt last = fnn_block_last(q);
+    const fnn_far far = fnn_far_update(g, i, rows, q->j, q->width);
     if (pending->rows)
         pending->next = g->w + at - pending->w;
     else
-        fnn_ask_rest(&(fnn_ahead){.far[FNN_FAR_UPDATE] = fnn_far_update(g, i, rows, q->j, q->width)}, &(fnn_asked){0});
+        fnn_ask_to_write(&far);
     fnn_tile_updates[q->vectors - 1][rows - 1](q->depth, a, g->lda, b, ldb, start, pending->tile[!pending->turn], last, pending);
     pending->turn = !pending->turn;
     pending->rows = rows;
@@ -771,7 +775,7 @@ static void fnn_gemm(const fnn_product *g)
         scalars = fnn_splat_f32(g->scalars);
         room.s = &scalars;
         room.decay = g->scalars->options & FNN_DECAY;
-        room.rows = 0;
+        room.rows = room.vectors = 0;
         room.turn = 0;
         pending = &room;
     }
