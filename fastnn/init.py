@@ -99,9 +99,9 @@ class Initializer:
     def __init__(self, name, draw, **settings):
         self.name, self.settings, self._draw = name, settings, draw
 
-    def __call__(self, shape):
-        """float64 values of that shape."""
-        return self._draw(shape, math.prod(shape)).reshape(shape)
+    def __call__(self, shape, dtype=np.float64):
+        """Values of that shape, float64 or rounded to float32."""
+        return self._draw(shape, math.prod(shape), dtype).reshape(shape).astype(dtype, copy=False)
 
     def __repr__(self):
         return f"init.{self.name}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
@@ -112,12 +112,24 @@ def _fans(shape):
     return fan_in, shape[-1]
 
 
-def _gaussian(n, std, mean=0.0):
-    return mean + std * to_normal(_words(n + n % 2))[:n]
+_BLOCK = 1 << 16  # numbers that are drawn at a time, an even number: what is needed meanwhile stays in the cache
 
 
-def _uniform(n, bound):
-    return bound * (2.0 * to_uniform(_words(n)) - 1.0)
+def _in_blocks(n, dtype, values):
+    """n numbers of the next parameter: `values` makes them, each pair of its own two words, of an even number of words."""
+    parameter, found = _next_parameter(), np.empty(n, dtype)
+    for begin in range(0, n, _BLOCK):
+        size = min(_BLOCK, n - begin)
+        found[begin : begin + size] = values(_words(size + size % 2, parameter, begin))[:size]
+    return found
+
+
+def _gaussian(n, dtype, std, mean=0.0):
+    return _in_blocks(n, dtype, lambda words: mean + std * to_normal(words))
+
+
+def _uniform(n, dtype, bound):
+    return _in_blocks(n, dtype, lambda words: bound * (2.0 * to_uniform(words) - 1.0))
 
 
 def _gaussian_between(n, low, high):
@@ -126,7 +138,7 @@ def _gaussian_between(n, low, high):
     low, high = max(low, nearest - 9.0), min(high, nearest + 9.0)
     parameter, found, missing, begin = _next_parameter(), [], n, 0
     while missing > 0:
-        words = _words(4 * missing + 64, parameter, begin)
+        words = _words(min(4 * missing + 64, 2 * _BLOCK), parameter, begin)
         begin += len(words)
         x = low + (high - low) * to_uniform(words[0::2])
         x = x[to_uniform(words[1::2]) < np.exp(0.5 * (nearest - x) * (nearest + x))]
@@ -144,7 +156,7 @@ def zeros():
     >>> fastnn.init.zeros()((2,))
     array([0., 0.])
     """
-    return Initializer("zeros", lambda shape, n: np.zeros(n))
+    return Initializer("zeros", lambda shape, n, dtype: np.zeros(n, dtype))
 
 
 def normal(std=0.01, mean=0.0):
@@ -162,7 +174,7 @@ def normal(std=0.01, mean=0.0):
     (3, 4)
     """
     std, mean = number(std, "std", 0), number(mean, "mean")
-    return Initializer("normal", lambda shape, n: _gaussian(n, std, mean), std=std, mean=mean)
+    return Initializer("normal", lambda shape, n, dtype: _gaussian(n, dtype, std, mean), std=std, mean=mean)
 
 
 def constant(value=0.0):
@@ -174,7 +186,7 @@ def constant(value=0.0):
     array([0.5, 0.5])
     """
     value = number(value, "value")
-    return Initializer("constant", lambda shape, n: np.full(n, value), value=value)
+    return Initializer("constant", lambda shape, n, dtype: np.full(n, value), value=value)
 
 
 def identity(gain=1.0):
@@ -187,7 +199,7 @@ def identity(gain=1.0):
            [0., 1., 0.]])
     """
     gain = number(gain, "gain")
-    return Initializer("identity", lambda shape, n: gain * np.eye(*_matrix(shape, "identity")), gain=gain)
+    return Initializer("identity", lambda shape, n, dtype: gain * np.eye(*_matrix(shape, "identity")), gain=gain)
 
 
 def truncated_normal(std=0.01, mean=0.0, low=-2.0, high=2.0):
@@ -216,7 +228,7 @@ def truncated_normal(std=0.01, mean=0.0, low=-2.0, high=2.0):
     if not low < high:
         raise ValueError(f"low, high: expected low < high, got {low} and {high}")
     return Initializer(
-        "truncated_normal", lambda s, n: mean + std * _gaussian_between(n, low, high), std=std, mean=mean, low=low, high=high
+        "truncated_normal", lambda s, n, dtype: mean + std * _gaussian_between(n, low, high), std=std, mean=mean, low=low, high=high
     )
 
 
@@ -233,7 +245,7 @@ def orthogonal(gain=1.0):
     True
     """
     gain = number(gain, "gain")
-    return Initializer("orthogonal", lambda shape, n: gain * _orthonormal(*_matrix(shape, "orthogonal")), gain=gain)
+    return Initializer("orthogonal", lambda shape, n, dtype: gain * _orthonormal(*_matrix(shape, "orthogonal")), gain=gain)
 
 
 def _matrix(shape, name):
@@ -244,7 +256,7 @@ def _matrix(shape, name):
 
 def _orthonormal(rows, columns):
     long, short = max(rows, columns), min(rows, columns)
-    q, r = np.linalg.qr(_gaussian(rows * columns, 1.0).reshape(long, short))
+    q, r = np.linalg.qr(_gaussian(rows * columns, np.float64, 1.0).reshape(long, short))
     q = q * np.where(r.diagonal() < 0, -1.0, 1.0)
     return q if rows >= columns else q.T
 
@@ -260,7 +272,7 @@ def lecun_normal():
     >>> w = fastnn.init.lecun_normal()((300, 100)); bool(abs(w.std() - (1 / 300) ** 0.5) < 0.001)
     True
     """
-    return Initializer("lecun_normal", lambda s, n: _gaussian(n, 1.0 / math.sqrt(_fans(s)[0])))
+    return Initializer("lecun_normal", lambda s, n, dtype: _gaussian(n, dtype, 1.0 / math.sqrt(_fans(s)[0])))
 
 
 def xavier_normal(gain=1.0):
@@ -274,7 +286,7 @@ def xavier_normal(gain=1.0):
     True
     """
     gain = number(gain, "gain", 0)
-    return Initializer("xavier_normal", lambda s, n: _gaussian(n, gain * math.sqrt(2.0 / sum(_fans(s)))), gain=gain)
+    return Initializer("xavier_normal", lambda s, n, dtype: _gaussian(n, dtype, gain * math.sqrt(2.0 / sum(_fans(s)))), gain=gain)
 
 
 def xavier_uniform(gain=1.0):
@@ -286,7 +298,7 @@ def xavier_uniform(gain=1.0):
     True
     """
     gain = number(gain, "gain", 0)
-    return Initializer("xavier_uniform", lambda s, n: _uniform(n, gain * math.sqrt(6.0 / sum(_fans(s)))), gain=gain)
+    return Initializer("xavier_uniform", lambda s, n, dtype: _uniform(n, dtype, gain * math.sqrt(6.0 / sum(_fans(s)))), gain=gain)
 
 
 def _he_gain(slope):
@@ -304,7 +316,7 @@ def he_normal(slope=0.0):
     True
     """
     slope = number(slope, "slope")
-    return Initializer("he_normal", lambda s, n: _gaussian(n, _he_gain(slope) / math.sqrt(_fans(s)[0])), slope=slope)
+    return Initializer("he_normal", lambda s, n, dtype: _gaussian(n, dtype, _he_gain(slope) / math.sqrt(_fans(s)[0])), slope=slope)
 
 
 def he_uniform(slope=0.0):
@@ -317,7 +329,7 @@ def he_uniform(slope=0.0):
     """
     slope = number(slope, "slope")
     return Initializer(
-        "he_uniform", lambda s, n: _uniform(n, _he_gain(slope) * math.sqrt(3.0 / _fans(s)[0])), slope=slope
+        "he_uniform", lambda s, n, dtype: _uniform(n, dtype, _he_gain(slope) * math.sqrt(3.0 / _fans(s)[0])), slope=slope
     )
 
 

@@ -1,6 +1,7 @@
 """fastnn.init: the distributions, the seeds, the refusals."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -132,6 +133,28 @@ def test_parts_of_a_stream(name):
     fastnn.manual_seed(3)
     shorter, again = MAKERS[name]()((4,)), MAKERS[name]()((10,))
     assert (again == then).all() and (shorter == first[:4]).all()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_blocks_and_float32_change_no_number(monkeypatch, name):
+    def draw(**more):
+        fastnn.manual_seed(5)
+        return [MAKERS[name]()(shape, **more) for shape in ((37, 23), (5, 5))]
+
+    whole = draw()
+    monkeypatch.setattr(init, "_BLOCK", 64)
+    for again in (draw(), draw(dtype=np.float64)):
+        assert all(a.dtype == np.float64 and (a == b).all() for a, b in zip(again, whole))
+    assert all(a.dtype == np.float32 and (a == b.astype(np.float32)).all() for a, b in zip(draw(dtype=np.float32), whole))
+
+
+def test_a_layer_is_made_in_little_more_than_its_memory():
+    tracemalloc.start()
+    try:
+        nn.Dense(1024, 1024, activation="relu")
+        assert tracemalloc.get_traced_memory()[1] < 2.5 * 4 * 1024 * 1024 + 8e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_gains():

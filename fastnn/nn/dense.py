@@ -60,7 +60,7 @@ class Dense(Layer):
             self.activation, self.alpha = check_layer_activation(activation, more=("prelu",))
         self.penalty = check_penalty(penalty)
         weights = initialisers.resolve(init, self.activation, self.alpha)
-        self.weight = Parameter(weights((self.in_features, self.out_features)), "weight")
+        self.weight = Parameter(weights((self.in_features, self.out_features), np.float32), "weight")
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
         if self.activation == "prelu":
             self.slope = Parameter(np.full(1, 0.25), "slope")

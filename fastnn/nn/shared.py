@@ -132,7 +132,7 @@ class Maxout(Layer):
             )
         self.penalty = check_penalty(penalty)
         weights = initialisers.resolve(init, "relu", 0.0)
-        each = [weights((self.in_features, self.out_features)) for _ in range(self.pieces)]
+        each = [weights((self.in_features, self.out_features), np.float32) for _ in range(self.pieces)]
         self.weight = Parameter(np.concatenate(each, axis=1), "weight")
         self.bias = Parameter(np.zeros(self.pieces * self.out_features), "bias") if bias else None
 
