@@ -224,7 +224,8 @@ def markdown(results):
     ]
     head = (
         f"{results['date']}, {results['rounds']} rounds. A figure is the median (first–third quartile; threads) on the "
-        f"better of {' or '.join(map(str, results['threads']))} threads; ~ marks figures for which the machine was not quiet."
+        f"better of {' or '.join(map(str, results['threads']))} threads; ~ marks figures for which the machine was not quiet. "
+        "Shares of a peak are medians of each round's own."
     )
     return head + "\n\n" + "\n\n".join(f"### {title}\n\n{text}" for title, text in parts if text) + "\n"
 

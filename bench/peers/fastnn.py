@@ -26,7 +26,7 @@ def model(work, weights):
     nn = fastnn.nn
     layers = []
     for w, b in weights:
-        layers.append(nn.Dense(*w.shape, init="zeros"))
+        layers.append(nn.Dense(*w.shape))
         layers += [*([nn.BatchNorm(len(b))] if work.batchnorm else []), nn.Activation("relu")]
     net = nn.Sequential(*layers[: -2 if work.batchnorm else -1])
     load(net, weights)
