@@ -20,6 +20,7 @@ bool fnn_use_kernels(const char *isa); /* false: this machine lacks it */
 
 int fnn_omp_max_threads(void);
 int fnn_omp_version(void); /* _OPENMP, or 0 in a build without */
+bool fnn_team_is_lost(void); /* a forked process has one thread */
 
 /* ---- what went wrong inside a batch; the first problem by row is kept ---- */
 

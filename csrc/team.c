@@ -20,10 +20,11 @@ static void in_child(void) { atomic_store(&forked_child, true); }
 
 __attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, in_child); }
 
+bool fnn_team_is_lost(void) { return atomic_load_explicit(&forked_child, memory_order_relaxed); }
+
 bool fnn_team_acquire(void)
 {
-    return !atomic_load_explicit(&forked_child, memory_order_relaxed) &&
-           !atomic_flag_test_and_set_explicit(&team_busy, memory_order_acquire);
+    return !fnn_team_is_lost() && !atomic_flag_test_and_set_explicit(&team_busy, memory_order_acquire);
 }
 
 void fnn_team_release(void) { atomic_flag_clear_explicit(&team_busy, memory_order_release); }

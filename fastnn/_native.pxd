@@ -26,6 +26,7 @@ cdef extern from "fastnn.h" nogil:
     bint fnn_use_kernels(const char *isa)
     int fnn_omp_max_threads()
     int fnn_omp_version()
+    bint fnn_team_is_lost()
 
     ctypedef struct fnn_status:
         pass

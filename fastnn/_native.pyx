@@ -110,8 +110,8 @@ def check_array(obj, str name, dtype=None, ndim=None, bint writable=False):
     if a.size == 0:
         raise ValueError(f"{name}: expected at least one element, got shape {_shape(a)}")
     if not cnp.PyArray_IS_C_CONTIGUOUS(a):
-        raise ValueError(f"{name}: expected a C-contiguous array, got strides {obj.strides} for shape {_shape(a)}; "
-                         f"np.ascontiguousarray({name}) makes one")
+        hint = "" if writable else f"; np.ascontiguousarray({name}) makes one"  # of what is written to, a copy is no help
+        raise ValueError(f"{name}: expected a C-contiguous array, got strides {obj.strides} for shape {_shape(a)}{hint}")
     if not a.flags.aligned:
         raise ValueError(f"{name}: expected an aligned array, got one that is not")
     if writable and not cnp.PyArray_ISWRITEABLE(a):
@@ -252,7 +252,7 @@ cdef inline int _team_for(double work) noexcept nogil:
 
 
 def get_threads():
-    return _team()
+    return 1 if fnn_team_is_lost() else _team()
 
 
 def team_work(value=None):
@@ -1319,6 +1319,48 @@ cdef class Tensors:
             return self.update.norm, self.update.skip
         finally:
             self.update.clip_norm, self.update.skip_nonfinite = 0.0, False
+
+
+cdef void _swap(char *a, char *b, size_t n) noexcept:
+    cdef char held[4096]
+    cdef size_t size
+    while n > 0:
+        size = min(n, sizeof(held))
+        memcpy(held, a, size)
+        memcpy(a, b, size)
+        memcpy(b, held, size)
+        a, b, n = a + size, b + size, n - size
+
+
+cdef class Exchange:
+    """Whether arrays have changed places with others. They do, and it is noted, within one call, so that no signal handler
+    (Ctrl-C) finds some of them exchanged, or all of them and no note."""
+
+    cdef readonly bint made
+
+    def __cinit__(self, bint made=False):
+        self.made = made
+
+    def __reduce__(self):
+        return Exchange, (self.made,)
+
+    def swap(self, list arrays, list others):
+        """Exchange the contents of each array with those of the other, where that is not None: of one dtype, shape, and order
+        in memory without gaps."""
+        cdef cnp.ndarray a, b
+        pairs = [(x, y) for x, y in zip(arrays, others, strict=True) if y is not None]
+        for a, b in pairs:
+            if not (
+                cnp.PyArray_ISBEHAVED(a) and cnp.PyArray_ISBEHAVED(b) and a.dtype == b.dtype and (<object>a).shape == (<object>b).shape
+                and (
+                    (cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b))
+                    or (cnp.PyArray_IS_F_CONTIGUOUS(a) and cnp.PyArray_IS_F_CONTIGUOUS(b))
+                )
+            ):
+                raise ValueError("expected writable arrays that lie alike in memory")
+        for a, b in pairs:
+            _swap(<char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(b), cnp.PyArray_NBYTES(a))
+        self.made = not self.made
 
 
 # ---- the plan ----

@@ -141,7 +141,7 @@ def get_num_threads():
     """How many threads a call with enough work uses.
 
     At import the least of ``FASTNN_NUM_THREADS``, OpenMP's own default (``OMP_NUM_THREADS``), the CPUs that the process
-    may run on and the CPU quota of its control group.
+    may run on and the CPU quota of its control group; 1 in a process that was forked without exec, which has lost the threads.
 
     Returns
     -------

@@ -179,7 +179,8 @@ class Schedule:
 
     @property
     def functions(self):
-        """Whether a function of the user's is in this schedule: it is asked for no step that is not done."""
+        """Whether a function of the user's is in this schedule: a step by itself asks it for that step alone, `fit` for all that a
+        native call may do."""
         return any(part.functions for part in self._parts())
 
     def _parts(self):

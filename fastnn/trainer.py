@@ -170,6 +170,10 @@ class Trainer:
 
     Attributes
     ----------
+    model, optimizer, backend
+        As they were given.
+    loss, penalty, clip_norm
+        May be changed between steps, in a callback too.
     steps_done, epochs_done : int
         Over the trainer's life.
     stop_training : bool
@@ -193,34 +197,84 @@ class Trainer:
     """
 
     def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None, penalty=None):
-        self.model = _check_model(model)
-        self.loss = check_loss(loss)
+        self._model = _check_model(model)
+        check_loss(loss)
         if not isinstance(optimizer, Optimizer):
             hint = f"; write optim.{optimizer.__name__}(model.parameters())" if isinstance(optimizer, type) else ""
             raise TypeError(f"optimizer: expected an optimizer of fastnn.optim, got {type(optimizer).__name__}{hint}")
         if backend not in _BACKENDS:
             raise ValueError(f"backend: expected 'native' or 'reference', got {backend!r}")
-        self.loss.check_outputs(model.out_features)
-        self.optimizer = optimizer
-        self.penalty = check_penalty(penalty)
+        self._optimizer = optimizer
+        self.penalty = penalty
         self.seed = check_seed(seed)
-        self.backend = backend
-        self.clip_norm = positive(clip_norm, "clip_norm")
-        self.steps_done = self.epochs_done = 0
+        self._backend = backend
+        self.clip_norm = clip_norm
+        self._steps = (0, None)  # of those that are over; the executor that has begun others
+        self.epochs_done = 0
         self.stop_training = False
+        loss.check_outputs(model.out_features)
         self._tensors, self._structure = self._match(), optimizer.structure
-        self._least_rows = self.model.least_rows
-        if self.loss.head is not None:
-            model.head = self.loss.head
-        self._training = self._evaluation = (None, None)  # (key, executor)
+        self.loss = loss
+        self._least_rows = self._model.least_rows
         self._lock = threading.RLock()  # the thread that trains may evaluate in a callback
         self._busy = False  # whether an executor runs, when not even that thread may: the loss is the user's
 
+    def __reduce_ex__(self, protocol):
+        raise TypeError("a Trainer is neither copied nor pickled: copy (model, optimizer) together and make a Trainer of them")
+
+    # ---- what it trains, and how ----
+
+    model = property(operator.attrgetter("_model"))
+    optimizer = property(operator.attrgetter("_optimizer"))
+    backend = property(operator.attrgetter("_backend"))
+
+    @property
+    def loss(self):
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss):
+        check_loss(loss).check_outputs(self._model.out_features)
+        self._loss = loss
+        if loss.head is not None:
+            self._model.head = loss.head
+        self._drop_plans()
+
+    @property
+    def penalty(self):
+        return self._penalty
+
+    @penalty.setter
+    def penalty(self, penalty):
+        self._penalty = check_penalty(penalty)
+        self._drop_plans()
+
+    @property
+    def clip_norm(self):
+        return self._clip_norm
+
+    @clip_norm.setter
+    def clip_norm(self, clip_norm):
+        self._clip_norm = positive(clip_norm, "clip_norm")
+        self._drop_plans()
+
+    def _drop_plans(self):
+        self._training = self._evaluation = (None, None)  # (key, executor)
+
+    @property
+    def steps_done(self):
+        before, running = self._steps
+        return before if running is None else before + running.steps_done
+
+    @steps_done.setter
+    def steps_done(self, steps):
+        self._steps = (steps, None)
+
     def _match(self):
         """The optimizer's tensors with the model's Parameters in place of arrays."""
-        by_address = {p.data.__array_interface__["data"][0]: p for p in self.model.parameters()}
+        by_address = {p.data.__array_interface__["data"][0]: p for p in self._model.parameters()}
         found = []
-        for i, (p, states, group) in enumerate(self.optimizer.update_tensors()):
+        for i, (p, states, group) in enumerate(self._optimizer.update_tensors()):
             array = np.asarray(p)
             mine = by_address.get(array.__array_interface__["data"][0])
             if mine is None or mine.shape != array.shape or mine.dtype != array.dtype:
@@ -254,28 +308,28 @@ class Trainer:
         fastnn.plan.Plan
             ``print(plan.describe())`` shows it.
         """
-        kind = self.loss.kinds[0] if kind is None else kind
-        if kind not in self.loss.kinds:
-            raise ValueError(f"kind: expected {' or '.join(map(repr, self.loss.kinds))} for {self.loss!r}, got {kind!r}")
+        kind = self._loss.kinds[0] if kind is None else kind
+        if kind not in self._loss.kinds:
+            raise ValueError(f"kind: expected {' or '.join(map(repr, self._loss.kinds))} for {self._loss!r}, got {kind!r}")
         builder = Builder(batch, composite, training)
         if training:
             builder.trainable = {id(p) for p, _, _ in self._tensors}
-        outputs = self.model.emit(builder, builder.input(self.model.in_features))
-        self.loss.emit(builder, outputs, kind, weighted)
-        if training or self.loss.reduction == "mean":  # to a sum over all batches, `evaluate` adds them once
-            emit_penalties(builder, self.model, self.penalty)
+        outputs = self._model.emit(builder, builder.input(self._model.in_features))
+        self._loss.emit(builder, outputs, kind, weighted)
+        if training or self._loss.reduction == "mean":  # to a sum over all batches, `evaluate` adds them once
+            emit_penalties(builder, self._model, self._penalty)
         if training:
             builder.differentiate()
-            builder.update(self.optimizer.plan_update(self._tensors, self.clip_norm))
+            builder.update(self._optimizer.plan_update(self._tensors, self._clip_norm))
         if schedule is None:
-            schedule = choose_schedule(self.model.parameters(), batch, get_num_threads())
+            schedule = choose_schedule(self._model.parameters(), batch, get_num_threads())
         return builder.build(schedule)
 
     def _executor(self, batch, pair, training):
         key = (batch, pair.kind, pair.weight is not None)
         held = self._training if training else self._evaluation
         if held[0] != key:
-            held = (key, _BACKENDS[self.backend](self.plan(batch, pair.kind, training, weighted=pair.weight is not None)))
+            held = (key, _BACKENDS[self._backend](self.plan(batch, pair.kind, training, weighted=pair.weight is not None)))
             if training:
                 self._training = held
             else:
@@ -283,16 +337,25 @@ class Trainer:
         return held[1]
 
     def _sync(self, executor):
-        if self.backend == "native":
-            self.optimizer.sync(executor.tensors)
+        # The steps that the executor has done count from its return on, not from a line of Python that Ctrl-C may come before.
+        self._count_steps()
+        if self._backend == "native":
+            self._optimizer.sync(executor.tensors)
         else:
-            executor.set_groups(self.optimizer.group_states())
-        executor.set_random(self.seed, self.steps_done)
+            executor.set_groups(self._optimizer.group_states())
+        done = self._steps[0]
+        executor.set_random(self.seed, done)
+        self._steps = (done, executor)
 
     def _note_steps(self, executor):
         """The steps of a call that is over."""
-        self.optimizer.take_back(executor)
-        self.steps_done += executor.steps_done
+        self._optimizer.take_back(executor)
+        self._count_steps()
+
+    def _count_steps(self):
+        before, running = self._steps
+        if running is not None:
+            self._steps = (before + running.steps_done, None)
 
     # ---- one call at a time ----
 
@@ -302,12 +365,16 @@ class Trainer:
         if self._busy:
             self._lock.release()
             raise RuntimeError("this Trainer is in use: expected a loss function that does not call it")
-        if self._structure != self.optimizer.structure:  # parameters were added
+        if self._structure != self._optimizer.structure:
             try:
-                self._tensors, self._structure = self._match(), self.optimizer.structure
+                self._refresh()
             except ValueError:
                 self._lock.release()
                 raise
+
+    def _refresh(self):
+        if self._structure != self._optimizer.structure:  # parameters were added
+            self._tensors, self._structure = self._match(), self._optimizer.structure
             self._training = (None, None)
 
     # ---- training ----
@@ -344,37 +411,34 @@ class Trainer:
                 and sample_weight is None
                 and not key[2]
                 and key[1] != "any"
-                and not self.loss.checks_values
+                and not self._loss.checks_values
                 and executor.plain(xb, yb, self._least_rows)
             ):
                 batch, kind, weighted = key or (0, None, False)
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
-                _check_batch(self.model, len(xb), "xb")
+                _check_batch(self._model, len(xb), "xb")
                 if len(xb) > batch or pair.kind != kind or (weights is not None) != weighted:
                     executor = self._executor(len(xb), pair, True)
             self._sync(executor)
-            rates = self.optimizer.rates()
-            self._busy = True
+            rates = self._optimizer.rates()
             try:
+                self._busy = True
                 loss, problem, _ = executor.step(xb, yb, rates, weights)
             except (TypeError, ValueError):
-                self._note_steps(executor)
                 self._batch(xb, yb, weights)  # says the same under the caller's names
                 raise
-            except BaseException:  # Ctrl-C, or what a loss of the user's raises
+            finally:
                 self._note_steps(executor)
-                raise
             if problem:
                 self._batch(xb, yb, weights).refuse(problem)
-            self._note_steps(executor)
-            return loss
         finally:
             self._busy = False
             self._lock.release()
+        return loss
 
     def _batch(self, xb, yb, sample_weight):
-        return _Data(self.model, self.loss, xb, yb, ("xb", "yb", "sample_weight"), sample_weight)
+        return _Data(self._model, self._loss, xb, yb, ("xb", "yb", "sample_weight"), sample_weight)
 
     def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
             check_finite=False, callbacks=None, verbose=1, sample_weight=None):
@@ -422,21 +486,21 @@ class Trainer:
             If another thread is using the trainer.
         """
         epochs, batch_size = _count(epochs, "epochs", 0), _count(batch_size, "batch_size", 1)
-        train = _Data(self.model, self.loss, X, y, sample_weight=sample_weight)
+        train = _Data(self._model, self._loss, X, y, sample_weight=sample_weight)
         train.check_labels()
         validation = None
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
                 raise ValueError("validation_data: expected a pair (X, y), or (X, y, sample_weight)")
             names = tuple(f"validation_data[{i}]" for i in range(3))
-            validation = _Data(self.model, self.loss, *validation_data[:2], names, *validation_data[2:])
+            validation = _Data(self._model, self._loss, *validation_data[:2], names, *validation_data[2:])
             validation.check_labels()
         if check_finite:
             for pair in (train, validation):
                 if pair is not None:
                     pair.check_finite()
         callbacks = check_callbacks(callbacks)
-        for p in self.optimizer.plateaus:
+        for p in self._optimizer.plateaus:
             _watched(p, validation)
         rows = len(train.X)
         batch_size = min(batch_size, rows) if not drop_last else batch_size
@@ -444,9 +508,9 @@ class Trainer:
             rows -= rows % batch_size
             if not rows:
                 raise ValueError(f"batch_size: expected at most {len(train.X)} rows with drop_last, got {batch_size}")
-        _check_batch(self.model, batch_size, "batch_size")
+        _check_batch(self._model, batch_size, "batch_size")
         if rows % batch_size:
-            _check_batch(self.model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
+            _check_batch(self._model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
         if seed is not None:
             seed = check_seed(seed)
             if self.steps_done and seed != self.seed:
@@ -465,7 +529,6 @@ class Trainer:
 
     def _fit(self, train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display):
         history = History()
-        executor = self._executor(batch_size, train, True)
         stepwise = [c for c in callbacks if wants_steps(c)]
         self.stop_training = False
         for c in callbacks:
@@ -477,9 +540,10 @@ class Trainer:
             display.begin(number)
             start = time.perf_counter()
             order = _native.permutation(len(train.X), self.seed, self.epochs_done) if shuffle else None
-            loss_sum, correct, done = 0.0, 0, 0
+            loss_sum, correct, done, skipped = 0.0, 0, 0, self._optimizer.skipped
             while done < rows:
-                result = self._slice(executor, train, order, done, rows, batch_size, check_finite, bool(stepwise))
+                updates = done // batch_size - (self._optimizer.skipped - skipped)
+                result = self._slice(train, order, done, updates, rows, batch_size, check_finite, bool(stepwise))
                 loss_sum += result.loss_sum
                 correct += result.correct
                 fresh = min(rows - done, result.steps * batch_size)
@@ -494,7 +558,7 @@ class Trainer:
             self.epochs_done += 1
             history.add(logs)
             display.end(number, logs)
-            for p in self.optimizer.plateaus:
+            for p in self._optimizer.plateaus:
                 p.step(logs[_watched(p, validation)])
             for c in callbacks:
                 c.on_epoch_end(epoch, dict(logs))
@@ -506,13 +570,15 @@ class Trainer:
 
     def _logs(self, loss_sum, correct, rows):
         """The numbers of so many rows: the loss, and the accuracy where the loss has one."""
-        logs = {"loss": loss_sum if self.loss.reduction == "sum" else loss_sum / rows}
-        if self.loss.accurate:
-            logs["accuracy"] = correct / (rows * self.loss.units(self.model.out_features))
+        logs = {"loss": loss_sum if self._loss.reduction == "sum" else loss_sum / rows}
+        if self._loss.accurate:
+            logs["accuracy"] = correct / (rows * self._loss.units(self._model.out_features))
         return logs
 
-    def _slice(self, executor, pair, order, done, rows, batch_size, check_finite, one):
-        """Steps from row `done` of the epoch on, for about _SLICE seconds, or one."""
+    def _slice(self, pair, order, done, updates, rows, batch_size, check_finite, one):
+        """Steps from row `done` of the epoch on, before which there were `updates`, for about _SLICE seconds, or one."""
+        self._refresh()
+        executor = self._executor(batch_size, pair, True)  # a callback may have changed what it is made of
         last = min(rows, done + batch_size) if one else rows
         x, y, w, index = pair.X, pair.y, pair.weight, None
         if order is None:
@@ -521,7 +587,7 @@ class Trainer:
             index = order[done:last]
         steps = -(-(last - done) // batch_size)
         self._sync(executor)
-        if self.optimizer.has_schedule:
+        if self._optimizer.has_schedule:
             limit = max(1, int(1.5 * self._steps_per_slice))
             if steps > limit:  # as far as this slice may get
                 steps = limit
@@ -530,17 +596,14 @@ class Trainer:
                     x, y, w = x[: last - done], y[: last - done], None if w is None else w[: last - done]
                 else:
                     index = order[done:last]
-        rates = self.optimizer.rate_table(steps, (self.epochs_done, done // batch_size, -(-rows // batch_size)))
+        rates = self._optimizer.rate_table(steps, (self.epochs_done, updates, -(-rows // batch_size)))
         try:
             self._busy = True
             result = executor.run(x, y, index, rates, check_finite=check_finite, seconds=_SLICE, weights=w)
-        except BaseException:  # Ctrl-C, or what a loss of the user's raises
-            self._note_steps(executor)
-            raise
         finally:
             self._busy = False
+            self._note_steps(executor)
         self._steps_per_slice = max(1, result.steps)
-        self._note_steps(executor)
         if result.problem:
             begin = done + result.steps * batch_size
             where = np.arange(begin, min(begin + batch_size, rows))
@@ -573,7 +636,7 @@ class Trainer:
         TypeError, ValueError
             If the data does not fit.
         """
-        pair = _Data(self.model, self.loss, X, y, sample_weight=sample_weight)
+        pair = _Data(self._model, self._loss, X, y, sample_weight=sample_weight)
         pair.check_labels()
         if batch_size is not None:
             batch_size = _count(batch_size, "batch_size", 1)
@@ -587,7 +650,7 @@ class Trainer:
         batch = min(batch_size or 256, 1 << (len(pair.X) - 1).bit_length())
         executor = self._executor(batch, pair, False)
         loss_sum, correct, done = 0.0, 0, 0
-        with self.optimizer.evaluating():
+        with self._optimizer.evaluating():
             while done < len(pair.X):
                 w = None if pair.weight is None else pair.weight[done:]
                 try:
@@ -600,8 +663,8 @@ class Trainer:
                 loss_sum += result.loss_sum
                 correct += result.correct
                 done += result.steps * batch
-            if self.loss.reduction == "sum":
-                loss_sum += sum(r(p) for p, r in penalized(self.model, self.penalty))
+            if self._loss.reduction == "sum":
+                loss_sum += sum(r(p) for p, r in penalized(self._model, self._penalty))
         return self._logs(loss_sum, correct, len(pair.X))
 
 

@@ -290,6 +290,10 @@ def test_an_out_that_is_the_input():
     x = np.zeros((2, 3), np.float32)
     with pytest.raises(ValueError, match="^out: expected memory of its own, got an array that overlaps X"):
         nn.Sequential(nn.Dense(3, 3)).predict(x, out=x)
+    model = nn.Sequential(nn.Dense(2, 3), nn.BatchNorm(3))
+    for rows in (x[:1, :2], x[:1, :2].astype(np.float64)):
+        with pytest.raises(ValueError, match="^out: expected memory of its own, got an array that overlaps the model's 1.running_mean"):
+            model.predict(rows.copy(), out=model.layers[1].running_mean.data.reshape(1, 3))
 
 
 @pytest.mark.parametrize("batch_size, error", [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("8", TypeError), (2**31, ValueError)])

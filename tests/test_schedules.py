@@ -539,6 +539,22 @@ def test_which_number_a_plateau_watches():
         assert bits(t) == before and plateau.best is None
 
 
+def test_any_slices_have_the_same_bits_where_steps_are_left_out(monkeypatch):
+    """A step that is left out leaves its rate to the next, wherever a native call ends."""
+    x, y = samples(200)
+    x[[3, 31, 32, 150]] = np.nan
+    results = []
+    for seconds in (0.05, 1e-9):
+        monkeypatch.setattr("fastnn.trainer._SLICE", seconds)
+        lr = schedules.PerEpoch(schedules.Exponential(0.3, gamma=0.2), smooth=True)
+        model = trainer(0.1).model
+        t = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), lr=lr, skip_nonfinite=True))
+        t.fit(x, y, epochs=2, batch_size=2, shuffle=False, verbose=0)
+        assert t.optimizer.skipped == 2 * 3 + 2
+        results.append(bits(t))
+    assert results[0] == results[1]
+
+
 def test_one_plateau_for_two_groups_steps_once():
     x, y = samples()
     plateau = schedules.ReduceOnPlateau(0.5, patience=10)

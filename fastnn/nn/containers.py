@@ -81,7 +81,7 @@ class Residual(Chain):
     """
 
     def __init__(self, *layers):
-        self.layers = list(layers)
+        self.layers = tuple(layers)
         self.in_features, out = check_chain(self.layers, top=False)
         if out != self.in_features:
             raise ValueError(f"layers: expected as many features out as in, got {self.in_features} in and {out} out")

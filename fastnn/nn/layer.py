@@ -51,6 +51,17 @@ class Layer:
     in_features = None
     penalty = None
 
+    def __setattr__(self, name, value):
+        if name in vars(self) and self._fixed(name):
+            raise AttributeError(f"{type(self).__name__}.{name}: is fixed when the layer is made, as plans are built on it; make another")
+        super().__setattr__(name, value)
+
+    def _fixed(self, name):
+        try:
+            return name in ("penalty", "alpha") or name in self.config()
+        except AttributeError:  # it is still being made
+            return False
+
     @property
     def least_rows(self):
         """The fewest rows that it, and the layers inside it, can be trained on at once."""

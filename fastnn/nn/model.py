@@ -53,7 +53,7 @@ class Sequential(Chain):
     """
 
     def __init__(self, *layers):
-        self.layers = list(layers)
+        self.layers = tuple(layers)
         self.in_features, self.out_features = check_chain(self.layers)
         if self.in_features is None:
             raise ValueError("layers: expected at least one Dense layer, or another that knows its features, got none")
@@ -198,7 +198,7 @@ class Sequential(Chain):
         if out is None:
             out = np.empty((len(X), self.out_features), np.float32)
         else:
-            _check_out(out, (len(X), self.out_features), X, self.parameters())
+            _check_out(out, (len(X), self.out_features), X, self._named())
         key = ("infer", batch, softmax)
         executor = self.borrow(key, lambda: NativeExecutor(self.plan(batch, softmax)))
         try:
@@ -338,13 +338,13 @@ class Sequential(Chain):
         write(self, path)
 
 
-def _check_out(out, shape, X, parameters):
+def _check_out(out, shape, X, named):
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
     if out.shape != shape:
         raise ValueError(f"out: expected shape {shape}, got {out.shape}")
     if out.dtype == np.float32 and np.may_share_memory(out, X):
         raise ValueError("out: expected memory of its own, got an array that overlaps X")
-    for p in parameters:
+    for name, p in named:
         if np.may_share_memory(out, p.data):
-            raise ValueError(f"out: expected memory of its own, got an array that overlaps the parameter {p.name}")
+            raise ValueError(f"out: expected memory of its own, got an array that overlaps the model's {name}")

@@ -138,7 +138,7 @@ class Optimizer:
         self._constant = None  # the rates, where all are numbers
         self._ahead = {}  # for each group with a schedule: (schedule, first step, rates from there)
         self._quick = _never  # does a plain step, if nothing has changed
-        self._swapped = False
+        self._averages_stand = _native.Exchange()  # whether the averages stand in the parameters
         self.structure = 0  # a number that changes with the parameters
         groups = params if self._grouped else [{"params": params}]
         self._add([(g, f"params[{i}]" if self._grouped else "params") for i, g in enumerate(groups)])
@@ -337,7 +337,7 @@ class Optimizer:
         return list(grads)
 
     def _refuse_while_swapped(self, what):
-        if self._swapped:
+        if self._averages_stand.made:
             raise RuntimeError(f"{what}: the averages stand in the parameters: call swap_ema() first")
 
     def _refuse_now(self):
@@ -485,7 +485,7 @@ class Optimizer:
         ----------
         steps : int
         epoch : (int, int, int), optional
-            For schedules that count epochs: the epoch's number, its steps that are done, and its steps in all.
+            For schedules that count epochs: the epoch's number, its updates so far, and its steps in all.
 
         Returns
         -------
@@ -588,14 +588,9 @@ class Optimizer:
         """
         if not any(a is not None for a in self._averages):
             raise ValueError("swap_ema: expected the option ema in at least one group, got none")
-        for p, average in zip(self._params, self._averages):
-            if average is not None:
-                held = p.copy()
-                p[...] = average
-                average[...] = held
-        self._swapped = not self._swapped
         self._quick = _never
         self._version = None
+        self._averages_stand.swap(self._params, self._averages)
 
     @contextlib.contextmanager
     def averaged(self):
@@ -616,11 +611,13 @@ class Optimizer:
         >>> w
         array([2., 2.])
         """
-        self.swap_ema()
+        before = self._averages_stand.made
         try:
+            self.swap_ema()
             yield self
         finally:
-            self.swap_ema()
+            if self._averages_stand.made != before:
+                self.swap_ema()
 
     # ---- state ----
 

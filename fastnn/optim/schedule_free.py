@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 
+from .. import _native
 from . import checks
 from .base import Optimizer
 
@@ -84,8 +85,8 @@ class ScheduleFreeAdamW(Optimizer):
             },
             options,
         )
-        self.train_mode = True
-        self._y = None  # copies of the parameters as `eval` found them
+        self._x_stands = _native.Exchange()  # whether x stands in the parameters, and not y
+        self._other = None  # y while x stands in the parameters; None if the state was loaded so
 
     def _check_group(self, g):
         super()._check_group(g)
@@ -95,40 +96,45 @@ class ScheduleFreeAdamW(Optimizer):
     def _hyper(self, g):
         return (*g["betas"], g["eps"], g["weight_decay"], float(g["warmup_steps"]), g["r"], g["weight_lr_power"])
 
+    @property
+    def train_mode(self):
+        """Whether the parameters hold y, at which gradients are taken, and not x."""
+        return not self._x_stands.made
+
     def eval(self):
         """Put the average x into the parameters. They are to be read only until `train` puts y back, exactly."""
         if not self.train_mode:
             return
         self._refuse_while_swapped("eval")
-        self._y = [p.copy(order="K") for p in self._params]
-        self._interpolate(lambda beta1: 1 - 1 / beta1)
-        self.train_mode = False
         self._unready()
+        self._other = self._between(lambda beta1: 1 - 1 / beta1)
+        self._x_stands.swap(self._params, self._other)
 
     def train(self):
         """Put y back into the parameters."""
         if self.train_mode:
             return
         self._refuse_while_swapped("train")
-        if self._y is None:  # the state was loaded in evaluation mode: all that there is of y
-            self._interpolate(lambda beta1: 1 - beta1)
-        else:
-            for p, y in zip(self._params, self._y):
-                p[...] = y
-        self._y, self.train_mode = None, True
+        if self._other is None:  # the state was loaded in evaluation mode: all that there is of y
+            self._other = self._between(lambda beta1: 1 - beta1)
+        self._x_stands.swap(self._params, self._other)
+        self._other = None
 
-    def _interpolate(self, weight):
-        for p, states, number in zip(self._params, self._state, self._group_of):
+    def _between(self, weight):
+        """Copies of the parameters, moved towards z by `weight` of beta1."""
+        found = [p.copy(order="K") for p in self._params]
+        for p, states, number in zip(found, self._state, self._group_of):
             if self._steps_of(number):
                 with np.errstate(all="ignore"):
                     p += weight(self.param_groups[number]["betas"][0]) * (states[0] - p)
+        return found
 
     @contextlib.contextmanager
     def evaluating(self):
         """A context in which the parameters are those to evaluate."""
         was_training = self.train_mode
-        self.eval()
         try:
+            self.eval()
             yield
         finally:
             if was_training:
@@ -146,4 +152,4 @@ class ScheduleFreeAdamW(Optimizer):
         mode = state_dict.get("train_mode", True) if isinstance(state_dict, dict) else True
         mode = checks.flag(mode, "state_dict['train_mode']")
         super().load_state_dict(state_dict)
-        self._y, self.train_mode = None, mode
+        self._other, self._x_stands = None, _native.Exchange(not mode)
