@@ -30,7 +30,8 @@ MEMORY_WORK = "784-3x1024-10 @ 256"
 def parse(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few short rounds, no heavy work: to look at, not to quote")
-    parser.add_argument("--only", metavar="TEXT", action="append", help="only works with TEXT in their name, no epoch, no memory; may be repeated")
+    only = "only works with TEXT in their name, no epoch, no memory; may be repeated"
+    parser.add_argument("--only", metavar="TEXT", action="append", help=only)
     parser.add_argument("--peers", metavar="A,B", help=f"of {','.join(peers.NAMES)}; all that are installed by default")
     parser.add_argument("--threads", type=int, default=machine.usable_cpus(), metavar="N", help="compare 1 and N threads")
     parser.add_argument("--repeats", type=int, metavar="R", help="rounds (9; with --quick 3)")
@@ -47,7 +48,8 @@ def parse(arguments=None):
         if value is not None and value < 1:
             parser.error(f"argument --{name}: expected at least 1, got {value}")
     if options.only and not any(text in w for text in options.only for w in works.WORKS):
-        parser.error(f"argument --only: expected a part of a work's name, got {', '.join(options.only)}; works are {', '.join(works.WORKS)}")
+        known = ", ".join(works.WORKS)
+        parser.error(f"argument --only: expected a part of a work's name, got {', '.join(options.only)}; works are {known}")
     options.repeats = options.repeats or (3 if options.quick else 9)
     options.block, options.blocks = (0.01, 3) if options.quick else (0.02, 5)
     return options

@@ -1351,7 +1351,10 @@ cdef class Exchange:
         pairs = [(x, y) for x, y in zip(arrays, others, strict=True) if y is not None]
         for a, b in pairs:
             if not (
-                cnp.PyArray_ISBEHAVED(a) and cnp.PyArray_ISBEHAVED(b) and a.dtype == b.dtype and (<object>a).shape == (<object>b).shape
+                cnp.PyArray_ISBEHAVED(a)
+                and cnp.PyArray_ISBEHAVED(b)
+                and a.dtype == b.dtype
+                and _shape(a) == _shape(b)
                 and (
                     (cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b))
                     or (cnp.PyArray_IS_F_CONTIGUOUS(a) and cnp.PyArray_IS_F_CONTIGUOUS(b))

@@ -227,9 +227,8 @@ def truncated_normal(std=0.01, mean=0.0, low=-2.0, high=2.0):
     low, high = number(low, "low"), number(high, "high")
     if not low < high:
         raise ValueError(f"low, high: expected low < high, got {low} and {high}")
-    return Initializer(
-        "truncated_normal", lambda s, n, dtype: mean + std * _gaussian_between(n, low, high), std=std, mean=mean, low=low, high=high
-    )
+    settings = {"std": std, "mean": mean, "low": low, "high": high}
+    return Initializer("truncated_normal", lambda s, n, dtype: mean + std * _gaussian_between(n, low, high), **settings)
 
 
 def orthogonal(gain=1.0):

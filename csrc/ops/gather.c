@@ -22,9 +22,25 @@ static size_t source_row(const int64_t *index, size_t source_rows, size_t r, fnn
     return 0;
 }
 
+#define AHEAD 8192 /* bytes of rows that are asked for before they are read */
+#define PAGE 4096  /* of longer rows the beginning: from there on the hardware sees where it goes */
+
+/* Rows at random places come from memory, and each begins with a wait that the hardware cannot foresee. */
+static void ask(const fnn_gather *o, size_t r)
+{
+    if ((uint64_t)o->index[r] >= o->source_rows) return;
+    const char *row = o->source + (ptrdiff_t)o->index[r] * o->row_stride;
+    const size_t bytes = o->features * o->item;
+    for (size_t i = 0; i < bytes && i < PAGE; i += 64) __builtin_prefetch(row + i);
+}
+
 void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_share s)
 {
+    const size_t ahead = 1 + AHEAD / (o->features * o->item);
+    if (o->index)
+        for (size_t r = s.begin; r < s.end && r < s.begin + ahead; r++) ask(o, r);
     for (size_t r = s.begin; r < s.end; r++) {
+        if (o->index && s.end - r > ahead) ask(o, r + ahead);
         const size_t row = source_row(o->index, o->source_rows, r, o->status);
         float *out = o->out + r * o->ld;
         k->convert(o->dtype, o->features, o->source + (ptrdiff_t)row * o->row_stride, o->scale, o->shift, out);

@@ -28,7 +28,8 @@ class Layer:
     """Base of the layers.
 
     A layer of one's own sets its Parameters (and layers inside it, through `children`) as attributes, says in `config` with
-    which arguments an equal one is made, and emits its operations.
+    which arguments an equal one is made, and emits its operations. What `config` names is fixed once it is made: plans are built
+    on it.
 
     Attributes
     ----------
@@ -53,7 +54,7 @@ class Layer:
 
     def __setattr__(self, name, value):
         if name in vars(self) and self._fixed(name):
-            raise AttributeError(f"{type(self).__name__}.{name}: is fixed when the layer is made, as plans are built on it; make another")
+            raise AttributeError(f"{type(self).__name__}.{name}: is fixed when the layer is made; make another")
         super().__setattr__(name, value)
 
     def _fixed(self, name):
