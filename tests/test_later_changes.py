@@ -125,6 +125,9 @@ def test_parameters_may_come_in_the_middle_of_an_epoch():
         (nn.LayerNorm(3), "eps", 1e-3),
         (nn.Activation("elu"), "alpha", 0.5),
         (nn.Tied(nn.Dense(3, 2)), "activation", "relu"),
+        (nn.Dense(3, 2), "weight", np.zeros((3, 2))),
+        (nn.Dense(3, 2, bias=False), "bias", nn.Parameter(np.zeros(2))),
+        (nn.BatchNorm(3), "running_mean", None),
     ],
 )
 def test_settings_of_a_layer_are_fixed(layer, name, value):

@@ -28,8 +28,8 @@ class Layer:
     """Base of the layers.
 
     A layer of one's own sets its Parameters (and layers inside it, through `children`) as attributes, says in `config` with
-    which arguments an equal one is made, and emits its operations. What `config` names is fixed once it is made: plans are built
-    on it.
+    which arguments an equal one is made, and emits its operations. Parameters and what `config` names are fixed once it
+    is made: plans are built on them.
 
     Attributes
     ----------
@@ -53,7 +53,10 @@ class Layer:
     penalty = None
 
     def __setattr__(self, name, value):
-        if name in vars(self) and self._fixed(name):
+        held = vars(self).get(name, self)
+        if isinstance(held, Parameter):
+            raise AttributeError(f"{type(self).__name__}.{name}: is fixed when the layer is made; assign to {name}.data")
+        if held is not self and self._fixed(name):
             raise AttributeError(f"{type(self).__name__}.{name}: is fixed when the layer is made; make another")
         super().__setattr__(name, value)
 
