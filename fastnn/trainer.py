@@ -338,7 +338,8 @@ class Trainer:
 
     def _sync(self, executor):
         # The steps that the executor has done count from its return on, not from a line of Python that Ctrl-C may come before.
-        self._count_steps()
+        if self._steps[1] is not None:
+            self._count_steps()
         if self._backend == "native":
             self._optimizer.sync(executor.tensors)
         else:
@@ -360,7 +361,7 @@ class Trainer:
     # ---- one call at a time ----
 
     def _enter(self):
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(False):  # do not wait
             raise RuntimeError("this Trainer is in use: a second call was made while one was running")
         if self._busy:
             self._lock.release()

@@ -132,6 +132,8 @@ class NativeExecutor:
         self.plain = self._native.plain  # (x, y, least rows) -> whether `step` may have the batch without a closer look
         # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be
         self.step = self._native.step if self._host is None else self._step_with_host
+        # (seed, number of the next run's first step): what is drawn at random
+        self.set_random = self._native.set_random if self._host is None else self._set_random
 
     @property
     def steps_done(self):
@@ -152,8 +154,7 @@ class NativeExecutor:
         for i, g in enumerate(groups):
             self.tensors.set_group(i, RULES[g.rule], *g[1:])
 
-    def set_random(self, seed, step0):
-        """What the next run draws at random from: the seed, and the number of its first step."""
+    def _set_random(self, seed, step0):
         self._random = (seed, step0)
         self._native.set_random(seed, step0)
 
