@@ -40,6 +40,7 @@ def parse(arguments=None):
     parser.add_argument("--plot", metavar="FILE.png")
     parser.add_argument("--markdown", metavar="FILE")
     options = parser.parse_args(arguments)
+    options.peers = options.peers and ",".join(p.strip() for p in options.peers.split(","))
     unknown = [p for p in (options.peers or "").split(",") if p and p not in peers.NAMES]
     if unknown:
         parser.error(f"argument --peers: expected names of {', '.join(peers.NAMES)}, got {', '.join(unknown)}")

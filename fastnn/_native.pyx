@@ -1364,6 +1364,8 @@ cdef class Exchange:
         for a, b in pairs:
             _swap(<char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(b), cnp.PyArray_NBYTES(a))
         self.made = not self.made
+        global _groups_version
+        _groups_version += 1  # whoever steps next looks first whether it may
 
 
 # ---- the plan ----

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .activations import FLOAT32_MAX, FLOAT32_TINY
+from .fixed import Fixed
 from .nn.layer import check_number
 
 __all__ = [
@@ -74,7 +75,7 @@ def _frozen(value):
     return tuple(value) if isinstance(value, list) else value
 
 
-class Loss:
+class Loss(Fixed):
     """Base of the losses.
 
     A loss checks the targets that it is given and emits its operation; the trainer calls its methods. A loss of one's own is a

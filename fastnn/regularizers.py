@@ -24,6 +24,7 @@ import numpy as np
 
 from . import kernels
 from .checks import number
+from .fixed import Fixed
 
 __all__ = ["ElasticNet", "L1", "L2", "Penalty"]
 
@@ -32,7 +33,7 @@ def __dir__():
     return __all__
 
 
-class Penalty:
+class Penalty(Fixed):
     """Base of the penalties: R(w) = l1 Σ|w| + l2 / 2 Σw².
 
     Attributes

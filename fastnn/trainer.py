@@ -173,7 +173,7 @@ class Trainer:
     model, optimizer, backend
         As they were given.
     loss, penalty, clip_norm
-        May be changed between steps, in a callback too.
+        May be changed between steps; penalty and clip_norm in a callback too.
     steps_done, epochs_done : int
         Over the trainer's life.
     stop_training : bool
@@ -196,6 +196,9 @@ class Trainer:
     True
     """
 
+    _penalty = _clip_norm = None
+    _fitting = False
+
     def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None, penalty=None):
         self._model = _check_model(model)
         check_loss(loss)
@@ -205,6 +208,7 @@ class Trainer:
         if backend not in _BACKENDS:
             raise ValueError(f"backend: expected 'native' or 'reference', got {backend!r}")
         self._optimizer = optimizer
+        self._drop_plans()
         self.penalty = penalty
         self.seed = check_seed(seed)
         self._backend = backend
@@ -234,6 +238,8 @@ class Trainer:
 
     @loss.setter
     def loss(self, loss):
+        if self._fitting:  # its data has been checked for another
+            raise RuntimeError("loss: may not be changed while fit runs")
         check_loss(loss).check_outputs(self._model.out_features)
         self._loss = loss
         if loss.head is not None:
@@ -246,8 +252,9 @@ class Trainer:
 
     @penalty.setter
     def penalty(self, penalty):
-        self._penalty = check_penalty(penalty)
-        self._drop_plans()
+        if penalty is not self._penalty:
+            self._penalty = check_penalty(penalty)
+            self._drop_plans()
 
     @property
     def clip_norm(self):
@@ -255,8 +262,10 @@ class Trainer:
 
     @clip_norm.setter
     def clip_norm(self, clip_norm):
-        self._clip_norm = positive(clip_norm, "clip_norm")
-        self._drop_plans()
+        clip_norm = positive(clip_norm, "clip_norm")
+        if clip_norm != self._clip_norm:
+            self._clip_norm = clip_norm
+            self._drop_plans()
 
     def _drop_plans(self):
         self._training = self._evaluation = (None, None)  # (key, executor)
@@ -522,14 +531,17 @@ class Trainer:
             display = progress(verbose, epochs, rows)
             if seed is not None:
                 self.seed = seed
+            self._fitting = True
             return self._fit(train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display)
         finally:
+            self._fitting = False
+            self._lock.release()
             if display is not None:
                 display.close()
-            self._lock.release()
 
     def _fit(self, train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display):
         history = History()
+        self._executor(batch_size, train, True)  # what does not fit shows before anything is called
         stepwise = [c for c in callbacks if wants_steps(c)]
         self.stop_training = False
         for c in callbacks:

@@ -151,8 +151,8 @@ def test_blocks_and_float32_change_no_number(monkeypatch, name):
 def test_a_layer_is_made_in_little_more_than_its_memory():
     tracemalloc.start()
     try:
-        nn.Dense(1024, 1024, activation="relu")
-        assert tracemalloc.get_traced_memory()[1] < 2.5 * 4 * 1024 * 1024 + 8e6
+        nn.Dense(2048, 1024, activation="relu")  # the Parameter's own memory is not traced
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * 4 * 2048 * 1024 + 5e6
     finally:
         tracemalloc.stop()
 

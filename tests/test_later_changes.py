@@ -59,14 +59,18 @@ def test_settings_of_a_trainer_count_from_the_next_step(name, value, backend):
 
     plain, stepped, fitted = (make(backend=backend) for _ in range(3))
     for i in range(3):
-        plain.step(x[:4], y[:4])
-        if i == 2:
+        plain.step(x[4 * i : 4 * i + 4], y[4 * i : 4 * i + 4])
+        if i == 1:
             setattr(stepped, name, value)
-        stepped.step(x[:4], y[:4])
-    for _ in range(3):
-        fitted.fit(x[:4], y[:4], batch_size=4, shuffle=False, callbacks=[Change(2, name, value)], verbose=0)
-    assert bits(stepped) == bits(fitted) != bits(plain)
-    assert getattr(stepped, name) is value or getattr(stepped, name) == value
+        stepped.step(x[4 * i : 4 * i + 4], y[4 * i : 4 * i + 4])
+    assert bits(stepped) != bits(plain) and getattr(stepped, name) == value
+    if name == "loss":  # targets are checked once, for the loss that `fit` begins with
+        with pytest.raises(RuntimeError, match="^loss: may not be changed while fit runs"):
+            fitted.fit(x, y, batch_size=4, shuffle=False, callbacks=[Change(1, name, value)], verbose=0)
+        fitted.loss = value
+    else:
+        fitted.fit(x, y, batch_size=4, shuffle=False, callbacks=[Change(1, name, value)], verbose=0)
+        assert bits(stepped) == bits(fitted)
 
 
 def test_a_loss_that_does_not_fit_changes_nothing():
@@ -128,17 +132,24 @@ def test_parameters_may_come_in_the_middle_of_an_epoch():
         (nn.Dense(3, 2), "weight", np.zeros((3, 2))),
         (nn.Dense(3, 2, bias=False), "bias", nn.Parameter(np.zeros(2))),
         (nn.BatchNorm(3), "running_mean", None),
+        (nn.BatchNorm(3, affine=False), "weight", nn.Parameter(np.ones(3))),
+        (nn.BatchNorm(3), "penalty", regularizers.L2(1.0)),
+        (nn.Tied(nn.Dense(3, 2)), "dense", nn.Dense(3, 2)),
+        (nn.DropConnect(nn.Dense(3, 2)), "dense", nn.Dense(3, 2)),
+        (nn.Sequential(nn.Dense(3, 2)), "layers", (nn.Dense(3, 3),)),
+        (losses.Huber(0.5), "delta", 5.0),
+        (losses.SoftmaxCrossEntropy(), "label_smoothing", 0.1),
+        (regularizers.ElasticNet(0.1, 0.2), "l2", 100.0),
     ],
 )
-def test_settings_of_a_layer_are_fixed(layer, name, value):
+def test_settings_are_fixed(layer, name, value):
     before = repr(layer)
-    with pytest.raises(AttributeError, match=f"^{type(layer).__name__}.{name}: is fixed when the layer is made"):
-        setattr(layer, name, value)
-    assert repr(layer) == before
-    for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        assert repr(again) == before
-        with pytest.raises(AttributeError):
+    for again in (layer, copy.copy(layer), copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        with pytest.raises(AttributeError, match=f"^{type(layer).__name__}.{name}: is fixed when it is made"):
             setattr(again, name, value)
+        with pytest.raises(AttributeError):
+            delattr(again, name)
+        assert repr(again) == before
 
 
 def test_layers_of_a_model_are_fixed():
@@ -148,23 +159,46 @@ def test_layers_of_a_model_are_fixed():
             held.layers[0] = nn.Dense(3, 2)
 
 
-def test_a_layer_of_ones_own_keeps_what_it_likes():
-    class Counts(nn.Layer):
-        def __init__(self, n=1):
-            self.n = n
-            self.n = n + 0
-            self.used = 0
+class Scale(nn.Layer):
+    """Of one's own: what `config` names is fixed once it is made, and not before; the rest is its own affair."""
 
-        def config(self):
-            return {"n": self.n, "used": self.used}
+    def __init__(self, n):
+        self.sizes = None
+        self.n = n
+        self.n = max(n, 1)
+        self.sizes = [n]
+        self.used = 0
 
-        def emit(self, builder, x):
-            return x
+    def config(self):
+        return {"n": self.n, "sizes": list(self.sizes)}
 
-    layer = Counts(3)
+    def emit(self, builder, x):
+        return x
+
+
+class Half(nn.Dropout):
+    def __init__(self):
+        super().__init__(0.5)
+        self.p = 0.25
+        self.note = "mine"
+
+
+class Diagonal(nn.Dense):
+    def __init__(self, n):
+        super().__init__(n, n)
+        self.weight = nn.Parameter(np.eye(n))
+
+
+def test_layers_of_ones_own():
+    layer, half, diagonal = Scale(0), Half(), Diagonal(2)
+    layer.used += 1
     layer.extra = 1
-    layer.extra = 2
-    assert layer.extra == 2
+    layer.extra = half.note = 2
+    assert layer.n == 1 and layer.used == 1 and half.p == 0.25
+    for which, name in ((layer, "n"), (layer, "sizes"), (half, "p"), (diagonal, "weight"), (diagonal, "bias"), (layer, "penalty")):
+        with pytest.raises(AttributeError, match="is fixed when it is made"):
+            setattr(which, name, 3)
+    assert nn.Sequential(diagonal, layer).predict(np.ones((1, 2))).tolist() == [[1, 1]]
 
 
 def test_a_trainer_is_not_copied():
@@ -172,9 +206,36 @@ def test_a_trainer_is_not_copied():
     for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match=r"a Trainer is neither copied nor pickled: copy \(model, optimizer\) together"):
             attempt(t)
-    x, y = samples()
-    model, opt = copy.deepcopy((t.model, t.optimizer))
-    twin = fastnn.Trainer(model, t.loss, opt)
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))])
+@pytest.mark.parametrize("kind", ["plain", "averages", "averages stand", "schedule-free", "schedule-free, evaluating"])
+def test_a_copy_of_model_and_optimizer_goes_on(way, kind):
+    (x, y), t = samples(), make()
+    free, averages = kind.startswith("schedule"), kind.startswith("averages")
+    opt = (optim.ScheduleFreeAdamW if free else optim.Adam)(t.model.parameters(), lr=0.1, **({"ema": 0.5} if averages else {}))
+    t = fastnn.Trainer(t.model, t.loss, opt)
+    for _ in range(3):
+        t.step(x, y)
+    if kind == "averages stand":
+        opt.swap_ema()
+    if kind == "schedule-free, evaluating":
+        opt.eval()
+    model, twin = way((t.model, opt))
+    for o in (opt, twin):
+        if kind == "averages stand":
+            o.swap_ema()
+        if kind == "schedule-free, evaluating":
+            o.train()
+    t = fastnn.Trainer(t.model, t.loss, opt)
+    u = fastnn.Trainer(model, t.loss, twin)
+    assert bits(t) == bits(u) and t.evaluate(x, y) == u.evaluate(x, y)
     t.step(x, y)
-    twin.step(x, y)
-    assert bits(t) == bits(twin)
+    u.step(x, y)
+    assert bits(t) == bits(u)
+    for trainer in (t, u):  # and by a loop of one's own
+        loss, gradients = fastnn.value_and_grad(trainer.model, trainer.loss, x, y)
+        trainer.optimizer.step(gradients)
+        if averages:
+            trainer.optimizer.swap_ema()
+    assert bits(t) == bits(u)

@@ -3,6 +3,7 @@
 import operator
 
 from ..checks import real
+from ..fixed import Fixed
 from ..plan import Parameter
 
 
@@ -24,12 +25,12 @@ def check_number(value, name, low, high, what):
     return float(value)
 
 
-class Layer:
+class Layer(Fixed):
     """Base of the layers.
 
     A layer of one's own sets its Parameters (and layers inside it, through `children`) as attributes, says in `config` with
-    which arguments an equal one is made, and emits its operations. Parameters and what `config` names are fixed once it
-    is made: plans are built on them.
+    which arguments an equal one is made, and emits its operations. Parameters, layers inside it, its penalty and what
+    `config` names are fixed once it is made, for plans are built on them.
 
     Attributes
     ----------
@@ -52,19 +53,11 @@ class Layer:
     in_features = None
     penalty = None
 
-    def __setattr__(self, name, value):
-        held = vars(self).get(name, self)
-        if isinstance(held, Parameter):
-            raise AttributeError(f"{type(self).__name__}.{name}: is fixed when the layer is made; assign to {name}.data")
-        if held is not self and self._fixed(name):
-            raise AttributeError(f"{type(self).__name__}.{name}: is fixed when the layer is made; make another")
-        super().__setattr__(name, value)
-
-    def _fixed(self, name):
-        try:
-            return name in ("penalty", "alpha") or name in self.config()
-        except AttributeError:  # it is still being made
-            return False
+    def _is_fixed(self, name):
+        held = vars(self).get(name)
+        if self._made and isinstance(held, Parameter):
+            raise AttributeError(f"{type(self).__name__}.{name}: is fixed when it is made; assign to {name}.data")
+        return super()._is_fixed(name) or isinstance(held, Layer) or name == "penalty" or name in self.config()
 
     @property
     def least_rows(self):

@@ -52,6 +52,8 @@ class Sequential(Chain):
     (2, 10)
     """
 
+    changes = ("head",)
+
     def __init__(self, *layers):
         self.layers = tuple(layers)
         self.in_features, self.out_features = check_chain(self.layers)

@@ -588,8 +588,6 @@ class Optimizer:
         """
         if not any(a is not None for a in self._averages):
             raise ValueError("swap_ema: expected the option ema in at least one group, got none")
-        self._quick = _never
-        self._version = None
         self._averages_stand.swap(self._params, self._averages)
 
     @contextlib.contextmanager
@@ -625,6 +623,11 @@ class Optimizer:
         """Everything but the pointers, which are found again when they are needed."""
         self._pull()
         return {**self.__dict__, "_tensors": None, "_synced": None, "_quick": _never, "_ahead": {}}
+
+    def __setstate__(self, state):
+        """A copy of a Parameter has an array of its own."""
+        self.__dict__.update(state)
+        self._params = [self._check_param(p, name) for p, name in zip(self._objects, self._names)]
 
     def _names_of(self, i):
         """Names of all arrays that belong to parameter i, and the arrays."""

@@ -48,7 +48,6 @@ class NativeExecutor:
 
     def __init__(self, plan):
         self.plan = plan
-        self._random = (0, 0)
         self._arena = _native.aligned_zeros(max(plan.workspace_bytes, 1), np.uint8)
         self._arrays = {}
         self._random = (0, 0)
