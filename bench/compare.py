@@ -78,10 +78,15 @@ def expected(work, variant=()):
     return losses
 
 
+def single_output(name, work):
+    """scikit-learn trains one logistic output in place of the two of a softmax."""
+    return name == "sklearn" and work.sizes[-1] == 2
+
+
 def check(name, work, found, truth):
     """{"difference": the largest relative one, "agrees": whether it is rounding}."""
     found = np.array(found)
-    if name == "sklearn" and work.sizes[-1] == 2:  # it trains one logistic output in place of two of a softmax
+    if single_output(name, work):
         found, truth = found[:1], truth[:1]
     difference = float(np.abs(found - truth).max() / np.abs(truth).max())
     return {"difference": difference, "agrees": difference <= TOLERANCE}
@@ -105,7 +110,7 @@ def measure(work, workers, machines, watch, options):
             continue
         result = ready["losses"] if work.kind == "train" else ready["outputs"]
         verdict = check(name, work, result, expected(work, tuple(getattr(peers.load(name), "JUDGE", {}).items())))
-        if name == "sklearn" and work.sizes[-1] == 2 and name not in entry["check"]:
+        if single_output(name, work) and name not in entry["check"]:
             notes.append(f"{work.name}: scikit-learn has one logistic output in place of two; its first loss alone is compared")
         if name not in entry["check"] or verdict["difference"] > entry["check"][name]["difference"]:
             entry["check"][name] = verdict

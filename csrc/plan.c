@@ -38,6 +38,8 @@ static const char *batch_source(const batch *b, const fnn_source *s)
 
 static size_t source_rows(const batch *b, const fnn_source *s) { return b->run->index ? s->rows : s->rows - b->begin; }
 
+static float *scratch(const batch *b, const fnn_op *op) { return op->scratch ? b->scratch : NULL; }
+
 /* Float rows in order need no copy: the operations that follow read the user's array. */
 static bool in_place(const batch *b, const fnn_source *s)
 {
@@ -109,7 +111,7 @@ static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
                              .ldz = z.ld,
                              .activation = op->activation,
                              .alpha = op->alpha,
-                             .scratch = op->scratch ? b->scratch : NULL,
+                             .scratch = scratch(b, op),
                          },
                          share);
 }
@@ -135,7 +137,7 @@ static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share sha
                                     .ldsaved = saved.ld,
                                     .activation = op->activation,
                                     .alpha = op->alpha,
-                                    .scratch = op->scratch ? b->scratch : NULL,
+                                    .scratch = scratch(b, op),
                                 },
                                 share);
 }
@@ -164,7 +166,7 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
                                       .rules = run->update ? run->update->rules : NULL,
                                       .scalars = run->update ? run->update->scalars : NULL,
-                                      .scratch = op->scratch ? b->scratch : NULL,
+                                      .scratch = scratch(b, op),
                                   },
                                   share);
 }

@@ -168,6 +168,19 @@ cdef bint _overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
     return a_low < b_high and b_low < a_high
 
 
+cdef bint _alike(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether both are of one type and shape and lie in the same order in memory."""
+    cdef int axis
+    if cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(b) or cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(b):
+        return False
+    for axis in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIM(a, axis) != cnp.PyArray_DIM(b, axis):
+            return False
+        if cnp.PyArray_DIM(a, axis) > 1 and cnp.PyArray_STRIDE(a, axis) != cnp.PyArray_STRIDE(b, axis):
+            return False
+    return True
+
+
 cdef int _check_apart(cnp.ndarray out, str out_name, tuple inputs) except -1:
     """`out` must not overlap any of the inputs, given as (array or None, name)."""
     for other, name in inputs:
@@ -1206,24 +1219,14 @@ cdef class Tensors:
     cdef bint _fits(self, size_t i, object g) noexcept:
         """Whether g is what the gradient of array i must be."""
         cdef cnp.ndarray p = <cnp.ndarray><void *>self.params[i], a
-        cdef int axis
         cdef char *low
         if not cnp.PyArray_Check(g):
             return False
         if not self._as_given(i):
             return False
         a = <cnp.ndarray>g
-        if not (
-            cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(p)
-            and cnp.PyArray_NDIM(a) == cnp.PyArray_NDIM(p)
-            and cnp.PyArray_ISBEHAVED_RO(a)
-        ):
+        if not (_alike(a, p) and cnp.PyArray_ISBEHAVED_RO(a)):
             return False
-        for axis in range(cnp.PyArray_NDIM(p)):
-            if cnp.PyArray_DIM(a, axis) != cnp.PyArray_DIM(p, axis):
-                return False
-            if cnp.PyArray_DIM(p, axis) > 1 and cnp.PyArray_STRIDE(a, axis) != cnp.PyArray_STRIDE(p, axis):
-                return False
         low = cnp.PyArray_BYTES(a)
         return not self._taken(low, low + self.tensors[i].n * <size_t>cnp.PyArray_ITEMSIZE(p))
 
@@ -1351,14 +1354,10 @@ cdef class Exchange:
         pairs = [(x, y) for x, y in zip(arrays, others, strict=True) if y is not None]
         for a, b in pairs:
             if not (
-                cnp.PyArray_ISBEHAVED(a)
+                _alike(a, b)
+                and cnp.PyArray_ISBEHAVED(a)
                 and cnp.PyArray_ISBEHAVED(b)
-                and a.dtype == b.dtype
-                and _shape(a) == _shape(b)
-                and (
-                    (cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b))
-                    or (cnp.PyArray_IS_F_CONTIGUOUS(a) and cnp.PyArray_IS_F_CONTIGUOUS(b))
-                )
+                and (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a))
             ):
                 raise ValueError("expected writable arrays that lie alike in memory")
         for a, b in pairs:

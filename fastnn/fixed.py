@@ -20,9 +20,13 @@ class Fixed:
     def _is_fixed(self, name):
         return type(self).__module__.startswith("fastnn.") and not name.startswith("_") and name not in self.changes
 
+    def _instead(self, name):
+        """What to do in place of setting it."""
+        return f"make another {type(self).__name__}"
+
     def _refuse(self, name):
         if self._made and self._is_fixed(name):
-            raise AttributeError(f"{type(self).__name__}.{name}: is fixed when it is made; make another {type(self).__name__}")
+            raise AttributeError(f"{type(self).__name__}.{name}: is fixed when it is made; {self._instead(name)}")
 
     def __setattr__(self, name, value):
         self._refuse(name)

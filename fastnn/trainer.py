@@ -375,7 +375,7 @@ class Trainer:
         if self._busy:
             self._lock.release()
             raise RuntimeError("this Trainer is in use: expected a loss function that does not call it")
-        if self._structure != self._optimizer.structure:
+        if self._structure != self._optimizer.structure:  # parameters were added
             try:
                 self._refresh()
             except ValueError:
@@ -383,9 +383,8 @@ class Trainer:
                 raise
 
     def _refresh(self):
-        if self._structure != self._optimizer.structure:  # parameters were added
-            self._tensors, self._structure = self._match(), self._optimizer.structure
-            self._training = (None, None)
+        self._tensors, self._structure = self._match(), self._optimizer.structure
+        self._training = (None, None)
 
     # ---- training ----
 
@@ -590,7 +589,8 @@ class Trainer:
 
     def _slice(self, pair, order, done, updates, rows, batch_size, check_finite, one):
         """Steps from row `done` of the epoch on, before which there were `updates`, for about _SLICE seconds, or one."""
-        self._refresh()
+        if self._structure != self._optimizer.structure:
+            self._refresh()
         executor = self._executor(batch_size, pair, True)  # a callback may have changed what it is made of
         last = min(rows, done + batch_size) if one else rows
         x, y, w, index = pair.X, pair.y, pair.weight, None

@@ -24,10 +24,8 @@
 #include "optimizer.h"
 
 #define FNN_KC 144               /* k in a block of B that is packed on the stack, 36 KB with AVX-512; in scratch FNN_LONG_K */
-#define FNN_UPDATE_DEPTH 256     /* k beyond which an update packs B */
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
-#define FNN_PACK_LD 512          /* pack B from this row length on (a row is 2 KB or more) ... */
-#define FNN_PACK_TILES 8         /* ... if at least this many tiles of rows use it */
+#define FNN_PACK_TILES 8         /* pack B from a row length of FNN_PACK_LD on if at least this many tiles of rows use it */
 #define FNN_ALIGN_TILES 64       /* pack B where its rows lie across cache lines, if at least this many tiles use it */
 #define FNN_ASK_TILES 16         /* of so many tiles or more each asks for the next one's A */
 #define FNN_ROW_AHEAD 8          /* rows of B asked for ahead of a lone row of A, in pieces too short for the hardware to guess */
@@ -561,11 +559,12 @@ static void fnn_pending_tile(const fnn_product *g, fnn_pending *pending, const f
 {
     const size_t at = i * g->ldw + q->j;
     const vt last = fnn_block_last(q);
-    const fnn_far far = fnn_far_update(g, i, rows, q->j, q->width);
-    if (pending->rows)
+    if (pending->rows) {
         pending->next = g->w + at - pending->w;
-    else
+    } else {
+        const fnn_far far = fnn_far_update(g, i, rows, q->j, q->width);
         fnn_ask_to_write(&far);
+    }
     fnn_tile_updates[q->vectors - 1][rows - 1](q->depth, a, g->lda, b, ldb, start, pending->tile[!pending->turn], last, pending);
     pending->turn = !pending->turn;
     pending->rows = rows;

@@ -102,6 +102,8 @@ typedef struct fnn_product {
     float *scratch; /* fnn_product_scratch floats, or NULL */
 } fnn_product;
 
+#define FNN_UPDATE_DEPTH 256 /* k beyond which an update packs B */
+#define FNN_PACK_LD 512 /* a row of B of 2 KB: from here on rows lie too far apart to be read as they are by many tiles */
 #define FNN_DEEP_ROWS 384 /* rows of w that a deep update goes through at a time: what they need of A is 1.5 KB a row of it */
 #define FNN_LONG_K 1056   /* k in a block of B where there is scratch to pack it in: 264 KB, which stays in an L2 cache of 1 MB */
 #define FNN_LONG_ROOM (FNN_LONG_K * 64) /* floats, for panels of at most 64 columns */
@@ -110,7 +112,10 @@ typedef struct fnn_product {
  * updates over many k, at which large matrices leave the reach of the caches and the TLB, for columns of A and for gradients. */
 static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t k)
 {
-    if (update) return k > 256 && k <= 4096 && m >= FNN_DEEP_ROWS && n >= 512 ? FNN_LONG_ROOM + FNN_DEEP_ROWS * (k + 64) : 0;
+    if (update) {
+        const bool deep = k > FNN_UPDATE_DEPTH && k <= 4096 && m >= FNN_DEEP_ROWS && n >= FNN_PACK_LD;
+        return deep ? FNN_LONG_ROOM + FNN_DEEP_ROWS * (k + 64) : 0;
+    }
     return k > 256 && m >= 64 && n >= 256 ? FNN_LONG_ROOM : 0;
 }
 

@@ -54,10 +54,11 @@ class Layer(Fixed):
     penalty = None
 
     def _is_fixed(self, name):
-        held = vars(self).get(name)
-        if self._made and isinstance(held, Parameter):
-            raise AttributeError(f"{type(self).__name__}.{name}: is fixed when it is made; assign to {name}.data")
-        return super()._is_fixed(name) or isinstance(held, Layer) or name == "penalty" or name in self.config()
+        held = isinstance(vars(self).get(name), (Parameter, Layer))
+        return held or super()._is_fixed(name) or name == "penalty" or name in self.config()
+
+    def _instead(self, name):
+        return f"assign to {name}.data" if isinstance(vars(self).get(name), Parameter) else super()._instead(name)
 
     @property
     def least_rows(self):
