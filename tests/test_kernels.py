@@ -246,7 +246,7 @@ def product_bound(x, w, b=None):
     return x @ w + b, (x.shape[1] + 2) * U * (np.abs(x) @ np.abs(w) + np.abs(b))
 
 
-# Tiles are 6 x 64 (AVX-512), 6 x 16 (AVX2) and 2 x 16 (generic): rows and columns around their multiples.
+# Tiles are 6 x 64 or 12 x 16 (AVX-512), 6 x 16 (AVX2) and 2 x 16 (generic): rows and columns around their multiples.
 ROWS = (1, 2, 3, 5, 6, 7, 11, 12, 13, 25)
 COLUMNS = (1, 2, 10, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 79, 80, 81, 96, 100, 127, 128, 129, 193)
 # k goes through blocks of 144 (FNN_KC) or, where B is not packed, of 2112; from 257 on an update packs B.
@@ -293,6 +293,14 @@ def test_dense_exact_depths():
 def test_dense_exact_one_row():
     # a lone row goes through panels of up to 16 (AVX-512), 4 (AVX2) or 2 vectors: each width, with a full and a partial last one
     assert_dense_exact([(1, 16 * v - cut, k) for v in range(1, 35) for cut in (0, 1, 15) for k in (1, 19)])
+
+
+def test_dense_exact_narrow():
+    # dx of few outputs goes row by row through as many panels of w^T as find room (144 / n of 64 columns or fewer)
+    assert_dense_exact([(m, n, k) for m in (5, 13) for n in (1, 2, 10, 15, 16, 17) for k in (64, 100, 577, 640, 1025)])
+    assert_dense_exact([(131, 10, 577)])  # large enough to ask for what it will write
+    # forward of one vector of columns has tiles of up to 12 rows (AVX-512)
+    assert_dense_exact([(m, n, 20) for m in range(1, 38) for n in (5, 10, 15, 16)])
 
 
 def test_dense_exact_packed():

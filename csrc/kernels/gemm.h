@@ -10,7 +10,7 @@
  *   C is cut into panels of at most FNN_NV vectors of columns, equal to within a vector (100 columns: 64 + 36);
  *   K into blocks of at most FNN_KC or, where there is room to pack B or no need to, some FNN_LONG_K; a block of B of one panel
  *     stays in the L1 or the L2 cache. Both are near enough; longer blocks begin and end fewer tiles;
- *   rows into tiles of at most FNN_MR, equal to within a row.
+ *   rows into tiles of at most FNN_MR (FNN_TALL where C is one vector wide), equal to within a row.
  *
  * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single
  * elements of it. B is packed where it must be transposed, or where its rows are used often and lie far apart (TLB, set
@@ -25,9 +25,14 @@
 
 #define FNN_KC 144               /* k in a block of B that is packed on the stack, 36 KB with AVX-512; in scratch FNN_LONG_K */
 #define FNN_NR (FNN_NV * FNN_VF) /* columns of a full panel */
+#ifndef FNN_TALL
+#define FNN_TALL FNN_MR /* rows of a tile where all of C is one vector wide */
+#endif
 #define FNN_PACK_TILES 8         /* pack B from a row length of FNN_PACK_LD on if at least this many tiles of rows use it */
 #define FNN_ALIGN_TILES 64       /* pack B where its rows lie across cache lines, if at least this many tiles use it */
-#define FNN_ASK_TILES 16         /* of so many tiles or more each asks for the next one's A */
+#define FNN_ASK_TILES 16         /* of so many tiles or more, ... */
+#define FNN_ASK_K 400            /* ... over so many k or with scratch, each asks for what the next one needs */
+#define FNN_ASK_C (1 << 16)      /* C of so many elements, 256 KB, has left the caches nearby since it was last used: it is asked for */
 #define FNN_ROW_AHEAD 8          /* rows of B asked for ahead of a lone row of A, in pieces too short for the hardware to guess */
 #define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w: their pages stay in the TLB */
 
@@ -119,8 +124,10 @@ typedef struct fnn_far {
 } fnn_far;
 
 enum {
-    FNN_FAR_BLOCK,  /* a part of the next block of B */
     FNN_FAR_UPDATE, /* weights and states that are to be updated */
+    FNN_FAR_C,      /* where the next tile stores its sums */
+    FNN_FAR_SAVED,  /* what its derivative reads */
+    FNN_FAR_BLOCK,  /* a part of the next block of B */
     FNN_FARS
 };
 
@@ -155,7 +162,7 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
                          size_t lda, const float *b, size_t ldb, const float *start, size_t start_ld, float *c,
                          size_t ldc, vt last, const fnn_gate *gate, const fnn_ahead *ahead)
 {
-    vf sum[FNN_MR][FNN_NV];
+    vf sum[FNN_TALL][FNN_NV];
     fnn_asked asked = {0};
     fnn_tile_start(rows, vectors, sum, start, start_ld, last);
     if (ahead) {
@@ -230,6 +237,22 @@ static fnn_tile_fn *const fnn_tiles[2][FNN_NV][FNN_MR] = {
     {FNN_TILE_NAMES(1, 1)},
 #endif
 };
+
+#if FNN_TALL == 12
+FNN_TILE(7, 1, 0) FNN_TILE(8, 1, 0) FNN_TILE(9, 1, 0) FNN_TILE(10, 1, 0) FNN_TILE(11, 1, 0) FNN_TILE(12, 1, 0)
+static fnn_tile_fn *const fnn_tall_tiles[FNN_TALL - FNN_MR] = {fnn_tile_7_1_0,  fnn_tile_8_1_0,  fnn_tile_9_1_0,
+                                                               fnn_tile_10_1_0, fnn_tile_11_1_0, fnn_tile_12_1_0};
+#elif FNN_TALL != FNN_MR
+#error "tall tiles are listed for 12 rows"
+#endif
+
+FNN_INLINE fnn_tile_fn *fnn_tile_of(bool a_transposed, size_t vectors, size_t rows)
+{
+#if FNN_TALL > FNN_MR
+    if (rows > FNN_MR) return fnn_tall_tiles[rows - FNN_MR - 1];
+#endif
+    return fnn_tiles[a_transposed][vectors - 1][rows - 1];
+}
 
 struct fnn_pending; /* known only where updates are interleaved */
 
@@ -368,12 +391,13 @@ FNN_INLINE const float *fnn_block_data(const fnn_product *g, const fnn_block *q)
 
 FNN_INLINE vt fnn_block_last(const fnn_block *q) { return vt_first(q->width - (q->vectors - 1) * FNN_VF); }
 
-/* To rows of full vectors, zero beyond the width. */
-static void fnn_pack(const fnn_product *g, const fnn_block *q, float *packed)
+/* To rows of full vectors, zero beyond the width: those of k [from, upto). */
+static void fnn_pack(const fnn_product *g, const fnn_block *q, size_t from, size_t upto, float *packed)
 {
     const vt last = fnn_block_last(q);
-    const float *b = fnn_block_data(g, q);
-    for (size_t p = 0; p < q->depth; p++, b += g->ldb, packed += q->vectors * FNN_VF) {
+    const float *b = fnn_block_data(g, q) + from * g->ldb;
+    packed += from * q->vectors * FNN_VF;
+    for (size_t p = from; p < upto; p++, b += g->ldb, packed += q->vectors * FNN_VF) {
         for (size_t v = 0; v + 1 < q->vectors; v++) vf_store(packed + v * FNN_VF, vf_load(b + v * FNN_VF));
         vf_store(packed + (q->vectors - 1) * FNN_VF, vf_load_t(b + (q->vectors - 1) * FNN_VF, last));
     }
@@ -440,6 +464,17 @@ static void fnn_finish_penalty(const fnn_product *g, size_t i, size_t j, size_t 
 {
     for (size_t r = 0; r < rows; r++)
         fnn_penalty_backward(width, g->l1, g->l2, g->penalized + (i + r) * g->ldw + j, c + r * ldc);
+}
+
+static void fnn_finish(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+{
+    if (g->penalized) fnn_finish_penalty(g, i, j, rows, width, c, ldc);
+    switch (g->epilogue) {
+    case FNN_EPILOGUE_ACTIVATION: fnn_finish_activation(g, i, j, rows, width, c, ldc); break;
+    case FNN_EPILOGUE_DERIVATIVE: fnn_finish_derivative(g, i, j, rows, width, c, ldc); break;
+    case FNN_EPILOGUE_UPDATE: fnn_finish_update(g, i, j, rows, width, c, ldc); break;
+    default: break;
+    }
 }
 
 /* One row times B: every element of B is used once, so what counts is to read it as it lies. Panels are as wide as the
@@ -533,11 +568,17 @@ FNN_INLINE fnn_far fnn_far_block(const fnn_product *g, const fnn_block *q, size_
     return (fnn_far){{fnn_block_data(g, q) + from * g->ldb}, 1, upto - from, (floats + 15) / 16, g->ldb};
 }
 
+/* Of a matrix with rows ld apart the tile at `at`. */
+FNN_INLINE fnn_far fnn_far_tile(const float *at, size_t rows, size_t width, size_t ld)
+{
+    return (fnn_far){{at}, 1, rows, (width + 15) / 16, ld};
+}
+
 /* The weights and states that a tile at row i, column j updates. */
 FNN_INLINE fnn_far fnn_far_update(const fnn_product *g, size_t i, size_t rows, size_t j, size_t width)
 {
     const size_t at = i * g->ldw + j;
-    fnn_far far = {{g->w + at}, 1, rows, (width + 15) / 16, g->ldw};
+    fnn_far far = fnn_far_tile(g->w + at, rows, width, g->ldw);
     for (int q = 0; q < FNN_STATES; q++)
         if (g->state[q]) far.at[far.places++] = g->state[q] + at;
     return far;
@@ -588,20 +629,27 @@ FNN_INLINE size_t fnn_most_depth(const fnn_product *g, bool packed)
     return half < FNN_LONG_K / 2 ? half : FNN_LONG_K / 2;
 }
 
+/* Whether the tiles of C, and what their derivatives read, are to be asked for. */
+FNN_INLINE bool fnn_asks_c(const fnn_product *g) { return g->m * g->n >= FNN_ASK_C; }
+
 /* The rows [i0, i1) of the product, all columns. An update needs room for gradients, [i1 - i0, FNN_NR]; its last tile is left in
  * `pending`, if that is not NULL. */
 static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gradient, struct fnn_pending *pending)
 {
     float little[FNN_KC * FNN_NR] __attribute__((aligned(64))), *packed = g->scratch ? g->scratch : little;
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
-    const size_t m = i1 - i0, tiles = (m + FNN_MR - 1) / FNN_MR, panels = (g->n + FNN_NR - 1) / FNN_NR;
+    const size_t most_rows = g->n <= FNN_VF && !g->a_transposed ? FNN_TALL : FNN_MR;
+    const size_t m = i1 - i0, tiles = (m + most_rows - 1) / most_rows, panels = (g->n + FNN_NR - 1) / FNN_NR;
     const bool apart = g->ldb >= FNN_PACK_LD, askew = g->ldb % FNN_VF != 0; /* rows of B, one from the other */
     const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= FNN_PACK_TILES) ||
                       (!g->a_transposed && askew && tiles >= FNN_ALIGN_TILES);
     const size_t most = fnn_most_depth(g, pack), blocks = g->k == 0 ? 1 : (g->k + most - 1) / most;
-    /* so many tiles that what they need next is worth asking for */
-    const bool long_run = pack || (!g->a_transposed && tiles >= FNN_ASK_TILES);
-    fnn_ahead ahead = {0};
+    const bool long_run = (g->scratch || g->k >= FNN_ASK_K) && (pack || (!g->a_transposed && tiles >= FNN_ASK_TILES));
+    /* with room for two blocks each tile packs a piece of the next one, which it has asked for; of a whole block, asked for at
+     * once, the caches keep only a part if its rows lie a power of two apart */
+    const bool pieces = pack && g->scratch && !update && !g->b_transposed;
+    const bool asks_c = !update && fnn_asks_c(g);
+    float *other = pieces ? packed + FNN_LONG_ROOM : NULL; /* the next block */
 
     for (size_t stage = 0; stage < panels * blocks; stage++) {
         const fnn_block q = fnn_block_of(g, panels, blocks, stage);
@@ -615,8 +663,8 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
         if (pack) {
             if (g->b_transposed)
                 fnn_pack_transposed(g, &q, packed);
-            else
-                fnn_pack(g, &q, packed);
+            else if (!pieces || stage == 0)
+                fnn_pack(g, &q, 0, q.depth, packed);
             b = packed;
             ldb = q.vectors * FNN_VF;
         }
@@ -633,22 +681,68 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
                 continue;
             }
 #endif
+            fnn_ahead ahead;
             if (asks) {
-                ahead.a = tile + 1 < tiles ? a + rows * g->lda : g->a + i0 * g->lda + next.p;
-                ahead.far[FNN_FAR_BLOCK] = pack && more ? fnn_far_block(g, &next, tiles, tile) : (fnn_far){0};
-                ahead.far[FNN_FAR_UPDATE] = weights ? fnn_far_update(g, i, rows, q.j, q.width) : (fnn_far){0};
+                const bool within = tile + 1 < tiles; /* the next tile is of this block */
+                ahead = (fnn_ahead){.a = within ? a + rows * g->lda : g->a + i0 * g->lda + next.p};
+                if (asks_c && (within || more)) {
+                    const size_t i2 = within ? i + rows : i0, j2 = within ? q.j : next.j;
+                    ahead.far[FNN_FAR_C] = fnn_far_tile(g->c + i2 * g->ldc + j2, rows, q.width, g->ldc);
+                    if (final && g->epilogue == FNN_EPILOGUE_DERIVATIVE)
+                        ahead.far[FNN_FAR_SAVED] = fnn_far_tile(g->saved + i2 * g->ldsaved + j2, rows, q.width, g->ldsaved);
+                }
+                if (pack && more) ahead.far[FNN_FAR_BLOCK] = fnn_far_block(g, &next, tiles, tile);
+                if (weights) ahead.far[FNN_FAR_UPDATE] = fnn_far_update(g, i, rows, q.j, q.width);
             }
             const fnn_gate gate = final ? fnn_gate_of(g, i, q.j) : (fnn_gate){.kind = FNN_GATE_OPEN};
-            fnn_tiles[g->a_transposed][q.vectors - 1][rows - 1](q.depth, a, g->lda, b, ldb, start, resume ? ldc : 0, c, ldc, last,
-                                                                &gate, asks ? &ahead : NULL);
-            if (final && gate.kind == FNN_GATE_OPEN) {
-                if (g->penalized) fnn_finish_penalty(g, i, q.j, rows, q.width, c, ldc);
-                switch (g->epilogue) {
-                case FNN_EPILOGUE_ACTIVATION: fnn_finish_activation(g, i, q.j, rows, q.width, c, ldc); break;
-                case FNN_EPILOGUE_DERIVATIVE: fnn_finish_derivative(g, i, q.j, rows, q.width, c, ldc); break;
-                case FNN_EPILOGUE_UPDATE: fnn_finish_update(g, i, q.j, rows, q.width, c, ldc); break;
-                default: break;
+            fnn_tile_of(g->a_transposed, q.vectors, rows)(q.depth, a, g->lda, b, ldb, start, resume ? ldc : 0, c, ldc, last, &gate,
+                                                          asks ? &ahead : NULL);
+            if (final && gate.kind == FNN_GATE_OPEN) fnn_finish(g, i, q.j, rows, q.width, c, ldc);
+            if (pieces && more) fnn_pack(g, &next, next.depth * tile / tiles, next.depth * (tile + 1) / tiles, other);
+            i += rows;
+        }
+        if (pieces) {
+            float *done = packed;
+            packed = other;
+            other = done;
+        }
+    }
+}
+
+/* dX = dY W^T of a layer with few outputs: what it does is to read and write large matrices. It goes through them row by row,
+ * with all that it needs of W^T, or as many panels of it as find room, packed before. */
+#define FNN_SHALLOW_K 16
+
+static bool fnn_may_go_by_row(const fnn_product *g)
+{
+    return g->b_transposed && g->k > 0 && g->k <= FNN_SHALLOW_K && !g->bias;
+}
+
+static void fnn_gemm_by_row(const fnn_product *g)
+{
+    float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
+    const size_t tiles = (g->m + FNN_MR - 1) / FNN_MR, panels = (g->n + FNN_NR - 1) / FNN_NR, most = FNN_KC / g->k;
+    const bool asks_c = fnn_asks_c(g);
+    for (size_t from = 0; from < panels; from += most) {
+        const size_t upto = from + most < panels ? from + most : panels;
+        for (size_t panel = from; panel < upto; panel++) {
+            const fnn_block q = fnn_block_of(g, panels, 1, panel);
+            fnn_pack_transposed(g, &q, packed + (panel - from) * g->k * FNN_NR);
+        }
+        for (size_t tile = 0, i = 0; tile < tiles; tile++) {
+            const size_t rows = g->m / tiles + (tile < g->m % tiles);
+            for (size_t panel = from; panel < upto; panel++) {
+                const fnn_block q = fnn_block_of(g, panels, 1, panel);
+                const fnn_gate gate = fnn_gate_of(g, i, q.j);
+                float *c = g->c + i * g->ldc + q.j;
+                if (asks_c && panel + 1 < upto) {
+                    const fnn_far next = fnn_far_tile(c + q.width, rows, q.width, g->ldc);
+                    fnn_ask_to_write(&next);
                 }
+                fnn_tiles[0][q.vectors - 1][rows - 1](g->k, g->a + i * g->lda, g->lda, packed + (panel - from) * g->k * FNN_NR,
+                                                      q.vectors * FNN_VF, g->accumulate ? c : NULL, g->ldc, c, g->ldc,
+                                                      fnn_block_last(&q), &gate, NULL);
+                if (gate.kind == FNN_GATE_OPEN) fnn_finish(g, i, q.j, rows, q.width, c, g->ldc);
             }
             i += rows;
         }
@@ -762,6 +856,8 @@ static void fnn_gemm(const fnn_product *g)
             fnn_gemm_row(g);
         else if (fnn_may_turn_forward(g))
             fnn_gemm_turned_forward(g);
+        else if (fnn_may_go_by_row(g))
+            fnn_gemm_by_row(g);
         else
             fnn_gemm_rows(g, 0, g->m, NULL, NULL);
         return;

@@ -116,7 +116,7 @@ static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t
         const bool deep = k > FNN_UPDATE_DEPTH && k <= 4096 && m >= FNN_DEEP_ROWS && n >= FNN_PACK_LD;
         return deep ? FNN_LONG_ROOM + FNN_DEEP_ROWS * (k + 64) : 0;
     }
-    return k > 256 && m >= 64 && n >= 256 ? FNN_LONG_ROOM : 0;
+    return k > 256 && m >= 64 && n >= 256 ? 2 * FNN_LONG_ROOM : 0;
 }
 
 /* Batch normalisation over the rows of these columns; see batchnorm.h. */

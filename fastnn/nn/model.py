@@ -16,10 +16,10 @@ from .rows import as_array, as_rows
 from .summary import table
 
 def _rows_at_once(parameters):
-    """Rows that an inference works on at once: the more the better, while the widest layer's outputs, of 1 MB at most, stay in
-    the L2 caches."""
+    """Rows that an inference works on at once: the more the better, while the widest layer's outputs are of 2 MB
+    at most."""
     widest = max((p.shape[-1] for p in parameters if p.shape), default=1)
-    return min(max((1 << 18) // widest, 256), 1024)
+    return min(max((1 << 19) // widest, 256), 1024)
 
 
 class Sequential(Chain):

@@ -88,15 +88,17 @@ def test_fusion_schedule_team_and_isa_change_no_bit(team, widths, activation):
 
 @pytest.mark.parametrize("name", fastnn.available_isas())
 @pytest.mark.parametrize("schedule", ["rows", "layers"])
-def test_long_products_pack_into_scratch(team, name, schedule):
-    """A plan's products over many k have longer blocks than the kernels called on their own: the same bits all the same."""
-    widths, batch = (30, 260, 1100, 270, 3), 70
-    assert _native.product_scratch(False, batch, 270, 1100) > 0 and _native.product_scratch(False, batch, 270, 256) == 0
+@pytest.mark.parametrize("threads", [1, 3])
+def test_long_products_pack_into_scratch(team, name, schedule, threads):
+    """A plan's products over many k have longer blocks than the kernels called on their own, pack a piece of the next one beside
+    each tile, and ask for what they will write: the same bits all the same."""
+    widths, batch = (30, 260, 1100, 530, 3), 70
+    assert _native.product_scratch(False, batch, 530, 1100) > 0 and _native.product_scratch(False, batch, 530, 256) == 0
     x, y = samples(batch, widths)
-    with isa(name), team(3):
+    with isa(name), team(threads):
         model, opt, trainer = make(widths)
         plan = trainer.plan(batch, schedule=schedule)
-        assert plan.peak_bytes >= plan.workspace_bytes + _native.product_scratch(False, batch, 270, 1100)
+        assert plan.peak_bytes >= plan.workspace_bytes + _native.product_scratch(False, batch, 530, 1100)
         executor = NativeExecutor(plan)
         last = [i for i, op in enumerate(plan.ops) if op.kind == "dense_backward_input" and op.n_in == 260][0]
         w2, w3 = (model.layers[i].weight.data.copy() for i in (1, 2))  # an update of layer 3 may stand before dX of layer 2
