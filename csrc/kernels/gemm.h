@@ -127,7 +127,8 @@ enum {
     FNN_FAR_UPDATE, /* weights and states that are to be updated */
     FNN_FAR_C,      /* where the next tile stores its sums */
     FNN_FAR_SAVED,  /* what its derivative reads */
-    FNN_FAR_BLOCK,  /* a part of the next block of B */
+    FNN_FAR_BLOCK,  /* a part of the next block of B, */
+    FNN_FAR_AFTER,  /* and of the one after it, if the next one's tiles do not ask */
     FNN_FARS
 };
 
@@ -403,6 +404,12 @@ static void fnn_pack(const fnn_product *g, const fnn_block *q, size_t from, size
     }
 }
 
+/* The part `tile` of `tiles` of it. */
+static void fnn_pack_piece(const fnn_product *g, const fnn_block *q, size_t tiles, size_t tile, float *packed)
+{
+    fnn_pack(g, q, q->depth * tile / tiles, q->depth * (tile + 1) / tiles, packed);
+}
+
 /* The same where B is stored transposed, [n, k]: squares of 16 x 16 turned in registers. */
 static void fnn_pack_transposed(const fnn_product *g, const fnn_block *q, float *packed)
 {
@@ -647,9 +654,9 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
     const bool long_run = (g->scratch || g->k >= FNN_ASK_K) && (pack || (!g->a_transposed && tiles >= FNN_ASK_TILES));
     /* with room for two blocks each tile packs a piece of the next one, which it has asked for; of a whole block, asked for at
      * once, the caches keep only a part if its rows lie a power of two apart */
-    const bool pieces = pack && g->scratch && !update && !g->b_transposed;
+    const bool pieces = pack && g->scratch && !g->b_transposed;
     const bool asks_c = !update && fnn_asks_c(g);
-    float *other = pieces ? packed + FNN_LONG_ROOM : NULL; /* the next block */
+    float *other = pieces ? packed + most * FNN_NR : NULL; /* the next block */
 
     for (size_t stage = 0; stage < panels * blocks; stage++) {
         const fnn_block q = fnn_block_of(g, panels, blocks, stage);
@@ -677,6 +684,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
 #if FNN_INTERLEAVE
             if (update && final && pending) {
                 fnn_pending_tile(g, pending, &q, i, rows, a, b, ldb, start);
+                if (pieces && more) fnn_pack_piece(g, &next, tiles, tile, other);
                 i += rows;
                 continue;
             }
@@ -692,13 +700,17 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
                         ahead.far[FNN_FAR_SAVED] = fnn_far_tile(g->saved + i2 * g->ldsaved + j2, rows, q.width, g->ldsaved);
                 }
                 if (pack && more) ahead.far[FNN_FAR_BLOCK] = fnn_far_block(g, &next, tiles, tile);
+                if (pieces && weights && pending && stage + 2 < panels * blocks) {
+                    const fnn_block after = fnn_block_of(g, panels, blocks, stage + 2);
+                    ahead.far[FNN_FAR_AFTER] = fnn_far_block(g, &after, tiles, tile);
+                }
                 if (weights) ahead.far[FNN_FAR_UPDATE] = fnn_far_update(g, i, rows, q.j, q.width);
             }
             const fnn_gate gate = final ? fnn_gate_of(g, i, q.j) : (fnn_gate){.kind = FNN_GATE_OPEN};
             fnn_tile_of(g->a_transposed, q.vectors, rows)(q.depth, a, g->lda, b, ldb, start, resume ? ldc : 0, c, ldc, last, &gate,
                                                           asks ? &ahead : NULL);
             if (final && gate.kind == FNN_GATE_OPEN) fnn_finish(g, i, q.j, rows, q.width, c, ldc);
-            if (pieces && more) fnn_pack(g, &next, next.depth * tile / tiles, next.depth * (tile + 1) / tiles, other);
+            if (pieces && more) fnn_pack_piece(g, &next, tiles, tile, other);
             i += rows;
         }
         if (pieces) {
@@ -829,8 +841,8 @@ static bool fnn_may_interleave(const fnn_product *g)
  * are copied together once, and the group is large, for B is packed anew for each. */
 static void fnn_gemm_deep(const fnn_product *g, struct fnn_pending *pending)
 {
-    const size_t groups = (g->m + FNN_DEEP_ROWS - 1) / FNN_DEEP_ROWS;
-    float *gradient = g->scratch + FNN_LONG_ROOM, *columns = gradient + FNN_DEEP_ROWS * FNN_NR;
+    const size_t most = fnn_deep_rows(g->k), groups = (g->m + most - 1) / most;
+    float *gradient = g->scratch + FNN_LONG_ROOM, *columns = gradient + most * FNN_NR;
     for (size_t group = 0; group < groups; group++) {
         const size_t i0 = g->m * group / groups, i1 = g->m * (group + 1) / groups, m = i1 - i0;
         fnn_product q = *g;

@@ -104,9 +104,26 @@ typedef struct fnn_product {
 
 #define FNN_UPDATE_DEPTH 256 /* k beyond which an update packs B */
 #define FNN_PACK_LD 512 /* a row of B of 2 KB: from here on rows lie too far apart to be read as they are by many tiles */
-#define FNN_DEEP_ROWS 384 /* rows of w that a deep update goes through at a time: what they need of A is 1.5 KB a row of it */
+#define FNN_DEEP_ROWS 384 /* a deep update, see below, goes through at least so many rows of w at a time, ... */
+#define FNN_DEEP_MOST 768 /* ... at most so many, for all of which B is packed once, ... */
+#define FNN_DEEP_ROOM (FNN_DEEP_MOST * (1024 + 64)) /* ... and more than the least only where this holds what they need */
 #define FNN_LONG_K 1056   /* k in a block of B where there is scratch to pack it in: 264 KB, which stays in an L2 cache of 1 MB */
 #define FNN_LONG_ROOM (FNN_LONG_K * 64) /* floats, for panels of at most 64 columns */
+
+static inline size_t fnn_least(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t fnn_largest(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Rows of w that a deep update over k goes through at a time: each needs k floats for its column of A and 64 for gradients. */
+static inline size_t fnn_deep_rows(size_t k)
+{
+    return fnn_largest(FNN_DEEP_ROWS, fnn_least(FNN_DEEP_MOST, FNN_DEEP_ROOM / (k + 64)));
+}
+
+/* The floats for them: for all k up to this one, since the last batch may be a shorter one. */
+static inline size_t fnn_deep_room(size_t k)
+{
+    return fnn_largest(fnn_least(FNN_DEEP_MOST * (k + 64), FNN_DEEP_ROOM), FNN_DEEP_ROWS * (k + 64));
+}
 
 /* Floats of scratch with which a product [m, k] [k, n] runs faster, 0 where it needs none: room for packed blocks of B, and in
  * updates over many k, at which large matrices leave the reach of the caches and the TLB, for columns of A and for gradients. */
@@ -114,7 +131,7 @@ static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t
 {
     if (update) {
         const bool deep = k > FNN_UPDATE_DEPTH && k <= 4096 && m >= FNN_DEEP_ROWS && n >= FNN_PACK_LD;
-        return deep ? FNN_LONG_ROOM + FNN_DEEP_ROWS * (k + 64) : 0;
+        return deep ? FNN_LONG_ROOM + fnn_deep_room(k) : 0;
     }
     return k > 256 && m >= 64 && n >= 256 ? 2 * FNN_LONG_ROOM : 0;
 }

@@ -110,11 +110,11 @@ def test_long_products_pack_into_scratch(team, name, schedule, threads):
         assert (dy1 == np.where(executor.array("y1") > 0, dx, 0)).all()
 
 
-@pytest.mark.parametrize("batch", [144, 145, 256, 257, 600, 4100])
-def test_updates_of_many_rows_in_a_large_layer(team, batch):
-    """They go through scratch memory, in groups of 384 rows of the weights; whether they do, the plan says for its full batch,
-    and so for the shorter one at the end."""
-    widths = (385, 530, 3)
+@pytest.mark.parametrize("width, batch", [*((385, b) for b in (144, 145, 256, 257, 600, 4100)), (800, 300), (800, 1100)])
+def test_updates_of_many_rows_in_a_large_layer(team, width, batch):
+    """They go through scratch memory, in groups of 384 to 768 rows of the weights; whether they do, the plan says for its full
+    batch, and so for the shorter one at the end."""
+    widths = (width, 530, 3)
     scratch = _native.product_scratch(True, *widths[:2], batch)
     assert (scratch > 0) == (256 < batch <= 4096)
     x, y = samples(batch + 300, widths)
@@ -127,6 +127,12 @@ def test_updates_of_many_rows_in_a_large_layer(team, batch):
             steps(NativeExecutor(plan), opt, x, y, batch, epochs=1)
         results.append(bits(model))
     assert all(r == results[0] for r in results)
+
+
+def test_scratch_for_a_full_batch_is_enough_for_a_shorter_one():
+    for update in (True, False):
+        sizes = [_native.product_scratch(update, 2000, 2000, k) for k in range(1, 4097)]
+        assert sizes == sorted(sizes)
 
 
 @pytest.mark.parametrize("schedule", ["rows", "layers"])
