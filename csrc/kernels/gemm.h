@@ -28,7 +28,8 @@
 #ifndef FNN_TALL
 #define FNN_TALL FNN_MR /* rows of a tile where all of C is one vector wide */
 #endif
-#define FNN_PACK_TILES 8         /* pack B from a row length of FNN_PACK_LD on if at least this many tiles of rows use it */
+#define FNN_PACK_TILES 32        /* pack B from a row length of FNN_PACK_LD on if at least this many tiles of rows use it, ... */
+#define FNN_PACK_PAGES 16        /* ... or this many where its rows are whole pages, and so lie in few sets of the caches */
 #define FNN_ALIGN_TILES 64       /* pack B where its rows lie across cache lines, if at least this many tiles use it */
 #define FNN_ASK_TILES 16         /* of so many tiles or more, ... */
 #define FNN_ASK_K 400            /* ... over so many k or with scratch, each asks for what the next one needs */
@@ -648,7 +649,8 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
     const size_t most_rows = g->n <= FNN_VF && !g->a_transposed ? FNN_TALL : FNN_MR;
     const size_t m = i1 - i0, tiles = (m + most_rows - 1) / most_rows, panels = (g->n + FNN_NR - 1) / FNN_NR;
     const bool apart = g->ldb >= FNN_PACK_LD, askew = g->ldb % FNN_VF != 0; /* rows of B, one from the other */
-    const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= FNN_PACK_TILES) ||
+    const size_t worth = g->ldb % 1024 == 0 ? FNN_PACK_PAGES : FNN_PACK_TILES;
+    const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= worth) ||
                       (!g->a_transposed && askew && tiles >= FNN_ALIGN_TILES);
     const size_t most = fnn_most_depth(g, pack), blocks = g->k == 0 ? 1 : (g->k + most - 1) / most;
     const bool long_run = (g->scratch || g->k >= FNN_ASK_K) && (pack || (!g->a_transposed && tiles >= FNN_ASK_TILES));

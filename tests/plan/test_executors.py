@@ -92,7 +92,7 @@ def test_fusion_schedule_team_and_isa_change_no_bit(team, widths, activation):
 def test_long_products_pack_into_scratch(team, name, schedule, threads):
     """A plan's products over many k have longer blocks than the kernels called on their own, pack a piece of the next one beside
     each tile, and ask for what they will write: the same bits all the same."""
-    widths, batch = (30, 260, 1100, 530, 3), 70
+    widths, batch = (30, 260, 1100, 530, 3), 210
     assert _native.product_scratch(False, batch, 530, 1100) > 0 and _native.product_scratch(False, batch, 530, 256) == 0
     x, y = samples(batch, widths)
     with isa(name), team(threads):
