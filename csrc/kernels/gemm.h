@@ -14,7 +14,7 @@
  *
  * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single
  * elements of it. B is packed where it must be transposed, or where its rows are used often and lie far apart (TLB, set
- * conflicts) or across cache lines. What the tiles after it need from beyond the L2 cache, a tile asks for while it computes.
+ * conflicts). What the tiles after it need from beyond the L2 cache, a tile asks for while it computes.
  * What the epilogue does, it does to a tile that is still in the L1 cache. Blocking: Goto & van de Geijn 2008;
  * Van Zee & van de Geijn 2015 (BLIS). */
 #ifndef FNN_KERNELS_GEMM_H
@@ -30,7 +30,6 @@
 #endif
 #define FNN_PACK_TILES 32        /* pack B from a row length of FNN_PACK_LD on if at least this many tiles of rows use it, ... */
 #define FNN_PACK_PAGES 16        /* ... or this many where its rows are whole pages, and so lie in few sets of the caches */
-#define FNN_ALIGN_TILES 64       /* pack B where its rows lie across cache lines, if at least this many tiles use it */
 #define FNN_ASK_TILES 16         /* of so many tiles or more, ... */
 #define FNN_ASK_K 400            /* ... over so many k or with scratch, each asks for what the next one needs */
 #define FNN_ASK_C (1 << 16)      /* C of so many elements, 256 KB, has left the caches nearby since it was last used: it is asked for */
@@ -157,7 +156,8 @@ FNN_INLINE void fnn_ask_far(const fnn_ahead *ahead, fnn_asked *done)
     done->far++;
 }
 
-#define FNN_ASK_STEPS 2 /* steps of k between two questions; in 16, a line's worth of A, each row of A is asked for once */
+#define FNN_ASK_STEPS 2  /* steps of k between two questions; in 16, a line's worth of A, each row of A is asked for once */
+#define FNN_ASK_NEAR 192 /* k of the next tile's A to be asked for: what follows in its rows the hardware fetches by itself */
 
 /* One tile over one block of k: C = start + A B, through the gate. */
 FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transposed, size_t k, const float *a,
@@ -168,11 +168,11 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
     fnn_asked asked = {0};
     fnn_tile_start(rows, vectors, sum, start, start_ld, last);
     if (ahead) {
-        for (size_t p = 0; k >= 16; k -= 16, p += 16) {
+        for (size_t p = 0; k >= 16 && (p < FNN_ASK_NEAR || asked.far < FNN_FARS); k -= 16, p += 16) {
             const float *near = ahead->a + p;
             _Pragma("GCC unroll 1")
             for (int i = 0; i < 16 / FNN_ASK_STEPS; i++) {
-                if (!a_transposed && i < rows) {
+                if (!a_transposed && i < rows && p < FNN_ASK_NEAR) {
                     __builtin_prefetch(near);
                     near += lda;
                 } else {
@@ -648,10 +648,8 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
     const size_t most_rows = g->n <= FNN_VF && !g->a_transposed ? FNN_TALL : FNN_MR;
     const size_t m = i1 - i0, tiles = (m + most_rows - 1) / most_rows, panels = (g->n + FNN_NR - 1) / FNN_NR;
-    const bool apart = g->ldb >= FNN_PACK_LD, askew = g->ldb % FNN_VF != 0; /* rows of B, one from the other */
     const size_t worth = g->ldb % 1024 == 0 ? FNN_PACK_PAGES : FNN_PACK_TILES;
-    const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && apart && tiles >= worth) ||
-                      (!g->a_transposed && askew && tiles >= FNN_ALIGN_TILES);
+    const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && g->ldb >= FNN_PACK_LD && tiles >= worth);
     const size_t most = fnn_most_depth(g, pack), blocks = g->k == 0 ? 1 : (g->k + most - 1) / most;
     const bool long_run = (g->scratch || g->k >= FNN_ASK_K) && (pack || (!g->a_transposed && tiles >= FNN_ASK_TILES));
     /* with room for two blocks each tile packs a piece of the next one, which it has asked for; of a whole block, asked for at
