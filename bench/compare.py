@@ -48,9 +48,13 @@ def parse(arguments=None):
         value = getattr(options, name)
         if value is not None and value < 1:
             parser.error(f"argument --{name}: expected at least 1, got {value}")
-    if options.only and not any(text in w for text in options.only for w in works.WORKS):
-        known = ", ".join(works.WORKS)
-        parser.error(f"argument --only: expected a part of a work's name, got {', '.join(options.only)}; works are {known}")
+    options.works = [w for w in works.WORKS.values() if not (options.quick and w.heavy)]
+    for text in options.only or ():
+        if not any(text in w.name for w in options.works):
+            known = ", ".join(w.name for w in options.works)
+            parser.error(f"argument --only: expected a part of a work's name, got {text!r}; works are {known}")
+    if options.only:
+        options.works = [w for w in options.works if any(text in w.name for text in options.only)]
     options.repeats = options.repeats or (3 if options.quick else 9)
     options.block, options.blocks = (0.01, 3) if options.quick else (0.02, 5)
     return options
@@ -173,12 +177,9 @@ def run(options):
                 workers.append(worker)
             except WorkerFailed as error:
                 notes.append(f"{worker.name} on {worker.threads} threads is left out: {last_line(error)}")
-        selected = [w for w in works.WORKS.values() if not (options.quick and w.heavy)]
-        if options.only:
-            selected = [w for w in selected if any(text in w.name for text in options.only)]
-        for work in selected:
+        for work in options.works:
             log(work.name)
-            watch.patience += options.patience / len(selected)
+            watch.patience += options.patience / len(options.works)
             entry, more = measure(work, workers, machines, watch, options)
             entries.append(entry)
             notes += more
