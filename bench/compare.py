@@ -48,16 +48,18 @@ def parse(arguments=None):
         value = getattr(options, name)
         if value is not None and value < 1:
             parser.error(f"argument --{name}: expected at least 1, got {value}")
-    options.works = [w for w in works.WORKS.values() if not (options.quick and w.heavy)]
+    names = [w.name for w in offered(options)]
     for text in options.only or ():
-        if not any(text in w.name for w in options.works):
-            known = ", ".join(w.name for w in options.works)
-            parser.error(f"argument --only: expected a part of a work's name, got {text!r}; works are {known}")
-    if options.only:
-        options.works = [w for w in options.works if any(text in w.name for text in options.only)]
+        if not any(text in name for name in names):
+            parser.error(f"argument --only: expected a part of a work's name, got {text!r}; works are {', '.join(names)}")
     options.repeats = options.repeats or (3 if options.quick else 9)
     options.block, options.blocks = (0.01, 3) if options.quick else (0.02, 5)
     return options
+
+
+def offered(options):
+    """The works that can be asked for."""
+    return [w for w in works.WORKS.values() if not (options.quick and w.heavy)]
 
 
 def log(text):
@@ -177,9 +179,10 @@ def run(options):
                 workers.append(worker)
             except WorkerFailed as error:
                 notes.append(f"{worker.name} on {worker.threads} threads is left out: {last_line(error)}")
-        for work in options.works:
+        selected = [w for w in offered(options) if not options.only or any(text in w.name for text in options.only)]
+        for work in selected:
             log(work.name)
-            watch.patience += options.patience / len(options.works)
+            watch.patience += options.patience / len(selected)
             entry, more = measure(work, workers, machines, watch, options)
             entries.append(entry)
             notes += more

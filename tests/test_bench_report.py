@@ -1,6 +1,8 @@
 """The arithmetic of the comparison's tables, on samples whose answers are known."""
 
+import importlib
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,14 @@ def test_markdown():
     assert row == "| net | 100 (100–100; 1) | 300 (300–300; 1) | 3.00 (torch) | 10000 | 10000 | 12500 |"
     assert "| net | 100 | 200 | 2.000 (2.000–2.000) | 2.000 (2) | – | slower than one |" in lines
     assert "- a note" in lines
+
+
+def test_options_go_into_the_report_as_they_are(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    compare = importlib.import_module("bench.compare")
+    options = compare.parse(["--only", "784-100", "--only", "20-64", "--quick"])
+    assert json.loads(json.dumps(vars(options)))["only"] == ["784-100", "20-64"]
+    for wrong in (["--only", "784-100", "--only", "no such work"], ["--quick", "--only", "4096"]):
+        with pytest.raises(SystemExit):
+            compare.parse(wrong)
+        assert "argument --only: expected a part of a work's name, got" in capsys.readouterr().err
