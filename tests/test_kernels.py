@@ -249,7 +249,7 @@ def product_bound(x, w, b=None):
 # Tiles are 6 x 64 or 12 x 16 (AVX-512), 6 x 16 (AVX2) and 2 x 16 (generic): rows and columns around their multiples.
 ROWS = (1, 2, 3, 5, 6, 7, 11, 12, 13, 25)
 COLUMNS = (1, 2, 10, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 79, 80, 81, 96, 100, 127, 128, 129, 193)
-# k goes through blocks of 144 (FNN_KC) or, where B is not packed, of 2112; from 257 on an update packs B.
+# k goes through blocks of 144 (FNN_KC) or, where B is not packed, of 2112; from 257 on an update may pack B.
 DEPTHS = (1, 2, 15, 16, 17, 143, 144, 145, 255, 256, 257, 288, 289, 512, 513, 2112, 2113)
 # From 512 columns and 32 tiles of rows on (16 if rows are whole pages), B is packed; each team cuts other cells.
 PACKED = [(m, n, k) for m in (90, 91, 186, 187, 400) for n, k in ((511, 3), (512, 17), (530, 257), (577, 300), (1024, 20))]

@@ -9,7 +9,7 @@
  *
  *   C is cut into panels of at most FNN_NV vectors of columns, equal to within a vector (100 columns: 64 + 36);
  *   K into blocks of at most FNN_KC or, where there is room to pack B or no need to, some FNN_LONG_K; a block of B of one panel
- *     stays in the L1 or the L2 cache. Both are near enough; longer blocks begin and end fewer tiles;
+ *     stays in the L1 or, beside the next one, in the L2 cache. Both are near enough; longer blocks begin and end fewer tiles;
  *   rows into tiles of at most FNN_MR (FNN_TALL where C is one vector wide), equal to within a row.
  *
  * A tile is held in registers while k runs over a block. A is not packed (but see fnn_gemm_deep): the tile broadcasts single
@@ -29,10 +29,11 @@
 #define FNN_TALL FNN_MR /* rows of a tile where all of C is one vector wide */
 #endif
 #define FNN_PACK_TILES 32        /* pack B from a row length of FNN_PACK_LD on if at least this many tiles of rows use it, ... */
-#define FNN_PACK_PAGES 16        /* ... or this many where its rows are whole pages, and so lie in few sets of the caches */
-#define FNN_ASK_TILES 16         /* of so many tiles or more, ... */
-#define FNN_ASK_K 400            /* ... over so many k or with scratch, each asks for what the next one needs */
-#define FNN_ASK_C (1 << 16)      /* C of so many elements, 256 KB, has left the caches nearby since it was last used: it is asked for */
+#define FNN_PACK_PAGES 16        /* ... or this many where its rows are whole pages, and so lie in few sets of the caches, ... */
+#define FNN_PACK_DEEP 8          /* ... or this many in an update over more than FNN_LONG_K, whose B the L2 cache does not hold */
+#define FNN_ASK_K 400            /* over so many k, or with scratch, a tile asks for what the next one needs if B is packed ... */
+#define FNN_ASK_TILES 16         /* ... or there are so many tiles */
+#define FNN_ASK_C (1 << 16)      /* C of so many elements, 256 KB, has left the caches nearby since it was last used: see above */
 #define FNN_ROW_AHEAD 8          /* rows of B asked for ahead of a lone row of A, in pieces too short for the hardware to guess */
 #define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w: their pages stay in the TLB */
 
@@ -43,7 +44,7 @@
  * first and last included, or they live in memory. */
 
 /* `start` NULL is zero; a start_ld of 0 repeats one row. */
-FNN_INLINE void fnn_tile_start(const int rows, const int vectors, vf sum[FNN_MR][FNN_NV], const float *start,
+FNN_INLINE void fnn_tile_start(const int rows, const int vectors, vf sum[][FNN_NV], const float *start,
                                size_t start_ld, vt last)
 {
     FNN_UNROLL
@@ -57,7 +58,7 @@ FNN_INLINE void fnn_tile_start(const int rows, const int vectors, vf sum[FNN_MR]
 }
 
 /* One k: a column of A times a row of B. */
-FNN_INLINE void fnn_tile_step(const int rows, const int vectors, const bool a_transposed, vf sum[FNN_MR][FNN_NV],
+FNN_INLINE void fnn_tile_step(const int rows, const int vectors, const bool a_transposed, vf sum[][FNN_NV],
                               const float *a, size_t lda, const float *b, vt last)
 {
     vf row[FNN_NV];
@@ -72,7 +73,7 @@ FNN_INLINE void fnn_tile_step(const int rows, const int vectors, const bool a_tr
     }
 }
 
-FNN_INLINE void fnn_tile_store(const int rows, const int vectors, vf sum[FNN_MR][FNN_NV], float *c, size_t ldc, vt last)
+FNN_INLINE void fnn_tile_store(const int rows, const int vectors, vf sum[][FNN_NV], float *c, size_t ldc, vt last)
 {
     FNN_UNROLL
     for (int i = 0; i < rows; i++) {
@@ -94,7 +95,7 @@ typedef struct fnn_gate {
     size_t ldsaved;
 } fnn_gate;
 
-FNN_INLINE void fnn_tile_gate(const int rows, const int vectors, vf sum[FNN_MR][FNN_NV], const fnn_gate *gate, vt last)
+FNN_INLINE void fnn_tile_gate(const int rows, const int vectors, vf sum[][FNN_NV], const fnn_gate *gate, vt last)
 {
     if (gate->kind == FNN_GATE_RELU) {
         FNN_UNROLL
@@ -156,7 +157,7 @@ FNN_INLINE void fnn_ask_far(const fnn_ahead *ahead, fnn_asked *done)
     done->far++;
 }
 
-#define FNN_ASK_STEPS 2  /* steps of k between two questions; in 16, a line's worth of A, each row of A is asked for once */
+#define FNN_ASK_STEPS 2  /* steps of k between two questions; in 16, a line's worth of A, FNN_MR rows of A are asked for once */
 #define FNN_ASK_NEAR 192 /* k of the next tile's A to be asked for: what follows in its rows the hardware fetches by itself */
 
 /* One tile over one block of k: C = start + A B, through the gate. */
@@ -172,7 +173,7 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
             const float *near = ahead->a + p;
             _Pragma("GCC unroll 1")
             for (int i = 0; i < 16 / FNN_ASK_STEPS; i++) {
-                if (!a_transposed && i < rows && p < FNN_ASK_NEAR) {
+                if (!a_transposed && i < rows && i < FNN_MR && p < FNN_ASK_NEAR) {
                     __builtin_prefetch(near);
                     near += lda;
                 } else {
@@ -637,7 +638,7 @@ FNN_INLINE size_t fnn_most_depth(const fnn_product *g, bool packed)
     return half < FNN_LONG_K / 2 ? half : FNN_LONG_K / 2;
 }
 
-/* Whether the tiles of C, and what their derivatives read, are to be asked for. */
+/* Whether the tiles of C are to be asked for, where tiles ask. */
 FNN_INLINE bool fnn_asks_c(const fnn_product *g) { return g->m * g->n >= FNN_ASK_C; }
 
 /* The rows [i0, i1) of the product, all columns. An update needs room for gradients, [i1 - i0, FNN_NR]; its last tile is left in
@@ -648,7 +649,8 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
     const size_t most_rows = g->n <= FNN_VF && !g->a_transposed ? FNN_TALL : FNN_MR;
     const size_t m = i1 - i0, tiles = (m + most_rows - 1) / most_rows, panels = (g->n + FNN_NR - 1) / FNN_NR;
-    const size_t worth = g->ldb % 1024 == 0 ? FNN_PACK_PAGES : FNN_PACK_TILES;
+    const size_t many = g->ldb % 1024 == 0 ? FNN_PACK_PAGES : FNN_PACK_TILES;
+    const size_t worth = update && g->k > FNN_LONG_K ? FNN_PACK_DEEP : many;
     const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && g->ldb >= FNN_PACK_LD && tiles >= worth);
     const size_t most = fnn_most_depth(g, pack), blocks = g->k == 0 ? 1 : (g->k + most - 1) / most;
     const bool long_run = (g->scratch || g->k >= FNN_ASK_K) && (pack || (!g->a_transposed && tiles >= FNN_ASK_TILES));
@@ -663,7 +665,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
         const bool first = stage % blocks == 0, final = (stage + 1) % blocks == 0, more = stage + 1 < panels * blocks;
         const bool weights = update && (pending ? (stage + 2) % blocks == 0 : final); /* are asked for: before they are updated */
         const bool asks = long_run || weights;
-        const fnn_block next = asks && more ? fnn_block_of(g, panels, blocks, stage + 1) : q;
+        const fnn_block next = more ? fnn_block_of(g, panels, blocks, stage + 1) : q;
         const vt last = fnn_block_last(&q);
         const float *b = fnn_block_data(g, &q);
         size_t ldb = g->ldb;
@@ -721,13 +723,14 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
     }
 }
 
-/* dX = dY W^T of a layer with few outputs: what it does is to read and write large matrices. It goes through them row by row,
- * with all that it needs of W^T, or as many panels of it as find room, packed before. */
+/* A product with W^T over few k, as dX = dY W^T of a layer with few outputs: what it does is to read and write large matrices. It
+ * goes through them one row of tiles after the other, with all that it needs of W^T, or as many panels of it as find room, packed
+ * before. Its tiles are too short to ask line by line for where the next one stores. */
 #define FNN_SHALLOW_K 16
 
 static bool fnn_may_go_by_row(const fnn_product *g)
 {
-    return g->b_transposed && g->k > 0 && g->k <= FNN_SHALLOW_K && !g->bias;
+    return g->b_transposed && !g->a_transposed && g->k > 0 && g->k <= FNN_SHALLOW_K && !g->bias;
 }
 
 static void fnn_gemm_by_row(const fnn_product *g)
@@ -838,7 +841,7 @@ static bool fnn_may_interleave(const fnn_product *g)
 #endif
 
 /* An update over many k: the columns of A that a group of rows needs lie a row of A apart, each on a page of its own. They
- * are copied together once, and the group is large, for B is packed anew for each. */
+ * are copied together once, and the group is large, for B, where it is packed, is packed anew for each. */
 static void fnn_gemm_deep(const fnn_product *g, struct fnn_pending *pending)
 {
     const size_t most = fnn_deep_rows(g->k), groups = (g->m + most - 1) / most;

@@ -102,12 +102,12 @@ typedef struct fnn_product {
     float *scratch; /* fnn_product_scratch floats, or NULL */
 } fnn_product;
 
-#define FNN_UPDATE_DEPTH 256 /* k beyond which an update packs B */
+#define FNN_UPDATE_DEPTH 256 /* k up to which an update never packs B */
 #define FNN_PACK_LD 512 /* a row of B of 2 KB: from here on rows lie too far apart to be read as they are by many tiles */
 #define FNN_DEEP_ROWS 384 /* a deep update, see below, goes through at least so many rows of w at a time, ... */
 #define FNN_DEEP_MOST 768 /* ... at most so many, for all of which B is packed once, ... */
 #define FNN_DEEP_ROOM (FNN_DEEP_MOST * (1024 + 64)) /* ... and more than the least only where this holds what they need */
-#define FNN_LONG_K 1056   /* k in a block of B where there is scratch to pack it in: 264 KB, which stays in an L2 cache of 1 MB */
+#define FNN_LONG_K 1056   /* k in a block of B where there is scratch to pack it in: 264 KB, of which the L2 cache holds two */
 #define FNN_LONG_ROOM (FNN_LONG_K * 64) /* floats, for panels of at most 64 columns */
 
 static inline size_t fnn_least(size_t a, size_t b) { return a < b ? a : b; }
@@ -125,7 +125,8 @@ static inline size_t fnn_deep_room(size_t k)
     return fnn_largest(fnn_least(FNN_DEEP_MOST * (k + 64), FNN_DEEP_ROOM), FNN_DEEP_ROWS * (k + 64));
 }
 
-/* Floats of scratch with which a product [m, k] [k, n] runs faster, 0 where it needs none: room for packed blocks of B, and in
+/* Floats of scratch with which a product [m, k] [k, n] runs faster, 0 where it needs none: room for two packed blocks of B (one
+ * would do for a transposed B, but plans have one scratch for all their products), and in
  * updates over many k, at which large matrices leave the reach of the caches and the TLB, for columns of A and for gradients. */
 static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t k)
 {

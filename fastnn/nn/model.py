@@ -17,7 +17,7 @@ from .summary import table
 
 def _rows_at_once(parameters):
     """Rows that an inference works on at once: the more the better, while the widest layer's outputs are of 2 MB
-    at most."""
+    at most, but at least 256."""
     widest = max((p.shape[-1] for p in parameters if p.shape), default=1)
     return min(max((1 << 19) // widest, 256), 1024)
 
