@@ -409,7 +409,7 @@ static void fnn_pack(const fnn_product *g, const fnn_block *q, size_t from, size
 /* The part `tile` of `tiles` of it. */
 static void fnn_pack_piece(const fnn_product *g, const fnn_block *q, size_t tiles, size_t tile, float *packed)
 {
-    fnn_pack(g, q, q->depth * tile / tiles, q->depth * (tile + 1) / tiles, packed);
+    fnn_pack(g, q, fnn_part(q->depth, tiles, tile), fnn_part(q->depth, tiles, tile + 1), packed);
 }
 
 /* The same where B is stored transposed, [n, k]: squares of 16 x 16 turned in registers. */
@@ -573,7 +573,7 @@ FNN_INLINE fnn_gate fnn_gate_of(const fnn_product *g, size_t i, size_t j)
 FNN_INLINE fnn_far fnn_far_block(const fnn_product *g, const fnn_block *q, size_t tiles, size_t tile)
 {
     const size_t rows = g->b_transposed ? q->width : q->depth, floats = g->b_transposed ? q->depth : q->width;
-    const size_t from = rows * tile / tiles, upto = rows * (tile + 1) / tiles;
+    const size_t from = fnn_part(rows, tiles, tile), upto = fnn_part(rows, tiles, tile + 1);
     return (fnn_far){{fnn_block_data(g, q) + from * g->ldb}, 1, upto - from, (floats + 15) / 16, g->ldb};
 }
 

@@ -126,8 +126,8 @@ static inline size_t fnn_deep_room(size_t k)
 }
 
 /* Floats of scratch with which a product [m, k] [k, n] runs faster, 0 where it needs none: room for two packed blocks of B (one
- * would do for a transposed B, but plans have one scratch for all their products), and in
- * updates over many k, at which large matrices leave the reach of the caches and the TLB, for columns of A and for gradients. */
+ * would do for a transposed B, but a plan has one scratch for all its products), and in updates over many k, at which large
+ * matrices leave the reach of the caches and the TLB, for columns of A and for gradients. */
 static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t k)
 {
     if (update) {
