@@ -821,7 +821,7 @@ for _char in "?bBhHiIlLqQefd":
 
 cdef int _fill_source(fnn_source *s, object obj, str name, size_t features, double scale, double shift) except -1:
     """Describe the rows of an array: any real dtype, rows anywhere, the elements of a row adjacent."""
-    if not isinstance(obj, np.ndarray):
+    if not cnp.PyArray_Check(obj):
         raise TypeError(f"{name}: expected a NumPy array, got {type(obj).__name__}")
     cdef cnp.ndarray a = obj
     cdef int number = cnp.PyArray_TYPE(a), ndim = cnp.PyArray_NDIM(a)
@@ -1064,6 +1064,7 @@ cdef class Tensors:
     cdef bint busy, trust, limits
     # the versions, added, of the settings for which a plain list of gradients is all that a step needs; 0: none
     cdef uint64_t ready
+    cdef uint64_t armed  # the same for `NativePlan.again`
     cdef readonly size_t done  # steps of the last run of a plan, 0 since `begin` or `set_group`
     cdef readonly size_t skipped  # and those that were left out
 
@@ -1155,7 +1156,7 @@ cdef class Tensors:
                     raise ValueError(f"groups: expected a rule for which the parameters of group {i} have states, got "
                                      f"{fnn_update_names[rule].decode()}")
         self.done = self.skipped = 0
-        self.ready = 0
+        self.ready = self.armed = 0
         g = &self.groups[i]
         memset(g, 0, sizeof(fnn_group))
         g.rule = self.rules[i] = rule
@@ -1173,6 +1174,11 @@ cdef class Tensors:
     def begin(self):
         """A run comes: none of its steps is done."""
         self.done = self.skipped = 0
+        self.armed = 0
+
+    def disarm(self):
+        """No more `NativePlan.again`: someone else may lead now, or know of a change that leaves no mark."""
+        self.armed = 0
 
     def progress(self):
         """How far each group has come: its steps and its memory."""
@@ -1392,7 +1398,8 @@ cdef class NativePlan:
     cdef readonly double work  # floating-point operations of a full batch
     cdef readonly size_t batch
     cdef size_t features, targets, outputs, n_groups
-    cdef bint busy, weighted
+    cdef readonly bint busy
+    cdef bint weighted
     cdef double scale, shift
 
     def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
@@ -1643,11 +1650,26 @@ cdef class NativePlan:
             and cnp.PyArray_ISCARRAY_RO(b)
         )
 
+    cdef double _step(self) except *:
+        """One step on the batch that the run's sources hold, with the tensors' rates; its mean loss."""
+        cdef fnn_run *r = &self.r
+        cdef double loss = 0.0
+        cdef int output = r.output
+        r.index = NULL
+        r.rows, r.steps = r.x.rows, 1
+        r.first_op, r.last_op = 0, self.n_ops
+        r.check_finite, r.seconds = False, 0.0
+        r.lr, r.losses, r.out = self.tensors.rates if self.n_groups else NULL, &loss, NULL
+        self._choose(self.work * r.rows / self.batch)
+        r.output = -1
+        self._run()
+        r.output = output
+        return loss
+
     def step(self, x, y, rates, weights=None):
         """One step on one batch with nothing else optional: the low-overhead door. rates: a float for each group.
         Returns (mean loss, problem or None, row)."""
         cdef fnn_run *r = &self.r
-        cdef double loss = 0.0
         cdef size_t i
         self._enter()
         _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
@@ -1659,19 +1681,43 @@ cdef class NativePlan:
         self._fill_weights(weights)
         for i in range(self.n_groups):
             self.tensors.rates[i] = rates[i]
-        r.index = NULL
-        r.rows, r.steps = r.x.rows, 1
-        r.first_op, r.last_op = 0, self.n_ops
-        r.check_finite, r.seconds = False, 0.0
-        r.lr, r.losses, r.out = self.tensors.rates if self.n_groups else NULL, &loss, NULL
-        output = r.output
-        r.output = -1
-        self._choose(self.work * r.rows / self.batch)
-        self._run()
+        loss = self._step()
         if self.tensors is not None:
             self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
-        r.output = output
         return loss, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
+
+    def arm(self, uint64_t version, uint64_t step0):
+        """After `step` with these versions of the settings, added: from now on `again` may step, as number step0 and following,
+        and the tensors count its steps."""
+        self._enter()
+        self.r.step0 = step0
+        self.tensors.begin()
+        self.tensors.armed = version
+
+    def again(self, x, y, Py_ssize_t least, uint64_t seed):
+        """A step like the one before, at the same rates, if all is as it was and the batch `plain`: the door with the lowest
+        overhead. Returns its mean loss, or None where anything asks for a closer look; nothing has changed then."""
+        cdef fnn_run *r = &self.r
+        cdef Tensors tensors = self.tensors
+        cdef double loss
+        if (
+            tensors.armed != _groups_version + _rates_version
+            or self.busy
+            or r.seed != seed
+            or not self.plain(x, y, least)
+            or <size_t>cnp.PyArray_DIM(x, 1) != self.features
+            or cnp.PyArray_DIM(y, 0) != cnp.PyArray_DIM(x, 0)
+            or not r.classes and <size_t>cnp.PyArray_DIM(y, 1) != self.targets
+        ):
+            return None
+        _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
+        self._fill_targets(y)
+        loss = self._step()
+        if r.steps_done == 0:  # a label out of range: `step` will say so
+            return None
+        tensors.done += 1
+        r.step0 += 1
+        return loss
 
 
 # ---- for tests and benches ----

@@ -196,7 +196,7 @@ class Trainer:
     True
     """
 
-    _penalty = _clip_norm = None
+    _penalty = _clip_norm = _again = None
     _fitting = False
 
     def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None, penalty=None):
@@ -214,6 +214,7 @@ class Trainer:
         self._backend = backend
         self.clip_norm = clip_norm
         self._steps = (0, None)  # of those that are over; the executor that has begun others
+        self._again = None  # the executor whose `again` may do the next step
         self.epochs_done = 0
         self.stop_training = False
         loss.check_outputs(model.out_features)
@@ -269,6 +270,13 @@ class Trainer:
 
     def _drop_plans(self):
         self._training = self._evaluation = (None, None)  # (key, executor)
+        self._disarm()
+
+    def _disarm(self):
+        """The next step looks at everything."""
+        again = self._again
+        if again is not None:
+            again.tensors.disarm()
 
     @property
     def steps_done(self):
@@ -277,6 +285,7 @@ class Trainer:
 
     @steps_done.setter
     def steps_done(self, steps):
+        self._disarm()
         self._steps = (steps, None)
 
     def _match(self):
@@ -375,6 +384,12 @@ class Trainer:
         if self._busy:
             self._lock.release()
             raise RuntimeError("this Trainer is in use: expected a loss function that does not call it")
+        if self._again is not None:
+            self._disarm()  # from here on no other thread may step in
+            if self._again.busy:
+                self._lock.release()
+                raise RuntimeError("this Trainer is in use: a second call was made while one was running")
+            self._again = None
         if self._structure != self._optimizer.structure:  # parameters were added
             try:
                 self._refresh()
@@ -411,18 +426,24 @@ class Trainer:
         RuntimeError
             If another thread is using the trainer.
         """
+        again = self._again
+        if again is not None and sample_weight is None:
+            loss = again.again(xb, yb, self._least_rows, self.seed)
+            if loss is not None:
+                return loss
         self._enter()
         try:
             key, executor = self._training
             weights = None
-            if not (
+            plain = (
                 key
                 and sample_weight is None
                 and not key[2]
                 and key[1] != "any"
                 and not self._loss.checks_values
                 and executor.plain(xb, yb, self._least_rows)
-            ):
+            )
+            if not plain:
                 batch, kind, weighted = key or (0, None, False)
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
@@ -441,10 +462,18 @@ class Trainer:
                 self._note_steps(executor)
             if problem:
                 self._batch(xb, yb, weights).refuse(problem)
+            if plain:
+                self._arm(executor)
         finally:
             self._busy = False
             self._lock.release()
         return loss
+
+    def _arm(self, executor):
+        """After a step on a plain batch: more of its kind need not come this way."""
+        version, done = self._optimizer.repeats(), self._steps[0]
+        if version is not None and executor.arm(version, done):
+            self._steps, self._again = (done, executor), executor
 
     def _batch(self, xb, yb, sample_weight):
         return _Data(self._model, self._loss, xb, yb, ("xb", "yb", "sample_weight"), sample_weight)

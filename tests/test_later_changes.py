@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import losses, nn, optim, regularizers
+from fastnn import losses, nn, optim, regularizers, schedules
 from fastnn.callbacks import Callback
 
 
@@ -71,6 +71,97 @@ def test_settings_of_a_trainer_count_from_the_next_step(name, value, backend):
     else:
         fitted.fit(x, y, batch_size=4, shuffle=False, callbacks=[Change(1, name, value)], verbose=0)
         assert bits(stepped) == bits(fitted)
+
+
+def _set(group, name, value):
+    group[name] = value
+
+
+BETWEEN = {
+    "nothing": lambda t, x, y: None,
+    "rate": lambda t, x, y: _set(t.optimizer.param_groups[0], "lr", 0.1),
+    "rate by a schedule": lambda t, x, y: _set(t.optimizer.param_groups[0], "lr", schedules.Exponential(0.1, 0.5)),
+    "momentum": lambda t, x, y: _set(t.optimizer.param_groups[0], "momentum", 0.1),
+    "seed": lambda t, x, y: setattr(t, "seed", 77),
+    "clip_norm": lambda t, x, y: setattr(t, "clip_norm", 0.01),
+    "penalty": lambda t, x, y: setattr(t, "penalty", regularizers.L2(0.3)),
+    "loss": lambda t, x, y: setattr(t, "loss", losses.Huber(0.1)),
+    "steps_done": lambda t, x, y: setattr(t, "steps_done", 40),
+    "evaluate": lambda t, x, y: t.evaluate(x, y),
+    "fit": lambda t, x, y: t.fit(x, y, batch_size=4, verbose=0),
+    "smaller batches": lambda t, x, y: [t.step(x[:2], y[:2]), t.step(x[:1], y[:1])],
+    "larger batches": lambda t, x, y: [t.step(x[:6], y[:6]), t.step(x[:7], y[:7])],
+    "weights": lambda t, x, y: t.step(x[:4], y[:4], np.arange(4.0)),
+    "by hand": lambda t, x, y: t.optimizer.step([np.ones_like(p.data) for p in t.model.parameters()]),
+    "another trainer": lambda t, x, y: fastnn.Trainer(t.model, losses.Huber(), t.optimizer).step(x[:4], y[:4]),
+    "state": lambda t, x, y: t.optimizer.load_state_dict(make_stepped(x, y).optimizer.state_dict()),
+    "model": lambda t, x, y: setattr(t.model.parameters()[0], "data", np.ones((4, 5))),
+    "averages": lambda t, x, y: [t.optimizer.swap_ema(), t.optimizer.swap_ema()],
+    "refused": lambda t, x, y: refused(t, x, y),
+}
+
+
+def make_stepped(x, y):
+    fastnn.manual_seed(6)
+    model = nn.Sequential(nn.Dense(4, 5, activation="tanh"), nn.Dropout(0.3), nn.Dense(5, 2))
+    opt = optim.SGD(model.parameters(), lr=0.5, momentum=0.5, ema=0.5)
+    t = fastnn.Trainer(model, losses.MeanSquaredError(), opt)
+    for _ in range(4):
+        t.step(x[:4], y[:4])
+    return t
+
+
+def refused(t, x, y):
+    for xb, yb in ((x[:4], y[:3]), (x[:4, :3], y[:4]), (x[:4], y[:4, :1]), (x[:0], y[:0]), (x[:4], y[:4] + 1j), (None, None)):
+        with pytest.raises((TypeError, ValueError)):
+            t.step(xb, yb)
+
+
+@pytest.mark.parametrize("change", BETWEEN)
+def test_what_happens_between_two_steps_counts(change):
+    """Steps on ready batches take a short way, which steps on lists of the same numbers never do."""
+    x, y = samples()
+    short, long = make_stepped(x, y), make_stepped(x, y)
+    assert short._again is not None and short.steps_done == 4
+    for _ in range(2):
+        for t in (short, long):
+            BETWEEN[change](t, x, y)
+        for begin in (0, 4, 8, 0):
+            xb, yb = x[begin : begin + 4], y[begin : begin + 4]
+            assert short.step(xb, yb) == long.step(xb.tolist(), yb.tolist())
+            assert short.steps_done == long.steps_done and bits(short) == bits(long)
+        states = [t.optimizer.state_dict() for t in (short, long)]
+        assert states[0]["groups"] == states[1]["groups"] and long._again is None
+        assert all(np.array_equal(a, b) for s, o in zip(states[0]["state"], states[1]["state"]) for a, b in zip(s, o))
+
+
+def test_parameters_that_come_between_two_steps():
+    (x, y), results = samples(), []
+    for listed in (False, True):
+        fastnn.manual_seed(6)
+        model = nn.Sequential(nn.Dense(4, 5, activation="tanh"), nn.Dense(5, 2))
+        t = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters()[2:], lr=0.5))
+        for step in range(8):
+            t.step(x.tolist(), y.tolist()) if listed else t.step(x, y)
+            if step == 4:
+                assert (t._again is None) is listed
+                t.optimizer.add_param_group({"params": model.parameters()[:2], "lr": 0.1})
+        results.append(bits(t))
+    assert results[0] == results[1]
+
+
+def test_averages_that_stand_are_not_trained():
+    x, y = samples()
+    t = make_stepped(x, y)
+    assert t._again is not None
+    t.optimizer.swap_ema()
+    before = bits(t)
+    with pytest.raises(RuntimeError, match="swap_ema"):
+        t.step(x[:4], y[:4])
+    assert bits(t) == before and t.steps_done == 4
+    t.optimizer.swap_ema()
+    t.step(x[:4], y[:4])
+    assert t.steps_done == 5
 
 
 def test_a_loss_that_does_not_fit_changes_nothing():

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -822,6 +823,44 @@ def test_a_second_call_is_refused_while_one_runs():
         thread.join(60)
     assert not failures and not thread.is_alive()
     t.step(x, y)
+
+
+def test_steps_of_two_threads_are_all_counted():
+    """Of two calls at once one is refused, whichever way the other took; those that are not happen whole."""
+    widths = (8, 400, 400, 3)
+    x, y = samples(200)
+    _, t = make(widths)
+    refused, done = [], []
+
+    def work(count):
+        while len(done) < count:
+            try:
+                t.step(x, y)
+                done.append(None)
+            except RuntimeError as error:
+                refused.append(str(error))
+                time.sleep(1e-4)
+
+    t.step(x, y)
+    t.step(x, y)
+    assert t._again is not None
+    threads = [threading.Thread(target=work, args=(200,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        try:
+            assert t.evaluate(x[:2], y[:2])["loss"] > 0
+        except RuntimeError as error:
+            refused.append(str(error))
+        time.sleep(1e-4)
+    for thread in threads:
+        thread.join()
+    assert refused and all(message.startswith("this Trainer is in use") for message in refused)
+    assert t.steps_done == t.optimizer.state_dict()["groups"][0]["steps"] == len(done) + 2
+    _, again = make(widths)
+    for _ in range(t.steps_done):
+        again.step(x, y)
+    assert bits(again) == bits(t)
 
 
 def test_trainers_of_many_threads_do_not_meet(team):

@@ -411,7 +411,10 @@ class Optimizer:
         """Hand the groups to compiled tensors, checked and converted only if something has changed since. From then on the
         tensors know how far the groups have come."""
         if self._synced is not tensors or self._version != _native.settings_version():
-            for i, g in enumerate(self.group_states()):
+            states, before = self.group_states(), self._synced
+            if before is not None:
+                before.disarm()
+            for i, g in enumerate(states):
                 tensors.set_group(i, RULES[g.rule], *g[1:])
             self._synced, self._version = tensors, _native.settings_version()
             self._quick = _never
@@ -422,6 +425,13 @@ class Optimizer:
             tensors.begin()
             if self._constant is None:
                 self._pull()
+
+    def repeats(self):
+        """For `arm` of an executor after a step, if the next step's update can differ in nothing but the gradients: the version of
+        the settings that it had; else None."""
+        if self._constant is None or self._skip_nonfinite:
+            return None
+        return self._version + self._rated
 
     def take_back(self, executor):
         """After a run of an executor: how far the groups have come."""
@@ -440,6 +450,8 @@ class Optimizer:
     def _unready(self):
         """Something has changed besides the settings: everything is handed over again."""
         self._pull()
+        if self._synced is not None:
+            self._synced.disarm()
         self._tensors = self._synced = None
         self._quick = _never
 

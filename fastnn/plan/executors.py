@@ -131,6 +131,8 @@ class NativeExecutor:
         self.plain = self._native.plain  # (x, y, least rows) -> whether `step` may have the batch without a closer look
         # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be
         self.step = self._native.step if self._host is None else self._step_with_host
+        # (x, y, least rows, seed) -> loss or None: one more such step, if nothing has changed
+        self.again = self._native.again
         # (seed, number of the next run's first step): what is drawn at random
         self.set_random = self._native.set_random if self._host is None else self._set_random
 
@@ -143,6 +145,19 @@ class NativeExecutor:
     def steps_skipped(self):
         """How many of them were left out because their gradients were not finite."""
         return self.tensors.skipped
+
+    @property
+    def busy(self):
+        """Whether a call is running, in another thread."""
+        return self._native.busy
+
+    def arm(self, version, step0):
+        """From now on `again` may step, as long as the optimizer's version stays: as the steps from number step0 on, of which
+        `steps_done` tells how many. Returns whether this plan has such a door."""
+        if self._host is not None or self.tensors is None:
+            return False
+        self._native.arm(version, step0)
+        return True
 
     def progress(self):
         """(steps, memory) of each group."""
@@ -240,6 +255,10 @@ class ReferenceExecutor:
 
     def plain(self, x, y, least):
         """Every batch is looked at closely."""
+        return False
+
+    def arm(self, version, step0):
+        """No step is like another."""
         return False
 
     def step(self, x, y, rates, weights=None):
