@@ -194,6 +194,10 @@ class Sequential(Chain):
                 self._idle[key] = executor
                 if done:
                     return result
+        return self._infer_any(X, batch_size, out, softmax)
+
+    def _infer_any(self, X, batch_size, out, softmax):
+        """Whatever X and out are: a function of its own, for its closure would make the short way longer."""
         X = self.rows(X)
         batch = self._batch if batch_size is None else check_size(batch_size, "batch_size")
         batch = min(batch, 1 << (len(X) - 1).bit_length())
