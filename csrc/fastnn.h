@@ -326,6 +326,8 @@ void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads);
 
 /* ---- random numbers (ops/random.c) ---- */
 
+enum { FNN_STREAM_INIT = 0, FNN_STREAM_SHUFFLE = 1, FNN_STREAM_LAYERS = 16 }; /* from there on, one for each layer that draws */
+
 void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out);
 void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out);
 

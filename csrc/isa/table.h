@@ -13,6 +13,7 @@
 #include "../kernels/norm.h"
 #include "../kernels/batchnorm.h"
 #include "../kernels/rownorm.h"
+#include "../kernels/random.h"
 #include "../kernels/noise.h"
 #include "../kernels/pieces.h"
 #include "../kernels/convert.h"

@@ -9,35 +9,12 @@
  *                   Box & Muller 1958: sqrt(-2 ln u) cos(2 pi v) where n is even, sin where it is odd,
  *                   u = (word / 2^8 + 1) 2^-24, v = (next / 2^8) 2^-24
  *
- * Philox4x32-10: see ../rng.h, which says the same for one block. */
+ * Philox: see random.h. */
 #ifndef FNN_KERNELS_NOISE_H
 #define FNN_KERNELS_NOISE_H
 
 #include "../simd/math.h"
-#include "kernels.h"
-
-/* Blocks 16 q ... 16 q + 15, a lane each. */
-FNN_INLINE void fnn_philox_lanes(const fnn_random *d, uint64_t q, vi word[4])
-{
-    vi c0 = vi_add(vi_set1((int32_t)(uint32_t)(q << 4)), vi_lanes()), c1 = vi_set1((int32_t)(uint32_t)(q >> 28));
-    vi c2 = vi_set1((int32_t)d->step), c3 = vi_set1((int32_t)d->stream);
-    uint32_t k0 = (uint32_t)d->seed, k1 = (uint32_t)(d->seed >> 32);
-#pragma GCC unroll 10
-    for (int round = 0; round < 10; round++) {
-        vi high0, high1;
-        const vi low0 = vi_mul_wide(c0, 0xD2511F53u, &high0), low1 = vi_mul_wide(c2, 0xCD9E8D57u, &high1);
-        c0 = vi_xor(vi_xor(high1, c1), vi_set1((int32_t)k0));
-        c1 = low1;
-        c2 = vi_xor(vi_xor(high0, c3), vi_set1((int32_t)k1));
-        c3 = low0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    word[0] = c0;
-    word[1] = c1;
-    word[2] = c2;
-    word[3] = c3;
-}
+#include "random.h"
 
 /* The vectors n ... of a run of rows, one by one. draw(q) makes the numbers of group q, of `group` vectors; body(x, n) is the
  * result. */

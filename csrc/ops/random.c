@@ -1,14 +1,34 @@
-/* Random bits and the shuffle, from the counter-based generator of rng.h. */
+/* Random bits and the shuffle, from the counter-based generator of kernels/random.h: 16 blocks, 64 words, at a time. */
 #include "../fastnn.h"
-#include "../rng.h"
+
+typedef struct group {
+    const fnn_kernels *k;
+    fnn_random draw;
+    uint64_t number; /* of the group whose words are held */
+    uint32_t words[64];
+} group;
+
+static group first_group(fnn_random draw, uint64_t number)
+{
+    group g = {.k = fnn_active_kernels(), .draw = draw, .number = number};
+    g.k->random_words(&g.draw, number, g.words);
+    return g;
+}
+
+/* Word i of the stream. */
+static uint32_t word_at(group *g, uint64_t i)
+{
+    if (i / 64 != g->number) {
+        g->number = i / 64;
+        g->k->random_words(&g->draw, g->number, g->words);
+    }
+    return g->words[i % 4 * 16 + i / 4 % 16];
+}
 
 void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out)
 {
-    for (size_t i = 0; i < n;) {
-        uint32_t block[4];
-        fnn_philox(seed, (offset + i) / 4, step, stream, block);
-        for (size_t lane = (offset + i) % 4; lane < 4 && i < n; lane++) out[i++] = block[lane];
-    }
+    group g = first_group((fnn_random){seed, step, stream}, offset / 64);
+    for (size_t i = 0; i < n; i++) out[i] = word_at(&g, offset + i);
 }
 
 /* Fisher and Yates: position i, from the last down, changes places with j = floor(u (i + 1) / 2^64), u the i-th 64-bit
@@ -16,15 +36,10 @@ void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t off
 void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out)
 {
     for (size_t i = 0; i < n; i++) out[i] = (int64_t)i;
-    uint32_t block[4] = {0};
-    uint64_t held = UINT64_MAX;
+    group g = first_group((fnn_random){seed, epoch, FNN_STREAM_SHUFFLE}, n / 32);
     for (size_t i = n; i-- > 1;) {
-        if (i / 2 != held) {
-            held = i / 2;
-            fnn_philox(seed, held, epoch, FNN_STREAM_SHUFFLE, block);
-        }
-        const uint64_t word = block[i % 2 * 2] | (uint64_t)block[i % 2 * 2 + 1] << 32;
-        const size_t j = (size_t)(((unsigned __int128)word * (i + 1)) >> 64);
+        const uint64_t low = word_at(&g, 2 * (uint64_t)i), high = word_at(&g, 2 * (uint64_t)i + 1);
+        const size_t j = (size_t)(((unsigned __int128)(low | high << 32) * (i + 1)) >> 64);
         const int64_t t = out[i];
         out[i] = out[j];
         out[j] = t;
