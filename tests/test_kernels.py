@@ -205,6 +205,7 @@ def test_every_kernel_has_a_test():
         "rownorm_forward": test_rownorm,
         "rownorm_backward": test_rownorm,
         "rownorm_backward_weights": test_rownorm,
+        "random_words": test_random_bits,
         "dropout": test_dropout,
         "gaussian_noise": test_gaussian_noise,
         "add": test_add,

@@ -309,6 +309,33 @@ FNN_INLINE size_t fnn_most_depth(const fnn_product *g, bool packed)
 /* Whether the tiles of C are to be asked for, where tiles ask. */
 FNN_INLINE bool fnn_asks_c(const fnn_product *g) { return g->m * g->n >= FNN_ASK_C; }
 
+/* What the tiles of a block ask for while they compute. */
+typedef struct fnn_wishes {
+    fnn_block block, next; /* the block itself, and the one whose tiles follow, if `more` do */
+    bool more;
+    size_t i0, tiles;   /* where the rows begin, and how many tiles they are */
+    bool c, saved;      /* where the next tile stores, and what its derivative reads */
+    bool packed, after; /* each tile a piece of the next block, to be packed; and of the one after it */
+    fnn_block second;   /* that one */
+    bool update;        /* the weights and states that the tile's rows and columns are of */
+} fnn_wishes;
+
+/* Those of the tile number `tile`, of `rows` rows from i on. */
+FNN_INLINE void fnn_wish(const fnn_product *g, const fnn_wishes *w, size_t tile, size_t i, size_t rows, fnn_ahead *ahead)
+{
+    const bool within = tile + 1 < w->tiles; /* the next tile is of this block */
+    const fnn_block *q = &w->block, *then = within || !w->more ? q : &w->next;
+    const size_t i2 = within ? i + rows : w->i0;
+    *ahead = (fnn_ahead){.a = g->a_transposed ? NULL : g->a + i2 * g->lda + then->p};
+    if (w->c && (within || w->more)) {
+        ahead->far[FNN_FAR_C] = fnn_far_tile(g->c + i2 * g->ldc + then->j, rows, q->width, g->ldc);
+        if (w->saved) ahead->far[FNN_FAR_SAVED] = fnn_far_tile(g->saved + i2 * g->ldsaved + then->j, rows, q->width, g->ldsaved);
+    }
+    if (w->packed && w->more) ahead->far[FNN_FAR_BLOCK] = fnn_far_block(g, &w->next, w->tiles, tile);
+    if (w->after) ahead->far[FNN_FAR_AFTER] = fnn_far_block(g, &w->second, w->tiles, tile);
+    if (w->update) ahead->far[FNN_FAR_UPDATE] = fnn_far_update(g, i, rows, q->j, q->width);
+}
+
 /* The rows [i0, i1) of the product, all columns. An update needs room for gradients, [i1 - i0, FNN_NR]; its last tile is left in
  * `pending`, if that is not NULL. */
 static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gradient, struct fnn_pending *pending)
@@ -334,6 +361,10 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
         const bool weights = update && (pending ? (stage + 2) % blocks == 0 : final); /* are asked for: before they are updated */
         const bool asks = long_run || weights;
         const fnn_block next = more ? fnn_block_of(g, panels, blocks, stage + 1) : q;
+        fnn_wishes wishes = {.block = q, .next = next, .more = more, .i0 = i0, .tiles = tiles, .c = asks_c,
+                             .saved = final && g->epilogue == FNN_EPILOGUE_DERIVATIVE, .packed = pack, .update = weights,
+                             .after = pieces && weights && pending && stage + 2 < panels * blocks};
+        if (wishes.after) wishes.second = fnn_block_of(g, panels, blocks, stage + 2);
         const vt last = fnn_block_last(&q);
         const float *b = fnn_block_data(g, &q);
         size_t ldb = g->ldb;
@@ -360,22 +391,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
             }
 #endif
             fnn_ahead ahead;
-            if (asks) {
-                const bool within = tile + 1 < tiles; /* the next tile is of this block */
-                ahead = (fnn_ahead){.a = within ? a + rows * g->lda : g->a + i0 * g->lda + next.p};
-                if (asks_c && (within || more)) {
-                    const size_t i2 = within ? i + rows : i0, j2 = within ? q.j : next.j;
-                    ahead.far[FNN_FAR_C] = fnn_far_tile(g->c + i2 * g->ldc + j2, rows, q.width, g->ldc);
-                    if (final && g->epilogue == FNN_EPILOGUE_DERIVATIVE)
-                        ahead.far[FNN_FAR_SAVED] = fnn_far_tile(g->saved + i2 * g->ldsaved + j2, rows, q.width, g->ldsaved);
-                }
-                if (pack && more) ahead.far[FNN_FAR_BLOCK] = fnn_far_block(g, &next, tiles, tile);
-                if (pieces && weights && pending && stage + 2 < panels * blocks) {
-                    const fnn_block after = fnn_block_of(g, panels, blocks, stage + 2);
-                    ahead.far[FNN_FAR_AFTER] = fnn_far_block(g, &after, tiles, tile);
-                }
-                if (weights) ahead.far[FNN_FAR_UPDATE] = fnn_far_update(g, i, rows, q.j, q.width);
-            }
+            if (asks) fnn_wish(g, &wishes, tile, i, rows, &ahead);
             const fnn_gate gate = final ? fnn_gate_of(g, i, q.j) : (fnn_gate){.kind = FNN_GATE_OPEN};
             fnn_tile_of(g->a_transposed, q.vectors, rows)(q.depth, a, g->lda, b, ldb, start, resume ? ldc : 0, c, ldc, last, &gate,
                                                           asks ? &ahead : NULL);
@@ -508,14 +524,24 @@ static bool fnn_may_interleave(const fnn_product *g)
 }
 #endif
 
+/* The rows of an update go in groups of at most `most`. Cut between tiles that are equal over all rows, they have no more tiles
+ * than those; each group for itself would have one that is partly empty. */
+FNN_INLINE size_t fnn_row_tiles(size_t m) { return (m + FNN_MR - 1) / FNN_MR; }
+FNN_INLINE size_t fnn_groups(size_t m, size_t most) { return (fnn_row_tiles(m) + most / FNN_MR - 1) / (most / FNN_MR); }
+FNN_INLINE size_t fnn_group_begin(size_t m, size_t groups, size_t group)
+{
+    const size_t tiles = fnn_row_tiles(m);
+    return fnn_part(m, tiles, fnn_part(tiles, groups, group));
+}
+
 /* An update over many k: the columns of A that a group of rows needs lie a row of A apart, each on a page of its own. They
  * are copied together once, and the group is large, for B, where it is packed, is packed anew for each. */
 static void fnn_gemm_deep(const fnn_product *g, struct fnn_pending *pending)
 {
-    const size_t most = fnn_deep_rows(g->k), groups = (g->m + most - 1) / most;
+    const size_t most = fnn_deep_rows(g->k), groups = fnn_groups(g->m, most);
     float *gradient = g->scratch + FNN_LONG_ROOM, *columns = gradient + most * FNN_NR;
     for (size_t group = 0; group < groups; group++) {
-        const size_t i0 = g->m * group / groups, i1 = g->m * (group + 1) / groups, m = i1 - i0;
+        const size_t i0 = fnn_group_begin(g->m, groups, group), m = fnn_group_begin(g->m, groups, group + 1) - i0;
         fnn_product q = *g;
         for (size_t p = 0; p < g->k; p++) memcpy(columns + p * m, g->a + p * g->lda + i0, m * sizeof(float));
         q.a = columns;
@@ -562,9 +588,9 @@ static void fnn_gemm(const fnn_product *g)
         fnn_gemm_deep(g, pending);
     } else {
         float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
-        const size_t groups = (g->m + FNN_UPDATE_ROWS - 1) / FNN_UPDATE_ROWS;
+        const size_t groups = fnn_groups(g->m, FNN_UPDATE_ROWS);
         for (size_t group = 0; group < groups; group++)
-            fnn_gemm_rows(g, g->m * group / groups, g->m * (group + 1) / groups, gradient, pending);
+            fnn_gemm_rows(g, fnn_group_begin(g->m, groups, group), fnn_group_begin(g->m, groups, group + 1), gradient, pending);
     }
 #if FNN_INTERLEAVE
     if (pending) fnn_pending_finish(pending);
