@@ -1701,8 +1701,10 @@ cdef class NativePlan:
         cdef Tensors tensors = self.tensors
         cdef double loss
         if (
-            tensors.armed != _groups_version + _rates_version
+            tensors is None
+            or tensors.armed != _groups_version + _rates_version
             or self.busy
+            or self.weighted
             or r.seed != seed
             or not self.plain(x, y, least)
             or <size_t>cnp.PyArray_DIM(x, 1) != self.features

@@ -440,6 +440,56 @@ def test_what_an_executor_refuses():
         NativeExecutor(other.plan(8)).run(x, y, rates=[[0.1]], groups=groups)
 
 
+def test_the_short_way_to_a_step():
+    (x, y), rates = samples(8, (4, 3)), [0.1]
+    first, opt, trainer = make((4, 6, 3))
+    second, _, other = make((4, 6, 3))
+    one, two = NativeExecutor(trainer.plan(8)), NativeExecutor(other.plan(8))
+    for executor in (one, two):
+        executor.set_groups(opt.group_states())
+        executor.set_random(5, 0)
+        assert executor.again(x, y, 1, 5) is None  # it is not armed
+        executor.step(x, y, rates)
+    version = _native.settings_version() + _native.rates_version()
+    assert one.arm(version, 1) and one.steps_done == 0
+    bad = y.copy()
+    bad[-1] = 3
+    for begin, labels in ((0, y), (2, y), (3, bad), (5, y)):
+        loss = one.again(x[begin:], labels[begin:], 1, 5)
+        if labels is bad:
+            assert loss is None
+        else:
+            assert loss == two.step(x[begin:], y[begin:], rates)[0] and one.progress() == two.progress()
+        assert bits(first) == bits(second)
+    assert one.steps_done == 3
+    closer = [
+        (x, y, 9, 5),  # fewer rows than are asked for
+        (x, y, 1, 6),  # another seed
+        (x, y[1:], 1, 5),
+        (x[:, :3].copy(), y, 1, 5),
+        (x[:, ::-1], y, 1, 5),
+        (x.astype(np.float64), y, 1, 5),
+        (x, y.astype(np.uint8), 1, 5),
+        (x, y[:, None], 1, 5),
+        (np.concatenate([x, x]), np.concatenate([y, y]), 1, 5),
+        (x.tolist(), y, 1, 5),
+        (x, None, 1, 5),
+    ]
+    assert all(one.again(*arguments) is None for arguments in closer) and one.steps_done == 3
+    assert bits(first) == bits(second)
+    opt.param_groups[0]["lr"] = 0.2
+    assert one.again(x, y, 1, 5) is None
+    one.arm(_native.settings_version() + _native.rates_version(), 4)
+    one.tensors.disarm()
+    assert one.again(x, y, 1, 5) is None
+
+    weighted = NativeExecutor(trainer.plan(8, weighted=True))
+    weighted.arm(_native.settings_version() + _native.rates_version(), 0)
+    evaluation = NativeExecutor(trainer.plan(8, training=False))
+    assert not evaluation.arm(_native.settings_version() + _native.rates_version(), 0)
+    assert weighted.again(x, y, 1, 0) is None and evaluation.again(x, y, 1, 0) is None
+
+
 def test_a_run_ends_when_its_time_is_over_and_says_where():
     model, opt, trainer = make((30, 50, 3), lr=0.01)
     x, y = samples(4000, (30, 3))
