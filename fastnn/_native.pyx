@@ -1065,7 +1065,8 @@ cdef class Tensors:
     # the versions, added, of the settings for which a plain list of gradients is all that a step needs; 0: none
     cdef uint64_t ready
     cdef uint64_t armed  # the same for `NativePlan.again`
-    cdef readonly size_t done  # steps of the last run of a plan, 0 since `begin` or `set_group`
+    cdef bint current  # since `begin` or `set_group` nobody has called `disarm`
+    cdef readonly size_t done  # steps of the last run of a plan, and by `again` since; 0 after `begin` or `set_group`
     cdef readonly size_t skipped  # and those that were left out
 
     def __cinit__(self, list params, list states, list group_of, size_t n_groups, list names, list averages=None):
@@ -1157,6 +1158,7 @@ cdef class Tensors:
                                      f"{fnn_update_names[rule].decode()}")
         self.done = self.skipped = 0
         self.ready = self.armed = 0
+        self.current = True
         g = &self.groups[i]
         memset(g, 0, sizeof(fnn_group))
         g.rule = self.rules[i] = rule
@@ -1175,10 +1177,13 @@ cdef class Tensors:
         """A run comes: none of its steps is done."""
         self.done = self.skipped = 0
         self.armed = 0
+        self.current = True
 
     def disarm(self):
-        """No more `NativePlan.again`: someone else may lead now, or know of a change that leaves no mark."""
+        """No `NativePlan.again`, now or after the step that is running: someone else leads now, or something has changed that leaves
+        no mark."""
         self.armed = 0
+        self.current = False
 
     def progress(self):
         """How far each group has come: its steps and its memory."""
@@ -1635,6 +1640,9 @@ cdef class NativePlan:
     def plain(self, x, y, Py_ssize_t least):
         """Whether `step` may have this batch without a closer look: float32 [rows, features], of `least` rows to a batch, and
         signed labels [rows] or real targets [rows, columns], both NumPy's own arrays, C-contiguous and in native byte order."""
+        return self._plain(x, y, least)
+
+    cdef bint _plain(self, object x, object y, Py_ssize_t least) noexcept:
         cdef cnp.ndarray a, b
         if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
             return False
@@ -1686,13 +1694,21 @@ cdef class NativePlan:
             self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
         return loss, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
 
-    def arm(self, uint64_t version, uint64_t step0):
-        """After `step` with these versions of the settings, added: from now on `again` may step, as number step0 and following,
-        and the tensors count its steps."""
-        self._enter()
-        self.r.step0 = step0
-        self.tensors.begin()
+    def arm(self, uint64_t version):
+        """After a `step` with these versions of the settings, added: whether from now on `again` may do those that follow. The
+        tensors go on counting."""
+        if (
+            self.busy
+            or self.weighted
+            or self.tensors is None
+            or not self.tensors.current
+            or self.r.steps_done != 1
+            or self.r.step0 + 1 == 0  # there are no more numbers
+        ):
+            return False
+        self.r.step0 += 1
         self.tensors.armed = version
+        return True
 
     def again(self, x, y, Py_ssize_t least, uint64_t seed):
         """A step like the one before, at the same rates, if all is as it was and the batch `plain`: the door with the lowest
@@ -1702,14 +1718,14 @@ cdef class NativePlan:
         cdef double loss
         if (
             tensors is None
-            or tensors.armed != _groups_version + _rates_version
-            or self.busy
-            or self.weighted
-            or r.seed != seed
-            or not self.plain(x, y, least)
+            or not self._plain(x, y, least)
             or <size_t>cnp.PyArray_DIM(x, 1) != self.features
             or cnp.PyArray_DIM(y, 0) != cnp.PyArray_DIM(x, 0)
             or not r.classes and <size_t>cnp.PyArray_DIM(y, 1) != self.targets
+            or r.seed != seed
+            or r.step0 + 1 == 0
+            or tensors.armed != _groups_version + _rates_version
+            or self.busy
         ):
             return None
         _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)

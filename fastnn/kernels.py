@@ -1497,7 +1497,7 @@ def rmsnorm_backward(dy, x, statistics, weight=None, out=None):
 
 # ---- dropout, noise, maxout ----
 
-_LAYER_STREAM = 16  # the first random stream of layers, as in csrc/rng.h
+_LAYER_STREAM = 16  # the first random stream of layers, as in csrc/fastnn.h
 
 
 def dropout_forward(x, p, seed, offset=0, out=None, *, stream=_LAYER_STREAM):

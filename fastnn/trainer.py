@@ -197,6 +197,7 @@ class Trainer:
     """
 
     _penalty = _clip_norm = _again = None
+    _training = (None, None)
     _fitting = False
 
     def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None, penalty=None):
@@ -269,14 +270,16 @@ class Trainer:
             self._drop_plans()
 
     def _drop_plans(self):
+        before = self._again, self._training[1]
         self._training = self._evaluation = (None, None)  # (key, executor)
-        self._disarm()
+        self._disarm(*before)
 
-    def _disarm(self):
-        """The next step looks at everything."""
-        again = self._again
-        if again is not None:
-            again.tensors.disarm()
+    @staticmethod
+    def _disarm(*executors):
+        """The next step looks at everything, also where one is running."""
+        for executor in executors:
+            if executor is not None:
+                executor.disarm()
 
     @property
     def steps_done(self):
@@ -285,7 +288,7 @@ class Trainer:
 
     @steps_done.setter
     def steps_done(self, steps):
-        self._disarm()
+        self._disarm(self._again, self._training[1])
         self._steps = (steps, None)
 
     def _match(self):
@@ -385,7 +388,7 @@ class Trainer:
             self._lock.release()
             raise RuntimeError("this Trainer is in use: expected a loss function that does not call it")
         if self._again is not None:
-            self._disarm()  # from here on no other thread may step in
+            self._disarm(self._again)  # from here on no other thread may step in
             if self._again.busy:
                 self._lock.release()
                 raise RuntimeError("this Trainer is in use: a second call was made while one was running")
@@ -459,21 +462,24 @@ class Trainer:
                 self._batch(xb, yb, weights)  # says the same under the caller's names
                 raise
             finally:
-                self._note_steps(executor)
+                self._optimizer.take_back(executor)
             if problem:
                 self._batch(xb, yb, weights).refuse(problem)
-            if plain:
+            if plain and not self._fitting:  # else a callback has called, and other threads are to wait
                 self._arm(executor)
         finally:
+            if self._again is None:  # else they are counted when it is over
+                self._count_steps()
             self._busy = False
             self._lock.release()
         return loss
 
     def _arm(self, executor):
-        """After a step on a plain batch: more of its kind need not come this way."""
-        version, done = self._optimizer.repeats(), self._steps[0]
-        if version is not None and executor.arm(version, done):
-            self._steps, self._again = (done, executor), executor
+        """After a step: more of its kind need not come the long way, if nothing has changed since it began."""
+        version = self._optimizer.repeats()
+        same = executor is self._training[1] and self._structure == self._optimizer.structure
+        if version is not None and same and executor.arm(version):
+            self._again = executor
 
     def _batch(self, xb, yb, sample_weight):
         return _Data(self._model, self._loss, xb, yb, ("xb", "yb", "sample_weight"), sample_weight)
@@ -554,7 +560,7 @@ class Trainer:
             if self.steps_done and seed != self.seed:
                 raise ValueError(f"seed: expected none or {self.seed} once steps have run, got {seed}")
         self._enter()
-        display = None
+        display, fitting = None, self._fitting
         try:
             display = progress(verbose, epochs, rows)
             if seed is not None:
@@ -562,7 +568,7 @@ class Trainer:
             self._fitting = True
             return self._fit(train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display)
         finally:
-            self._fitting = False
+            self._fitting = fitting  # a callback may fit, too
             self._lock.release()
             if display is not None:
                 display.close()

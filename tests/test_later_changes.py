@@ -135,6 +135,57 @@ def test_what_happens_between_two_steps_counts(change):
         assert all(np.array_equal(a, b) for s, o in zip(states[0]["state"], states[1]["state"]) for a, b in zip(s, o))
 
 
+DURING = {
+    "loss": lambda t, x, y: setattr(t, "loss", losses.Huber(0.1)),
+    "clip_norm": lambda t, x, y: setattr(t, "clip_norm", 0.01),
+    "penalty": lambda t, x, y: setattr(t, "penalty", regularizers.L2(0.3)),
+    "parameters": lambda t, x, y: t.optimizer.add_param_group({"params": t.model.parameters()[:2], "lr": 0.1}),
+    "by hand": lambda t, x, y: t.optimizer.step([np.zeros_like(p.data) for p in t.model.parameters()[2:]]),
+    "another trainer": lambda t, x, y: fastnn.Trainer(t.model, losses.Huber(), t.optimizer).step(x[:4], y[:4]),
+}
+
+
+@pytest.mark.parametrize("change", DURING)
+def test_what_happens_during_a_step_counts_for_the_next(change, monkeypatch):
+    """As another thread may do it: here where the step has just been made, before its end."""
+    (x, y), results = samples(), []
+    for listed in (False, True):
+        fastnn.manual_seed(6)
+        model = nn.Sequential(nn.Dense(4, 5, activation="tanh"), nn.Dense(5, 2))
+        t = fastnn.Trainer(model, losses.MeanSquaredError(), optim.Adam(model.parameters()[2:], lr=0.1))
+        batch = (x.tolist(), y.tolist()) if listed else (x, y)
+        t.step(*batch)
+        take_back = type(t.optimizer).take_back
+
+        def late(self, executor):
+            monkeypatch.undo()
+            take_back(self, executor)
+            DURING[change](t, x, y)
+
+        monkeypatch.setattr(type(t.optimizer), "take_back", late)
+        for _ in range(4):
+            t.step(*batch)
+        results.append((bits(t), t.steps_done, [g["steps"] for g in t.optimizer.state_dict()["groups"]]))
+    assert results[0] == results[1]
+
+
+def test_steps_of_a_callback_leave_the_trainer_in_use():
+    x, y = samples()
+
+    class Inner(Callback):
+        def on_epoch_end(self, epoch, logs):
+            for _ in range(3):
+                self.trainer.step(x, y)
+            self.trainer.fit(x[:4], y[:4], callbacks=[Callback()], verbose=0)
+            self.trainer.step(x, y)
+            self.trainer.step(x, y)
+            assert self.trainer._again is None
+
+    t = make()
+    t.fit(x, y, epochs=2, batch_size=4, callbacks=[Inner()], verbose=0)
+    assert t.steps_done == 2 * (3 + 3 + 1 + 2) and not t._fitting
+
+
 def test_parameters_that_come_between_two_steps():
     (x, y), results = samples(), []
     for listed in (False, True):

@@ -326,7 +326,7 @@ FNN_INLINE void fnn_wish(const fnn_product *g, const fnn_wishes *w, size_t tile,
     const bool within = tile + 1 < w->tiles; /* the next tile is of this block */
     const fnn_block *q = &w->block, *then = within || !w->more ? q : &w->next;
     const size_t i2 = within ? i + rows : w->i0;
-    *ahead = (fnn_ahead){.a = g->a_transposed ? NULL : g->a + i2 * g->lda + then->p};
+    *ahead = (fnn_ahead){.a = g->a_transposed ? g->a : g->a + i2 * g->lda + then->p};
     if (w->c && (within || w->more)) {
         ahead->far[FNN_FAR_C] = fnn_far_tile(g->c + i2 * g->ldc + then->j, rows, q->width, g->ldc);
         if (w->saved) ahead->far[FNN_FAR_SAVED] = fnn_far_tile(g->saved + i2 * g->ldsaved + then->j, rows, q->width, g->ldsaved);

@@ -38,7 +38,7 @@ class Update:
         return self.clip_norm > 0 or self.skip_nonfinite
 
 
-_LAYER_STREAMS = 16  # the first random stream of layers, as in csrc/rng.h
+_LAYER_STREAMS = 16  # the first random stream of layers, as in csrc/fastnn.h
 
 
 class Builder:

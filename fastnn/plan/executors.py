@@ -138,7 +138,7 @@ class NativeExecutor:
 
     @property
     def steps_done(self):
-        """Training steps that the last run did, since the hyper-parameters were last handed over."""
+        """Training steps that the last run did, and `again` after it, since the hyper-parameters were last handed over."""
         return self.tensors.done
 
     @property
@@ -151,13 +151,15 @@ class NativeExecutor:
         """Whether a call is running, in another thread."""
         return self._native.busy
 
-    def arm(self, version, step0):
-        """From now on `again` may step, as long as the optimizer's version stays: as the steps from number step0 on, of which
-        `steps_done` tells how many. Returns whether this plan has such a door."""
-        if self._host is not None or self.tensors is None:
-            return False
-        self._native.arm(version, step0)
-        return True
+    def arm(self, version):
+        """After a `step`, if nothing has called `tensors.disarm` since it began: whether `again` may do the next ones, as long as the
+        version of the settings, that of the step, stays. `steps_done` goes on counting."""
+        return self._host is None and self._native.arm(version)
+
+    def disarm(self):
+        """No `again`, now or after the step that is running."""
+        if self.tensors is not None:
+            self.tensors.disarm()
 
     def progress(self):
         """(steps, memory) of each group."""
@@ -257,9 +259,12 @@ class ReferenceExecutor:
         """Every batch is looked at closely."""
         return False
 
-    def arm(self, version, step0):
+    def arm(self, version):
         """No step is like another."""
         return False
+
+    def disarm(self):
+        """There is no short way."""
 
     def step(self, x, y, rates, weights=None):
         """One step; (loss, problem, row)."""

@@ -451,7 +451,7 @@ def test_the_short_way_to_a_step():
         assert executor.again(x, y, 1, 5) is None  # it is not armed
         executor.step(x, y, rates)
     version = _native.settings_version() + _native.rates_version()
-    assert one.arm(version, 1) and one.steps_done == 0
+    assert one.arm(version) and one.steps_done == 1
     bad = y.copy()
     bad[-1] = 3
     for begin, labels in ((0, y), (2, y), (3, bad), (5, y)):
@@ -461,7 +461,7 @@ def test_the_short_way_to_a_step():
         else:
             assert loss == two.step(x[begin:], y[begin:], rates)[0] and one.progress() == two.progress()
         assert bits(first) == bits(second)
-    assert one.steps_done == 3
+    assert one.steps_done == 4
     closer = [
         (x, y, 9, 5),  # fewer rows than are asked for
         (x, y, 1, 6),  # another seed
@@ -475,19 +475,20 @@ def test_the_short_way_to_a_step():
         (x.tolist(), y, 1, 5),
         (x, None, 1, 5),
     ]
-    assert all(one.again(*arguments) is None for arguments in closer) and one.steps_done == 3
+    assert all(one.again(*arguments) is None for arguments in closer) and one.steps_done == 4
     assert bits(first) == bits(second)
     opt.param_groups[0]["lr"] = 0.2
     assert one.again(x, y, 1, 5) is None
-    one.arm(_native.settings_version() + _native.rates_version(), 4)
-    one.tensors.disarm()
-    assert one.again(x, y, 1, 5) is None
+    one.step(x, y, rates)
+    one.disarm()
+    version = _native.settings_version() + _native.rates_version()
+    assert not one.arm(version) and one.again(x, y, 1, 5) is None  # until someone hands over everything again
+    one.set_groups(opt.group_states())
+    assert one.arm(version) and one.again(x, y, 1, 5) is not None
 
-    weighted = NativeExecutor(trainer.plan(8, weighted=True))
-    weighted.arm(_native.settings_version() + _native.rates_version(), 0)
-    evaluation = NativeExecutor(trainer.plan(8, training=False))
-    assert not evaluation.arm(_native.settings_version() + _native.rates_version(), 0)
-    assert weighted.again(x, y, 1, 0) is None and evaluation.again(x, y, 1, 0) is None
+    weighted, evaluation = NativeExecutor(trainer.plan(8, weighted=True)), NativeExecutor(trainer.plan(8, training=False))
+    for executor in (weighted, evaluation):
+        assert not executor.arm(version) and executor.again(x, y, 1, 0) is None
 
 
 def test_a_run_ends_when_its_time_is_over_and_says_where():
