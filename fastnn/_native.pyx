@@ -1156,9 +1156,8 @@ cdef class Tensors:
                 if states != fnn_update_states[rule] or (ema > 0 and self.tensors[j].state[FNN_AVERAGE] == NULL):
                     raise ValueError(f"groups: expected a rule for which the parameters of group {i} have states, got "
                                      f"{fnn_update_names[rule].decode()}")
-        self.done = self.skipped = 0
-        self.ready = self.armed = 0
-        self.current = True
+        self.begin()
+        self.ready = 0
         g = &self.groups[i]
         memset(g, 0, sizeof(fnn_group))
         g.rule = self.rules[i] = rule
@@ -1175,8 +1174,7 @@ cdef class Tensors:
 
     def begin(self):
         """A run comes: none of its steps is done."""
-        self.done = self.skipped = 0
-        self.armed = 0
+        self.done = self.skipped = self.armed = 0
         self.current = True
 
     def disarm(self):
@@ -1703,10 +1701,8 @@ cdef class NativePlan:
             or self.tensors is None
             or not self.tensors.current
             or self.r.steps_done != 1
-            or self.r.step0 + 1 == 0  # there are no more numbers
         ):
             return False
-        self.r.step0 += 1
         self.tensors.armed = version
         return True
 
@@ -1723,18 +1719,19 @@ cdef class NativePlan:
             or cnp.PyArray_DIM(y, 0) != cnp.PyArray_DIM(x, 0)
             or not r.classes and <size_t>cnp.PyArray_DIM(y, 1) != self.targets
             or r.seed != seed
-            or r.step0 + 1 == 0
+            or r.step0 + 1 == 0  # there are no more numbers for steps
             or tensors.armed != _groups_version + _rates_version
             or self.busy
         ):
             return None
         _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
         self._fill_targets(y)
+        r.step0 += 1
         loss = self._step()
         if r.steps_done == 0:  # a label out of range: `step` will say so
+            r.step0 -= 1
             return None
         tensors.done += 1
-        r.step0 += 1
         return loss
 
 

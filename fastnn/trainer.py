@@ -196,7 +196,7 @@ class Trainer:
     True
     """
 
-    _penalty = _clip_norm = _again = None
+    _penalty = _clip_norm = None
     _training = (None, None)
     _fitting = False
 
@@ -270,16 +270,10 @@ class Trainer:
             self._drop_plans()
 
     def _drop_plans(self):
-        before = self._again, self._training[1]
+        before = self._training[1]  # none but this one is ever armed
         self._training = self._evaluation = (None, None)  # (key, executor)
-        self._disarm(*before)
-
-    @staticmethod
-    def _disarm(*executors):
-        """The next step looks at everything, also where one is running."""
-        for executor in executors:
-            if executor is not None:
-                executor.disarm()
+        if before is not None:
+            before.disarm()  # also where its step is running
 
     @property
     def steps_done(self):
@@ -288,7 +282,9 @@ class Trainer:
 
     @steps_done.setter
     def steps_done(self, steps):
-        self._disarm(self._again, self._training[1])
+        executor = self._training[1]
+        if executor is not None:
+            executor.disarm()
         self._steps = (steps, None)
 
     def _match(self):
@@ -388,7 +384,7 @@ class Trainer:
             self._lock.release()
             raise RuntimeError("this Trainer is in use: expected a loss function that does not call it")
         if self._again is not None:
-            self._disarm(self._again)  # from here on no other thread may step in
+            self._again.disarm()  # from here on no other thread may step in
             if self._again.busy:
                 self._lock.release()
                 raise RuntimeError("this Trainer is in use: a second call was made while one was running")

@@ -44,6 +44,9 @@ FNN_INLINE size_t fnn_part(size_t n, size_t parts, size_t part)
     return part * each + (part < more ? part : more);
 }
 
+/* The tiles of m rows. */
+FNN_INLINE size_t fnn_row_tiles(size_t m) { return (m + FNN_MR - 1) / FNN_MR; }
+
 /* Of panels x blocks, counted through the blocks of one panel first. */
 static fnn_block fnn_block_of(const fnn_product *g, size_t panels, size_t blocks, size_t stage)
 {
@@ -331,7 +334,7 @@ FNN_INLINE void fnn_wish(const fnn_product *g, const fnn_wishes *w, size_t tile,
         ahead->far[FNN_FAR_C] = fnn_far_tile(g->c + i2 * g->ldc + then->j, rows, q->width, g->ldc);
         if (w->saved) ahead->far[FNN_FAR_SAVED] = fnn_far_tile(g->saved + i2 * g->ldsaved + then->j, rows, q->width, g->ldsaved);
     }
-    if (w->packed && w->more) ahead->far[FNN_FAR_BLOCK] = fnn_far_block(g, &w->next, w->tiles, tile);
+    if (w->packed) ahead->far[FNN_FAR_BLOCK] = fnn_far_block(g, &w->next, w->tiles, tile);
     if (w->after) ahead->far[FNN_FAR_AFTER] = fnn_far_block(g, &w->second, w->tiles, tile);
     if (w->update) ahead->far[FNN_FAR_UPDATE] = fnn_far_update(g, i, rows, q->j, q->width);
 }
@@ -362,7 +365,7 @@ static void fnn_gemm_rows(const fnn_product *g, size_t i0, size_t i1, float *gra
         const bool asks = long_run || weights;
         const fnn_block next = more ? fnn_block_of(g, panels, blocks, stage + 1) : q;
         fnn_wishes wishes = {.block = q, .next = next, .more = more, .i0 = i0, .tiles = tiles, .c = asks_c,
-                             .saved = final && g->epilogue == FNN_EPILOGUE_DERIVATIVE, .packed = pack, .update = weights,
+                             .saved = final && g->epilogue == FNN_EPILOGUE_DERIVATIVE, .packed = pack && more, .update = weights,
                              .after = pieces && weights && pending && stage + 2 < panels * blocks};
         if (wishes.after) wishes.second = fnn_block_of(g, panels, blocks, stage + 2);
         const vt last = fnn_block_last(&q);
@@ -420,7 +423,7 @@ static bool fnn_may_go_by_row(const fnn_product *g)
 static void fnn_gemm_by_row(const fnn_product *g)
 {
     float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
-    const size_t tiles = (g->m + FNN_MR - 1) / FNN_MR, panels = (g->n + FNN_NR - 1) / FNN_NR, most = FNN_KC / g->k;
+    const size_t tiles = fnn_row_tiles(g->m), panels = (g->n + FNN_NR - 1) / FNN_NR, most = FNN_KC / g->k;
     const bool asks_c = fnn_asks_c(g);
     for (size_t from = 0; from < panels; from += most) {
         const size_t upto = from + most < panels ? from + most : panels;
@@ -526,7 +529,6 @@ static bool fnn_may_interleave(const fnn_product *g)
 
 /* The rows of an update go in groups of at most `most`. Cut between tiles that are equal over all rows, they have no more tiles
  * than those; each group for itself would have one that is partly empty. */
-FNN_INLINE size_t fnn_row_tiles(size_t m) { return (m + FNN_MR - 1) / FNN_MR; }
 FNN_INLINE size_t fnn_groups(size_t m, size_t most) { return (fnn_row_tiles(m) + most / FNN_MR - 1) / (most / FNN_MR); }
 FNN_INLINE size_t fnn_group_begin(size_t m, size_t groups, size_t group)
 {

@@ -152,7 +152,7 @@ class NativeExecutor:
         return self._native.busy
 
     def arm(self, version):
-        """After a `step`, if nothing has called `tensors.disarm` since it began: whether `again` may do the next ones, as long as the
+        """After a `step`, if nothing has called `disarm` since it began: whether `again` may do the next ones, as long as the
         version of the settings, that of the step, stays. `steps_done` goes on counting."""
         return self._host is None and self._native.arm(version)
 
