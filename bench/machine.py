@@ -1,6 +1,7 @@
 """What the machine can do: the peak of fused multiply-adds and the bandwidth of memory, on a given number of threads.
 
-The peak is a loop of independent multiply-adds in registers (`fastnn._native.fma_peak`), with no memory in it. Bandwidth
+The peak is a loop of independent multiply-adds in registers (`fastnn._native.fma_peak`), with no memory in it, by the
+instructions of the ISA that fastnn uses; the loop itself says how many flops it did. Bandwidth
 is measured with NumPy, over arrays of 256 MB, since virtual machines understate their caches: copy (a = b, 8 bytes an
 element; that each line of a is fetched only to be overwritten is not counted) and add (a = a + b, 12 bytes an element: two
 reads and a write, as in an optimizer's update or STREAM's triad). All of them release the GIL, so Python threads run
@@ -20,7 +21,6 @@ import numpy as np
 
 FMA_ROUNDS = 1_500_000  # 2 to 6 ms
 SPREAD = 0.03  # seconds of work after which the system has surely put each thread on a CPU of its own
-FLOPS_A_ROUND = 12 * 16 * 2  # registers x lanes x (multiply + add)
 ELEMENTS = 64 << 20  # float32
 
 
@@ -31,6 +31,7 @@ class Machine:
         from fastnn import _native
 
         self.threads, self.fma_peak = threads, _native.fma_peak
+        self.flops_a_round = _native.fma_peak(1)[0]
         self.pool = ThreadPoolExecutor(threads)
         self.barrier = threading.Barrier(threads)
         self.arrays = None
@@ -57,12 +58,12 @@ class Machine:
         while time.perf_counter() - begun < SPREAD:
             self._together(work)
         seconds = min(self._together(work) for _ in range(runs))
-        return self.threads * FMA_ROUNDS * FLOPS_A_ROUND / seconds / 1e9
+        return self.threads * FMA_ROUNDS * self.flops_a_round / seconds / 1e9
 
     def sustained(self, seconds, peak):
         """GFLOP/s of the same over about so many seconds on end. peak: what `gflops` has found."""
-        rounds = max(1, int(seconds * peak * 1e9 / self.threads / FLOPS_A_ROUND))
-        return self.threads * rounds * FLOPS_A_ROUND / self._together(lambda _: self.fma_peak(rounds)) / 1e9
+        rounds = max(1, int(seconds * peak * 1e9 / self.threads / self.flops_a_round))
+        return self.threads * rounds * self.flops_a_round / self._together(lambda _: self.fma_peak(rounds)) / 1e9
 
     def gbytes(self, runs=2):
         """(GB/s of copying, GB/s of adding)."""

@@ -1,23 +1,46 @@
-"""A large product on two threads against what the processor can do at most.
+"""The peak of fused multiply-adds against instructions that are counted by hand, and a large product on two threads against
+the peak.
 
 The peak of fused multiply-adds is measured on as many threads before each round of the product, so that both see the
 same machine; the share is the median of the rounds' own ratios.
 """
 
+import os
 import statistics
 import time
 
 import numpy as np
+import pytest
 
 import fastnn
-from fastnn import kernels, reference
+from fastnn import _native, kernels, reference
 
 from .conftest import check, note
-from .machine import Machine, usable_cpus
+from .machine import FMA_ROUNDS, Machine, usable_cpus
 
 BATCH, IN, OUT = 256, 1024, 1024
 FLOPS = 2 * BATCH * IN * OUT
 ROUNDS, CALLS = 15, 10
+RUNS = 25
+
+
+def test_peak_against_counted_instructions(benchmark):
+    """Both keep the same units busy, with one chain more or less; each is the best of many runs, taken in turn, since a run
+    may be disturbed. A loop that computes less than it counts, or waits for memory, is off by a factor of 2 or so."""
+    if not _native.fma_peak(1, literal=True)[0]:
+        pytest.skip(f"{fastnn.get_isa()} has no fused multiply-add")
+    if os.environ.get("ASAN_OPTIONS") or "libasan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("a build with sanitizers keeps the chains in memory")
+    rates = {False: 0.0, True: 0.0}
+    for _ in range(RUNS):
+        for literal in rates:
+            start = time.perf_counter()
+            flops, _ = _native.fma_peak(FMA_ROUNDS, literal)
+            rates[literal] = max(rates[literal], flops / (time.perf_counter() - start))
+    benchmark.group = "FMA peak, one thread"
+    benchmark.pedantic(_native.fma_peak, (FMA_ROUNDS,), rounds=5)
+    note(benchmark, benchmark.group, flops=_native.fma_peak(FMA_ROUNDS)[0])
+    assert 0.75 < rates[False] / rates[True] < 1.33, {"peak": rates[False], "counted": rates[True]}
 
 
 def test_dense_forward_against_fma_peak(benchmark, capsys):

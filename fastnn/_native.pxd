@@ -18,7 +18,8 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_kernels:
         const char *isa
         void (*math_map)(fnn_math f, size_t n, const float *x, float *y) noexcept nogil
-        float (*fma_peak)(size_t n) noexcept nogil
+        size_t (*fma_peak)(size_t n, float *sum) noexcept nogil
+        size_t (*fma_literal)(size_t n, float *sum) noexcept nogil
         void (*streams)(size_t count, size_t n, float *const *arrays) noexcept nogil
 
     size_t fnn_available_kernels(const fnn_kernels **tables)

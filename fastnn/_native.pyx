@@ -1768,12 +1768,20 @@ cdef class Pace:
         fnn_pace_note(&self.p, steps, rows, seconds)
 
 
-def fma_peak(size_t rounds):
-    """Runs rounds * 12 * 16 fused multiply-adds on one thread, in registers."""
-    cdef float result
+def fma_peak(size_t rounds, bint literal=False):
+    """(flops, sum): runs rounds of fused multiply-adds on one thread, in registers, and says how many flops that was.
+
+    Each lane is a chain s <- 0.999 s + 0.001 that starts at its own number, 0, 1, 2 ...; the sum is that of all at the end.
+    literal: the same by instructions written one by one, of fewer chains, to check the first by; (0, 0) where there are none.
+    """
+    cdef float total
+    cdef size_t flops
     with nogil:
-        result = fnn_active_kernels().fma_peak(rounds)
-    return result
+        if literal:
+            flops = fnn_active_kernels().fma_literal(rounds, &total)
+        else:
+            flops = fnn_active_kernels().fma_peak(rounds, &total)
+    return flops, total
 
 
 def streams(arrays):

@@ -221,6 +221,7 @@ def test_every_kernel_has_a_test():
         "penalty_backward": test_penalty,
         "math_map": test_math_ulps,
         "fma_peak": test_fma_peak,
+        "fma_literal": test_fma_peak,
         "streams": test_streams,
         "sgd": test_sgd,
         "adam": test_adam,
@@ -593,12 +594,30 @@ def test_math_special_values():
             assert np.isnan(_native.math_map(function, F32([nan, -nan]))).all()
 
 
-def test_fma_peak():
-    """12 chains of 16 lanes: s <- 0.999 s + 0.001 tends to 1, so the sum of all tends to 192."""
-    for isa in ISAS:
-        fastnn.use_isa(isa)
-        assert _native.fma_peak(0) == 16 * sum(range(12))
-        assert abs(_native.fma_peak(20_000) - 192) < 0.1
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("literal", (False, True))
+def test_fma_peak(isa, literal):
+    """Each lane's chain s <- 0.999 s + 0.001 from its own number on, and the sum of all: each lane must have been computed."""
+    fastnn.use_isa(isa)
+    flops, _ = _native.fma_peak(1, literal)
+    if literal and isa == "generic":
+        assert flops == 0 and _native.fma_peak(100, literal) == (0, 0)
+        return
+    vectors = flops // (2 * V)
+    assert vectors >= (1 if isa == "generic" else 5) and flops == 2 * V * vectors
+    a, b, s = F32(0.999), F32(0.001), np.arange(V * vectors, dtype=F32).reshape(vectors, V)
+    for rounds in range(200):
+        if rounds in (0, 1, 2, 17, 199):
+            lanes = s
+            while lanes.shape[1] > 1:  # the kernels' order of addition
+                half = lanes.shape[1] // 2
+                lanes = lanes[:, :half] + lanes[:, half:]
+            total = F32(0)
+            for vector in lanes[:, 0]:
+                total += vector
+            assert _native.fma_peak(rounds, literal) == (rounds * flops, total)
+        # the product is exact in float64
+        s = s * a + b if isa == "generic" else (s.astype(F64) * F64(a) + F64(b)).astype(F32)
 
 
 @pytest.mark.parametrize("count", range(2, 7))

@@ -16,22 +16,48 @@ static void fnn_math_map(fnn_math f, size_t n, const float *x, float *y)
     }
 }
 
-/* n rounds of FNN_PEAK_REGISTERS independent chains of vf_fma: n * chains * 16 * 2 flops, no memory. */
-#define FNN_PEAK_REGISTERS 12
-static float fnn_fma_peak(size_t n)
+/* n rounds of FNN_PEAK_NV independent chains of vectors, s <- 0.999 s + 0.001, with no memory. Returns the flops that this
+ * took, the one place that counts them, and in *sum all lanes at the end. Every lane starts from a number of its own, and
+ * goes into the sum: a compiler that sees two registers hold the same numbers computes one of them only. */
+static size_t fnn_fma_peak(size_t n, float *sum)
 {
-    vf sum[FNN_PEAK_REGISTERS];
+    vf s[FNN_PEAK_NV];
     const vf a = vf_set1(0.999f), b = vf_set1(0.001f);
 #pragma GCC unroll 16
-    for (int i = 0; i < FNN_PEAK_REGISTERS; i++) sum[i] = vf_set1((float)i);
+    for (int i = 0; i < FNN_PEAK_NV; i++) s[i] = vi_convert(vi_add(vi_lanes(), vi_set1(i * FNN_VF)));
     for (size_t k = 0; k < n; k++) {
 #pragma GCC unroll 16
-        for (int i = 0; i < FNN_PEAK_REGISTERS; i++) sum[i] = vf_fma(sum[i], a, b);
+        for (int i = 0; i < FNN_PEAK_NV; i++) s[i] = vf_fma(s[i], a, b);
     }
     float total = 0.0f;
 #pragma GCC unroll 16
-    for (int i = 0; i < FNN_PEAK_REGISTERS; i++) total += vf_sum(sum[i]);
-    return total;
+    for (int i = 0; i < FNN_PEAK_NV; i++) total += vf_sum(s[i]);
+    *sum = total;
+    return n * FNN_PEAK_NV * FNN_VF * 2;
+}
+
+/* The same from instructions that stand in the code one by one, and of one chain less: by what bench/ checks the peak. It
+ * does nothing and returns 0 where there are no such instructions. */
+static size_t fnn_fma_literal(size_t n, float *sum)
+{
+    *sum = 0.0f;
+#ifdef FNN_LITERAL_FMA
+    enum { NV = FNN_PEAK_NV - 1 };
+    vf s[NV];
+    const vf a = vf_set1(0.999f), b = vf_set1(0.001f);
+#pragma GCC unroll 16
+    for (int i = 0; i < NV; i++) s[i] = vi_convert(vi_add(vi_lanes(), vi_set1(i * FNN_VF)));
+    for (size_t k = 0; k < n; k++) {
+#pragma GCC unroll 16
+        for (int i = 0; i < NV; i++) s[i] = vf_fma_literal(s[i], a, b);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < NV; i++) *sum += vf_sum(s[i]);
+    return n * NV * FNN_VF * 2;
+#else
+    (void)n;
+    return 0;
+#endif
 }
 
 /* The memory traffic of an optimizer's update, and next to no arithmetic: all `count` arrays are read and all but the last

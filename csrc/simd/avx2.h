@@ -5,6 +5,7 @@
 #define FNN_MR 6
 #define FNN_NV 1
 #define FNN_ROW_NV 4 /* vectors of a one-row tile: 8 accumulators, enough chains to hide the latency of an FMA */
+#define FNN_PEAK_NV 6 /* vectors of the loop of nothing but FMAs: 12 registers of 16, and 2 of constants */
 
 typedef struct { __m256 lo, hi; } vf;
 typedef struct { __m256d lo, hi; } vd;
@@ -48,6 +49,15 @@ FNN_INLINE vf vf_mul(vf a, vf b) { return (vf){_mm256_mul_ps(a.lo, b.lo), _mm256
 FNN_INLINE vf vf_div(vf a, vf b) { return (vf){_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
 FNN_INLINE vf vf_sqrt(vf a) { return (vf){_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
 FNN_INLINE vf vf_fma(vf a, vf b, vf c) { return (vf){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+
+/* s a + b, for the loop that proves the loop of FMAs: instructions that no compiler can join, move or leave out. */
+#define FNN_LITERAL_FMA 1
+FNN_INLINE vf vf_fma_literal(vf s, vf a, vf b)
+{
+    __asm__ volatile("vfmadd213ps %2, %1, %0" : "+x"(s.lo) : "x"(a.lo), "x"(b.lo));
+    __asm__ volatile("vfmadd213ps %2, %1, %0" : "+x"(s.hi) : "x"(a.hi), "x"(b.hi));
+    return s;
+}
 
 FNN_INLINE vf vf_min2(vf a, vf b) { return (vf){_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
 FNN_INLINE vf vf_max2(vf a, vf b) { return (vf){_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }

@@ -6,6 +6,7 @@
 #define FNN_NV 4
 #define FNN_TALL 12   /* rows of a tile of one vector: enough chains to hide the latency of an FMA */
 #define FNN_ROW_NV 16 /* vectors of a one-row tile: the wider, the longer the pieces of rows of B, which come faster */
+#define FNN_PEAK_NV 12 /* vectors of the loop of nothing but FMAs: more chains than latency x units, which is 8 to 10 */
 
 typedef __m512 vf;
 typedef __m512d vd;
@@ -28,6 +29,14 @@ FNN_INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 FNN_INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 FNN_INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 FNN_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+
+/* s a + b, for the loop that proves the loop of FMAs: instructions that no compiler can join, move or leave out. */
+#define FNN_LITERAL_FMA 1
+FNN_INLINE vf vf_fma_literal(vf s, vf a, vf b)
+{
+    __asm__ volatile("vfmadd213ps %2, %1, %0" : "+v"(s) : "v"(a), "v"(b));
+    return s;
+}
 
 FNN_INLINE vf vf_min2(vf a, vf b) { return _mm512_min_ps(a, b); }
 FNN_INLINE vf vf_max2(vf a, vf b) { return _mm512_max_ps(a, b); }

@@ -5,6 +5,7 @@
 #define FNN_MR 2
 #define FNN_NV 1
 #define FNN_ROW_NV 2 /* vectors of a one-row tile */
+#define FNN_PEAK_NV 3 /* vectors of the loop of nothing but products and sums: 12 registers of 16, and 2 of constants */
 
 typedef float fnn_f4 __attribute__((vector_size(16)));
 typedef int32_t fnn_i4 __attribute__((vector_size(16)));
