@@ -5,6 +5,9 @@ machine, fastnn, library, library ..., and again, every other round backwards. S
 no thread pool disturbs another, and a ratio compares neighbours in time. Before anything is timed, each library must show
 that from the same weights and batches it reaches the same losses, or outputs, as NumPy in float64.
 
+With --isa, fastnn and every library that has a switch for it keep to that instruction set. Each library says what it runs on;
+one that could use more, and is not seen to keep to it, is no rival in the tables.
+
 It prints Markdown tables (--markdown FILE), and writes raw samples (--json FILE) and a chart (--plot FILE.png). Ctrl-C, or
 the signal to terminate, ends the measuring; what has been measured by then is reported.
 """
@@ -12,7 +15,9 @@ the signal to terminate, ends the measuring; what has been measured by then is r
 import argparse
 import datetime
 import functools
+import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,12 +33,15 @@ MEMORY_WORK = "784-3x1024-10 @ 256"
 
 
 def parse(arguments=None):
+    isas = importlib.import_module("fastnn").available_isas()
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few short rounds, no heavy work: to look at, not to quote")
     only = "only works with TEXT in their name, no epoch, no memory; may be repeated"
     parser.add_argument("--only", metavar="TEXT", action="append", help=only)
     parser.add_argument("--peers", metavar="A,B", help=f"of {','.join(peers.NAMES)}; all that are installed by default")
     parser.add_argument("--threads", type=int, default=machine.usable_cpus(), metavar="N", help="compare 1 and N threads")
+    text = f"hold all to this instruction set, {' or '.join(isas)} (FASTNN_ISA, or the best that the CPU has)"
+    parser.add_argument("--isa", choices=isas, default=os.environ.get("FASTNN_ISA") or isas[-1], metavar="NAME", help=text)
     parser.add_argument("--repeats", type=int, metavar="R", help="rounds (9; with --quick 3)")
     parser.add_argument("--patience", type=float, default=120, metavar="S", help="seconds to wait in all for a quiet machine")
     parser.add_argument("--json", metavar="FILE")
@@ -52,6 +60,7 @@ def parse(arguments=None):
     for text in options.only or ():
         if not any(text in name for name in names):
             parser.error(f"argument --only: expected a part of a work's name, got {text!r}; works are {', '.join(names)}")
+    options.best_isa = isas[-1]
     options.repeats = options.repeats or (3 if options.quick else 9)
     options.block, options.blocks = (0.01, 3) if options.quick else (0.02, 5)
     return options
@@ -60,6 +69,13 @@ def parse(arguments=None):
 def offered(options):
     """The works that can be asked for."""
     return [w for w in works.WORKS.values() if not (options.quick and w.heavy)]
+
+
+def holding(name, options):
+    """The ISA to hold a worker to. A library that is to use all that the CPU has stays as it comes; fastnn is told in any case,
+    whatever FASTNN_ISA says."""
+    ours = name not in peers.NAMES or name.startswith("fastnn")
+    return options.isa if ours or options.isa != options.best_isa else None
 
 
 def log(text):
@@ -149,14 +165,27 @@ def measure(work, workers, machines, watch, options):
     return entry, notes
 
 
-def memory(names):
+def seen(worker, isa):
+    """{"held": whether a library is seen to keep to an ISA, "how": what shows it}"""
+    try:
+        reply = worker.ask("held", isa=isa)
+    except WorkerFailed as error:
+        return {"held": False, "how": f"it could not be seen: {last_line(error)}"}
+    return {key: reply[key] for key in ("held", "how")}
+
+
+def memory(names, options):
     """Peak memory of each peer that trains, by `bench.memory`."""
     work = works.WORKS[MEMORY_WORK]
     found = {}
     for name in names:
         if peers.load(name).Training is None or name == "fastnn_call":
             continue
-        run = subprocess.run([sys.executable, "-m", "bench.memory", name, work.name], capture_output=True, text=True)
+        isa = holding(name, options)
+        more = peers.load(name).environment(1, isa) if isa else {}
+        more = {key: value for key, value in more.items() if key not in peers.common_environment(1)}  # `setup` sets threads
+        command = [sys.executable, "-m", "bench.memory", name, work.name]
+        run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **more})
         if run.returncode == 0:
             found[name] = json.loads(run.stdout.splitlines()[-1])
     return {"work": work.name, "least": 3 * work.parameter_bytes + work.activation_bytes, "peers": found}
@@ -168,9 +197,10 @@ def run(options):
     absent = {p: peers.missing(p) for p in wanted}
     notes = [f"{p} is left out: {', '.join(m)} is not installed" for p, m in absent.items() if m]
     threads = sorted({1, options.threads})
-    machines = [Worker("machine", t) for t in threads]
-    started = [Worker(p, t) for p in peers.NAMES if p in wanted and not absent[p] for t in threads]
-    workers, versions, entries, epochs, used, watch = [], {}, [], {}, None, Watch()
+    machines = [Worker("machine", t, isa=holding("machine", options)) for t in threads]
+    names = [p for p in peers.NAMES if p in wanted and not absent[p]]
+    started = [Worker(p, t, isa=holding(p, options)) for p in names for t in threads]
+    workers, versions, held, entries, epochs, used, watch = [], {}, {}, [], {}, None, Watch()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for worker in started:
@@ -179,6 +209,10 @@ def run(options):
                 workers.append(worker)
             except WorkerFailed as error:
                 notes.append(f"{worker.name} on {worker.threads} threads is left out: {last_line(error)}")
+                continue
+            found = seen(worker, options.isa)
+            if worker.name not in held or not found["held"]:
+                held[worker.name] = found
         selected = [w for w in offered(options) if not options.only or any(text in w.name for text in options.only)]
         for work in selected:
             log(work.name)
@@ -191,7 +225,7 @@ def run(options):
                 log(f"an epoch on {worker.threads} threads")
                 epochs[str(worker.threads)] = watch.ask(worker, "epoch", rounds=2 * options.repeats + 1)
             log("memory")
-            used = memory(dict.fromkeys(w.name for w in workers))
+            used = memory(dict.fromkeys(w.name for w in workers), options)
     except KeyboardInterrupt:
         notes.append("interrupted: the works that follow are missing")
     finally:
@@ -203,6 +237,8 @@ def run(options):
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
+        "isa": {"name": options.isa, "best": options.best_isa},
+        "held": held,
         "versions": versions,
         "threads": threads,
         "rounds": options.repeats,

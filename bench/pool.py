@@ -28,9 +28,10 @@ class WorkerFailed(Exception):
 class Worker:
     """A process with one library and a number of threads. See `bench.worker`, or the module that is to answer."""
 
-    def __init__(self, name, threads, module="bench.worker"):
+    def __init__(self, name, threads, module="bench.worker", isa=None):
         self.name, self.threads = name, threads
-        environment = peers.load(name).environment(threads) if name in peers.NAMES else peers.common_environment(threads)
+        library = name if name in peers.NAMES else "fastnn"  # the machine's limits are measured by fastnn's kernels
+        environment = peers.load(library).environment(threads, isa)
         root = str(Path(__file__).parent.parent)
         path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  lives as long as the process

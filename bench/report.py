@@ -5,6 +5,9 @@ list of seconds a step; `disturbed[peer][threads]` says of each round whether ot
 `peaks[threads]` has the machine's limits for each round. A peer's figure is the median of all samples of its undisturbed
 rounds, on the number of threads whose median is lower; the spread is the middle half of them (first to third quartile). With
 fewer than three undisturbed rounds all rounds count, and tables mark the figure with a ~.
+
+`isa` has the instruction set that was asked for and the best one of the CPU; where these are the same, every library is as it
+comes. Else `held[peer]` says whether the library was seen to keep to it; only those that were are rivals.
 """
 
 import statistics
@@ -62,9 +65,16 @@ def apart(entry, many):
     return [b["copy"] > 1.5 * a["copy"] for a, b in zip(entry["peaks"]["1"], entry["peaks"][str(many)], strict=True)]
 
 
-def fastest_peer(entry):
+def free(results, peer):
+    """Whether a library may have used more than the instruction set that was asked for."""
+    isa, held = results["isa"], results["held"].get(peer, {"held": False})
+    return isa["name"] != isa["best"] and not held["held"]
+
+
+def fastest_peer(entry, apart_from=()):
     """(name, its best median) of the fastest library that is not fastnn; None without one."""
-    others = {p: best(entry, p)[1][1] for p in entry["samples"] if not p.startswith("fastnn")}
+    names = [p for p in entry["samples"] if not p.startswith("fastnn") and p not in apart_from]
+    others = {p: best(entry, p)[1][1] for p in names}
     return min(others.items(), key=lambda item: item[1]) if others else None
 
 
@@ -107,19 +117,22 @@ def table(header, rows):
 def _label(results, peer, kind):
     """A library's name; for inference without the part behind the comma, which says how it trains."""
     label = results["labels"][peer]
-    return label.split(",")[0] if kind == "infer" else label
+    label = label.split(",")[0] if kind == "infer" else label
+    return f"{label} (not held to {results['isa']['name']})" if free(results, peer) else label
 
 
 def _main_table(results, kind):
     entries = [e for e in results["works"] if e["kind"] == kind]
     shown = [p for p in results["labels"] if any(p in e["samples"] for e in entries)]
-    header = ["work, µs", *(_label(results, p, kind) for p in shown), "fastest peer ÷ fastnn", "GFLOP/s"]
+    others = [p for p in shown if free(results, p)]
+    rivals = f"fastest peer held to {results['isa']['name']}" if others else "fastest peer"
+    header = ["work, µs", *(_label(results, p, kind) for p in shown), f"{rivals} ÷ fastnn", "GFLOP/s"]
     header += ["% of FMA peak", "% of sustained"]
     rows = []
     for e in entries:
         row = [e["name"], *(cell(e, p) for p in shown)]
         if "fastnn" in e["samples"]:
-            rival = fastest_peer(e)
+            rival = fastest_peer(e, others)
             (gflops, best_share), (_, sustained_share) = (share_of_peak(e, peak=p) for p in ("gflops", "sustained"))
             row.append(f"{rival[1] / best(e, 'fastnn')[1][1]:.2f} ({rival[0]})" if rival else "–")
             row += [f"{gflops:.0f}", f"{100 * best_share:.0f}", f"{100 * sustained_share:.0f}"]
@@ -151,6 +164,25 @@ def _threads_table(results):
     header = ["fastnn", "1 thread, µs", f"{many} threads, µs", f"{many} ÷ 1 (lowest–highest round)"]
     header += ["CPUs near (rounds)", "CPUs apart (rounds)", "note"]
     return table(header, rows) if rows else ""
+
+
+def where(results, threads=None):
+    """What a table is of: the processor, the instruction set and the threads (all that were measured)."""
+    threads = threads or results["threads"]
+    text = " or ".join(map(str, threads)) + f" thread{'s' * (threads[-1] > 1)}"
+    return f"{results['machine']['CPU']}, {results['isa']['name']}, {text}"
+
+
+def _isa_lines(results):
+    isa, lines = results["isa"], []
+    if isa["name"] == isa["best"]:
+        lines.append(f"- The CPU has no more than {isa['name']}: every library is as it comes, and none is held to anything.")
+    for peer, found in results["held"].items():
+        state = ""
+        if isa["name"] != isa["best"]:
+            state = f"held to {isa['name']}: " if found["held"] else f"not held to {isa['name']}, and no rival in the tables: "
+        lines.append(f"- {results['labels'][peer]}: {state}{found['how']}")
+    return "\n".join(lines)
 
 
 def _machine_lines(results):
@@ -206,13 +238,14 @@ def _check_lines(results):
 
 def markdown(results):
     """The whole report."""
-    watch = results["watch"]
+    watch, here = results["watch"], where(results)
     parts = [
-        ("Training step", _main_table(results, "train")),
-        ("Inference", _main_table(results, "infer")),
-        ("Threads", _threads_table(results)),
-        ("An epoch", _epoch_lines(results)),
-        ("Memory", _memory_lines(results)),
+        (f"Training step: {here}", _main_table(results, "train")),
+        (f"Inference: {here}", _main_table(results, "infer")),
+        (f"Threads: {here}", _threads_table(results)),
+        (f"An epoch: {here}", _epoch_lines(results)),
+        (f"Memory: {where(results, [1])}", _memory_lines(results)),
+        ("Instruction set", _isa_lines(results)),
         ("Same results: relative difference from float64 NumPy, and notes", _check_lines(results)),
         ("Machine", _machine_lines(results)),
         (
@@ -267,8 +300,7 @@ def chart(results, path):
         axis.set_title(("" if e["kind"] == "infer" else "train ") + e["name"], fontsize=10, loc="left", fontweight="bold")
         axis.spines[["top", "right"]].set_visible(False)
     title = "Time of one step or call (shorter is better): median and quartiles on the better number of threads"
-    where = f"{results['machine']['CPU']}, {results['machine']['CPUs usable']} CPUs, {results['date'][:10]}"
-    figure.suptitle(f"{title}\n{where}", fontsize=11)
+    figure.suptitle(f"{title}\n{where(results)}, {results['date'][:10]}", fontsize=11)
     figure.tight_layout(rect=(0, 0, 1, 0.985))
     figure.savefig(path, dpi=110)
     plt.close(figure)

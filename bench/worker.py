@@ -43,6 +43,10 @@ class PeerWorker:
     def hello(self):
         return {"versions": self.peer.versions()}
 
+    def held(self, isa):
+        held, how = self.peer.held(isa)
+        return {"held": held, "how": how}
+
     def prepare(self, work):
         """Build a work, run its check, and see how long a step takes."""
         self.work = works.WORKS[work]

@@ -5,10 +5,14 @@ import importlib
 import numpy as np
 
 from ..works import LEARNING_RATE
-from . import Loop, common_environment as environment
+from . import Loop, common_environment
 
 LABEL = "fastnn"
 REQUIRES = ("fastnn",)
+
+
+def environment(threads, isa=None):
+    return {**common_environment(threads), **({"FASTNN_ISA": isa} if isa else {})}
 
 
 def setup(threads):
@@ -19,6 +23,10 @@ def setup(threads):
 
 def versions():
     return {"fastnn": fastnn.__version__, "fastnn ISA": fastnn.get_isa()}
+
+
+def held(isa):
+    return fastnn.get_isa() == isa, f"fastnn.get_isa() is {fastnn.get_isa()}"
 
 
 def model(work, weights):

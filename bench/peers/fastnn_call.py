@@ -7,7 +7,7 @@ import numpy as np
 
 from ..works import LEARNING_RATE
 from . import Loop, fastnn as peer
-from .fastnn import environment, setup, versions  # noqa: F401  the interface
+from .fastnn import environment, held, setup, versions  # noqa: F401  the interface
 
 LABEL = "fastnn, many steps in a call"
 REQUIRES = ("fastnn",)

@@ -4,6 +4,7 @@ Steps are dispatched without waiting; only the end of a run waits. Its batch nor
 """
 
 import importlib
+import re
 
 import numpy as np
 
@@ -14,9 +15,14 @@ LABEL = "JAX jit, optax Adam"
 REQUIRES = ("jax", "optax")
 
 
-def environment(threads):
+MAX_ISA = {"generic": "SSE4_2", "avx2": "AVX2"}  # of the code that XLA makes itself
+
+
+def environment(threads, isa=None):
     # NPROC is what XLA takes for the number of CPUs, and so of its threads
-    flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if threads == 1 else {}
+    flags = ["--xla_cpu_multi_thread_eigen=false"] if threads == 1 else []
+    flags += [f"--xla_cpu_max_isa={MAX_ISA[isa]}"] if isa in MAX_ISA else []
+    flags = {"XLA_FLAGS": " ".join(flags)} if flags else {}
     return {**common_environment(threads), "JAX_PLATFORMS": "cpu", "NPROC": str(threads), **flags}
 
 
@@ -28,6 +34,16 @@ def setup(threads):
 
 def versions():
     return {"jax": jax.__version__, "optax": optax.__version__}
+
+
+def held(isa):
+    """XLA gives products and sums to libraries, which choose their kernels by the CPU: YNNPACK's product is an AVX2 kernel with
+    FMA even under --xla_cpu_max_isa=SSE4_2 (seen with perf, jaxlib 0.10.2). What it has compiled names them."""
+    x = np.ones((64, 64), np.float32)
+    text = jax.jit(lambda x, w: jax.nn.relu(x @ w).sum()).lower(x, x).compile().as_text()
+    known = {"ynn": "YNNPACK", "xnn": "XNNPACK", "onednn": "oneDNN"}
+    libraries = sorted({known.get(name, name) for name in re.findall(r'"__(\w+)_fusion"', text)})
+    return False, f"its products are those of {', '.join(libraries) or 'Eigen'}, without a switch; XLA's own code has one"
 
 
 def forward(params, x):

@@ -5,15 +5,61 @@ the reordered one at the end of section 2 of Kingma & Ba 2015, which adds epsilo
 `largest_loss` no row's loss is reported as more.
 """
 
+import importlib
+
 import numpy as np
 
 from ..works import LEARNING_RATE
-from . import Loop, common_environment as environment
+from . import Loop, common_environment, within
 
 LABEL = "NumPy by hand (OpenBLAS)"
 REQUIRES = ("numpy",)
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+
+
+CORES = {  # OpenBLAS's kernels, by the name of the core that they are for
+    "generic": ("Nehalem", "Prescott", "Core2", "Penryn", "Dunnington", "Atom", "Athlon", "Opteron", "Barcelona", "Bobcat"),
+    "avx2": ("Haswell", "Zen", "Sandybridge", "Bulldozer", "Piledriver", "Steamroller", "Excavator"),
+    "avx512": ("SkylakeX", "Cooperlake", "SapphireRapids"),
+}
+
+
+def _dispatched():
+    """The CPU's features for which NumPy has loops beyond its baseline, and uses them."""
+    umath = getattr(np, "_core", None) or np.core
+    umath = umath._multiarray_umath
+    return [name for name in umath.__cpu_dispatch__ if umath.__cpu_features__[name]]
+
+
+def _beyond(isa):
+    """Those of them that `isa` does not have; NumPy's X86_V4 is the AVX-512 of the first servers that had it."""
+    wide = [name for name in _dispatched() if name.startswith("AVX512") or name == "X86_V4"]
+    return {"generic": _dispatched(), "avx2": wide}.get(isa, [])
+
+
+def environment(threads, isa=None):
+    found = common_environment(threads)
+    if isa in ("generic", "avx2"):
+        found["OPENBLAS_CORETYPE"] = CORES[isa][0]
+        if _beyond(isa):  # it warns of features that the CPU does not have
+            found["NPY_DISABLE_CPU_FEATURES"] = " ".join(_beyond(isa))
+    return found
+
+
+def held(isa):
+    """Of everything that works by OpenBLAS and NumPy's loops, also scikit-learn."""
+    try:
+        pools = importlib.import_module("threadpoolctl").threadpool_info()
+    except ImportError:
+        return False, "threadpoolctl, which is not installed, could tell"
+    blas = [pool for pool in pools if pool["user_api"] == "blas"]
+    cores = {str(pool.get("architecture")) for pool in blas}  # of OpenBLAS; SciPy brings its own
+    levels = {core: name for name, of in CORES.items() for core in of}
+    loops = _dispatched()
+    blas_held = bool(blas) and all(within(levels.get(core), isa) for core in cores)
+    text = f"threadpoolctl: BLAS for {', '.join(sorted(cores)) or 'nothing'}; NumPy's loops: {', '.join(loops) or 'baseline'}"
+    return blas_held and not _beyond(isa), text
 
 
 def setup(threads):

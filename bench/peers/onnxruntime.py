@@ -25,6 +25,10 @@ def versions():
     return {"onnxruntime": ort.__version__, "onnx": onnx.__version__}
 
 
+def held(isa):
+    return False, "its MLAS takes what the CPU has: no switch, and it does not say what"
+
+
 def graph(work, weights):
     """The network as ONNX, serialised."""
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT

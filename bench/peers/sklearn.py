@@ -12,7 +12,8 @@ import warnings
 import numpy as np
 
 from ..works import LEARNING_RATE
-from . import Loop, common_environment as environment
+from . import Loop
+from .numpy import environment, held  # noqa: F401  it computes with NumPy and OpenBLAS
 
 LABEL = "scikit-learn MLPClassifier"
 REQUIRES = ("sklearn",)

@@ -3,13 +3,25 @@
 The loss stays a tensor: no step waits for `.item()`.
 """
 
+import ctypes
 import importlib
+import os
+import re
+import tempfile
 
 from ..works import LEARNING_RATE
-from . import Loop, common_environment as environment
+from . import Loop, common_environment, level, within
 
 LABEL = "PyTorch eager, fused Adam"
 REQUIRES = ("torch",)
+SWITCHES = {  # MKL heeds MKL_ENABLE_INSTRUCTIONS on Intel's processors alone, and AVX2 is what it has for those of others
+    "generic": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"},
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+}
+
+
+def environment(threads, isa=None):
+    return {**common_environment(threads), **SWITCHES.get(isa, {})}
 
 
 def setup(threads):
@@ -20,6 +32,57 @@ def setup(threads):
 
 def versions():
     return {"torch": torch.__version__}
+
+
+def _printed(call):
+    """What C code prints meanwhile."""
+    libc = ctypes.CDLL(None)
+    libc.fflush(None)
+    kept = os.dup(1)
+    try:
+        with tempfile.TemporaryFile("w+", errors="replace") as file:
+            os.dup2(file.fileno(), 1)
+            try:
+                call()
+            finally:
+                libc.fflush(None)
+                os.dup2(kept, 1)
+            file.seek(0)
+            return file.read()
+    finally:
+        os.close(kept)
+
+
+def _speak():
+    """A product by MKL and a step by oneDNN, both of which then say what they are."""
+    x = torch.ones(256, 256)
+    with torch.backends.mkl.verbose(torch.backends.mkl.VERBOSE_ON):
+        torch.mm(x, x)
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        torch.relu(x.to_mkldnn())
+
+
+def mkl_level(text):
+    """(ISA, words) of what MKL prints; (None, ...) if it is not there.
+
+    Of Intel's processors it names the best set that it uses. For others it has no name; there its products are by its common
+    code, whose best is AVX2 with FMA: mkl_blas_def_sgemm_kernel_0_zen, which has no register of 512 bits (MKL 2024.2).
+    """
+    line = re.search(r"MKL_VERBOSE.* for Intel\(R\) 64 architecture (.*?processors)", text)
+    if not line:
+        return None, "of another BLAS nothing is known"
+    if "CNR:COMPATIBLE" in text:
+        return "generic", "MKL's compatible code"
+    found = level(line[1])
+    return (found, f"MKL: {line[1]}") if found else ("avx2", "MKL's code for processors not of Intel, AVX2 at most")
+
+
+def held(isa):
+    aten, text = torch.backends.cpu.get_cpu_capability(), _printed(_speak)
+    onednn = re.search(r"cpu,isa:(.*)", text)
+    onednn = onednn[1] if onednn else "unknown"
+    mkl, words = mkl_level(text)
+    return all(within(f, isa) for f in (level(aten), level(onednn), mkl)), f"ATen {aten}; oneDNN {onednn}; {words}"
 
 
 def model(weights, batchnorm=False):
