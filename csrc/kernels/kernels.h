@@ -100,6 +100,7 @@ typedef struct fnn_product {
     float l1, l2; /* penalty on weights [m, n] with rows ldw apart, whose gradient is added to C before the epilogue */
     const float *penalized; /* NULL: none */
     float *scratch; /* fnn_product_scratch floats, or NULL */
+    bool deep;      /* an update of which fnn_product_is_deep */
 } fnn_product;
 
 #define FNN_UPDATE_DEPTH 256 /* k up to which an update never packs B */
@@ -125,14 +126,47 @@ static inline size_t fnn_deep_room(size_t k)
     return fnn_largest(fnn_least(FNN_DEEP_MOST * (k + 64), FNN_DEEP_ROOM), FNN_DEEP_ROWS * (k + 64));
 }
 
+/* An update over so many k that its columns of A are copied together by the kernels that do not pack strips. */
+static inline bool fnn_product_is_deep(size_t m, size_t n, size_t k)
+{
+    return k > FNN_UPDATE_DEPTH && k <= 4096 && m >= FNN_DEEP_ROWS && n >= FNN_PACK_LD;
+}
+
+/* An update by kernels that go through W in the order of its memory (kernels/gemm_panels.h): so many columns at most, of so many
+ * rows at a time, whose gradient is kept meanwhile; on the stack, where it has no scratch. */
+#define FNN_UPDATE_LITTLE 6144
+#define FNN_UPDATE_GRADIENT 24576 /* floats: 96 KB of the L2 cache */
+#define FNN_UPDATE_ROWS_MOST 96
+#define FNN_UPDATE_B (1 << 19) /* floats of B that are packed */
+#define FNN_UPDATE_N 192 /* scratch is worth it for so many columns, */
+#define FNN_UPDATE_K 4096 /* and given for batches of so many rows */
+
+static inline size_t fnn_update_columns(bool scratch, size_t k)
+{
+    return scratch ? fnn_least(1024, FNN_UPDATE_B / fnn_largest(k, 1) / 16 * 16) : FNN_UPDATE_LITTLE / 6;
+}
+
+static inline size_t fnn_update_rows(bool scratch, size_t m, size_t n)
+{
+    const size_t most = fnn_least(FNN_UPDATE_ROWS_MOST, (scratch ? FNN_UPDATE_GRADIENT : FNN_UPDATE_LITTLE) / n / 6 * 6);
+    return fnn_least(most, m);
+}
+
+/* The floats of scratch for it, for all m, n and k up to these: B, strips of A, the gradient. */
+static inline size_t fnn_update_room(size_t m, size_t n, size_t k)
+{
+    const size_t rows = fnn_least(FNN_UPDATE_ROWS_MOST, m);
+    return fnn_least((n + 15) / 16 * 16 * k, FNN_UPDATE_B) + rows * k + fnn_least(rows * n, FNN_UPDATE_GRADIENT);
+}
+
 /* Floats of scratch with which a product [m, k] [k, n] runs faster, 0 where it needs none: room for two packed blocks of B (one
  * would do for a transposed B, but a plan has one scratch for all its products), and in updates over many k, at which large
  * matrices leave the reach of the caches and the TLB, for columns of A and for gradients. */
 static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t k)
 {
     if (update) {
-        const bool deep = k > FNN_UPDATE_DEPTH && k <= 4096 && m >= FNN_DEEP_ROWS && n >= FNN_PACK_LD;
-        return deep ? FNN_LONG_ROOM + fnn_deep_room(k) : 0;
+        const size_t room = n >= FNN_UPDATE_N && k <= FNN_UPDATE_K ? fnn_update_room(m, n, k) : 0;
+        return fnn_largest(room, fnn_product_is_deep(m, n, k) ? FNN_LONG_ROOM + fnn_deep_room(k) : 0);
     }
     return k > 256 && m >= 64 && n >= 256 ? 2 * FNN_LONG_ROOM : 0;
 }
@@ -220,8 +254,10 @@ typedef enum {
 
 typedef enum { FNN_MATH_EXP, FNN_MATH_LOG, FNN_MATH_SIGMOID, FNN_MATH_TANH } fnn_math;
 
-typedef void fnn_update_f32(size_t n, const fnn_update_scalars *s, float *w, const float *g, float *const state[FNN_STATES]);
-typedef void fnn_update_f64(size_t n, const fnn_update_scalars *s, double *w, const double *g, double *const state[FNN_STATES]);
+typedef void fnn_update_f32(size_t rows, size_t n, const fnn_update_scalars *s, float *w, size_t ldw, const float *g, size_t ldg,
+                            float *const state[FNN_STATES]);
+typedef void fnn_update_f64(size_t rows, size_t n, const fnn_update_scalars *s, double *w, size_t ldw, const double *g, size_t ldg,
+                            double *const state[FNN_STATES]);
 
 /* The states of the elements from `at` on. */
 static inline void fnn_states_at(float *to[FNN_STATES], float *const state[FNN_STATES], size_t at)

@@ -43,7 +43,7 @@ FNN_INLINE FNN_NAME(fnn_scalars) FNN_NAME(fnn_splat)(const fnn_update_scalars *s
 FNN_INLINE V() FNN_NAME(fnn_minus)(V() a) { return V(_sub)(V(_set1)(0), a); }
 
 /* a - b c */
-FNN_INLINE V() FNN_NAME(fnn_minus_product)(V() a, V() b, V() c) { return V(_fma)(FNN_NAME(fnn_minus)(b), c, a); }
+FNN_INLINE V() FNN_NAME(fnn_minus_product)(V() a, V() b, V() c) { return V(_fnmadd)(b, c, a); }
 
 /* The larger; a NaN where either is one. */
 FNN_INLINE V() FNN_NAME(fnn_larger)(V() a, V() b) { return V(_select)(V(_le)(a, b), b, V(_select)(V(_lt)(b, a), a, V(_add)(a, b))); }
@@ -291,13 +291,13 @@ FNN_INLINE void FNN_NAME(fnn_put)(const bool whole, FNN_REAL *p, V() a, vt t)
 
 typedef V() FNN_NAME(fnn_rule)(const FNN_NAME(fnn_scalars) * s, V() w, V() g, V() * s0, V() * s1, V() * s2);
 
-/* One vector, or the part of one that `t` says. */
+/* One vector, or the part of one that `t` says: at i, in g at ig. */
 FNN_INLINE void FNN_NAME(fnn_update_vector)(FNN_NAME(fnn_rule) * rule, const int states, const bool whole,
                                             const unsigned options, const bool start, const FNN_NAME(fnn_scalars) * s,
-                                            size_t i, vt t, FNN_REAL *w, const FNN_REAL *g, FNN_REAL *s0, FNN_REAL *s1,
+                                            size_t i, size_t ig, vt t, FNN_REAL *w, const FNN_REAL *g, FNN_REAL *s0, FNN_REAL *s1,
                                             FNN_REAL *s2, FNN_REAL *average)
 {
-    V() vw = FNN_NAME(fnn_get)(whole, w + i, t), vg = FNN_NAME(fnn_get)(whole, g + i, t), v0 = vg, v1 = vg, v2 = vg;
+    V() vw = FNN_NAME(fnn_get)(whole, w + i, t), vg = FNN_NAME(fnn_get)(whole, g + ig, t), v0 = vg, v1 = vg, v2 = vg;
     if (states > 0) v0 = FNN_NAME(fnn_get)(whole, s0 + i, t);
     if (states > 1) v1 = FNN_NAME(fnn_get)(whole, s1 + i, t);
     if (states > 2) v2 = FNN_NAME(fnn_get)(whole, s2 + i, t);
@@ -313,30 +313,34 @@ FNN_INLINE void FNN_NAME(fnn_update_vector)(FNN_NAME(fnn_rule) * rule, const int
         FNN_NAME(fnn_put)(whole, average + i, FNN_NAME(fnn_averaged)(s, start, FNN_NAME(fnn_get)(whole, average + i, t), vw), t);
 }
 
-/* One pass over n elements; `rule`, `states` and `plain` are constants wherever this is called. */
-FNN_INLINE void FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_rule) * rule, const int states, const bool plain, size_t n,
-                                          const fnn_update_scalars *scalars, FNN_REAL *w, const FNN_REAL *g,
-                                          FNN_REAL *const state[FNN_STATES])
+/* One pass over `rows` rows of n elements, those of w and of the states ldw apart, those of g ldg; `rule`, `states` and `plain`
+ * are constants wherever this is called. */
+FNN_INLINE void FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_rule) * rule, const int states, const bool plain, size_t rows, size_t n,
+                                          const fnn_update_scalars *scalars, FNN_REAL *w, size_t ldw, const FNN_REAL *g,
+                                          size_t ldg, FNN_REAL *const state[FNN_STATES])
 {
     const FNN_NAME(fnn_scalars) s = FNN_NAME(fnn_splat)(scalars);
     const unsigned options = plain ? 0 : scalars->options;
     const bool start = !plain && scalars->start;
-    const vt all = vt_first(FNN_LANES);
-    size_t i = 0;
-    for (; i + FNN_LANES <= n; i += FNN_LANES)
-        FNN_NAME(fnn_update_vector)(rule, states, true, options, start, &s, i, all, w, g, state[0], state[1], state[2], state[FNN_AVERAGE]);
-    if (i < n)
-        FNN_NAME(fnn_update_vector)(rule, states, false, options, start, &s, i, vt_first(n - i), w, g, state[0], state[1], state[2], state[FNN_AVERAGE]);
+    const vt all = vt_first(FNN_LANES), rest = vt_first(n % FNN_LANES);
+    for (size_t r = 0; r < rows; r++) {
+        const size_t at = r * ldw, from = r * ldg;
+        size_t j = 0;
+        for (; j + FNN_LANES <= n; j += FNN_LANES)
+            FNN_NAME(fnn_update_vector)(rule, states, true, options, start, &s, at + j, from + j, all, w, g, state[0], state[1], state[2], state[FNN_AVERAGE]);
+        if (j < n)
+            FNN_NAME(fnn_update_vector)(rule, states, false, options, start, &s, at + j, from + j, rest, w, g, state[0], state[1], state[2], state[FNN_AVERAGE]);
+    }
 }
 
 #define FNN_UPDATE(code, name, states)                                                                                 \
-    static void FNN_NAME(fnn_##name)(size_t n, const fnn_update_scalars *s, FNN_REAL *w, const FNN_REAL *g,            \
-                                     FNN_REAL *const state[FNN_STATES])                                                \
+    static void FNN_NAME(fnn_##name)(size_t rows, size_t n, const fnn_update_scalars *s, FNN_REAL *w, size_t ldw,      \
+                                     const FNN_REAL *g, size_t ldg, FNN_REAL *const state[FNN_STATES])                 \
     {                                                                                                                  \
         if (s->options)                                                                                                \
-            FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_##name##_rule), states, false, n, s, w, g, state);                  \
+            FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_##name##_rule), states, false, rows, n, s, w, ldw, g, ldg, state);  \
         else                                                                                                           \
-            FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_##name##_rule), states, true, n, s, w, g, state);                   \
+            FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_##name##_rule), states, true, rows, n, s, w, ldw, g, ldg, state);   \
     }
 #include "../kernels.def"
 #undef FNN_UPDATE

@@ -67,7 +67,7 @@ static void bias(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_
         k->bias_gradient(o->batch, width, dy + j, o->lddy, false, db);
         float *state[FNN_STATES];
         fnn_states_at(state, (float *const *)t->state, at);
-        k->update_f32[o->rules[t->group]](width, &o->scalars[t->group], (float *)t->w + at, db, state);
+        k->update_f32[o->rules[t->group]](1, width, &o->scalars[t->group], (float *)t->w + at, width, db, width, state);
     }
 }
 
@@ -103,6 +103,7 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
         fnn_states_at(p.state, (float *const *)t->state, at);
         p.ldw = o->out;
         p.scratch = o->scratch;
+        p.deep = fnn_product_is_deep(o->in, o->out, o->batch);
     } else {
         p.accumulate = o->accumulate;
         p.c = o->dw + at;

@@ -244,12 +244,12 @@ static void update_part(const fnn_kernels *k, const fnn_update *o, const fnn_ten
         if (t->is_double) {
             double *w = (double *)t->w + from, *state[FNN_STATES];
             for (int i = 0; i < FNN_STATES; i++) state[i] = t->state[i] ? (double *)t->state[i] + from : NULL;
-            k->update_f64[rule](n, scalars, w, (const double *)t->g + from, state);
+            k->update_f64[rule](1, n, scalars, w, n, (const double *)t->g + from, n, state);
             if (trusted) k->trust_norms_f64(n, scalars, w, state[0], state[1], part);
         } else {
             float *w = (float *)t->w + from, *state[FNN_STATES];
             fnn_states_at(state, (float *const *)t->state, from);
-            k->update_f32[rule](n, scalars, w, (const float *)t->g + from, state);
+            k->update_f32[rule](1, n, scalars, w, n, (const float *)t->g + from, n, state);
             if (trusted) k->trust_norms_f32(n, scalars, w, state[0], state[1], part);
         }
         for (int i = 0; trusted && i < 2; i++) sums[i] = (from - begin) % FNN_UPDATE_CHUNK ? sums[i] + part[i] : part[i];

@@ -3,7 +3,8 @@
 
 /* Micro-tile of the matrix product: 12 accumulators + 2 of B + 2 broadcasts = 16 registers. */
 #define FNN_MR 6
-#define FNN_NV 1
+#define FNN_NV 2
+#define FNN_TALL 12 /* rows of a tile of one register: as many accumulators */
 #define FNN_ROW_NV 4 /* vectors of a one-row tile: 8 accumulators, enough chains to hide the latency of an FMA */
 #define FNN_PEAK_NV 6 /* vectors of the loop of nothing but FMAs: 12 registers of 16, and 2 of constants */
 
@@ -11,37 +12,62 @@ typedef struct { __m256 lo, hi; } vf;
 typedef struct { __m256d lo, hi; } vd;
 typedef struct { __m256i lo, hi; } vi;
 typedef struct { __m256 lo, hi; } vm;
-typedef struct { __m256i lo, hi; size_t n; } vt;
+typedef struct { size_t n; } vt; /* at most 16: the masks are made where they are used, and a call passes it in a register */
 
-FNN_INLINE vt vt_first(size_t n)
-{
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    const __m256i count = _mm256_set1_epi32((int)(n < 16 ? n : 16));
-    return (vt){_mm256_cmpgt_epi32(count, lane), _mm256_cmpgt_epi32(count, _mm256_add_epi32(lane, _mm256_set1_epi32(8))), n};
-}
+FNN_INLINE vt vt_first(size_t n) { return (vt){n < 16 ? n : 16}; }
+FNN_INLINE size_t vt_count(vt t) { return t.n; }
+
+/* The two halves of the mask of the first t.n lanes: windows of sixteen ones and sixteen zeros. */
+static const int32_t fnn_mask_window[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+FNN_INLINE __m256i fnn_mask_lo(vt t) { return _mm256_loadu_si256((const __m256i *)(fnn_mask_window + 16 - t.n)); }
+FNN_INLINE __m256i fnn_mask_hi(vt t) { return _mm256_loadu_si256((const __m256i *)(fnn_mask_window + 24 - t.n)); }
 
 FNN_INLINE vf vf_zero(void) { return (vf){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 FNN_INLINE vf vf_set1(float a) { return (vf){_mm256_set1_ps(a), _mm256_set1_ps(a)}; }
 FNN_INLINE vf vf_load(const float *p) { return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 FNN_INLINE void vf_store(float *p, vf a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
-FNN_INLINE vf vf_load_t(const float *p, vt t) { return (vf){_mm256_maskload_ps(p, t.lo), _mm256_maskload_ps(p + 8, t.hi)}; }
-
-/* Masked stores are microcoded on AMD: whole registers where they fit, the rest by way of the stack. */
-FNN_INLINE void vf_store_t(float *p, vf a, vt t)
+FNN_INLINE vf vf_load_t(const float *p, vt t)
 {
-    if (t.n >= 16) {
-        vf_store(p, a);
+    return (vf){_mm256_maskload_ps(p, fnn_mask_lo(t)), _mm256_maskload_ps(p + 8, fnn_mask_hi(t))};
+}
+
+/* Masked stores are microcoded on AMD: the lanes go in fours, twos and ones. */
+FNN_INLINE void fnn_store_first(float *p, __m256 a, size_t n)
+{
+    if (n >= 8) {
+        _mm256_storeu_ps(p, a);
         return;
     }
-    float tile[16];
-    vf_store(tile, a);
-    size_t i = 0;
-    if (t.n >= 8) {
-        _mm256_storeu_ps(p, a.lo);
-        i = 8;
+    __m128 four = _mm256_castps256_ps128(a);
+    if (n & 4) {
+        _mm_storeu_ps(p, four);
+        p += 4;
+        four = _mm256_extractf128_ps(a, 1);
     }
-    for (; i < t.n; i++) p[i] = tile[i];
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)p, four);
+        p += 2;
+        four = _mm_movehl_ps(four, four);
+    }
+    if (n & 1) _mm_store_ss(p, four);
 }
+FNN_INLINE void vf_store_t(float *p, vf a, vt t)
+{
+    fnn_store_first(p, a.lo, t.n);
+    if (t.n > 8) fnn_store_first(p + 8, a.hi, t.n - 8);
+}
+
+/* One register, as tiles of products are made of. */
+#define FNN_VR 8
+typedef __m256 vr;
+FNN_INLINE vr vr_zero(void) { return _mm256_setzero_ps(); }
+FNN_INLINE vr vr_set1(float a) { return _mm256_set1_ps(a); }
+FNN_INLINE vr vr_load(const float *p) { return _mm256_loadu_ps(p); }
+FNN_INLINE void vr_store(float *p, vr a) { _mm256_storeu_ps(p, a); }
+FNN_INLINE vr vr_load_t(const float *p, vt t) { return _mm256_maskload_ps(p, fnn_mask_lo(t)); }
+FNN_INLINE void vr_store_t(float *p, vr a, vt t) { fnn_store_first(p, a, t.n); }
+FNN_INLINE vr vr_fma(vr a, vr b, vr c) { return _mm256_fmadd_ps(a, b, c); }
+FNN_INLINE vr vr_zero_where_not_positive(vr a, vr y) { return _mm256_andnot_ps(_mm256_cmp_ps(y, _mm256_setzero_ps(), _CMP_LE_OQ), a); }
 
 FNN_INLINE vf vf_add(vf a, vf b) { return (vf){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
 FNN_INLINE vf vf_sub(vf a, vf b) { return (vf){_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
@@ -59,6 +85,9 @@ FNN_INLINE vf vf_fma_literal(vf s, vf a, vf b)
     return s;
 }
 
+/* c - a b */
+FNN_INLINE vf vf_fnmadd(vf a, vf b, vf c) { return (vf){_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)}; }
+
 FNN_INLINE vf vf_min2(vf a, vf b) { return (vf){_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
 FNN_INLINE vf vf_max2(vf a, vf b) { return (vf){_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
 
@@ -68,7 +97,7 @@ FNN_INLINE vm vf_eq(vf a, vf b) { return (vm){_mm256_cmp_ps(a.lo, b.lo, _CMP_EQ_
 FNN_INLINE vf vf_select(vm m, vf a, vf b) { return (vf){_mm256_blendv_ps(b.lo, a.lo, m.lo), _mm256_blendv_ps(b.hi, a.hi, m.hi)}; }
 FNN_INLINE uint32_t vm_bits(vm m) { return (uint32_t)_mm256_movemask_ps(m.lo) | (uint32_t)_mm256_movemask_ps(m.hi) << 8; }
 FNN_INLINE bool vm_all(vm m) { return _mm256_movemask_ps(_mm256_and_ps(m.lo, m.hi)) == 0xFF; }
-FNN_INLINE vm vm_from_t(vt t) { return (vm){_mm256_castsi256_ps(t.lo), _mm256_castsi256_ps(t.hi)}; }
+FNN_INLINE vm vm_from_t(vt t) { return (vm){_mm256_castsi256_ps(fnn_mask_lo(t)), _mm256_castsi256_ps(fnn_mask_hi(t))}; }
 
 FNN_INLINE vm vm_lane(size_t i)
 {
@@ -146,6 +175,7 @@ FNN_INLINE vd vd_mul(vd a, vd b) { return (vd){_mm256_mul_pd(a.lo, b.lo), _mm256
 FNN_INLINE vd vd_div(vd a, vd b) { return (vd){_mm256_div_pd(a.lo, b.lo), _mm256_div_pd(a.hi, b.hi)}; }
 FNN_INLINE vd vd_sqrt(vd a) { return (vd){_mm256_sqrt_pd(a.lo), _mm256_sqrt_pd(a.hi)}; }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd){_mm256_fmadd_pd(a.lo, b.lo, c.lo), _mm256_fmadd_pd(a.hi, b.hi, c.hi)}; }
+FNN_INLINE vd vd_fnmadd(vd a, vd b, vd c) { return (vd){_mm256_fnmadd_pd(a.lo, b.lo, c.lo), _mm256_fnmadd_pd(a.hi, b.hi, c.hi)}; }
 
 typedef struct { __m256d lo, hi; } vdm;
 FNN_INLINE vdm vd_lt(vd a, vd b) { return (vdm){_mm256_cmp_pd(a.lo, b.lo, _CMP_LT_OQ), _mm256_cmp_pd(a.hi, b.hi, _CMP_LT_OQ)}; }

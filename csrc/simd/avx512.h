@@ -16,6 +16,8 @@ typedef __mmask16 vt;
 
 FNN_INLINE vt vt_first(size_t n) { return (vt)(n >= 16 ? 0xFFFFu : (1u << n) - 1u); }
 
+FNN_INLINE size_t vt_count(vt t) { return (size_t)__builtin_popcount(t); }
+
 FNN_INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
 FNN_INLINE vf vf_set1(float a) { return _mm512_set1_ps(a); }
 FNN_INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
@@ -37,6 +39,8 @@ FNN_INLINE vf vf_fma_literal(vf s, vf a, vf b)
     __asm__ volatile("vfmadd213ps %2, %1, %0" : "+v"(s) : "v"(a), "v"(b));
     return s;
 }
+
+FNN_INLINE vf vf_fnmadd(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
 
 FNN_INLINE vf vf_min2(vf a, vf b) { return _mm512_min_ps(a, b); }
 FNN_INLINE vf vf_max2(vf a, vf b) { return _mm512_max_ps(a, b); }
@@ -86,6 +90,7 @@ FNN_INLINE vd vd_mul(vd a, vd b) { return _mm512_mul_pd(a, b); }
 FNN_INLINE vd vd_div(vd a, vd b) { return _mm512_div_pd(a, b); }
 FNN_INLINE vd vd_sqrt(vd a) { return _mm512_sqrt_pd(a); }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return _mm512_fmadd_pd(a, b, c); }
+FNN_INLINE vd vd_fnmadd(vd a, vd b, vd c) { return _mm512_fnmadd_pd(a, b, c); }
 
 FNN_INLINE __mmask8 vd_lt(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
 FNN_INLINE __mmask8 vd_le(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }

@@ -25,7 +25,8 @@ typedef struct { size_t n; } vt;
         return r;                            \
     } while (0)
 
-FNN_INLINE vt vt_first(size_t n) { return (vt){n}; }
+FNN_INLINE vt vt_first(size_t n) { return (vt){n < 16 ? n : 16}; }
+FNN_INLINE size_t vt_count(vt t) { return t.n; }
 
 FNN_INLINE vf vf_set1(float a) { FNN_QUARTERS(vf, ((fnn_f4){a, a, a, a})); }
 FNN_INLINE vf vf_zero(void) { return vf_set1(0.0f); }
@@ -54,6 +55,7 @@ FNN_INLINE vf vf_sub(vf a, vf b) { FNN_QUARTERS(vf, a.q[i] - b.q[i]); }
 FNN_INLINE vf vf_mul(vf a, vf b) { FNN_QUARTERS(vf, a.q[i] * b.q[i]); }
 FNN_INLINE vf vf_div(vf a, vf b) { FNN_QUARTERS(vf, a.q[i] / b.q[i]); }
 FNN_INLINE vf vf_fma(vf a, vf b, vf c) { FNN_QUARTERS(vf, a.q[i] * b.q[i] + c.q[i]); }
+FNN_INLINE vf vf_fnmadd(vf a, vf b, vf c) { FNN_QUARTERS(vf, c.q[i] - a.q[i] * b.q[i]); }
 FNN_INLINE vf vf_sqrt(vf a)
 {
     FNN_QUARTERS(vf, ((fnn_f4){__builtin_sqrtf(a.q[i][0]), __builtin_sqrtf(a.q[i][1]), __builtin_sqrtf(a.q[i][2]),
@@ -159,6 +161,7 @@ FNN_INLINE vd vd_sub(vd a, vd b) { FNN_QUARTERS(vd, a.q[i] - b.q[i]); }
 FNN_INLINE vd vd_mul(vd a, vd b) { FNN_QUARTERS(vd, a.q[i] * b.q[i]); }
 FNN_INLINE vd vd_div(vd a, vd b) { FNN_QUARTERS(vd, a.q[i] / b.q[i]); }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { FNN_QUARTERS(vd, a.q[i] * b.q[i] + c.q[i]); }
+FNN_INLINE vd vd_fnmadd(vd a, vd b, vd c) { FNN_QUARTERS(vd, c.q[i] - a.q[i] * b.q[i]); }
 FNN_INLINE vd vd_sqrt(vd a) { FNN_QUARTERS(vd, ((fnn_d2){__builtin_sqrt(a.q[i][0]), __builtin_sqrt(a.q[i][1])})); }
 
 typedef int64_t fnn_l2 __attribute__((vector_size(16)));

@@ -42,6 +42,20 @@
 
 /* What can be said in terms of the above, once. */
 
+/* One register of a tile: what a vf is, but where that is several. */
+#ifndef FNN_VR
+#define FNN_VR FNN_VF
+typedef vf vr;
+FNN_INLINE vr vr_zero(void) { return vf_zero(); }
+FNN_INLINE vr vr_set1(float a) { return vf_set1(a); }
+FNN_INLINE vr vr_load(const float *p) { return vf_load(p); }
+FNN_INLINE void vr_store(float *p, vr a) { vf_store(p, a); }
+FNN_INLINE vr vr_load_t(const float *p, vt t) { return vf_load_t(p, t); }
+FNN_INLINE void vr_store_t(float *p, vr a, vt t) { vf_store_t(p, a, t); }
+FNN_INLINE vr vr_fma(vr a, vr b, vr c) { return vf_fma(a, b, c); }
+FNN_INLINE vr vr_zero_where_not_positive(vr a, vr y) { return vf_select(vf_le(y, vf_zero()), vf_zero(), a); }
+#endif
+
 FNN_INLINE vf vf_neg(vf a) { return vi_float(vi_xor(vf_bits(a), vi_set1(INT32_MIN))); }
 FNN_INLINE vf vf_minus_abs(vf a) { return vi_float(vi_or(vf_bits(a), vi_set1(INT32_MIN))); }
 FNN_INLINE vf vf_abs(vf a) { return vi_float(vi_and(vf_bits(a), vi_set1(INT32_MAX))); }

@@ -112,11 +112,11 @@ def test_long_products_pack_into_scratch(team, name, schedule, threads):
 
 @pytest.mark.parametrize("width, batch", [*((385, b) for b in (144, 145, 256, 257, 600, 4100)), (800, 300), (800, 1100)])
 def test_updates_of_many_rows_in_a_large_layer(team, width, batch):
-    """They go through scratch memory, in groups of 384 to 768 rows of the weights; whether they do, the plan says for its full
+    """They go through scratch memory, in groups of rows of the weights; whether they do, the plan says for its full
     batch, and so for the shorter one at the end."""
     widths = (width, 530, 3)
     scratch = _native.product_scratch(True, *widths[:2], batch)
-    assert (scratch > 0) == (256 < batch <= 4096)
+    assert (scratch > 0) == (batch <= 4096)
     x, y = samples(batch + 300, widths)
     results = []
     for composite, threads in ((True, 1), (False, 1), (True, 3)):

@@ -1,0 +1,273 @@
+/* Products and updates by tiles of at most 6 rows x 16 columns, for 16 registers or fewer (AVX2, generic).
+ *
+ * The five loops of Goto & van de Geijn 2008, for matrices of which one or two dimensions are small: groups of rows, blocks of k,
+ * panels of 16 columns, tiles of rows, k. A block of B of one panel stays in the L1 cache while all tiles of the group use it;
+ * what the group has of A stays in the L2 cache while all panels use it. Where B's rows lie apart, the panel's first tile packs
+ * the block while it computes with it, which costs it nothing but stores.
+ * An update goes through W in the order in which it lies in memory. */
+#ifndef FNN_KERNELS_GEMM_PANELS_H
+#define FNN_KERNELS_GEMM_PANELS_H
+
+#define FNN_KC 1056            /* k in a block of B: 66 KB, which the L2 cache serves as fast as tiles read it */
+#define FNN_GROUP_ROWS 1024    /* rows of a group of a product */
+#define FNN_PACK_TILES 4       /* B is packed if at least so many tiles use it, ... */
+#define FNN_PACK_B_LD 256      /* ... and its rows are so long, or not whole lines of the caches */
+#define FNN_ROWS_OF_B_AHEAD 16 /* prefetched by a tile that packs */
+
+/* What a tile is given. B is [k, vectors * FNN_VR], of which the last register may have fewer lanes. */
+typedef struct fnn_tile_task {
+    size_t k;
+    const float *a;
+    size_t lda;
+    const float *b;
+    size_t ldb;
+    float *packed; /* where B is packed, in rows of FNN_NR, by tiles that pack */
+    const float *start;
+    size_t start_ld;
+    float *c;
+    size_t ldc;
+    vt last;
+    fnn_gate gate;
+} fnn_tile_task;
+
+/* C = start + A B over one block of k, through the gate. */
+FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transposed, const bool packs, const fnn_tile_task *t)
+{
+    vr sum[FNN_TALL][FNN_NV];
+    const bool whole = vt_count(t->last) == FNN_VR;
+    const size_t masked = fnn_tile_masked_steps(t->k, t->ldb, t->last), lda = t->lda, ldb = t->ldb;
+    const float *a = t->a, *b = t->b;
+    float *packed = t->packed;
+    if (whole)
+        fnn_tile_start(rows, vectors, true, sum, t->start, t->start_ld, t->last);
+    else
+        fnn_tile_start(rows, vectors, false, sum, t->start, t->start_ld, t->last);
+    for (size_t k = t->k - masked; k > 0; k--) {
+        if (packs) __builtin_prefetch(b + FNN_ROWS_OF_B_AHEAD * ldb);
+        fnn_tile_step(rows, vectors, true, a_transposed, sum, a, lda, b, packs ? packed : NULL, t->last);
+        a += a_transposed ? lda : 1;
+        b += ldb;
+        if (packs) packed += FNN_NR;
+    }
+    for (size_t k = masked; k > 0; k--) {
+        fnn_tile_step(rows, vectors, false, a_transposed, sum, a, lda, b, packs ? packed : NULL, t->last);
+        a += a_transposed ? lda : 1;
+        b += ldb;
+        if (packs) packed += FNN_NR;
+    }
+    if (whole) {
+        fnn_tile_gate(rows, vectors, true, sum, &t->gate, t->last);
+        fnn_tile_store(rows, vectors, true, sum, t->c, t->ldc, t->last);
+    } else {
+        fnn_tile_gate(rows, vectors, false, sum, &t->gate, t->last);
+        fnn_tile_store(rows, vectors, false, sum, t->c, t->ldc, t->last);
+    }
+}
+
+typedef void fnn_tile_fn(const fnn_tile_task *t);
+
+/* The tiles: for A as it lies and transposed, plain and packing, by registers in a row and by rows. */
+#define FNN_TILE(rows, vectors, transposed, packs)                                                          \
+    static void fnn_tile_##rows##_##vectors##_##transposed##_##packs(const fnn_tile_task *t)                \
+    {                                                                                                       \
+        fnn_tile(rows, vectors, transposed, packs, t);                                                      \
+    }
+#if FNN_NV == 2
+#define FNN_TILES(f, t, p)                                                                                          \
+    f(1, 2, t, p) f(2, 2, t, p) f(3, 2, t, p) f(4, 2, t, p) f(5, 2, t, p) f(6, 2, t, p) f(1, 1, t, p) f(2, 1, t, p) \
+    f(3, 1, t, p) f(4, 1, t, p) f(5, 1, t, p) f(6, 1, t, p) f(7, 1, t, p) f(8, 1, t, p) f(9, 1, t, p)               \
+    f(10, 1, t, p) f(11, 1, t, p) f(12, 1, t, p)
+#else
+#define FNN_TILES(f, t, p) f(1, 1, t, p) f(2, 1, t, p)
+#endif
+FNN_TILES(FNN_TILE, 0, 0) FNN_TILES(FNN_TILE, 0, 1) FNN_TILES(FNN_TILE, 1, 0) FNN_TILES(FNN_TILE, 1, 1)
+
+#define FNN_TILE_ENTRY(rows, vectors, transposed, packs) \
+    [transposed][packs][vectors - 1][rows - 1] = fnn_tile_##rows##_##vectors##_##transposed##_##packs,
+static fnn_tile_fn *const fnn_tiles[2][2][FNN_NV][FNN_TALL] = {FNN_TILES(FNN_TILE_ENTRY, 0, 0) FNN_TILES(FNN_TILE_ENTRY, 0, 1)
+                                                                   FNN_TILES(FNN_TILE_ENTRY, 1, 0) FNN_TILES(FNN_TILE_ENTRY, 1, 1)};
+
+FNN_INLINE void fnn_gemm_tile(size_t rows, size_t vectors, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
+                              const float *start, size_t start_ld, float *c, size_t ldc, vt last, const fnn_gate *gate)
+{
+    const fnn_tile_task t = {.k = k, .a = a, .lda = lda, .b = b, .ldb = ldb, .start = start, .start_ld = start_ld, .c = c,
+                             .ldc = ldc, .last = last, .gate = *gate};
+    fnn_tiles[0][0][vectors - 1][rows - 1](&t);
+}
+
+/* m columns of A, stored [k, lda], in strips [k, rows] of as many columns as a tile has rows. */
+static void fnn_pack_strips(size_t m, size_t k, const float *a, size_t lda, float *strips)
+{
+    const size_t tiles = fnn_row_tiles(m), few = m / tiles, more = m % tiles;
+    for (size_t p = 0; p < k; p++, a += lda) {
+        const float *from = a;
+        float *to = strips;
+        for (size_t tile = 0; tile < tiles; tile++) {
+            const size_t rows = few + (tile < more);
+            if (rows == 6)
+                memcpy(to + p * rows, from, 6 * sizeof(float));
+            else if (rows == 5)
+                memcpy(to + p * rows, from, 5 * sizeof(float));
+            else
+                for (size_t r = 0; r < rows; r++) to[p * rows + r] = from[r];
+            from += rows;
+            to += rows * k;
+        }
+    }
+}
+
+/* All k of a panel of B, in rows of FNN_NR. */
+static void fnn_pack_panel(const fnn_product *g, const fnn_block *q, float *packed)
+{
+    const vt t = vt_first(q->width);
+    const float *b = fnn_block_data(g, q);
+    for (size_t p = 0; p < q->depth; p++, b += g->ldb, packed += FNN_NR) {
+        __builtin_prefetch(b + FNN_ROWS_OF_B_AHEAD * g->ldb);
+        vf_store(packed, q->width == FNN_VF ? vf_load(b) : vf_load_t(b, t));
+    }
+}
+
+/* The part `tile` of `tiles` of a block of B, to the L2 cache. */
+FNN_INLINE void fnn_prefetch_block(const fnn_product *g, const fnn_block *q, size_t tiles, size_t tile)
+{
+    const size_t rows = g->b_transposed ? q->width : q->depth, width = g->b_transposed ? q->depth : q->width;
+    const size_t from = fnn_part(rows, tiles, tile), end = fnn_part(rows, tiles, tile + 1);
+    const float *b = fnn_block_data(g, q);
+    for (size_t r = from; r < end; r++)
+        for (size_t x = 0; x < width; x += 16) __builtin_prefetch(b + r * g->ldb + x, 0, 2);
+}
+
+/* One block of k of one panel, for the m rows from i on. The first field of each pair is where it is, the other how far apart its
+ * rows are. */
+typedef struct fnn_block_task {
+    fnn_block block;
+    bool first, final;       /* of its panel */
+    size_t i, m;
+    const float *a;
+    size_t lda;
+    bool strips;             /* a: strips of all k */
+    const float *b;
+    size_t ldb;
+    float *pack;             /* where the first tile packs it, or NULL */
+    const fnn_block *next;   /* the block to be prefetched meanwhile, or NULL */
+    float *c;
+    size_t ldc;
+} fnn_block_task;
+
+static void fnn_gemm_block(const fnn_product *g, const fnn_block_task *o)
+{
+    const fnn_block *q = &o->block;
+    const bool resume = !o->first || g->accumulate, update = g->epilogue == FNN_EPILOGUE_UPDATE;
+    const size_t most = q->vectors == 1 && !o->strips ? FNN_TALL : FNN_MR, tiles = (o->m + most - 1) / most;
+    fnn_tile_task t = {.k = q->depth, .a = o->a, .lda = o->lda, .b = o->b, .ldb = o->ldb, .packed = o->pack,
+                       .start = resume ? o->c : g->bias ? g->bias + q->j : NULL, .start_ld = resume ? o->ldc : 0, .c = o->c,
+                       .ldc = o->ldc, .last = fnn_block_last(q), .gate = {.kind = FNN_GATE_OPEN}};
+    for (size_t tile = 0, r = 0; tile < tiles; tile++) {
+        const size_t rows = o->m / tiles + (tile < o->m % tiles), i = o->i + r;
+        if (o->strips) {
+            t.a = o->a + r * g->k + q->p * rows;
+            t.lda = rows;
+        }
+        if (!update && g->m * g->n >= FNN_LARGE_C && tile + 1 < tiles) fnn_prefetch_to_write(t.c + rows * t.ldc, rows, 1, t.ldc);
+        if (o->next) fnn_prefetch_block(g, o->next, tiles, tile);
+        if (o->final) t.gate = fnn_gate_of(g, i, q->j);
+        fnn_tiles[g->a_transposed][t.packed != NULL][q->vectors - 1][rows - 1](&t);
+        if (t.packed) {
+            t.b = t.packed;
+            t.ldb = FNN_NR;
+            t.packed = NULL;
+        }
+        if (o->final && !update && t.gate.kind == FNN_GATE_OPEN) fnn_finish(g, i, q->j, rows, q->width, t.c, t.ldc);
+        t.a += g->a_transposed ? rows : rows * t.lda;
+        t.c += rows * t.ldc;
+        if (resume) t.start = t.c;
+        r += rows;
+    }
+}
+
+static void fnn_gemm_rows(const fnn_product *g)
+{
+    float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
+    const size_t groups = (g->m + FNN_GROUP_ROWS - 1) / FNN_GROUP_ROWS, panels = (g->n + FNN_NR - 1) / FNN_NR;
+    const bool pack = g->m > (FNN_PACK_TILES - 1) * FNN_MR && (g->ldb >= FNN_PACK_B_LD || g->ldb % 16 != 0);
+    const bool cut = pack || g->b_transposed || g->m > 2 * FNN_MR; /* else nothing is used so often that it should stay near */
+    const size_t blocks = cut && g->k > 0 ? (g->k + FNN_KC - 1) / FNN_KC : 1;
+    for (size_t group = 0; group < groups; group++) {
+        const size_t i = fnn_part(g->m, groups, group), m = fnn_part(g->m, groups, group + 1) - i;
+        for (size_t block = 0; block < blocks; block++) {
+            const size_t p = fnn_part(g->k, blocks, block);
+            const float *a = g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p;
+            for (size_t panel = 0; panel < panels; panel++) {
+                const fnn_block q = fnn_block_of(g, panels, blocks, panel * blocks + block);
+                const fnn_block next = panel + 1 < panels ? fnn_block_of(g, panels, blocks, (panel + 1) * blocks + block) : q;
+                fnn_block_task o = {.block = q, .first = block == 0, .final = block + 1 == blocks, .i = i, .m = m, .a = a,
+                                    .lda = g->lda, .b = fnn_block_data(g, &q), .ldb = g->ldb,
+                                    .c = g->c + i * g->ldc + q.j, .ldc = g->ldc};
+                if (g->b_transposed) {
+                    fnn_pack_transposed(g, &q, packed);
+                    o.b = packed;
+                    o.ldb = FNN_NR;
+                } else if (pack) {
+                    o.pack = packed;
+                }
+                if ((pack || g->b_transposed) && panel + 1 < panels) o.next = &next;
+                fnn_gemm_block(g, &o);
+            }
+        }
+    }
+}
+
+/* dW = X^T dY, and the update of W by it: all columns of some rows of dW, and then these rows of W and its states, as they lie in
+ * memory: a line here and a line there would take three times as long. With scratch B is packed whole before, and strips of A as
+ * they are needed. */
+static void fnn_gemm_update_columns(const fnn_product *g)
+{
+    float little[FNN_UPDATE_LITTLE] __attribute__((aligned(64))), *gradient = little, *strips = NULL, *packed = NULL;
+    const size_t panels = (g->n + FNN_NR - 1) / FNN_NR, blocks = g->k == 0 ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
+    const size_t most = fnn_update_rows(g->scratch, g->m, g->n), groups = (g->m + most - 1) / most;
+    if (g->scratch) {
+        packed = g->scratch;
+        strips = packed + panels * FNN_NR * g->k;
+        gradient = strips + most * g->k;
+        for (size_t panel = 0; panel < panels; panel++) {
+            const fnn_block q = fnn_block_of(g, panels, 1, panel);
+            fnn_pack_panel(g, &q, packed + panel * g->k * FNN_NR);
+        }
+    }
+    for (size_t group = 0; group < groups; group++) {
+        const size_t i = fnn_part(g->m, groups, group), m = fnn_part(g->m, groups, group + 1) - i;
+        if (strips) fnn_pack_strips(m, g->k, g->a + i, g->lda, strips);
+        for (size_t panel = 0; panel < panels; panel++) {
+            for (size_t block = 0; block < blocks; block++) {
+                const fnn_block q = fnn_block_of(g, panels, blocks, panel * blocks + block);
+                fnn_gemm_block(g, &(fnn_block_task){.block = q, .first = block == 0, .final = block + 1 == blocks, .i = i, .m = m,
+                                                    .a = strips ? strips : g->a + q.p * g->lda + i, .lda = g->lda,
+                                                    .strips = strips != NULL,
+                                                    .b = packed ? packed + (panel * g->k + q.p) * FNN_NR : fnn_block_data(g, &q),
+                                                    .ldb = packed ? FNN_NR : g->ldb, .c = gradient + q.j, .ldc = g->n});
+            }
+        }
+        if (g->ldw == g->n)
+            fnn_finish(g, 0, i * g->n, 1, m * g->n, gradient, 0);
+        else
+            fnn_finish(g, i, 0, m, g->n, gradient, g->n);
+    }
+}
+
+static void fnn_gemm_update(const fnn_product *g)
+{
+    const size_t most = fnn_update_columns(g->scratch, g->k), parts = (g->n + most - 1) / most;
+    for (size_t part = 0; part < parts; part++) {
+        const size_t panels = (g->n + FNN_NR - 1) / FNN_NR, j = fnn_part(panels, parts, part) * FNN_NR;
+        const size_t end = fnn_part(panels, parts, part + 1) * FNN_NR;
+        fnn_product q = *g;
+        q.n = (end < g->n ? end : g->n) - j;
+        q.b += j;
+        q.w += j;
+        fnn_states_at(q.state, g->state, j);
+        if (q.penalized) q.penalized += j;
+        fnn_gemm_update_columns(&q);
+    }
+}
+
+#endif
