@@ -10,6 +10,7 @@
 
 #define FNN_KC 1056            /* k in a block of B: 66 KB, which the L2 cache serves as fast as tiles read it */
 #define FNN_GROUP_ROWS 1024    /* rows of a group of a product */
+#define FNN_AHEAD_STEPS 4
 #define FNN_PACK_TILES 4       /* B is packed if at least so many tiles use it, ... */
 #define FNN_PACK_B_LD 256      /* ... and its rows are so long, or not whole lines of the caches */
 #define FNN_ROWS_OF_B_AHEAD 16 /* prefetched by a tile that packs */
@@ -28,6 +29,8 @@ typedef struct fnn_tile_task {
     size_t ldc;
     vt last;
     fnn_gate gate;
+    const float *ahead; /* rows of B that a tile prefetches to the L2 cache, if it does not pack, one in FNN_AHEAD_STEPS of k */
+    size_t ldahead, ahead_rows;
 } fnn_tile_task;
 
 /* C = start + A B over one block of k, through the gate. */
@@ -42,14 +45,26 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
         fnn_tile_start(rows, vectors, true, sum, t->start, t->start_ld, t->last);
     else
         fnn_tile_start(rows, vectors, false, sum, t->start, t->start_ld, t->last);
-    for (size_t k = t->k - masked; k > 0; k--) {
+    size_t k = t->k - masked;
+    if (!packs) {
+        const float *ahead = t->ahead;
+        for (size_t r = t->ahead_rows; r > 0 && k >= FNN_AHEAD_STEPS; r--, k -= FNN_AHEAD_STEPS, ahead += t->ldahead) {
+            __builtin_prefetch(ahead, 0, 2);
+            _Pragma("GCC unroll 1") for (int step = 0; step < FNN_AHEAD_STEPS; step++) {
+                fnn_tile_step(rows, vectors, true, a_transposed, sum, a, lda, b, NULL, t->last);
+                a += a_transposed ? lda : 1;
+                b += ldb;
+            }
+        }
+    }
+    for (; k > 0; k--) {
         if (packs) __builtin_prefetch(b + FNN_ROWS_OF_B_AHEAD * ldb);
         fnn_tile_step(rows, vectors, true, a_transposed, sum, a, lda, b, packs ? packed : NULL, t->last);
         a += a_transposed ? lda : 1;
         b += ldb;
         if (packs) packed += FNN_NR;
     }
-    for (size_t k = masked; k > 0; k--) {
+    for (k = masked; k > 0; k--) {
         fnn_tile_step(rows, vectors, false, a_transposed, sum, a, lda, b, packs ? packed : NULL, t->last);
         a += a_transposed ? lda : 1;
         b += ldb;
@@ -127,14 +142,17 @@ static void fnn_pack_panel(const fnn_product *g, const fnn_block *q, float *pack
     }
 }
 
-/* The part `tile` of `tiles` of a block of B, to the L2 cache. */
-FNN_INLINE void fnn_prefetch_block(const fnn_product *g, const fnn_block *q, size_t tiles, size_t tile)
+/* What the tile number `tile` of `tiles` prefetches of the next block of B: its share of the rows of k, or where B is transposed one
+ * of the n rows, line after line. The first tile does not, since it may pack. */
+FNN_INLINE void fnn_tile_looks_ahead(fnn_tile_task *t, const fnn_product *g, const fnn_block *next, size_t tiles, size_t tile)
 {
-    const size_t rows = g->b_transposed ? q->width : q->depth, width = g->b_transposed ? q->depth : q->width;
-    const size_t from = fnn_part(rows, tiles, tile), end = fnn_part(rows, tiles, tile + 1);
-    const float *b = fnn_block_data(g, q);
-    for (size_t r = from; r < end; r++)
-        for (size_t x = 0; x < width; x += 16) __builtin_prefetch(b + r * g->ldb + x, 0, 2);
+    t->ahead_rows = 0;
+    if (!next || tile == 0) return;
+    const size_t rows = g->b_transposed ? next->width : next->depth;
+    const size_t from = fnn_part(rows, tiles - 1, tile - 1), end = fnn_part(rows, tiles - 1, tile);
+    t->ahead = fnn_block_data(g, next) + from * g->ldb;
+    t->ldahead = g->b_transposed ? 16 : g->ldb;
+    t->ahead_rows = g->b_transposed && end > from ? (next->depth + 15) / 16 : end - from;
 }
 
 /* One block of k of one panel, for the m rows from i on. The first field of each pair is where it is, the other how far apart its
@@ -169,7 +187,7 @@ static void fnn_gemm_block(const fnn_product *g, const fnn_block_task *o)
             t.lda = rows;
         }
         if (!update && g->m * g->n >= FNN_LARGE_C && tile + 1 < tiles) fnn_prefetch_to_write(t.c + rows * t.ldc, rows, 1, t.ldc);
-        if (o->next) fnn_prefetch_block(g, o->next, tiles, tile);
+        fnn_tile_looks_ahead(&t, g, o->next, tiles, tile);
         if (o->final) t.gate = fnn_gate_of(g, i, q->j);
         fnn_tiles[g->a_transposed][t.packed != NULL][q->vectors - 1][rows - 1](&t);
         if (t.packed) {
