@@ -339,7 +339,7 @@ class Trainer:
             builder.differentiate()
             builder.update(self._optimizer.plan_update(self._tensors, self._clip_norm))
         if schedule is None:
-            schedule = choose_schedule(self._model.parameters(), batch, get_num_threads())
+            schedule = choose_schedule(self._model.parameters(), batch, get_num_threads(), updates=training)
         return builder.build(schedule)
 
     def _executor(self, batch, pair, training):

@@ -147,10 +147,29 @@ def arrange(ops, buffers, batch, schedule, kept):
 
 
 _ROWS_BYTES = 1 << 20  # up to this size of the weights, by rows
+_BARRIER = 0.7e-6  # seconds that a barrier between two threads takes
+_BANDWIDTH = 20e9  # bytes a second that a thread gets out of another's cache
+_CLEARLY = 2.0  # by layers only where that saves so many times what its barriers cost
 
 
-def choose_schedule(parameters, batch, threads):
+def _saved_by_layers(shape, batch, threads):
+    """Bytes of a layer [in, out] that a thread need not fetch from the other threads' caches where each owns some columns.
+
+    By rows every thread reads all weights, of which the others have just updated their parts; by columns it reads its own, and
+    the others' parts of the activations. A layer whose vectors of 16 columns cannot be dealt out evenly is cut by rows all the same.
+    """
+    vectors = -(-shape[1] // 16)
+    return 4 * (shape[0] - batch) * shape[1] * (threads - 1) / threads if vectors % threads == 0 else 0.0
+
+
+def choose_schedule(parameters, batch, threads, updates=False):
     """The schedule for a step: by rows while each thread has rows enough and the weights, which every thread then reads
-    in full, stay in its cache's reach; else by layers."""
-    size = sum(p.data.nbytes for p in parameters)
-    return "rows" if size <= _ROWS_BYTES and batch >= 6 * threads else "layers"
+    in full, stay in its cache's reach, and, where the step updates them, while fetching what others have just written
+    costs less than the barriers between layers; else by layers."""
+    if sum(p.data.nbytes for p in parameters) > _ROWS_BYTES or batch < 6 * threads:
+        return "layers"
+    if not updates:
+        return "rows"
+    shapes = [p.data.shape for p in parameters if p.data.ndim == 2]
+    saved = sum(_saved_by_layers(shape, batch, threads) for shape in shapes) / _BANDWIDTH
+    return "layers" if saved > _CLEARLY * 2 * len(shapes) * _BARRIER else "rows"

@@ -204,6 +204,22 @@ def test_choice():
     assert choose_schedule(large, 1000, 2) == "layers"
 
 
+@pytest.mark.parametrize(
+    "widths, batch, threads, expected",
+    [
+        ((784, 128, 10), 64, 2, "layers"),  # half of 401 KB of weights would come from the other thread's cache
+        ((784, 128, 10), 64, 1, "rows"),
+        ((784, 100, 10), 100, 2, "rows"),  # seven vectors of columns: one thread would have four
+        ((20, 64, 64, 2), 32, 2, "rows"),  # less to fetch than barriers cost
+        ((256, 256, 10), 256, 2, "rows"),  # as many activations as weights
+    ],
+)
+def test_choice_knows_which_weights_others_have_written(widths, batch, threads, expected):
+    parameters = nn.mlp(list(widths)).parameters()
+    assert choose_schedule(parameters, batch, threads, updates=True) == expected
+    assert choose_schedule(parameters, batch, threads) == "rows"
+
+
 # --- memory that is shared holds nothing that is still needed ---
 
 
