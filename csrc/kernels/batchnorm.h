@@ -40,11 +40,11 @@ FNN_INLINE void fnn_chunk_statistics(const bool full, const size_t rows, size_t 
 {
     vf d[FNN_ROW_CHUNK];
     vf sum = vf_zero(), from;
-#pragma GCC unroll 16
+    FNN_UNROLL
     for (size_t r = 0; r < FNN_ROW_CHUNK; r++) d[r] = r < rows ? fnn_part_load(full, x + r * ldx, t) : vf_zero();
     const vf count = vf_set1((float)rows);
     if (n == 0) {
-#pragma GCC unroll 16
+        FNN_UNROLL
         for (size_t r = 0; r < rows; r++) sum = vf_add(sum, d[r]);
         from = vf_div(sum, count);
         vf_store(shift, from);
@@ -52,14 +52,14 @@ FNN_INLINE void fnn_chunk_statistics(const bool full, const size_t rows, size_t 
     } else {
         from = vf_load(shift);
     }
-#pragma GCC unroll 16
+    FNN_UNROLL
     for (size_t r = 0; r < rows; r++) {
         d[r] = vf_sub(d[r], from);
         sum = vf_add(sum, d[r]);
     }
     const vf own = vf_div(sum, count);
     vf q = vf_zero();
-#pragma GCC unroll 16
+    FNN_UNROLL
     for (size_t r = 0; r < rows; r++) {
         const vf e = vf_sub(d[r], own);
         q = vf_fma(e, e, q);
@@ -117,7 +117,7 @@ FNN_INLINE size_t fnn_after_last_group(size_t rows)
 FNN_INLINE void fnn_normalize_part(const bool full, const size_t rows, const float *x, size_t ldx, vf mean, vf rest, vf scale,
                                    vf shift, float *y, size_t ldy, vt t)
 {
-#pragma GCC unroll 4
+    FNN_UNROLL
     for (size_t r = 0; r < rows; r++) {
         const vf d = vf_sub(vf_sub(fnn_part_load(full, x + r * ldx, t), mean), rest);
         fnn_part_store(full, y + r * ldy, vf_fma(d, scale, shift), t);
@@ -160,7 +160,7 @@ FNN_INLINE void fnn_gradients_part(const bool full, const size_t rows, const flo
                                    vf mean, vf rest, float *sum, float *products, vt t)
 {
     vf s = vf_load(sum), q = vf_load(products);
-#pragma GCC unroll 4
+    FNN_UNROLL
     for (size_t r = 0; r < rows; r++) {
         const vf g = fnn_part_load(full, dy + r * lddy, t);
         const vf d = vf_sub(vf_sub(fnn_part_load(full, x + r * ldx, t), mean), rest);
@@ -175,7 +175,7 @@ FNN_INLINE void fnn_gradients_part(const bool full, const size_t rows, const flo
 FNN_INLINE void fnn_denormalize_part(const bool full, const size_t rows, const float *dy, size_t lddy, const float *x, size_t ldx,
                                      vf mean, vf rest, vf scale, vf shift, vf slope, float *dx, size_t lddx, vt t)
 {
-#pragma GCC unroll 4
+    FNN_UNROLL
     for (size_t r = 0; r < rows; r++) {
         const vf g = vf_sub(fnn_part_load(full, dy + r * lddy, t), shift);
         const vf d = vf_sub(vf_sub(fnn_part_load(full, x + r * ldx, t), mean), rest);

@@ -50,7 +50,7 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
         const float *ahead = t->ahead;
         for (size_t r = t->ahead_rows; r > 0 && k >= FNN_AHEAD_STEPS; r--, k -= FNN_AHEAD_STEPS, ahead += t->ldahead) {
             __builtin_prefetch(ahead, 0, 2);
-            _Pragma("GCC unroll 1") for (int step = 0; step < FNN_AHEAD_STEPS; step++) {
+            FNN_ROLLED for (int step = 0; step < FNN_AHEAD_STEPS; step++) {
                 fnn_tile_step(rows, vectors, true, a_transposed, sum, a, lda, b, NULL, t->last);
                 a += a_transposed ? lda : 1;
                 b += ldb;

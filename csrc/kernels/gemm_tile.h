@@ -11,8 +11,6 @@
 #define FNN_TALL FNN_MR /* rows of a tile where C is one register wide */
 #endif
 
-#define FNN_UNROLL _Pragma("GCC unroll 16")
-
 /* The parts of a tile of C, [rows, vectors * FNN_VR], held in registers. `last` says which lanes of the last one exist; where
  * `whole`, all of them do and nothing is masked. rows, vectors, whole and a_transposed are constants where these are called.
  * Every loop over the accumulators must unroll, the first and last included, or they live in memory. */

@@ -67,7 +67,7 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
     if (ahead) {
         for (size_t p = 0; k >= 16 && (p < FNN_ASK_NEAR || asked.far < FNN_FARS); k -= 16, p += 16) {
             const float *near = ahead->a + p;
-            _Pragma("GCC unroll 1")
+            FNN_ROLLED
             for (int i = 0; i < 16 / FNN_ASK_STEPS; i++) {
                 if (!a_transposed && i < rows && i < FNN_MR && p < FNN_ASK_NEAR) {
                     __builtin_prefetch(near);

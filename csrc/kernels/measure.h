@@ -23,14 +23,14 @@ static size_t fnn_fma_peak(size_t n, float *sum)
 {
     vf s[FNN_PEAK_NV];
     const vf a = vf_set1(0.999f), b = vf_set1(0.001f);
-#pragma GCC unroll 16
+    FNN_UNROLL
     for (int i = 0; i < FNN_PEAK_NV; i++) s[i] = vi_convert(vi_add(vi_lanes(), vi_set1(i * FNN_VF)));
     for (size_t k = 0; k < n; k++) {
-#pragma GCC unroll 16
+        FNN_UNROLL
         for (int i = 0; i < FNN_PEAK_NV; i++) s[i] = vf_fma(s[i], a, b);
     }
     float total = 0.0f;
-#pragma GCC unroll 16
+    FNN_UNROLL
     for (int i = 0; i < FNN_PEAK_NV; i++) total += vf_sum(s[i]);
     *sum = total;
     return n * FNN_PEAK_NV * FNN_VF * 2;
@@ -45,13 +45,13 @@ static size_t fnn_fma_literal(size_t n, float *sum)
     enum { NV = FNN_PEAK_NV - 1 };
     vf s[NV];
     const vf a = vf_set1(0.999f), b = vf_set1(0.001f);
-#pragma GCC unroll 16
+    FNN_UNROLL
     for (int i = 0; i < NV; i++) s[i] = vi_convert(vi_add(vi_lanes(), vi_set1(i * FNN_VF)));
     for (size_t k = 0; k < n; k++) {
-#pragma GCC unroll 16
+        FNN_UNROLL
         for (int i = 0; i < NV; i++) s[i] = vf_fma_literal(s[i], a, b);
     }
-#pragma GCC unroll 16
+    FNN_UNROLL
     for (int i = 0; i < NV; i++) *sum += vf_sum(s[i]);
     return n * NV * FNN_VF * 2;
 #else
@@ -69,7 +69,7 @@ FNN_INLINE void fnn_stream(const size_t count, size_t n, float *const *arrays)
     for (size_t k = 0; k < count; k++) a[k] = arrays[k];
     for (size_t i = 0; i + FNN_VF <= n; i += FNN_VF) {
         const vf last = vf_mul(half, vf_load(a[count - 1] + i));
-#pragma GCC unroll 8
+        FNN_UNROLL
         for (size_t k = 0; k + 1 < count; k++) vf_store(a[k] + i, vf_fma(half, vf_load(a[k] + i), last));
     }
 }

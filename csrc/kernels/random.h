@@ -14,7 +14,7 @@ FNN_INLINE void fnn_philox_lanes(const fnn_random *d, uint64_t q, vi word[4])
     vi c0 = vi_add(vi_set1((int32_t)(uint32_t)(q << 4)), vi_lanes()), c1 = vi_set1((int32_t)(uint32_t)(q >> 28));
     vi c2 = vi_set1((int32_t)d->step), c3 = vi_set1((int32_t)d->stream);
     uint32_t k0 = (uint32_t)d->seed, k1 = (uint32_t)(d->seed >> 32);
-#pragma GCC unroll 10
+    FNN_UNROLL
     for (int round = 0; round < 10; round++) {
         vi high0, high1;
         const vi low0 = vi_mul_wide(c0, 0xD2511F53u, &high0), low1 = vi_mul_wide(c2, 0xCD9E8D57u, &high1);

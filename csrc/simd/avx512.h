@@ -127,12 +127,12 @@ FNN_INLINE float vf_max(vf a)
 FNN_INLINE void vf_transpose(vf r[16])
 {
     vf t[16];
-#pragma GCC unroll 16
+    FNN_UNROLL
     for (int i = 0; i < 16; i += 2) {
         t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
         t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
     }
-#pragma GCC unroll 16
+    FNN_UNROLL
     for (int i = 0; i < 16; i += 4) {
         r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(t[i]), _mm512_castps_pd(t[i + 2])));
         r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(t[i]), _mm512_castps_pd(t[i + 2])));
@@ -140,14 +140,14 @@ FNN_INLINE void vf_transpose(vf r[16])
         r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(t[i + 1]), _mm512_castps_pd(t[i + 3])));
     }
     /* r[4q + c] now holds, in its 128-bit quarter p, column 4p + c of rows 4q .. 4q+3 */
-#pragma GCC unroll 4
+    FNN_UNROLL
     for (int c = 0; c < 4; c++) {
         t[c] = _mm512_shuffle_f32x4(r[c], r[4 + c], 0x88);
         t[4 + c] = _mm512_shuffle_f32x4(r[c], r[4 + c], 0xDD);
         t[8 + c] = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0x88);
         t[12 + c] = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0xDD);
     }
-#pragma GCC unroll 4
+    FNN_UNROLL
     for (int c = 0; c < 4; c++) {
         r[c] = _mm512_shuffle_f32x4(t[c], t[8 + c], 0x88);
         r[8 + c] = _mm512_shuffle_f32x4(t[c], t[8 + c], 0xDD);

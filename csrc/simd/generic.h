@@ -20,7 +20,7 @@ typedef struct { size_t n; } vt;
 #define FNN_QUARTERS(T, expression)          \
     do {                                     \
         T r;                                 \
-        _Pragma("GCC unroll 4")              \
+        FNN_UNROLL                           \
         for (int i = 0; i < 4; i++) r.q[i] = (expression); \
         return r;                            \
     } while (0)

@@ -28,6 +28,17 @@
 
 #define FNN_INLINE static inline __attribute__((always_inline))
 
+/* In front of a loop of a constant number of rounds, at most 16: unrolled whole, so that arrays it goes through can be registers;
+ * or left as it is. */
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wpass-failed" /* some loops are as long as their last part is */
+#define FNN_UNROLL _Pragma("clang loop unroll(full)")
+#define FNN_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define FNN_UNROLL _Pragma("GCC unroll 16")
+#define FNN_ROLLED _Pragma("GCC unroll 1")
+#endif
+
 #if defined(FNN_ISA_AVX512)
 #include "avx512.h"
 #elif defined(FNN_ISA_AVX2)
