@@ -6,7 +6,7 @@
 #include "../kernels/activation.h"
 #include "../kernels/optimizer.h"
 #include "../kernels/penalty.h"
-#include "../kernels/gemm.h"
+#include "../gemm/gemm.h"
 #include "../kernels/bias.h"
 #include "../kernels/softmax.h"
 #include "../kernels/loss.h"

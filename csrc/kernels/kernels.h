@@ -100,39 +100,39 @@ typedef struct fnn_product {
     float l1, l2; /* penalty on weights [m, n] with rows ldw apart, whose gradient is added to C before the epilogue */
     const float *penalized; /* NULL: none */
     float *scratch; /* fnn_product_scratch floats, or NULL */
-    bool deep;      /* an update of which fnn_product_is_deep */
+    bool large_k;    /* an update of which fnn_product_has_large_k */
 } fnn_product;
 
 #define FNN_UPDATE_DEPTH 256 /* k up to which an update never packs B */
 #define FNN_PACK_LD 512 /* a row of B of 2 KB: from here on rows lie too far apart to be read as they are by many tiles */
-#define FNN_DEEP_ROWS 384 /* a deep update, see below, goes through at least so many rows of w at a time, ... */
-#define FNN_DEEP_MOST 768 /* ... at most so many, for all of which B is packed once, ... */
-#define FNN_DEEP_ROOM (FNN_DEEP_MOST * (1024 + 64)) /* ... and more than the least only where this holds what they need */
-#define FNN_LONG_K 1056   /* k in a block of B where there is scratch to pack it in: 264 KB, of which the L2 cache holds two */
-#define FNN_LONG_ROOM (FNN_LONG_K * 64) /* floats, for panels of at most 64 columns */
+#define FNN_LARGE_K_MIN_ROWS 384 /* a deep update, see below, goes through at least so many rows of w at a time, ... */
+#define FNN_LARGE_K_MAX_ROWS 768 /* ... at most so many, for all of which B is packed once, ... */
+#define FNN_LARGE_K_ROOM (FNN_LARGE_K_MAX_ROWS * (1024 + 64)) /* ... and more than the least only where this holds what they need */
+#define FNN_KC_SCRATCH 1056   /* k in a block of B where there is scratch to pack it in: 264 KB, of which the L2 cache holds two */
+#define FNN_PACKED_ROOM (FNN_KC_SCRATCH * 64) /* floats, for panels of at most 64 columns */
 
-static inline size_t fnn_least(size_t a, size_t b) { return a < b ? a : b; }
-static inline size_t fnn_largest(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t fnn_min(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t fnn_max(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Rows of w that a deep update over k goes through at a time: each needs k floats for its column of A and 64 for gradients. */
-static inline size_t fnn_deep_rows(size_t k)
+static inline size_t fnn_large_k_rows(size_t k)
 {
-    return fnn_largest(FNN_DEEP_ROWS, fnn_least(FNN_DEEP_MOST, FNN_DEEP_ROOM / (k + 64)));
+    return fnn_max(FNN_LARGE_K_MIN_ROWS, fnn_min(FNN_LARGE_K_MAX_ROWS, FNN_LARGE_K_ROOM / (k + 64)));
 }
 
 /* The floats for them: for all k up to this one, since the last batch may be a shorter one. */
-static inline size_t fnn_deep_room(size_t k)
+static inline size_t fnn_large_k_room(size_t k)
 {
-    return fnn_largest(fnn_least(FNN_DEEP_MOST * (k + 64), FNN_DEEP_ROOM), FNN_DEEP_ROWS * (k + 64));
+    return fnn_max(fnn_min(FNN_LARGE_K_MAX_ROWS * (k + 64), FNN_LARGE_K_ROOM), FNN_LARGE_K_MIN_ROWS * (k + 64));
 }
 
 /* An update over so many k that its columns of A are copied together by the kernels that do not pack strips. */
-static inline bool fnn_product_is_deep(size_t m, size_t n, size_t k)
+static inline bool fnn_product_has_large_k(size_t m, size_t n, size_t k)
 {
-    return k > FNN_UPDATE_DEPTH && k <= 4096 && m >= FNN_DEEP_ROWS && n >= FNN_PACK_LD;
+    return k > FNN_UPDATE_DEPTH && k <= 4096 && m >= FNN_LARGE_K_MIN_ROWS && n >= FNN_PACK_LD;
 }
 
-/* An update by kernels that go through W in the order of its memory (kernels/gemm_panels.h): so many columns at most, of so many
+/* An update by kernels that go through W in the order of its memory (gemm/narrow.h): so many columns at most, of so many
  * rows at a time, whose gradient is kept meanwhile; on the stack, where it has no scratch. */
 #define FNN_UPDATE_LITTLE 6144
 #define FNN_UPDATE_GRADIENT 24576 /* floats: 96 KB of the L2 cache */
@@ -143,20 +143,20 @@ static inline bool fnn_product_is_deep(size_t m, size_t n, size_t k)
 
 static inline size_t fnn_update_columns(bool scratch, size_t k)
 {
-    return scratch ? fnn_least(1024, FNN_UPDATE_B / fnn_largest(k, 1) / 16 * 16) : FNN_UPDATE_LITTLE / 6;
+    return scratch ? fnn_min(1024, FNN_UPDATE_B / fnn_max(k, 1) / 16 * 16) : FNN_UPDATE_LITTLE / 6;
 }
 
 static inline size_t fnn_update_rows(bool scratch, size_t m, size_t n)
 {
-    const size_t most = fnn_least(FNN_UPDATE_ROWS_MOST, (scratch ? FNN_UPDATE_GRADIENT : FNN_UPDATE_LITTLE) / n / 6 * 6);
-    return fnn_least(most, m);
+    const size_t most = fnn_min(FNN_UPDATE_ROWS_MOST, (scratch ? FNN_UPDATE_GRADIENT : FNN_UPDATE_LITTLE) / n / 6 * 6);
+    return fnn_min(most, m);
 }
 
 /* The floats of scratch for it, for all m, n and k up to these: B, strips of A, the gradient. */
 static inline size_t fnn_update_room(size_t m, size_t n, size_t k)
 {
-    const size_t rows = fnn_least(FNN_UPDATE_ROWS_MOST, m);
-    return fnn_least((n + 15) / 16 * 16 * k, FNN_UPDATE_B) + rows * k + fnn_least(rows * n, FNN_UPDATE_GRADIENT);
+    const size_t rows = fnn_min(FNN_UPDATE_ROWS_MOST, m);
+    return fnn_min((n + 15) / 16 * 16 * k, FNN_UPDATE_B) + rows * k + fnn_min(rows * n, FNN_UPDATE_GRADIENT);
 }
 
 /* Floats of scratch with which a product [m, k] [k, n] runs faster, 0 where it needs none: room for two packed blocks of B (one
@@ -166,9 +166,9 @@ static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t
 {
     if (update) {
         const size_t room = n >= FNN_UPDATE_N && k <= FNN_UPDATE_K ? fnn_update_room(m, n, k) : 0;
-        return fnn_largest(room, fnn_product_is_deep(m, n, k) ? FNN_LONG_ROOM + fnn_deep_room(k) : 0);
+        return fnn_max(room, fnn_product_has_large_k(m, n, k) ? FNN_PACKED_ROOM + fnn_large_k_room(k) : 0);
     }
-    return k > 256 && m >= 64 && n >= 256 ? 2 * FNN_LONG_ROOM : 0;
+    return k > 256 && m >= 64 && n >= 256 ? 2 * FNN_PACKED_ROOM : 0;
 }
 
 /* Batch normalisation over the rows of these columns; see batchnorm.h. */

@@ -79,14 +79,14 @@ static double fnn_cross_entropy_row(const fnn_target_rule *rule, size_t n, const
     return loss;
 }
 
-FNN_INLINE void fnn_load_turned(size_t rows, size_t columns, const float *x, size_t ld, vf turned[FNN_VF])
+FNN_INLINE void fnn_load_transposed(size_t rows, size_t columns, const float *x, size_t ld, vf transposed[FNN_VF])
 {
     const vt t = vt_first(columns);
-    for (size_t r = 0; r < FNN_VF; r++) turned[r] = r < rows ? vf_load_t(x + r * ld, t) : vf_zero();
-    vf_transpose(turned);
+    for (size_t r = 0; r < FNN_VF; r++) transposed[r] = r < rows ? vf_load_t(x + r * ld, t) : vf_zero();
+    vf_transpose(transposed);
 }
 
-/* As fnn_softmax_cross_entropy for the rows [i0, i0 + rows), at most 16 of at most 16 classes, turned so that each lane is a
+/* As fnn_softmax_cross_entropy for the rows [i0, i0 + rows), at most 16 of at most 16 classes, transposed so that each lane is a
  * row: no sum or maximum goes across lanes. Sums are in the order of the classes. */
 static void fnn_cross_entropy_narrow(const fnn_loss *o, const fnn_target_rule *rule, size_t i0, size_t rows)
 {
@@ -95,7 +95,7 @@ static void fnn_cross_entropy_narrow(const fnn_loss *o, const fnn_target_rule *r
     const bool by_label = o->labels && rule->plain;
     vf x[FNN_VF];
     float label[FNN_VF] = {0}, first[FNN_VF], highest[FNN_VF], log_total[FNN_VF], mass[FNN_VF] = {0}, factor[FNN_VF] = {0};
-    fnn_load_turned(rows, classes, logits, o->ldl, x);
+    fnn_load_transposed(rows, classes, logits, o->ldl, x);
     vf max = x[0], best = vf_zero(), sum = vf_zero();
     uint32_t numbers = vm_bits(vf_eq(x[0], x[0]));
     for (size_t j = 1; j < classes; j++) {
@@ -144,7 +144,7 @@ static void fnn_cross_entropy_narrow(const fnn_loss *o, const fnn_target_rule *r
         }
     } else {
         vf y[FNN_VF];
-        if (!o->labels) fnn_load_turned(rows, classes, o->targets + i0 * o->ldt, o->ldt, y);
+        if (!o->labels) fnn_load_transposed(rows, classes, o->targets + i0 * o->ldt, o->ldt, y);
         for (size_t j = 0; j < classes; j++) {
             vf t = o->labels ? vf_select(vf_eq(wanted, vf_set1((float)j)), one, vf_zero()) : y[j];
             if (!rule->plain) {

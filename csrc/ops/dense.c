@@ -103,7 +103,7 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
         fnn_states_at(p.state, (float *const *)t->state, at);
         p.ldw = o->out;
         p.scratch = o->scratch;
-        p.deep = fnn_product_is_deep(o->in, o->out, o->batch);
+        p.large_k = fnn_product_has_large_k(o->in, o->out, o->batch);
     } else {
         p.accumulate = o->accumulate;
         p.c = o->dw + at;

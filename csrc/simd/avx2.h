@@ -4,7 +4,7 @@
 /* Micro-tile of the matrix product: 12 accumulators + 2 of B + 2 broadcasts = 16 registers. */
 #define FNN_MR 6
 #define FNN_NV 2
-#define FNN_TALL 12 /* rows of a tile of one register: as many accumulators */
+#define FNN_MR_NARROW 12 /* rows of a tile of one register: as many accumulators */
 #define FNN_ROW_NV 4 /* vectors of a one-row tile: 8 accumulators, enough chains to hide the latency of an FMA */
 #define FNN_PEAK_NV 6 /* vectors of the loop of nothing but FMAs: 12 registers of 16, and 2 of constants */
 

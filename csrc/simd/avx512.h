@@ -4,7 +4,7 @@
 /* Micro-tile of the matrix product: FNN_MR rows of FNN_NV vectors. 24 accumulators + 4 of B + 1 broadcast = 29 of 32. */
 #define FNN_MR 6
 #define FNN_NV 4
-#define FNN_TALL 12   /* rows of a tile of one vector: enough chains to hide the latency of an FMA */
+#define FNN_MR_NARROW 12   /* rows of a tile of one vector: enough chains to hide the latency of an FMA */
 #define FNN_ROW_NV 16 /* vectors of a one-row tile: the wider, the longer the pieces of rows of B, which come faster */
 #define FNN_PEAK_NV 12 /* vectors of the loop of nothing but FMAs: more chains than latency x units, which is 8 to 10 */
 

@@ -5,15 +5,18 @@
  * what the group has of A stays in the L2 cache while all panels use it. Where B's rows lie apart, the panel's first tile packs
  * the block while it computes with it, which costs it nothing but stores.
  * An update goes through W in the order in which it lies in memory. */
-#ifndef FNN_KERNELS_GEMM_PANELS_H
-#define FNN_KERNELS_GEMM_PANELS_H
+#ifndef FNN_GEMM_NARROW_H
+#define FNN_GEMM_NARROW_H
+
+#include "epilogues.h"
+#include "pack.h"
+#include "prefetch.h"
 
 #define FNN_KC 1056            /* k in a block of B: 66 KB, which the L2 cache serves as fast as tiles read it */
 #define FNN_GROUP_ROWS 1024    /* rows of a group of a product */
-#define FNN_AHEAD_STEPS 4
+#define FNN_AHEAD_STEPS 4      /* steps of k between two lines that a tile prefetches */
 #define FNN_PACK_TILES 4       /* B is packed if at least so many tiles use it, ... */
 #define FNN_PACK_B_LD 256      /* ... and its rows are so long, or not whole lines of the caches */
-#define FNN_ROWS_OF_B_AHEAD 16 /* prefetched by a tile that packs */
 
 /* What a tile is given. B is [k, vectors * FNN_VR], of which the last register may have fewer lanes. */
 typedef struct fnn_tile_task {
@@ -28,15 +31,15 @@ typedef struct fnn_tile_task {
     float *c;
     size_t ldc;
     vt last;
-    fnn_gate gate;
+    fnn_tile_epilogue epilogue;
     const float *ahead; /* rows of B that a tile prefetches to the L2 cache, if it does not pack, one in FNN_AHEAD_STEPS of k */
     size_t ldahead, ahead_rows;
 } fnn_tile_task;
 
-/* C = start + A B over one block of k, through the gate. */
+/* C = start + A B over one block of k, through the epilogue. */
 FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transposed, const bool packs, const fnn_tile_task *t)
 {
-    vr sum[FNN_TALL][FNN_NV];
+    vr sum[FNN_MR_NARROW][FNN_NV];
     const bool whole = vt_count(t->last) == FNN_VR;
     const size_t masked = fnn_tile_masked_steps(t->k, t->ldb, t->last), lda = t->lda, ldb = t->ldb;
     const float *a = t->a, *b = t->b;
@@ -71,10 +74,10 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
         if (packs) packed += FNN_NR;
     }
     if (whole) {
-        fnn_tile_gate(rows, vectors, true, sum, &t->gate, t->last);
+        fnn_tile_apply(rows, vectors, true, sum, &t->epilogue, t->last);
         fnn_tile_store(rows, vectors, true, sum, t->c, t->ldc, t->last);
     } else {
-        fnn_tile_gate(rows, vectors, false, sum, &t->gate, t->last);
+        fnn_tile_apply(rows, vectors, false, sum, &t->epilogue, t->last);
         fnn_tile_store(rows, vectors, false, sum, t->c, t->ldc, t->last);
     }
 }
@@ -99,50 +102,18 @@ FNN_TILES(FNN_TILE, 0, 0) FNN_TILES(FNN_TILE, 0, 1) FNN_TILES(FNN_TILE, 1, 0) FN
 
 #define FNN_TILE_ENTRY(rows, vectors, transposed, packs) \
     [transposed][packs][vectors - 1][rows - 1] = fnn_tile_##rows##_##vectors##_##transposed##_##packs,
-static fnn_tile_fn *const fnn_tiles[2][2][FNN_NV][FNN_TALL] = {FNN_TILES(FNN_TILE_ENTRY, 0, 0) FNN_TILES(FNN_TILE_ENTRY, 0, 1)
+static fnn_tile_fn *const fnn_tiles[2][2][FNN_NV][FNN_MR_NARROW] = {FNN_TILES(FNN_TILE_ENTRY, 0, 0) FNN_TILES(FNN_TILE_ENTRY, 0, 1)
                                                                    FNN_TILES(FNN_TILE_ENTRY, 1, 0) FNN_TILES(FNN_TILE_ENTRY, 1, 1)};
 
 FNN_INLINE void fnn_gemm_tile(size_t rows, size_t vectors, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
-                              const float *start, size_t start_ld, float *c, size_t ldc, vt last, const fnn_gate *gate)
+                              const float *start, size_t start_ld, float *c, size_t ldc, vt last, const fnn_tile_epilogue *epilogue)
 {
     const fnn_tile_task t = {.k = k, .a = a, .lda = lda, .b = b, .ldb = ldb, .start = start, .start_ld = start_ld, .c = c,
-                             .ldc = ldc, .last = last, .gate = *gate};
+                             .ldc = ldc, .last = last, .epilogue = *epilogue};
     fnn_tiles[0][0][vectors - 1][rows - 1](&t);
 }
 
-/* m columns of A, stored [k, lda], in strips [k, rows] of as many columns as a tile has rows. */
-static void fnn_pack_strips(size_t m, size_t k, const float *a, size_t lda, float *strips)
-{
-    const size_t tiles = fnn_row_tiles(m), few = m / tiles, more = m % tiles;
-    for (size_t p = 0; p < k; p++, a += lda) {
-        const float *from = a;
-        float *to = strips;
-        for (size_t tile = 0; tile < tiles; tile++) {
-            const size_t rows = few + (tile < more);
-            if (rows == 6)
-                memcpy(to + p * rows, from, 6 * sizeof(float));
-            else if (rows == 5)
-                memcpy(to + p * rows, from, 5 * sizeof(float));
-            else
-                for (size_t r = 0; r < rows; r++) to[p * rows + r] = from[r];
-            from += rows;
-            to += rows * k;
-        }
-    }
-}
-
-/* All k of a panel of B, in rows of FNN_NR. */
-static void fnn_pack_panel(const fnn_product *g, const fnn_block *q, float *packed)
-{
-    const vt t = vt_first(q->width);
-    const float *b = fnn_block_data(g, q);
-    for (size_t p = 0; p < q->depth; p++, b += g->ldb, packed += FNN_NR) {
-        __builtin_prefetch(b + FNN_ROWS_OF_B_AHEAD * g->ldb);
-        vf_store(packed, q->width == FNN_VF ? vf_load(b) : vf_load_t(b, t));
-    }
-}
-
-/* What the tile number `tile` of `tiles` prefetches of the next block of B: its share of the rows of k, or where B is transposed one
+/* What the tile number `tile` of `tiles` prefetches of the next block of B: its part of the rows of k, or where B is transposed one
  * of the n rows, line after line. The first tile does not, since it may pack. */
 FNN_INLINE void fnn_tile_looks_ahead(fnn_tile_task *t, const fnn_product *g, const fnn_block *next, size_t tiles, size_t tile)
 {
@@ -176,10 +147,10 @@ static void fnn_gemm_block(const fnn_product *g, const fnn_block_task *o)
 {
     const fnn_block *q = &o->block;
     const bool resume = !o->first || g->accumulate, update = g->epilogue == FNN_EPILOGUE_UPDATE;
-    const size_t most = q->vectors == 1 && !o->strips ? FNN_TALL : FNN_MR, tiles = (o->m + most - 1) / most;
+    const size_t max = q->vectors == 1 && !o->strips ? FNN_MR_NARROW : FNN_MR, tiles = (o->m + max - 1) / max;
     fnn_tile_task t = {.k = q->depth, .a = o->a, .lda = o->lda, .b = o->b, .ldb = o->ldb, .packed = o->pack,
                        .start = resume ? o->c : g->bias ? g->bias + q->j : NULL, .start_ld = resume ? o->ldc : 0, .c = o->c,
-                       .ldc = o->ldc, .last = fnn_block_last(q), .gate = {.kind = FNN_GATE_OPEN}};
+                       .ldc = o->ldc, .last = fnn_block_last(q), .epilogue = {.kind = FNN_TILE_EPILOGUE_NONE}};
     for (size_t tile = 0, r = 0; tile < tiles; tile++) {
         const size_t rows = o->m / tiles + (tile < o->m % tiles), i = o->i + r;
         if (o->strips) {
@@ -188,14 +159,14 @@ static void fnn_gemm_block(const fnn_product *g, const fnn_block_task *o)
         }
         if (!update && g->m * g->n >= FNN_LARGE_C && tile + 1 < tiles) fnn_prefetch_to_write(t.c + rows * t.ldc, rows, 1, t.ldc);
         fnn_tile_looks_ahead(&t, g, o->next, tiles, tile);
-        if (o->final) t.gate = fnn_gate_of(g, i, q->j);
+        if (o->final) t.epilogue = fnn_tile_epilogue_of(g, i, q->j);
         fnn_tiles[g->a_transposed][t.packed != NULL][q->vectors - 1][rows - 1](&t);
         if (t.packed) {
             t.b = t.packed;
             t.ldb = FNN_NR;
             t.packed = NULL;
         }
-        if (o->final && !update && t.gate.kind == FNN_GATE_OPEN) fnn_finish(g, i, q->j, rows, q->width, t.c, t.ldc);
+        if (o->final && !update && t.epilogue.kind == FNN_TILE_EPILOGUE_NONE) fnn_finish(g, i, q->j, rows, q->width, t.c, t.ldc);
         t.a += g->a_transposed ? rows : rows * t.lda;
         t.c += rows * t.ldc;
         if (resume) t.start = t.c;
@@ -242,11 +213,11 @@ static void fnn_gemm_update_columns(const fnn_product *g)
 {
     float little[FNN_UPDATE_LITTLE] __attribute__((aligned(64))), *gradient = little, *strips = NULL, *packed = NULL;
     const size_t panels = (g->n + FNN_NR - 1) / FNN_NR, blocks = g->k == 0 ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
-    const size_t most = fnn_update_rows(g->scratch, g->m, g->n), groups = (g->m + most - 1) / most;
+    const size_t max = fnn_update_rows(g->scratch, g->m, g->n), groups = (g->m + max - 1) / max;
     if (g->scratch) {
         packed = g->scratch;
         strips = packed + panels * FNN_NR * g->k;
-        gradient = strips + most * g->k;
+        gradient = strips + max * g->k;
         for (size_t panel = 0; panel < panels; panel++) {
             const fnn_block q = fnn_block_of(g, panels, 1, panel);
             fnn_pack_panel(g, &q, packed + panel * g->k * FNN_NR);
@@ -274,7 +245,7 @@ static void fnn_gemm_update_columns(const fnn_product *g)
 
 static void fnn_gemm_update(const fnn_product *g)
 {
-    const size_t most = fnn_update_columns(g->scratch, g->k), parts = (g->n + most - 1) / most;
+    const size_t max = fnn_update_columns(g->scratch, g->k), parts = (g->n + max - 1) / max;
     for (size_t part = 0; part < parts; part++) {
         const size_t panels = (g->n + FNN_NR - 1) / FNN_NR, j = fnn_part(panels, parts, part) * FNN_NR;
         const size_t end = fnn_part(panels, parts, part + 1) * FNN_NR;

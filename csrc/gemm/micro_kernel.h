@@ -1,14 +1,14 @@
-/* One tile of a matrix product, held in registers while k runs over a block: its start, its multiply-adds, its epilogue, its
- * store. gemm_wide.h and gemm_panels.h make whole tiles of these parts. */
-#ifndef FNN_KERNELS_GEMM_TILE_H
-#define FNN_KERNELS_GEMM_TILE_H
+/* The parts of a tile of a matrix product, held in registers while k runs over a block: its start, its multiply-adds, its epilogue,
+ * its store. gemm/wide.h and gemm/narrow.h make whole tiles of them. */
+#ifndef FNN_GEMM_MICRO_KERNEL_H
+#define FNN_GEMM_MICRO_KERNEL_H
 
-#include "activation.h"
-#include "optimizer.h"
+#include "../kernels/activation.h"
+#include "../kernels/kernels.h"
 
 #define FNN_NR (FNN_NV * FNN_VR) /* columns of a full panel */
-#ifndef FNN_TALL
-#define FNN_TALL FNN_MR /* rows of a tile where C is one register wide */
+#ifndef FNN_MR_NARROW
+#define FNN_MR_NARROW FNN_MR /* rows of a tile where C is one register wide */
 #endif
 
 /* The parts of a tile of C, [rows, vectors * FNN_VR], held in registers. `last` says which lanes of the last one exist; where
@@ -69,26 +69,26 @@ FNN_INLINE void fnn_tile_store(const int rows, const int vectors, const bool who
 }
 
 /* What a tile does to its sums before it stores them: ReLU and its derivative, which cost next to nothing there. */
-typedef struct fnn_gate {
-    enum { FNN_GATE_OPEN, FNN_GATE_RELU, FNN_GATE_RELU_DERIVATIVE } kind;
+typedef struct fnn_tile_epilogue {
+    enum { FNN_TILE_EPILOGUE_NONE, FNN_TILE_EPILOGUE_RELU, FNN_TILE_EPILOGUE_RELU_DERIVATIVE } kind;
     const float *saved; /* RELU_DERIVATIVE: the outputs of ReLU that this tile is the gradient of */
     size_t ldsaved;
-} fnn_gate;
+} fnn_tile_epilogue;
 
-FNN_INLINE void fnn_tile_gate(const int rows, const int vectors, const bool whole, vr sum[][FNN_NV], const fnn_gate *gate, vt last)
+FNN_INLINE void fnn_tile_apply(const int rows, const int vectors, const bool whole, vr sum[][FNN_NV], const fnn_tile_epilogue *epilogue, vt last)
 {
-    if (gate->kind == FNN_GATE_RELU) {
+    if (epilogue->kind == FNN_TILE_EPILOGUE_RELU) {
         FNN_UNROLL
         for (int i = 0; i < rows; i++) {
             FNN_UNROLL
             for (int v = 0; v < vectors; v++) sum[i][v] = vr_zero_where_not_positive(sum[i][v], sum[i][v]);
         }
-    } else if (gate->kind == FNN_GATE_RELU_DERIVATIVE) {
+    } else if (epilogue->kind == FNN_TILE_EPILOGUE_RELU_DERIVATIVE) {
         FNN_UNROLL
         for (int i = 0; i < rows; i++) {
             FNN_UNROLL
             for (int v = 0; v < vectors; v++) {
-                const float *from = gate->saved + i * gate->ldsaved + v * FNN_VR;
+                const float *from = epilogue->saved + i * epilogue->ldsaved + v * FNN_VR;
                 const vr y = fnn_tile_load(!whole && v == vectors - 1, from, last);
                 sum[i][v] = vr_zero_where_not_positive(sum[i][v], y);
             }

@@ -1,0 +1,69 @@
+/* What is done to a finished tile of C while it is in the L1 cache: activation, derivative, penalty, update. */
+#ifndef FNN_GEMM_EPILOGUES_H
+#define FNN_GEMM_EPILOGUES_H
+
+#include "../kernels/optimizer.h"
+#include "../kernels/penalty.h"
+#include "blocking.h"
+
+/* The epilogues, on a finished tile: rows i .. i+rows of C, columns j .. j+width; its elements are at c, ldc. */
+static void fnn_finish_activation(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+{
+    for (size_t r = 0; r < rows; r++) {
+        float *row = c + r * ldc;
+        if (g->z) memcpy(g->z + (i + r) * g->ldz + j, row, width * sizeof(float));
+        fnn_activation_forward(g->activation, g->alpha, width, row, row);
+    }
+}
+
+static void fnn_finish_derivative(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+{
+    for (size_t r = 0; r < rows; r++) {
+        float *row = c + r * ldc;
+        fnn_activation_backward(g->activation, g->alpha, width, row, g->saved + (i + r) * g->ldsaved + j, row);
+    }
+}
+
+static fnn_update_f32 *const fnn_update_rules_f32[FNN_UPDATE_RULES] = {
+#define FNN_UPDATE(code, name, states) [code] = fnn_##name##_f32,
+#include "../kernels.def"
+#undef FNN_UPDATE
+};
+
+static void fnn_finish_update(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+{
+    const size_t at = i * g->ldw + j;
+    float *state[FNN_STATES];
+    fnn_states_at(state, g->state, at);
+    fnn_update_rules_f32[g->rule](rows, width, g->scalars, g->w + at, g->ldw, c, ldc, state);
+}
+
+/* The gradient of a penalty on the weights, added to a finished tile of theirs. */
+static void fnn_finish_penalty(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+{
+    for (size_t r = 0; r < rows; r++)
+        fnn_penalty_backward(width, g->l1, g->l2, g->penalized + (i + r) * g->ldw + j, c + r * ldc);
+}
+
+static void fnn_finish(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+{
+    if (g->penalized) fnn_finish_penalty(g, i, j, rows, width, c, ldc);
+    switch (g->epilogue) {
+    case FNN_EPILOGUE_ACTIVATION: fnn_finish_activation(g, i, j, rows, width, c, ldc); break;
+    case FNN_EPILOGUE_DERIVATIVE: fnn_finish_derivative(g, i, j, rows, width, c, ldc); break;
+    case FNN_EPILOGUE_UPDATE: fnn_finish_update(g, i, j, rows, width, c, ldc); break;
+    default: break;
+    }
+}
+
+/* The epilogue of the tile at row i, column j. */
+FNN_INLINE fnn_tile_epilogue fnn_tile_epilogue_of(const fnn_product *g, size_t i, size_t j)
+{
+    if (g->activation != FNN_RELU || g->z) return (fnn_tile_epilogue){.kind = FNN_TILE_EPILOGUE_NONE};
+    if (g->epilogue == FNN_EPILOGUE_ACTIVATION) return (fnn_tile_epilogue){.kind = FNN_TILE_EPILOGUE_RELU};
+    if (g->epilogue == FNN_EPILOGUE_DERIVATIVE)
+        return (fnn_tile_epilogue){FNN_TILE_EPILOGUE_RELU_DERIVATIVE, g->saved + i * g->ldsaved + j, g->ldsaved};
+    return (fnn_tile_epilogue){.kind = FNN_TILE_EPILOGUE_NONE};
+}
+
+#endif
