@@ -66,7 +66,7 @@ class BuildExt(build_ext):
             )
 
         works = [([CSRC / "isa" / f"{isa}.c"], flags) for isa, flags in ISA_FLAGS.items()]  # each takes as long as all the rest
-        works.append((sorted([*CSRC.glob("*.c"), *(CSRC / "ops").glob("*.c")]), POSIX + openmp))
+        works.append((sorted([*(CSRC / "runtime").glob("*.c"), *(CSRC / "ops").glob("*.c")]), POSIX + openmp))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # the threads wait for compilers
             ext.extra_objects = [name for objects in pool.map(lambda work: compiled(*work), works) for name in objects]
         ext.extra_compile_args = common + GENERATED

@@ -7,10 +7,10 @@
 #define FASTNN_H
 
 #include "kernels/kernels.h"
-#include "pace.h"
-#include "team.h"
+#include "runtime/autotune.h"
+#include "runtime/team.h"
 
-/* ---- instruction sets (dispatch.c) and threads (team.c) ---- */
+/* ---- instruction sets (runtime/dispatch.c) and threads (runtime/team.c) ---- */
 
 #define FNN_MAX_ISAS 4
 
@@ -28,10 +28,10 @@ typedef enum { FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE } fnn_proble
 
 typedef struct fnn_status {
     atomic_uint_fast64_t first; /* row << 8 | problem, or 0 */
-    atomic_bool leave;          /* the team leaves at its next meeting: a problem, or time is up */
+    atomic_bool leave;          /* the team leaves at its next barrier: a problem, or time is up */
 } fnn_status;
 
-/* ---- operations: their kinds, arguments, and what a share of a team does (ops/) ---- */
+/* ---- operations: their kinds, arguments, and what a thread of a team does (ops/) ---- */
 
 typedef enum {
     FNN_OP_GATHER,
@@ -113,7 +113,7 @@ typedef struct fnn_gather_labels {
 /* y = f(bias + x w), by rows or by tiles. */
 typedef struct fnn_dense_forward {
     size_t batch, in, out;
-    bool by_rows;    /* take the rows of the share through all columns; else a cell of a grid over [batch, out] */
+    bool by_rows;    /* take the rows of the split through all columns; else a tile of a grid over [batch, out] */
     bool transposed; /* w is stored [out, in]: the weights of another layer, transposed */
     const float *x;
     size_t ldx;
@@ -260,43 +260,43 @@ typedef struct fnn_update {
     bool skip;     /* and whether the step is left out */
 } fnn_update;
 
-void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_share s);
-void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_share s);
-void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s);
-void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s);
-void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_share s);
-void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
-void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
-void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
-void fnn_op_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
-void fnn_op_log_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
-void fnn_op_log_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s);
-void fnn_op_prelu_forward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
-void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
-void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_share s);
-void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
-void fnn_op_batchnorm_forward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
-void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
-void fnn_op_batchnorm_backward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s);
-void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_share s);
-void fnn_op_rownorm_forward(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
-void fnn_op_rownorm_backward_input(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
-void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s);
-void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_share s);
-void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_share s);
-void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
-void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s);
-void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s); /* y = x + saved */
-void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
-void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_share s);
-void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s);
-void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);
+void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s);
+void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_split s);
+void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_split s);
+void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_split s);
+void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_split s);
+void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
+void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
+void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
+void fnn_op_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
+void fnn_op_log_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
+void fnn_op_log_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
+void fnn_op_prelu_forward(const fnn_kernels *k, const fnn_prelu *o, fnn_split s);
+void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_split s);
+void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_split s);
+void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_split s);
+void fnn_op_batchnorm_forward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_split s);
+void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_split s);
+void fnn_op_batchnorm_backward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_split s);
+void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_split s);
+void fnn_op_rownorm_forward(const fnn_kernels *k, const fnn_rownorm *o, fnn_split s);
+void fnn_op_rownorm_backward_input(const fnn_kernels *k, const fnn_rownorm *o, fnn_split s);
+void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o, fnn_split s);
+void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_split s);
+void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_split s);
+void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_split s);
+void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_split s);
+void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s); /* y = x + saved */
+void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_split s);
+void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_split s);
+void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_split s);
+void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s);
 void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all shares of the norm */
-void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_share s); /* behind all shares of the update */
-void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s);     /* behind all shares of either */
+void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_split s); /* behind all shares of the update */
+void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s);     /* behind all shares of either */
 
-void fnn_op_penalty_forward(const fnn_kernels *k, const fnn_penalty *o, fnn_share s);
-void fnn_op_penalty_backward(const fnn_kernels *k, const fnn_penalty *o, fnn_share s);
+void fnn_op_penalty_forward(const fnn_kernels *k, const fnn_penalty *o, fnn_split s);
+void fnn_op_penalty_backward(const fnn_kernels *k, const fnn_penalty *o, fnn_split s);
 
 /* Terms of the penalty of n elements, and their sum in order. */
 size_t fnn_penalty_chunks(size_t n);
@@ -331,7 +331,7 @@ enum { FNN_STREAM_INIT = 0, FNN_STREAM_SHUFFLE = 1, FNN_STREAM_LAYERS = 16 }; /*
 void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out);
 void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out);
 
-/* ---- the plan (plan.c) ---- */
+/* ---- the plan (runtime/executor.c) ---- */
 
 #define FNN_OP_BUFFERS 8
 
@@ -388,7 +388,7 @@ typedef struct fnn_run {
     int64_t classes;
     double seconds; /* stop between two steps once this has passed; 0: never */
     int threads;
-    fnn_pace *pace; /* chooses between one thread and `threads`; NULL: always `threads` */
+    fnn_autotune *autotune; /* chooses between one thread and `threads`; NULL: always `threads` */
     uint64_t seed, step0; /* of what is drawn at random; step0: the number of the call's first step */
     fnn_update *update; /* scalars are filled by the call */
     fnn_group *groups;  /* t and memory move on by every step that is done */

@@ -315,12 +315,12 @@ cdef extern from "fastnn.h" nogil:
 
     size_t fnn_product_scratch(bint update, size_t m, size_t n, size_t k) nogil
 
-    ctypedef struct fnn_pace:
+    ctypedef struct fnn_autotune:
         double[2] cost
         bint team
 
-    size_t fnn_pace_piece(fnn_pace *p, size_t steps, double rows) nogil
-    void fnn_pace_note(fnn_pace *p, size_t steps, double rows, double seconds) nogil
+    size_t fnn_autotune_piece(fnn_autotune *p, size_t steps, double rows) nogil
+    void fnn_autotune_note(fnn_autotune *p, size_t steps, double rows, double seconds) nogil
 
     ctypedef struct fnn_run:
         const fnn_op *ops
@@ -337,7 +337,7 @@ cdef extern from "fastnn.h" nogil:
         int64_t classes
         double seconds
         int threads
-        fnn_pace *pace
+        fnn_autotune *autotune
         float *scratch
         size_t scratch_floats
         fnn_update *update

@@ -216,7 +216,7 @@ cdef int _omp_at_start = fnn_omp_max_threads()
 
 # Work below this, in floating-point operations of a batch, is done by one thread: in the few microseconds that a team
 # needs to begin and to meet, one thread does a good part of it, and on a busy machine a team may wait much longer.
-# Plans begin by this rule and then measure (csrc/pace.h), unless a threshold has been set.
+# Plans begin by this rule and then measure (csrc/runtime/autotune.h), unless a threshold has been set.
 cdef double _TEAM_WORK = 2.0e6
 cdef double _team_work = _TEAM_WORK
 cdef double _PACE_WORK = 4.0e5  # below this a team never pays: it is not even tried
@@ -1397,7 +1397,7 @@ cdef class NativePlan:
     cdef list arrays
     cdef cnp.ndarray scratch
     cdef fnn_run r
-    cdef fnn_pace pace
+    cdef fnn_autotune autotune
     cdef readonly double work  # floating-point operations of a full batch
     cdef readonly size_t batch
     cdef size_t features, targets, outputs, n_groups
@@ -1484,18 +1484,18 @@ cdef class NativePlan:
     cdef int _choose(self, double work) except -1:
         """The threads for a call whose batches are `work`."""
         cdef int threads = _team_for(work)
-        self.r.pace = NULL
+        self.r.autotune = NULL
         if _team_work == _TEAM_WORK and work >= _PACE_WORK:
             threads = _team()
-            if self.pace.cost[0] == 0 and self.pace.cost[1] == 0:
-                self.pace.team = work >= _TEAM_WORK
-            self.r.pace = &self.pace
+            if self.autotune.cost[0] == 0 and self.autotune.cost[1] == 0:
+                self.autotune.team = work >= _TEAM_WORK
+            self.r.autotune = &self.autotune
         return self._tables_for(threads)
 
     @property
     def costs(self):
         """Seconds a row as measured so far, (alone, by the team); 0 where not yet, and whether the team is chosen."""
-        return self.pace.cost[0], self.pace.cost[1], self.pace.team
+        return self.autotune.cost[0], self.autotune.cost[1], self.autotune.team
 
     cdef int _enter(self) except -1:
         """Before a call touches the run's fields: another thread must not be using them."""
@@ -1751,21 +1751,21 @@ def product_scratch(bint update, size_t m, size_t n, size_t k):
     return fnn_product_scratch(update, m, n, k) * sizeof(float)
 
 
-cdef class Pace:
-    """The rule of csrc/pace.h, fed with seconds that a test makes up."""
+cdef class Autotune:
+    """The rule of csrc/runtime/autotune.h, fed with seconds that a test makes up."""
 
-    cdef fnn_pace p
+    cdef fnn_autotune p
 
     def __cinit__(self, bint team):
         self.p.team = team
 
     def piece(self, size_t steps, double rows):
         """(steps to do now, whether by the team)"""
-        cdef size_t n = fnn_pace_piece(&self.p, steps, rows)
+        cdef size_t n = fnn_autotune_piece(&self.p, steps, rows)
         return n, self.p.team
 
     def note(self, size_t steps, double rows, double seconds):
-        fnn_pace_note(&self.p, steps, rows, seconds)
+        fnn_autotune_note(&self.p, steps, rows, seconds)
 
 
 def fma_peak(size_t rounds, bint literal=False):

@@ -28,7 +28,7 @@ def compiler():
 
 
 pytestmark = pytest.mark.skipif(
-    not (CSRC / "kernels.def").exists() or compiler() is None or shutil.which("nm") is None,
+    not (CSRC / "defs" / "kernels.def").exists() or compiler() is None or shutil.which("nm") is None,
     reason="needs the sources, a C compiler and nm",
 )
 
@@ -80,7 +80,7 @@ def exported(path):
 
 def listed():
     """The functions that kernels.def lists."""
-    text = (CSRC / "kernels.def").read_text()
+    text = (CSRC / "defs" / "kernels.def").read_text()
     names = [f"fnn_{name}" for name in re.findall(r"^FNN_KERNEL\((\w+)", text, re.M)]
     for name in re.findall(r"^FNN_UPDATE\(\w+, (\w+)\)", text, re.M):
         names += [f"fnn_{name}_f32", f"fnn_{name}_f64"]

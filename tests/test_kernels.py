@@ -229,7 +229,7 @@ def test_every_kernel_has_a_test():
         **{name: None for name, _ in _native.UPDATE_RULES if name not in ("sgd", "adam")},
         **{f"{name}_{dtype}": None for name in ("trust_norms", "trust_update", "max_norm", "max_norm_unit") for dtype in ("f32", "f64")},
     }
-    text = (Path(__file__).parents[1] / "csrc" / "kernels.def").read_text()
+    text = (Path(__file__).parents[1] / "csrc" / "defs" / "kernels.def").read_text()
     names = set(re.findall(r"^FNN_KERNEL\((\w+)", text, re.M)) | set(re.findall(r"^FNN_UPDATE\(\w+, (\w+)", text, re.M))
     assert names == set(tested)
 

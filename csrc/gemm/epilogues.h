@@ -26,7 +26,7 @@ static void fnn_finish_derivative(const fnn_product *g, size_t i, size_t j, size
 
 static fnn_update_f32 *const fnn_update_rules_f32[FNN_UPDATE_RULES] = {
 #define FNN_UPDATE(code, name, states) [code] = fnn_##name##_f32,
-#include "../kernels.def"
+#include "../defs/kernels.def"
 #undef FNN_UPDATE
 };
 

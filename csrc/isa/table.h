@@ -24,9 +24,9 @@ extern const fnn_kernels FNN_TABLE;
 const fnn_kernels FNN_TABLE = {
     .isa = FNN_TABLE_NAME,
 #define FNN_UPDATE(code, name, states) .update_f32[code] = fnn_##name##_f32, .update_f64[code] = fnn_##name##_f64,
-#include "../kernels.def"
+#include "../defs/kernels.def"
 #undef FNN_UPDATE
 #define FNN_KERNEL(name, result, arguments) .name = fnn_##name,
-#include "../kernels.def"
+#include "../defs/kernels.def"
 #undef FNN_KERNEL
 };

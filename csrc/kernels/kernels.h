@@ -30,7 +30,7 @@ typedef enum {
 /* Update rules of the optimizers. */
 typedef enum {
 #define FNN_UPDATE(code, name, states) code,
-#include "../kernels.def"
+#include "../defs/kernels.def"
 #undef FNN_UPDATE
     FNN_UPDATE_RULES
 } fnn_update_rule;
@@ -305,7 +305,7 @@ typedef struct fnn_kernels {
     fnn_update_f32 *update_f32[FNN_UPDATE_RULES];
     fnn_update_f64 *update_f64[FNN_UPDATE_RULES];
 #define FNN_KERNEL(name, result, arguments) result(*name) arguments;
-#include "../kernels.def"
+#include "../defs/kernels.def"
 #undef FNN_KERNEL
 } fnn_kernels;
 

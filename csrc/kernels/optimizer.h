@@ -1,5 +1,5 @@
 /* The optimizers' update kernels in float32 and float64: optimizer_rules.h, compiled for each.
- * What a new rule needs in C: its body there, its line in kernels.def and its scalars in ops/optimizer.c. */
+ * What a new rule needs in C: its body there, its line in defs/kernels.def and its scalars in ops/optimizer.c. */
 #ifndef FNN_KERNELS_OPTIMIZER_H
 #define FNN_KERNELS_OPTIMIZER_H
 

@@ -2,7 +2,7 @@
  *
  * One frame for all: prepare the gradient (scale, clip, weight decay), apply the rule, finish (shrink, average). A rule is
  * a function on registers: from the weight w, the prepared gradient g and its states it makes the new states and returns
- * the new weight. Its line in kernels.def makes two loops of it: one of the rule alone, and one with those options of the
+ * the new weight. Its line in defs/kernels.def makes two loops of it: one of the rule alone, and one with those options of the
  * frame that the step's scalars ask for, tested once a vector. What is not asked for is not computed: 0 * inf is NaN.
  *
  * w, g and the states must not overlap. Scalars beyond those that a comment explains are hyper-parameters of the same
@@ -342,7 +342,7 @@ FNN_INLINE void FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_rule) * rule, const int s
         else                                                                                                           \
             FNN_NAME(fnn_update_loop)(FNN_NAME(fnn_##name##_rule), states, true, rows, n, s, w, ldw, g, ldg, state);   \
     }
-#include "../kernels.def"
+#include "../defs/kernels.def"
 #undef FNN_UPDATE
 
 /* ---- passes of their own, behind the update ---- */

@@ -1,10 +1,10 @@
 /* The three products of a dense layer: which part of each a thread does. */
 #include "grid.h"
 
-void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_share s)
+void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_split s)
 {
-    const fnn_cell c = fnn_cell_of(o->by_rows, o->batch, o->out, s);
-    if (fnn_cell_is_empty(c)) return;
+    const fnn_tile_range c = fnn_tile_range_of(o->by_rows, o->batch, o->out, s);
+    if (fnn_tile_range_is_empty(c)) return;
     k->gemm(&(fnn_product){
         .m = c.i1 - c.i0,
         .n = c.j1 - c.j0,
@@ -26,10 +26,10 @@ void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_
     });
 }
 
-void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_share s)
+void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_split s)
 {
-    const fnn_cell c = fnn_cell_of(o->by_rows, o->batch, o->in, s);
-    if (fnn_cell_is_empty(c)) return;
+    const fnn_tile_range c = fnn_tile_range_of(o->by_rows, o->batch, o->in, s);
+    if (fnn_tile_range_is_empty(c)) return;
     k->gemm(&(fnn_product){
         .m = c.i1 - c.i0,
         .n = c.j1 - c.j0,
@@ -51,8 +51,8 @@ void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_
     });
 }
 
-/* db, or b updated by it: the threads whose cell holds the first rows of dw do their columns of it. */
-static void bias(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_cell c)
+/* db, or b updated by it: the threads whose range holds the first rows of dw do their columns of it. */
+static void bias(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_tile_range c)
 {
     const float *dy = o->dy + c.j0;
     const size_t n = c.j1 - c.j0;
@@ -71,10 +71,10 @@ static void bias(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_
     }
 }
 
-void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_share s)
+void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_split s)
 {
-    const fnn_cell c = fnn_grid_cell(o->in, o->out, s);
-    if (fnn_cell_is_empty(c)) return;
+    const fnn_tile_range c = fnn_grid_tile(o->in, o->out, s);
+    if (fnn_tile_range_is_empty(c)) return;
     if (c.i0 == 0) bias(k, o, c);
     if (!o->dw && !o->update_w) return;
     const size_t at = c.i0 * o->out + c.j0;

@@ -13,7 +13,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     (void)barrier;
     const call *c = argument;
     const fnn_kernels *k = c->kernels;
-    const fnn_share s = fnn_share_of(id, count, c->rows);
+    const fnn_split s = fnn_split_of(id, count, c->rows);
     switch (c->op) {
     case FNN_OP_GATHER: fnn_op_gather(k, c->arguments, s); break;
     case FNN_OP_GATHER_LABELS: fnn_op_gather_labels(k, c->arguments, s); break;

@@ -1,70 +1,70 @@
 /* Operations that treat every row alone: activations, PReLU, softmax; and the gradient of PReLU's slopes. */
 #include "../fastnn.h"
 
-void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s)
+void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
 {
     for (size_t i = s.begin; i < s.end; i++)
         k->activation_forward(o->activation, o->alpha, o->columns, o->x + i * o->ldx, o->y + i * o->ldy);
 }
 
-void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s)
+void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
 {
     for (size_t i = s.begin; i < s.end; i++)
         k->activation_backward(o->activation, o->alpha, o->columns, o->x + i * o->ldx, o->saved + i * o->ldsaved,
                                o->y + i * o->ldy);
 }
 
-void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s)
+void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
 {
     if (s.begin < s.end)
         k->softmax_forward(s.end - s.begin, o->columns, o->x + s.begin * o->ldx, o->ldx, o->y + s.begin * o->ldy, o->ldy);
 }
 
-void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s)
+void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
 {
     for (size_t i = s.begin; i < s.end; i++)
         k->add(o->columns, o->x + i * o->ldx, o->saved + i * o->ldsaved, o->y + i * o->ldy);
 }
 
-void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s)
+void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_split s)
 {
     for (size_t i = s.begin; i < s.end; i++) k->maxout_forward(o->columns, o->pieces, o->x + i * o->ldx, o->y + i * o->ldy);
 }
 
-void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_share s)
+void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_split s)
 {
     for (size_t i = s.begin; i < s.end; i++)
         k->maxout_backward(o->columns, o->pieces, o->dy + i * o->lddy, o->x + i * o->ldx, o->y + i * o->ldy);
 }
 
-void fnn_op_log_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s)
+void fnn_op_log_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
 {
     if (s.begin < s.end)
         k->log_softmax_forward(s.end - s.begin, o->columns, o->x + s.begin * o->ldx, o->ldx, o->y + s.begin * o->ldy, o->ldy);
 }
 
-void fnn_op_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s)
+void fnn_op_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
 {
     if (s.begin < s.end)
         k->softmax_backward(s.end - s.begin, o->columns, o->x + s.begin * o->ldx, o->ldx, o->saved + s.begin * o->ldsaved,
                             o->ldsaved, o->y + s.begin * o->ldy, o->ldy);
 }
 
-void fnn_op_log_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_share s)
+void fnn_op_log_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
 {
     if (s.begin < s.end)
         k->log_softmax_backward(s.end - s.begin, o->columns, o->x + s.begin * o->ldx, o->ldx,
                                 o->saved + s.begin * o->ldsaved, o->ldsaved, o->y + s.begin * o->ldy, o->ldy);
 }
 
-void fnn_op_prelu_forward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s)
+void fnn_op_prelu_forward(const fnn_kernels *k, const fnn_prelu *o, fnn_split s)
 {
     if (s.begin < s.end)
         k->prelu_forward(s.end - s.begin, o->columns, o->x + s.begin * o->ldx, o->ldx, o->slope, o->step,
                          o->out + s.begin * o->ldout, o->ldout);
 }
 
-void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s)
+void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_split s)
 {
     if (s.begin < s.end)
         k->prelu_backward(s.end - s.begin, o->columns, o->dy + s.begin * o->lddy, o->lddy, o->x + s.begin * o->ldx, o->ldx,
@@ -72,11 +72,11 @@ void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_share s
 }
 
 /* Columns are shared out between vectors; a single slope is one thread's. */
-void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_share s)
+void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_split s)
 {
     size_t begin = 0, end = o->columns;
     if (o->step) {
-        const fnn_share mine = fnn_share_of(s.id, s.count, (o->columns + 15) / 16);
+        const fnn_split mine = fnn_split_of(s.id, s.count, (o->columns + 15) / 16);
         begin = mine.begin * 16;
         end = mine.end * 16 < o->columns ? mine.end * 16 : o->columns;
     } else if (s.id != 0) {

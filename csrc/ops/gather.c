@@ -34,7 +34,7 @@ static void ask(const fnn_gather *o, size_t r)
     for (size_t i = 0; i < bytes && i < PAGE; i += 64) __builtin_prefetch(row + i);
 }
 
-void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_share s)
+void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s)
 {
     const size_t ahead = 1 + AHEAD / (o->features * o->item);
     if (o->index)
@@ -63,7 +63,7 @@ static int64_t label_value(const char *p, fnn_dtype dtype)
     }
 }
 
-void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_share s)
+void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_split s)
 {
     (void)k;
     for (size_t r = s.begin; r < s.end; r++) {

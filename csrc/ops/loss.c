@@ -1,8 +1,8 @@
 /* Losses by rows, and their sum. */
 #include "../fastnn.h"
 
-/* The loss of the rows of a share. */
-static fnn_loss rows_of(const fnn_loss *o, fnn_share s)
+/* The loss of the rows of a split. */
+static fnn_loss rows_of(const fnn_loss *o, fnn_split s)
 {
     fnn_loss part = *o;
     part.logits += s.begin * o->ldl;
@@ -15,19 +15,19 @@ static fnn_loss rows_of(const fnn_loss *o, fnn_share s)
     return part;
 }
 
-void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_share s)
+void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_split s)
 {
     const fnn_loss part = rows_of(o, s);
     if (s.begin < s.end) k->softmax_cross_entropy(s.end - s.begin, &part);
 }
 
-void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_share s)
+void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_split s)
 {
     const fnn_loss part = rows_of(o, s);
     if (s.begin < s.end) k->elementwise_loss(s.end - s.begin, &part);
 }
 
-void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_share s)
+void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_split s)
 {
     const fnn_loss part = rows_of(o, s);
     if (s.begin < s.end) k->multiclass_hinge(s.end - s.begin, &part);

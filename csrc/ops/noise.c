@@ -1,7 +1,7 @@
 /* Random changes of activations and weights, by rows. */
 #include "../fastnn.h"
 
-static fnn_noise rows_of(const fnn_noise *o, fnn_share s)
+static fnn_noise rows_of(const fnn_noise *o, fnn_split s)
 {
     fnn_noise part = *o;
     part.rows = s.end > s.begin ? s.end - s.begin : 0;
@@ -11,13 +11,13 @@ static fnn_noise rows_of(const fnn_noise *o, fnn_share s)
     return part;
 }
 
-void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_share s)
+void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_split s)
 {
     const fnn_noise part = rows_of(o, s);
     if (part.rows) k->dropout(&part);
 }
 
-void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_share s)
+void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_split s)
 {
     const fnn_noise part = rows_of(o, s);
     if (part.rows) k->gaussian_noise(&part);

@@ -2,9 +2,9 @@
 #include "grid.h"
 
 /* The thread's columns, in whole vectors; every pointer moved to the first of them. */
-static fnn_batchnorm columns_of(const fnn_batchnorm *o, fnn_share s)
+static fnn_batchnorm columns_of(const fnn_batchnorm *o, fnn_split s)
 {
-    const fnn_share mine = fnn_share_of(s.id, s.count, fnn_divide_up(o->columns, 16));
+    const fnn_split mine = fnn_split_of(s.id, s.count, fnn_divide_up(o->columns, 16));
     const size_t j0 = mine.begin * 16, j1 = mine.end * 16 < o->columns ? mine.end * 16 : o->columns;
     fnn_batchnorm part = *o;
     part.columns = j0 < j1 ? j1 - j0 : 0;
@@ -20,19 +20,19 @@ static fnn_batchnorm columns_of(const fnn_batchnorm *o, fnn_share s)
     return part;
 }
 
-void fnn_op_batchnorm_forward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s)
+void fnn_op_batchnorm_forward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_split s)
 {
     const fnn_batchnorm part = columns_of(o, s);
     if (part.columns) k->batchnorm_forward(&part);
 }
 
-void fnn_op_batchnorm_backward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s)
+void fnn_op_batchnorm_backward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_split s)
 {
     const fnn_batchnorm part = columns_of(o, s);
     if (part.columns) k->batchnorm_backward(&part);
 }
 
-void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_share s)
+void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_split s)
 {
     if (s.begin >= s.end) return;
     fnn_batchnorm part = *o;
@@ -43,10 +43,10 @@ void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fn
 }
 
 /* running <- (1 - momentum) running + momentum new, the new variance with n - 1. */
-void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_share s)
+void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_split s)
 {
     (void)k;
-    const fnn_share mine = fnn_share_of(s.id, s.count, o->columns);
+    const fnn_split mine = fnn_split_of(s.id, s.count, o->columns);
     const float *mean = o->statistics, *rest = mean + o->lds, *var = mean + 3 * o->lds;
     const float old = 1.0f - o->momentum, unbiased = (float)((double)o->rows / (double)(o->rows > 1 ? o->rows - 1 : 1));
     for (size_t j = mine.begin; j < mine.end; j++) {
@@ -56,7 +56,7 @@ void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_sh
 }
 
 /* The thread's rows. */
-static fnn_rownorm rows_of(const fnn_rownorm *o, fnn_share s)
+static fnn_rownorm rows_of(const fnn_rownorm *o, fnn_split s)
 {
     fnn_rownorm part = *o;
     part.rows = s.end > s.begin ? s.end - s.begin : 0;
@@ -68,21 +68,21 @@ static fnn_rownorm rows_of(const fnn_rownorm *o, fnn_share s)
     return part;
 }
 
-void fnn_op_rownorm_forward(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s)
+void fnn_op_rownorm_forward(const fnn_kernels *k, const fnn_rownorm *o, fnn_split s)
 {
     const fnn_rownorm part = rows_of(o, s);
     if (part.rows) k->rownorm_forward(&part);
 }
 
-void fnn_op_rownorm_backward_input(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s)
+void fnn_op_rownorm_backward_input(const fnn_kernels *k, const fnn_rownorm *o, fnn_split s)
 {
     const fnn_rownorm part = rows_of(o, s);
     if (part.rows) k->rownorm_backward(&part);
 }
 
-void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o, fnn_share s)
+void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o, fnn_split s)
 {
-    const fnn_share mine = fnn_share_of(s.id, s.count, fnn_divide_up(o->columns, 16));
+    const fnn_split mine = fnn_split_of(s.id, s.count, fnn_divide_up(o->columns, 16));
     const size_t j0 = mine.begin * 16, j1 = mine.end * 16 < o->columns ? mine.end * 16 : o->columns;
     if (j0 >= j1) return;
     fnn_rownorm part = *o;

@@ -5,13 +5,13 @@
 
 const char *const fnn_update_names[FNN_UPDATE_RULES] = {
 #define FNN_UPDATE(code, name, states) [code] = #name,
-#include "../kernels.def"
+#include "../defs/kernels.def"
 #undef FNN_UPDATE
 };
 
 const int fnn_update_states[FNN_UPDATE_RULES] = {
 #define FNN_UPDATE(code, name, states) [code] = states,
-#include "../kernels.def"
+#include "../defs/kernels.def"
 #undef FNN_UPDATE
 };
 
@@ -177,9 +177,9 @@ size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
 typedef void visitor(const fnn_kernels *k, const fnn_update *o, const fnn_tensor *t, size_t from, size_t upto, size_t chunk,
                      size_t first);
 
-static void visit_share(const fnn_kernels *k, const fnn_update *o, fnn_share s, visitor *visit)
+static void visit_split(const fnn_kernels *k, const fnn_update *o, fnn_split s, visitor *visit)
 {
-    const fnn_share mine = fnn_share_of(s.id, s.count, fnn_update_chunks(o->tensors, o->count));
+    const fnn_split mine = fnn_split_of(s.id, s.count, fnn_update_chunks(o->tensors, o->count));
     size_t first = 0; /* number of the array's first chunk */
     for (size_t i = 0; i < o->count && first < mine.end; i++) {
         const fnn_tensor *t = &o->tensors[i];
@@ -204,7 +204,7 @@ static void norm_part(const fnn_kernels *k, const fnn_update *o, const fnn_tenso
     }
 }
 
-void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s) { visit_share(k, o, s, norm_part); }
+void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s) { visit_split(k, o, s, norm_part); }
 
 void fnn_op_begin_update(fnn_update *o)
 {
@@ -256,9 +256,9 @@ static void update_part(const fnn_kernels *k, const fnn_update *o, const fnn_ten
     }
 }
 
-void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_share s)
+void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_split s)
 {
-    if (!o->skip) visit_share(k, o, s, update_part);
+    if (!o->skip) visit_split(k, o, s, update_part);
 }
 
 static void trust_part(const fnn_kernels *k, const fnn_update *o, const fnn_tensor *t, size_t from, size_t upto, size_t chunk,
@@ -283,9 +283,9 @@ static void trust_part(const fnn_kernels *k, const fnn_update *o, const fnn_tens
                             t->state[FNN_AVERAGE] ? (float *)t->state[FNN_AVERAGE] + from : NULL);
 }
 
-void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_share s)
+void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_split s)
 {
-    if (!o->skip) visit_share(k, o, s, trust_part);
+    if (!o->skip) visit_split(k, o, s, trust_part);
 }
 
 /* The units [begin, end) of an array, or (units 0) its elements. */
@@ -311,7 +311,7 @@ static void limit_units(const fnn_kernels *k, const fnn_tensor *t, const fnn_upd
     }
 }
 
-void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s)
+void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s)
 {
     if (o->skip) return;
     for (size_t i = 0; i < o->count; i++) {
@@ -319,7 +319,7 @@ void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_share s)
         const fnn_update_scalars *scalars = &o->scalars[t->group];
         if (!(scalars->max_norm > 0)) continue;
         const size_t units = t->units ? t->units : t->n, vectors = (units + 15) / 16; /* every array is cut for the team */
-        const fnn_share mine = fnn_share_of(s.id, s.count, vectors);
+        const fnn_split mine = fnn_split_of(s.id, s.count, vectors);
         limit_units(k, t, scalars, mine.begin * 16, mine.end * 16 < units ? mine.end * 16 : units);
     }
 }
@@ -334,7 +334,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     update_call *c = argument;
     const fnn_kernels *k = fnn_active_kernels();
-    const fnn_share s = {id, count, 0, 0};
+    const fnn_split s = {id, count, 0, 0};
     if (c->norm) {
         fnn_op_norm(k, c->o, s);
         fnn_barrier_wait(barrier, id, count, &c->leave);

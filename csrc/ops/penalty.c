@@ -5,18 +5,18 @@
 
 size_t fnn_penalty_chunks(size_t n) { return (n + FNN_PENALTY_CHUNK - 1) / FNN_PENALTY_CHUNK; }
 
-void fnn_op_penalty_forward(const fnn_kernels *k, const fnn_penalty *o, fnn_share s)
+void fnn_op_penalty_forward(const fnn_kernels *k, const fnn_penalty *o, fnn_split s)
 {
-    const fnn_share mine = fnn_share_of(s.id, s.count, fnn_penalty_chunks(o->n));
+    const fnn_split mine = fnn_split_of(s.id, s.count, fnn_penalty_chunks(o->n));
     for (size_t i = mine.begin; i < mine.end; i++) {
         const size_t from = i * FNN_PENALTY_CHUNK, n = o->n - from < FNN_PENALTY_CHUNK ? o->n - from : FNN_PENALTY_CHUNK;
         o->partial[i] = k->penalty_forward(n, o->l1, o->l2, o->w + from);
     }
 }
 
-void fnn_op_penalty_backward(const fnn_kernels *k, const fnn_penalty *o, fnn_share s)
+void fnn_op_penalty_backward(const fnn_kernels *k, const fnn_penalty *o, fnn_split s)
 {
-    const fnn_share mine = fnn_share_of(s.id, s.count, fnn_penalty_chunks(o->n));
+    const fnn_split mine = fnn_split_of(s.id, s.count, fnn_penalty_chunks(o->n));
     if (mine.begin >= mine.end) return;
     const size_t from = mine.begin * FNN_PENALTY_CHUNK;
     const size_t upto = mine.end * FNN_PENALTY_CHUNK < o->n ? mine.end * FNN_PENALTY_CHUNK : o->n;

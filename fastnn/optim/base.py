@@ -107,7 +107,7 @@ class Optimizer:
         Steps that were left out.
     """
 
-    rule = None  # name of the compiled rule (csrc/kernels.def)
+    rule = None  # name of the compiled rule (csrc/defs/kernels.def)
     states = ()  # names of the state arrays, in the rule's order
     hyper = ()  # names of the hyper-parameters that the rule takes, in its order
     memory = ()  # names of the numbers that a group keeps from step to step

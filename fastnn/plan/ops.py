@@ -1,6 +1,6 @@
 """The catalogue of operations: for each kind its code, the roles of its buffers, and what it costs.
 
-Roles stand in the order that csrc/plan.c reads them. `reads` and `writes` say what the operation does to them, which is
+Roles stand in the order that csrc/runtime/executor.c reads them. `reads` and `writes` say what the operation does to them, which is
 all that the schedule needs to place barriers and share memory. An operation that can run `by_rows` treats every row of
 the batch alone, so a thread may take its rows through several such operations without meeting the others.
 """

@@ -1,9 +1,9 @@
 /* The executor: runs a plan's list of operations, for many batches, in one parallel region.
  *
- * Threads meet only where the plan says so. Between two meetings each thread does its share of every operation: its rows
- * of the batch, or its cell or chunk of a matrix. Nothing is allocated here and nothing can fail but a batch: a bad
- * label or index is seen by the whole team at the next meeting, before any update, and all leave together. */
-#include "fastnn.h"
+ * There are barriers only where the plan says so. Between two of them each thread does its part of every operation: its rows
+ * of the batch, or its range or chunk of a matrix. Nothing is allocated here and nothing can fail but a batch: a bad
+ * label or index is seen by the whole team at the next barrier, before any update, and all leave together. */
+#include "../fastnn.h"
 
 #include <string.h>
 #include <time.h>
@@ -47,7 +47,7 @@ static bool in_place(const batch *b, const fnn_source *s)
            s->stride % (ptrdiff_t)sizeof(float) == 0 && s->stride >= 0;
 }
 
-static void gather(const batch *b, const fnn_op *op, const fnn_source *s, fnn_share share)
+static void gather(const batch *b, const fnn_op *op, const fnn_source *s, fnn_split split)
 {
     fnn_buffer *out = &b->buffers[op->buffer[0]];
     if (in_place(b, s)) {
@@ -70,10 +70,10 @@ static void gather(const batch *b, const fnn_op *op, const fnn_source *s, fnn_sh
                       .ld = out->ld,
                       .status = &b->run->status,
                   },
-                  share);
+                  split);
 }
 
-static void gather_labels(const batch *b, const fnn_op *op, fnn_share share)
+static void gather_labels(const batch *b, const fnn_op *op, fnn_split split)
 {
     const fnn_source *s = &b->run->y;
     fnn_op_gather_labels(b->k,
@@ -87,11 +87,11 @@ static void gather_labels(const batch *b, const fnn_op *op, fnn_share share)
                              .out = buffer(b, op, 0).data,
                              .status = &b->run->status,
                          },
-                         share);
+                         split);
 }
 
 /* buffers: x, w, b, y, z */
-static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
+static void dense_forward(const batch *b, const fnn_op *op, fnn_split split)
 {
     const fnn_buffer x = buffer(b, op, 0), y = buffer(b, op, 3), z = buffer(b, op, 4);
     fnn_op_dense_forward(b->k,
@@ -113,11 +113,11 @@ static void dense_forward(const batch *b, const fnn_op *op, fnn_share share)
                              .alpha = op->alpha,
                              .scratch = scratch(b, op),
                          },
-                         share);
+                         split);
 }
 
 /* buffers: dy, w, saved, dx */
-static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share share)
+static void dense_backward_input(const batch *b, const fnn_op *op, fnn_split split)
 {
     const fnn_buffer dy = buffer(b, op, 0), saved = buffer(b, op, 2), dx = buffer(b, op, 3);
     fnn_op_dense_backward_input(b->k,
@@ -139,11 +139,11 @@ static void dense_backward_input(const batch *b, const fnn_op *op, fnn_share sha
                                     .alpha = op->alpha,
                                     .scratch = scratch(b, op),
                                 },
-                                share);
+                                split);
 }
 
 /* buffers: x, dy, dw, db, w */
-static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share share)
+static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_split split)
 {
     const fnn_run *run = b->run;
     const fnn_buffer x = buffer(b, op, 0), dy = buffer(b, op, 1);
@@ -168,7 +168,7 @@ static void dense_backward_weights(const batch *b, const fnn_op *op, fnn_share s
                                       .scalars = run->update ? run->update->scalars : NULL,
                                       .scratch = scratch(b, op),
                                   },
-                                  share);
+                                  split);
 }
 
 /* forward: x, y;  backward: dy, saved, dx */
@@ -229,9 +229,9 @@ static fnn_loss loss_of(const batch *b, const fnn_op *op)
 }
 
 /* buffers: row_loss, row_correct. By one thread. */
-static void reduce_loss(const batch *b, const fnn_op *op, fnn_share share)
+static void reduce_loss(const batch *b, const fnn_op *op, fnn_split split)
 {
-    if (share.id != share.count - 1) return;
+    if (split.id != split.count - 1) return;
     fnn_run *run = b->run;
     const double sum = fnn_sum_rows(buffer(b, op, 0).data, b->rows);
     const uint32_t *correct = buffer(b, op, 1).data;
@@ -253,9 +253,9 @@ static fnn_penalty penalty(const batch *b, const fnn_op *op)
 }
 
 /* buffers: sum. By the thread that reduces the loss, after it: every row counts the penalty once, as it does a mean. */
-static void reduce_penalty(const batch *b, const fnn_op *op, fnn_share share)
+static void reduce_penalty(const batch *b, const fnn_op *op, fnn_split split)
 {
-    if (share.id != share.count - 1) return;
+    if (split.id != split.count - 1) return;
     fnn_run *run = b->run;
     const double value = fnn_penalty_total(buffer(b, op, 0).data, op->out);
     run->loss_sum += op->sum ? value : value * (double)b->rows;
@@ -263,9 +263,9 @@ static void reduce_penalty(const batch *b, const fnn_op *op, fnn_share share)
 }
 
 /* Of the tensors [first, last). buffers: norms of the gradients' chunks; UPDATE and TRUST_UPDATE: those of the trust ratios. */
-static void update(const batch *b, const fnn_op *op, fnn_share share)
+static void update(const batch *b, const fnn_op *op, fnn_split split)
 {
-    if (op->kind == FNN_OP_BEGIN_UPDATE && share.id != 0) return; /* it is done by one thread */
+    if (op->kind == FNN_OP_BEGIN_UPDATE && split.id != 0) return; /* it is done by one thread */
     fnn_update *all = b->run->update, o = *all;
     o.tensors += op->first;
     o.count = op->last - op->first;
@@ -278,17 +278,17 @@ static void update(const batch *b, const fnn_op *op, fnn_share share)
         break;
     case FNN_OP_NORM:
         o.norms = buffer(b, op, 0).data;
-        fnn_op_norm(b->k, &o, share);
+        fnn_op_norm(b->k, &o, split);
         break;
     case FNN_OP_UPDATE:
         o.trust = buffer(b, op, 0).data;
-        fnn_op_update(b->k, &o, share);
+        fnn_op_update(b->k, &o, split);
         break;
     case FNN_OP_TRUST_UPDATE:
         o.trust = buffer(b, op, 0).data;
-        fnn_op_trust_update(b->k, &o, share);
+        fnn_op_trust_update(b->k, &o, split);
         break;
-    default: fnn_op_max_norm(b->k, &o, share); break;
+    default: fnn_op_max_norm(b->k, &o, split); break;
     }
 }
 
@@ -319,7 +319,7 @@ static fnn_batchnorm batchnorm_backward(const batch *b, const fnn_op *op)
 }
 
 /* buffers: statistics, mean, var */
-static void batchnorm_running(const batch *b, const fnn_op *op, fnn_share share)
+static void batchnorm_running(const batch *b, const fnn_op *op, fnn_split split)
 {
     if (b->run->update && b->run->update->skip) return; /* the step is left out */
     fnn_op_batchnorm_running(b->k,
@@ -332,7 +332,7 @@ static void batchnorm_running(const batch *b, const fnn_op *op, fnn_share share)
                                  .mean = buffer(b, op, 1).data,
                                  .var = buffer(b, op, 2).data,
                              },
-                             share);
+                             split);
 }
 
 /* buffers: forward x, gamma, beta, y, statistics; backward dy, x, gamma, statistics, dx; of the weights dy, x, statistics,
@@ -385,12 +385,12 @@ static fnn_noise noise(const batch *b, const fnn_op *op)
 }
 
 /* A whole matrix [in, out] in place of a batch. */
-static void drop_weights(const batch *b, const fnn_op *op, fnn_share share)
+static void drop_weights(const batch *b, const fnn_op *op, fnn_split split)
 {
     fnn_noise o = noise(b, op);
     o.rows = op->in;
     o.ldx = o.ldy = op->out;
-    fnn_op_dropout(b->k, &o, fnn_share_of(share.id, share.count, op->in));
+    fnn_op_dropout(b->k, &o, fnn_split_of(split.id, split.count, op->in));
 }
 
 /* forward: x, y;  backward: dy, x, dx */
@@ -406,155 +406,155 @@ static fnn_maxout maxout(const batch *b, const fnn_op *op)
     return o;
 }
 
-static void run_op(const batch *b, const fnn_op *op, fnn_share share)
+static void run_op(const batch *b, const fnn_op *op, fnn_split split)
 {
     switch (op->kind) {
-    case FNN_OP_GATHER: gather(b, op, &b->run->x, share); break;
-    case FNN_OP_GATHER_TARGETS: gather(b, op, &b->run->y, share); break;
-    case FNN_OP_GATHER_LABELS: gather_labels(b, op, share); break;
+    case FNN_OP_GATHER: gather(b, op, &b->run->x, split); break;
+    case FNN_OP_GATHER_TARGETS: gather(b, op, &b->run->y, split); break;
+    case FNN_OP_GATHER_LABELS: gather_labels(b, op, split); break;
     case FNN_OP_TIED_FORWARD:
-    case FNN_OP_DENSE_FORWARD: dense_forward(b, op, share); break;
+    case FNN_OP_DENSE_FORWARD: dense_forward(b, op, split); break;
     case FNN_OP_ACTIVATION_FORWARD: {
         const fnn_elementwise o = elementwise(b, op, false);
-        fnn_op_activation_forward(b->k, &o, share);
+        fnn_op_activation_forward(b->k, &o, split);
         break;
     }
     case FNN_OP_SOFTMAX_FORWARD: {
         const fnn_elementwise o = elementwise(b, op, false);
-        fnn_op_softmax_forward(b->k, &o, share);
+        fnn_op_softmax_forward(b->k, &o, split);
         break;
     }
     case FNN_OP_ACTIVATION_BACKWARD: {
         const fnn_elementwise o = elementwise(b, op, true);
-        fnn_op_activation_backward(b->k, &o, share);
+        fnn_op_activation_backward(b->k, &o, split);
         break;
     }
     case FNN_OP_SOFTMAX_BACKWARD: {
         const fnn_elementwise o = elementwise(b, op, true);
-        fnn_op_softmax_backward(b->k, &o, share);
+        fnn_op_softmax_backward(b->k, &o, split);
         break;
     }
     case FNN_OP_LOG_SOFTMAX_FORWARD: {
         const fnn_elementwise o = elementwise(b, op, false);
-        fnn_op_log_softmax_forward(b->k, &o, share);
+        fnn_op_log_softmax_forward(b->k, &o, split);
         break;
     }
     case FNN_OP_LOG_SOFTMAX_BACKWARD: {
         const fnn_elementwise o = elementwise(b, op, true);
-        fnn_op_log_softmax_backward(b->k, &o, share);
+        fnn_op_log_softmax_backward(b->k, &o, split);
         break;
     }
     case FNN_OP_PRELU_FORWARD: {
         const fnn_prelu o = prelu_forward(b, op);
-        fnn_op_prelu_forward(b->k, &o, share);
+        fnn_op_prelu_forward(b->k, &o, split);
         break;
     }
     case FNN_OP_PRELU_BACKWARD: {
         const fnn_prelu o = prelu_backward(b, op);
-        fnn_op_prelu_backward(b->k, &o, share);
+        fnn_op_prelu_backward(b->k, &o, split);
         break;
     }
     case FNN_OP_PRELU_SLOPE_GRADIENT: {
         const fnn_prelu o = prelu_backward(b, op);
-        fnn_op_prelu_slope_gradient(b->k, &o, share);
+        fnn_op_prelu_slope_gradient(b->k, &o, split);
         break;
     }
-    case FNN_OP_GATHER_WEIGHTS: gather(b, op, &b->run->weight, share); break;
+    case FNN_OP_GATHER_WEIGHTS: gather(b, op, &b->run->weight, split); break;
     case FNN_OP_SOFTMAX_CROSS_ENTROPY: {
         const fnn_loss o = loss_of(b, op);
-        fnn_op_softmax_cross_entropy(b->k, &o, share);
+        fnn_op_softmax_cross_entropy(b->k, &o, split);
         break;
     }
     case FNN_OP_ELEMENTWISE_LOSS: {
         const fnn_loss o = loss_of(b, op);
-        fnn_op_elementwise_loss(b->k, &o, share);
+        fnn_op_elementwise_loss(b->k, &o, split);
         break;
     }
     case FNN_OP_MULTICLASS_HINGE: {
         const fnn_loss o = loss_of(b, op);
-        fnn_op_multiclass_hinge(b->k, &o, share);
+        fnn_op_multiclass_hinge(b->k, &o, split);
         break;
     }
     case FNN_OP_TIED_BACKWARD_INPUT:
-    case FNN_OP_DENSE_BACKWARD_INPUT: dense_backward_input(b, op, share); break;
-    case FNN_OP_DENSE_BACKWARD_WEIGHTS: dense_backward_weights(b, op, share); break;
-    case FNN_OP_REDUCE_LOSS: reduce_loss(b, op, share); break;
+    case FNN_OP_DENSE_BACKWARD_INPUT: dense_backward_input(b, op, split); break;
+    case FNN_OP_DENSE_BACKWARD_WEIGHTS: dense_backward_weights(b, op, split); break;
+    case FNN_OP_REDUCE_LOSS: reduce_loss(b, op, split); break;
     case FNN_OP_PENALTY_FORWARD: {
         const fnn_penalty o = penalty(b, op);
-        fnn_op_penalty_forward(b->k, &o, share);
+        fnn_op_penalty_forward(b->k, &o, split);
         break;
     }
     case FNN_OP_BATCHNORM_FORWARD: {
         const fnn_batchnorm o = batchnorm_forward(b, op);
-        fnn_op_batchnorm_forward(b->k, &o, share);
+        fnn_op_batchnorm_forward(b->k, &o, split);
         break;
     }
     case FNN_OP_BATCHNORM_INFERENCE: {
         const fnn_batchnorm o = batchnorm_forward(b, op);
-        fnn_op_batchnorm_inference(b->k, &o, share);
+        fnn_op_batchnorm_inference(b->k, &o, split);
         break;
     }
     case FNN_OP_BATCHNORM_BACKWARD: {
         const fnn_batchnorm o = batchnorm_backward(b, op);
-        fnn_op_batchnorm_backward(b->k, &o, share);
+        fnn_op_batchnorm_backward(b->k, &o, split);
         break;
     }
-    case FNN_OP_BATCHNORM_RUNNING: batchnorm_running(b, op, share); break;
+    case FNN_OP_BATCHNORM_RUNNING: batchnorm_running(b, op, split); break;
     case FNN_OP_LAYERNORM_FORWARD:
     case FNN_OP_RMSNORM_FORWARD: {
         const fnn_rownorm o = rownorm(b, op);
-        fnn_op_rownorm_forward(b->k, &o, share);
+        fnn_op_rownorm_forward(b->k, &o, split);
         break;
     }
     case FNN_OP_LAYERNORM_BACKWARD_INPUT:
     case FNN_OP_RMSNORM_BACKWARD_INPUT: {
         const fnn_rownorm o = rownorm(b, op);
-        fnn_op_rownorm_backward_input(b->k, &o, share);
+        fnn_op_rownorm_backward_input(b->k, &o, split);
         break;
     }
     case FNN_OP_LAYERNORM_BACKWARD_WEIGHTS:
     case FNN_OP_RMSNORM_BACKWARD_WEIGHTS: {
         const fnn_rownorm o = rownorm(b, op);
-        fnn_op_rownorm_backward_weights(b->k, &o, share);
+        fnn_op_rownorm_backward_weights(b->k, &o, split);
         break;
     }
     case FNN_OP_DROPOUT: {
         const fnn_noise o = noise(b, op);
-        fnn_op_dropout(b->k, &o, share);
+        fnn_op_dropout(b->k, &o, split);
         break;
     }
-    case FNN_OP_DROP_WEIGHTS: drop_weights(b, op, share); break;
+    case FNN_OP_DROP_WEIGHTS: drop_weights(b, op, split); break;
     case FNN_OP_GAUSSIAN_NOISE: {
         const fnn_noise o = noise(b, op);
-        fnn_op_gaussian_noise(b->k, &o, share);
+        fnn_op_gaussian_noise(b->k, &o, split);
         break;
     }
     case FNN_OP_MAXOUT_FORWARD: {
         const fnn_maxout o = maxout(b, op);
-        fnn_op_maxout_forward(b->k, &o, share);
+        fnn_op_maxout_forward(b->k, &o, split);
         break;
     }
     case FNN_OP_MAXOUT_BACKWARD: {
         const fnn_maxout o = maxout(b, op);
-        fnn_op_maxout_backward(b->k, &o, share);
+        fnn_op_maxout_backward(b->k, &o, split);
         break;
     }
     case FNN_OP_ADD: { /* a, b, y */
         const fnn_elementwise o = elementwise(b, op, true);
-        fnn_op_add(b->k, &o, share);
+        fnn_op_add(b->k, &o, split);
         break;
     }
     case FNN_OP_PENALTY_BACKWARD: {
         const fnn_penalty o = penalty(b, op);
-        fnn_op_penalty_backward(b->k, &o, share);
+        fnn_op_penalty_backward(b->k, &o, split);
         break;
     }
-    case FNN_OP_REDUCE_PENALTY: reduce_penalty(b, op, share); break;
+    case FNN_OP_REDUCE_PENALTY: reduce_penalty(b, op, split); break;
     case FNN_OP_UPDATE:
     case FNN_OP_NORM:
     case FNN_OP_BEGIN_UPDATE:
     case FNN_OP_TRUST_UPDATE:
-    case FNN_OP_MAX_NORM: update(b, op, share); break;
+    case FNN_OP_MAX_NORM: update(b, op, split); break;
     default: break;
     }
 }
@@ -585,13 +585,13 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     for (b.step = run->from; b.step < run->upto; b.step++) {
         b.begin = b.step * run->batch;
         b.rows = run->rows - b.begin < run->batch ? run->rows - b.begin : run->batch;
-        const fnn_share share = fnn_share_of(id, count, b.rows);
+        const fnn_split split = fnn_split_of(id, count, b.rows);
         if (run->output >= 0) b.buffers[run->output] = (fnn_buffer){run->out + b.begin * run->ldout, run->ldout};
         if (id == 0 && b.step > run->from) prepare_update(run, b.step);
-        bool written = false; /* anything since the team last met? If only a gather in place has run, it need not meet */
+        bool written = false; /* anything since the last barrier? After nothing but a gather in place none is needed */
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
-            run_op(&b, op, share);
+            run_op(&b, op, split);
             written |= op->kind != FNN_OP_GATHER || !in_place(&b, &run->x);
             if (!op->barrier || !written) continue;
             if (fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
@@ -625,7 +625,7 @@ void fnn_plan_run(fnn_run *run)
     atomic_store(&run->status.first, 0);
     atomic_store(&run->status.leave, false);
     run->from = 0;
-    if (!run->pace || run->threads == 1) {
+    if (!run->autotune || run->threads == 1) {
         run->begun = run->seconds > 0 ? now() : 0.0;
         run->upto = run->steps;
         prepare_update(run, 0);
@@ -635,12 +635,12 @@ void fnn_plan_run(fnn_run *run)
     double before = run->begun = now();
     while (run->from < run->steps && !atomic_load_explicit(&run->status.leave, memory_order_relaxed)) {
         const size_t rows = run->rows < run->batch ? run->rows : run->batch;
-        run->upto = run->from + fnn_pace_piece(run->pace, run->steps - run->from, (double)rows);
+        run->upto = run->from + fnn_autotune_piece(run->autotune, run->steps - run->from, (double)rows);
         prepare_update(run, run->from);
-        fnn_team_run(run->pace->team ? run->threads : 1, body, run);
+        fnn_team_run(run->autotune->team ? run->threads : 1, body, run);
         const double after = now();
         const size_t done = run->steps_done - run->from;
-        if (done > 0) fnn_pace_note(run->pace, done, rows_of(run, run->from, run->steps_done), after - before);
+        if (done > 0) fnn_autotune_note(run->autotune, done, rows_of(run, run->from, run->steps_done), after - before);
         before = after;
         run->from = run->upto;
     }

@@ -1,4 +1,4 @@
-"""csrc/pace.h: one thread or the team, by made-up measurements."""
+"""csrc/autotune.h: one thread or the team, by made-up measurements."""
 
 import pytest
 
@@ -7,16 +7,16 @@ from fastnn import _native
 ROWS = 100
 
 
-def drive(pace, cost, seconds, call=1):
+def drive(autotune, cost, seconds, call=1):
     """`seconds` of calls of `call` steps; cost(team, now) is a step's time. Returns (steps alone, steps by the team, time)."""
     done, now = [0, 0], 0.0
     while now < seconds:
         left = call
         while left:
-            n, team = pace.piece(left, ROWS)
+            n, team = autotune.piece(left, ROWS)
             assert 1 <= n <= left
             spent = sum(cost(team, now) for _ in range(n))
-            pace.note(n, n * ROWS, spent)
+            autotune.note(n, n * ROWS, spent)
             now += spent
             done[team] += n
             left -= n
@@ -27,60 +27,60 @@ def drive(pace, cost, seconds, call=1):
 @pytest.mark.parametrize("alone, team", [(157e-6, 90e-6), (90e-6, 157e-6), (8e-6, 5e-6), (8e-6, 400e-6), (17e-3, 9e-3)])
 @pytest.mark.parametrize("start", [False, True])
 def test_settles_on_the_faster_way(start, alone, team, call):
-    pace = _native.Pace(start)
+    autotune = _native.Autotune(start)
     cost = lambda by_team, now: team if by_team else alone
-    drive(pace, cost, 3000 * max(alone, team), call)
-    a, b, seconds = drive(pace, cost, 3000 * max(alone, team), call)
+    drive(autotune, cost, 3000 * max(alone, team), call)
+    a, b, seconds = drive(autotune, cost, 3000 * max(alone, team), call)
     best = min(alone, team)
     assert seconds <= 1.02 * best * (a + b)
 
 
 def test_a_team_that_gains_little_is_left_alone():
     for start in (False, True):
-        pace = _native.Pace(start)
-        drive(pace, lambda team, now: 7.2e-6 if team else 8e-6, 1)
-        a, b, _ = drive(pace, lambda team, now: 7.2e-6 if team else 8e-6, 0.5)
+        autotune = _native.Autotune(start)
+        drive(autotune, lambda team, now: 7.2e-6 if team else 8e-6, 1)
+        a, b, _ = drive(autotune, lambda team, now: 7.2e-6 if team else 8e-6, 0.5)
         assert a > 0.95 * (a + b)
 
 
 def test_nothing_is_tried_before_it_has_been_timed_for_long():
-    pace = _native.Pace(True)
+    autotune = _native.Autotune(True)
     for _ in range(60):
-        n, team = pace.piece(1, ROWS)
+        n, team = autotune.piece(1, ROWS)
         assert (n, team) == (1, True)
-        pace.note(1, ROWS, 0.4)
+        autotune.note(1, ROWS, 0.4)
 
 
 @pytest.mark.parametrize("call", [1, 500])
 def test_changes_its_mind_when_the_machine_does(call):
-    pace = _native.Pace(True)
-    drive(pace, lambda team, now: 90e-6 if team else 157e-6, 2, call)
-    a, b, _ = drive(pace, lambda team, now: 490e-6 if team else 157e-6, 2, call)
+    autotune = _native.Autotune(True)
+    drive(autotune, lambda team, now: 90e-6 if team else 157e-6, 2, call)
+    a, b, _ = drive(autotune, lambda team, now: 490e-6 if team else 157e-6, 2, call)
     assert a > 0.9 * (a + b)
-    drive(pace, lambda team, now: 90e-6 if team else 157e-6, 8, call)
-    a, b, _ = drive(pace, lambda team, now: 90e-6 if team else 157e-6, 2, call)
+    drive(autotune, lambda team, now: 90e-6 if team else 157e-6, 8, call)
+    a, b, _ = drive(autotune, lambda team, now: 90e-6 if team else 157e-6, 2, call)
     assert b > 0.9 * (a + b)
 
 
 def test_the_first_step_of_a_trial_wakes_the_team_and_does_not_count():
-    pace, last = _native.Pace(False), [False]
+    autotune, last = _native.Autotune(False), [False]
 
     def cost(team, now):
         woken, last[0] = team and not last[0], team
         return (300e-6 if woken else 90e-6) if team else 157e-6
 
-    drive(pace, cost, 3)
-    a, b, _ = drive(pace, cost, 1)
+    drive(autotune, cost, 3)
+    a, b, _ = drive(autotune, cost, 1)
     assert b > 0.95 * (a + b)
 
 
 def test_a_hiccup_changes_nothing():
-    pace, count = _native.Pace(True), [0]
+    autotune, count = _native.Autotune(True), [0]
 
     def cost(team, now):
         count[0] += 1
         return (90e-6 if team else 157e-6) + (4e-3 if count[0] % 500 == 0 else 0)
 
-    drive(pace, cost, 1)
-    a, b, _ = drive(pace, cost, 5)
+    drive(autotune, cost, 1)
+    a, b, _ = drive(autotune, cost, 5)
     assert b > 0.95 * (a + b)

@@ -1,4 +1,4 @@
-/* The thread team: who am I, how many are we, and a barrier. With plan.c the only place that knows OpenMP; a build
+/* The thread team: who am I, how many are we, and a barrier. With executor.c the only place that knows OpenMP; a build
  * without it has teams of one.
  *
  * The barrier spins for a bounded time and then yields, so that a team larger than the machine still makes progress.
@@ -63,7 +63,7 @@ static inline void fnn_pause(void)
 typedef struct fnn_barrier {
     _Alignas(64) atomic_int waiting;
     _Alignas(64) atomic_uint round;
-    bool leave; /* the verdict of the last meeting, written by the last to arrive */
+    bool leave; /* the verdict of the last barrier, written by the last to arrive */
 } fnn_barrier;
 
 /* The barrier of the one team that runs at a time. It goes on from where the team before has left it: one made anew for each
@@ -81,7 +81,7 @@ void fnn_team_spread(int id, int count);
 #define FNN_SPIN 2000 /* pauses before a waiting thread yields: some 30 us, more than a barrier between busy threads takes */
 
 /* Returns whether the team is to leave. `leave` is read by one thread, the last to arrive, so all get one answer even
- * if another thread is already past the meeting and sets it anew. */
+ * if another thread is already past the barrier and sets it anew. */
 static inline bool fnn_barrier_wait(fnn_barrier *b, int id, int count, const atomic_bool *leave)
 {
     if (count == 1) return atomic_load_explicit(leave, memory_order_relaxed);
@@ -106,17 +106,17 @@ static inline bool fnn_barrier_wait(fnn_barrier *b, int id, int count, const ato
 }
 
 /* What part of an operation a thread does: thread `id` of `count`, and of the batch the rows [begin, end). */
-typedef struct fnn_share {
+typedef struct fnn_split {
     int id, count;
     size_t begin, end;
-} fnn_share;
+} fnn_split;
 
 /* The rows of thread id of count: contiguous and equal to within one. */
-static inline fnn_share fnn_share_of(int id, int count, size_t rows)
+static inline fnn_split fnn_split_of(int id, int count, size_t rows)
 {
     const size_t i = (size_t)id, n = (size_t)count, each = rows / n, rest = rows % n;
     const size_t begin = i * each + (i < rest ? i : rest);
-    return (fnn_share){id, count, begin, begin + each + (i < rest)};
+    return (fnn_split){id, count, begin, begin + each + (i < rest)};
 }
 
 /* One team at a time and none in a forked child: true if the caller may open one now (team.c). */
