@@ -34,54 +34,12 @@ typedef struct fnn_status {
 /* ---- operations: their kinds, arguments, and what a thread of a team does (ops/) ---- */
 
 typedef enum {
-    FNN_OP_GATHER,
-    FNN_OP_GATHER_LABELS,
-    FNN_OP_GATHER_TARGETS,
-    FNN_OP_DENSE_FORWARD,
-    FNN_OP_ACTIVATION_FORWARD,
-    FNN_OP_SOFTMAX_FORWARD,
-    FNN_OP_SOFTMAX_CROSS_ENTROPY,
-    FNN_OP_ACTIVATION_BACKWARD,
-    FNN_OP_DENSE_BACKWARD_INPUT,
-    FNN_OP_DENSE_BACKWARD_WEIGHTS,
-    FNN_OP_REDUCE_LOSS,
-    FNN_OP_UPDATE,
-    FNN_OP_NORM,
-    FNN_OP_BEGIN_UPDATE = 20,
-    FNN_OP_TRUST_UPDATE,
-    FNN_OP_MAX_NORM,
-    FNN_OP_SOFTMAX_BACKWARD = 30,
-    FNN_OP_LOG_SOFTMAX_FORWARD = 31,
-    FNN_OP_LOG_SOFTMAX_BACKWARD = 32,
-    FNN_OP_PRELU_FORWARD = 33,
-    FNN_OP_PRELU_BACKWARD = 34,
-    FNN_OP_PRELU_SLOPE_GRADIENT = 35,
-    FNN_OP_GATHER_WEIGHTS = 36,
-    FNN_OP_ELEMENTWISE_LOSS = 37,
-    FNN_OP_MULTICLASS_HINGE = 38,
-    FNN_OP_HOST_LOSS = 39, /* in Python: a native segment ends before it */
-    FNN_OP_BATCHNORM_FORWARD = 50,
-    FNN_OP_BATCHNORM_INFERENCE = 51,
-    FNN_OP_BATCHNORM_BACKWARD = 52,
-    FNN_OP_BATCHNORM_RUNNING = 53,
-    FNN_OP_LAYERNORM_FORWARD = 54,
-    FNN_OP_LAYERNORM_BACKWARD_INPUT = 55,
-    FNN_OP_LAYERNORM_BACKWARD_WEIGHTS = 56,
-    FNN_OP_RMSNORM_FORWARD = 57,
-    FNN_OP_RMSNORM_BACKWARD_INPUT = 58,
-    FNN_OP_RMSNORM_BACKWARD_WEIGHTS = 59,
-    FNN_OP_DROPOUT = 60,
-    FNN_OP_DROP_WEIGHTS = 61,
-    FNN_OP_GAUSSIAN_NOISE = 62,
-    FNN_OP_MAXOUT_FORWARD = 63,
-    FNN_OP_MAXOUT_BACKWARD = 64,
-    FNN_OP_ADD = 65,
-    FNN_OP_TIED_FORWARD = 66,
-    FNN_OP_TIED_BACKWARD_INPUT = 67,
-    FNN_OP_PENALTY_FORWARD = 80,
-    FNN_OP_PENALTY_BACKWARD,
-    FNN_OP_REDUCE_PENALTY,
-    FNN_OP_KINDS = 90 /* more than any of them */
+#define FNN_OP(code, name, arguments, bind, split, roles, writes, phase, traits) FNN_OP_##code,
+#define FNN_PLAN_OP(code, name, run, roles, writes, phase, traits) FNN_OP_##code,
+#include "defs/ops.def"
+#undef FNN_OP
+#undef FNN_PLAN_OP
+    FNN_OP_KINDS
 } fnn_op_kind;
 
 /* Rows of the user's array, taken by index, as floats: out = (float)((double)value * scale + shift). */
@@ -260,43 +218,14 @@ typedef struct fnn_update {
     bool skip;     /* and whether the step is left out */
 } fnn_update;
 
-void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s);
-void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_split s);
-void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_split s);
-void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_split s);
-void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_split s);
-void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
-void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
-void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
-void fnn_op_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
-void fnn_op_log_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
-void fnn_op_log_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s);
-void fnn_op_prelu_forward(const fnn_kernels *k, const fnn_prelu *o, fnn_split s);
-void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_split s);
-void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_split s);
-void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_split s);
-void fnn_op_batchnorm_forward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_split s);
-void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_split s);
-void fnn_op_batchnorm_backward(const fnn_kernels *k, const fnn_batchnorm *o, fnn_split s);
-void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_split s);
-void fnn_op_rownorm_forward(const fnn_kernels *k, const fnn_rownorm *o, fnn_split s);
-void fnn_op_rownorm_backward_input(const fnn_kernels *k, const fnn_rownorm *o, fnn_split s);
-void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o, fnn_split s);
-void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_split s);
-void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_split s);
-void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_split s);
-void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_split s);
-void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s); /* y = x + saved */
-void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_split s);
-void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_split s);
-void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_split s);
-void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s);
-void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all shares of the norm */
-void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_split s); /* behind all shares of the update */
-void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s);     /* behind all shares of either */
-
-void fnn_op_penalty_forward(const fnn_kernels *k, const fnn_penalty *o, fnn_split s);
-void fnn_op_penalty_backward(const fnn_kernels *k, const fnn_penalty *o, fnn_split s);
+/* What one thread does of an operation; `add` has y = x + saved. */
+#define FNN_OP(code, name, arguments, bind, split, roles, writes, phase, traits) \
+    void split(const fnn_kernels *k, const arguments *o, fnn_split s);
+#define FNN_PLAN_OP(code, name, run, roles, writes, phase, traits)
+#include "defs/ops.def"
+#undef FNN_OP
+#undef FNN_PLAN_OP
+void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all parts of the norm and before those of the update */
 
 /* Terms of the penalty of n elements, and their sum in order. */
 size_t fnn_penalty_chunks(size_t n);
@@ -319,7 +248,7 @@ extern const int fnn_update_states[FNN_UPDATE_RULES];
 /* Sum of per-row losses, in chunks of 16 rows added in order. */
 double fnn_sum_rows(const double *loss, size_t rows);
 
-/* ---- eager calls: one operation, a team of `threads` (ops/eager.c) ---- */
+/* ---- eager calls: one operation, a team of `threads` (ops/table.c) ---- */
 
 /* `arguments` is the operation's own struct above (for the gathers: fnn_gather, fnn_gather_labels). */
 void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads);
@@ -335,12 +264,12 @@ void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out);
 
 #define FNN_OP_BUFFERS 8
 
-/* One operation of a plan. Buffers are positions in the workspace's table, in the order that the op catalogue of
- * fastnn/plan/ops.py lists; -1 where there is none. */
+/* One operation of a plan. Buffers are positions in the workspace's table, in the order of the roles in defs/ops.def; -1 where there
+ * is none. */
 typedef struct fnn_op {
     fnn_op_kind kind;
     bool by_rows;      /* split by rows of the batch; else by tiles, chunks, or done by one thread */
-    bool barrier;      /* the team meets after it */
+    bool barrier;      /* a barrier stands after it */
     int buffer[FNN_OP_BUFFERS];
     size_t in, out;    /* columns of input and output */
     fnn_activation activation;
@@ -402,11 +331,20 @@ typedef struct fnn_run {
     size_t steps_done, steps_skipped;
     fnn_status status;
     /* for the executor itself */
-    size_t from, upto; /* the steps of a piece */
+    size_t from, end; /* the steps of a piece */
     double begun;      /* when the call began */
 } fnn_run;
 
 void fnn_plan_run(fnn_run *run);
+
+/* The register of operations (defs/ops.def, ops/table.c): words are separated by spaces. eager NULL: it needs a plan. */
+struct fnn_step;
+typedef struct fnn_op_kind_info {
+    const char *name, *roles, *writes, *phase, *traits;
+    void (*run)(const struct fnn_step *s, const fnn_op *op, fnn_split split);
+    void (*eager)(const fnn_kernels *k, const void *arguments, fnn_split split);
+} fnn_op_kind_info;
+extern const fnn_op_kind_info fnn_op_kinds[FNN_OP_KINDS];
 
 /* The problem of a finished run and its row within the batch. */
 static inline fnn_problem fnn_status_problem(const fnn_status *s) { return (fnn_problem)(atomic_load(&s->first) & 0xFF); }

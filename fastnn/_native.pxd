@@ -284,6 +284,15 @@ cdef extern from "fastnn.h" nogil:
 
     int FNN_OP_BUFFERS, FNN_OP_KINDS, FNN_ACTIVATIONS, FNN_UPDATE_RULES, FNN_LOSS_FORMS
 
+    ctypedef struct fnn_op_kind_info:
+        const char *name
+        const char *roles
+        const char *writes
+        const char *phase
+        const char *traits
+
+    const fnn_op_kind_info *fnn_op_kinds
+
     ctypedef struct fnn_op:
         fnn_op_kind kind
         bint by_rows, barrier

@@ -1746,6 +1746,16 @@ def math_map(str function, x):
     return y
 
 
+def op_kinds():
+    """The register of operations (csrc/defs/ops.def), in the order of their codes: (name, roles, writes, phase, traits)."""
+    found = []
+    for i in range(FNN_OP_KINDS):
+        info = &fnn_op_kinds[i]
+        roles, writes, traits = (words.decode().split() for words in (info.roles, info.writes, info.traits))
+        found.append((info.name.decode(), tuple(roles), tuple(writes), info.phase.decode(), frozenset(traits)))
+    return found
+
+
 def product_scratch(bint update, size_t m, size_t n, size_t k):
     """Bytes of scratch that each thread has for a product [m, k] [k, n]; `update`: of a gradient that updates its weights."""
     return fnn_product_scratch(update, m, n, k) * sizeof(float)

@@ -1,5 +1,6 @@
 /* The three products of a dense layer: which part of each a thread does. */
 #include "grid.h"
+#include "step.h"
 
 void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_split s)
 {
@@ -110,4 +111,78 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
         p.ldc = o->out;
     }
     k->gemm(&p);
+}
+
+/* ---- arguments, of a plan's operation and a step's buffers ---- */
+
+fnn_dense_forward fnn_bind_dense_forward(const fnn_step *s, const fnn_op *op)
+{
+    const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 3), z = fnn_buffer_of(s, op, 4);
+    return (fnn_dense_forward){
+        .batch = s->rows,
+        .in = op->in,
+        .out = op->out,
+        .by_rows = op->by_rows,
+        .transposed = op->kind == FNN_OP_TIED_FORWARD,
+        .x = x.data,
+        .ldx = x.ld,
+        .w = fnn_buffer_of(s, op, 1).data,
+        .b = fnn_buffer_of(s, op, 2).data,
+        .y = y.data,
+        .ldy = y.ld,
+        .z = z.data,
+        .ldz = z.ld,
+        .activation = op->activation,
+        .alpha = op->alpha,
+        .scratch = (op->scratch ? s->scratch : NULL),
+    };
+}
+
+fnn_dense_backward_input fnn_bind_dense_backward_input(const fnn_step *s, const fnn_op *op)
+{
+    const fnn_buffer dy = fnn_buffer_of(s, op, 0), saved = fnn_buffer_of(s, op, 2), dx = fnn_buffer_of(s, op, 3);
+    return (fnn_dense_backward_input){
+        .batch = s->rows,
+        .in = op->in,
+        .out = op->out,
+        .by_rows = op->by_rows,
+        .transposed = op->kind == FNN_OP_TIED_BACKWARD_INPUT,
+        .dy = dy.data,
+        .lddy = dy.ld,
+        .w = fnn_buffer_of(s, op, 1).data,
+        .dx = dx.data,
+        .lddx = dx.ld,
+        .accumulate = op->accumulate,
+        .saved = saved.data,
+        .ldsaved = saved.ld,
+        .activation = op->activation,
+        .alpha = op->alpha,
+        .scratch = (op->scratch ? s->scratch : NULL),
+    };
+}
+
+fnn_dense_backward_weights fnn_bind_dense_backward_weights(const fnn_step *s, const fnn_op *op)
+{
+    const fnn_run *run = s->run;
+    const fnn_buffer x = fnn_buffer_of(s, op, 0), dy = fnn_buffer_of(s, op, 1);
+    return (fnn_dense_backward_weights){
+        .batch = s->rows,
+        .in = op->in,
+        .out = op->out,
+        .x = x.data,
+        .ldx = x.ld,
+        .dy = dy.data,
+        .lddy = dy.ld,
+        .dw = fnn_buffer_of(s, op, 2).data,
+        .db = fnn_buffer_of(s, op, 3).data,
+        .accumulate = op->accumulate,
+        .l1 = op->l1,
+        .l2 = op->l2,
+        .w = fnn_buffer_of(s, op, 4).data,
+        .update_w = op->update_w < 0 ? NULL : &run->update->tensors[op->update_w],
+        .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
+        .rules = run->update ? run->update->rules : NULL,
+        .scalars = run->update ? run->update->scalars : NULL,
+        .scratch = (op->scratch ? s->scratch : NULL),
+    };
 }

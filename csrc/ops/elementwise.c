@@ -1,5 +1,5 @@
 /* Operations that treat every row alone: activations, PReLU, softmax; and the gradient of PReLU's slopes. */
-#include "../fastnn.h"
+#include "step.h"
 
 void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
 {
@@ -86,3 +86,52 @@ void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_s
         k->prelu_slope_gradient(o->rows, end - begin, o->dy + begin, o->lddy, o->x + begin, o->ldx, o->step, o->accumulate,
                                 o->out + (o->step ? begin : 0));
 }
+
+/* ---- arguments, of a plan's operation and a step's buffers ---- */
+
+static fnn_elementwise bind(const fnn_step *s, const fnn_op *op, bool backward)
+{
+    const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, backward ? 2 : 1);
+    fnn_elementwise o = {.columns = op->out, .activation = op->activation, .alpha = op->alpha,
+                         .x = x.data, .ldx = x.ld, .y = y.data, .ldy = y.ld};
+    if (backward) {
+        o.saved = fnn_buffer_of(s, op, 1).data;
+        o.ldsaved = fnn_buffer_of(s, op, 1).ld;
+    }
+    return o;
+}
+
+fnn_elementwise fnn_bind_elementwise_forward(const fnn_step *s, const fnn_op *op) { return bind(s, op, false); }
+fnn_elementwise fnn_bind_elementwise_backward(const fnn_step *s, const fnn_op *op) { return bind(s, op, true); }
+
+fnn_prelu fnn_bind_prelu_forward(const fnn_step *s, const fnn_op *op)
+{
+    const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 2);
+    return (fnn_prelu){.rows = s->rows, .columns = op->out, .step = op->in > 1, .slope = fnn_buffer_of(s, op, 1).data,
+                       .x = x.data, .ldx = x.ld, .out = y.data, .ldout = y.ld};
+}
+
+static fnn_prelu bind_prelu_backward(const fnn_step *s, const fnn_op *op, bool of_slope)
+{
+    const fnn_buffer dy = fnn_buffer_of(s, op, 0), x = fnn_buffer_of(s, op, 1), out = fnn_buffer_of(s, op, of_slope ? 2 : 3);
+    return (fnn_prelu){.rows = s->rows, .columns = op->out, .step = op->in > 1,
+                       .slope = of_slope ? NULL : fnn_buffer_of(s, op, 2).data, .x = x.data, .ldx = x.ld, .dy = dy.data,
+                       .lddy = dy.ld, .out = out.data, .ldout = out.ld, .accumulate = op->accumulate};
+}
+
+fnn_prelu fnn_bind_prelu_backward(const fnn_step *s, const fnn_op *op) { return bind_prelu_backward(s, op, false); }
+fnn_prelu fnn_bind_prelu_slope_gradient(const fnn_step *s, const fnn_op *op) { return bind_prelu_backward(s, op, true); }
+
+static fnn_maxout bind_maxout(const fnn_step *s, const fnn_op *op, bool backward)
+{
+    const fnn_buffer x = fnn_buffer_of(s, op, backward ? 1 : 0), y = fnn_buffer_of(s, op, backward ? 2 : 1);
+    fnn_maxout o = {.columns = op->out, .pieces = op->first, .x = x.data, .ldx = x.ld, .y = y.data, .ldy = y.ld};
+    if (backward) {
+        o.dy = fnn_buffer_of(s, op, 0).data;
+        o.lddy = fnn_buffer_of(s, op, 0).ld;
+    }
+    return o;
+}
+
+fnn_maxout fnn_bind_maxout_forward(const fnn_step *s, const fnn_op *op) { return bind_maxout(s, op, false); }
+fnn_maxout fnn_bind_maxout_backward(const fnn_step *s, const fnn_op *op) { return bind_maxout(s, op, true); }

@@ -1,6 +1,6 @@
 /* Batches out of the user's arrays: rows by index, converted as they are copied. What is wrong with a row is noted in
  * the status, and the batch is refused before anything has changed. */
-#include "../fastnn.h"
+#include "step.h"
 
 /* Keeps the problem of the lowest row, whichever thread meets which first. */
 static void report(fnn_status *status, size_t row, fnn_problem problem)
@@ -22,11 +22,11 @@ static size_t source_row(const int64_t *index, size_t source_rows, size_t r, fnn
     return 0;
 }
 
-#define AHEAD 8192 /* bytes of rows that are asked for before they are read */
+#define AHEAD 8192 /* bytes of rows that are prefetched before they are read */
 #define PAGE 4096  /* of longer rows the beginning: from there on the hardware sees where it goes */
 
 /* Rows at random places come from memory, and each begins with a wait that the hardware cannot foresee. */
-static void ask(const fnn_gather *o, size_t r)
+static void prefetch_row(const fnn_gather *o, size_t r)
 {
     if ((uint64_t)o->index[r] >= o->source_rows) return;
     const char *row = o->source + (ptrdiff_t)o->index[r] * o->row_stride;
@@ -36,11 +36,12 @@ static void ask(const fnn_gather *o, size_t r)
 
 void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s)
 {
+    if (!o->out) return; /* read in place */
     const size_t ahead = 1 + AHEAD / (o->features * o->item);
     if (o->index)
-        for (size_t r = s.begin; r < s.end && r < s.begin + ahead; r++) ask(o, r);
+        for (size_t r = s.begin; r < s.end && r < s.begin + ahead; r++) prefetch_row(o, r);
     for (size_t r = s.begin; r < s.end; r++) {
-        if (o->index && s.end - r > ahead) ask(o, r + ahead);
+        if (o->index && s.end - r > ahead) prefetch_row(o, r + ahead);
         const size_t row = source_row(o->index, o->source_rows, r, o->status);
         float *out = o->out + r * o->ld;
         k->convert(o->dtype, o->features, o->source + (ptrdiff_t)row * o->row_stride, o->scale, o->shift, out);
@@ -73,4 +74,62 @@ void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_
         if (!good) report(o->status, r, FNN_BAD_LABEL);
         o->out[r] = good ? (int32_t)label : 0;
     }
+}
+
+/* ---- arguments, of a plan's operation and a step's buffers ---- */
+
+static const int64_t *batch_index(const fnn_step *s) { return s->run->index ? s->run->index + s->begin : NULL; }
+
+static const char *batch_source(const fnn_step *s, const fnn_source *source)
+{
+    return s->run->index ? source->data : source->data + (ptrdiff_t)s->begin * source->stride;
+}
+
+static size_t source_rows(const fnn_step *s, const fnn_source *source)
+{
+    return s->run->index ? source->rows : source->rows - s->begin;
+}
+
+/* Where no copy is needed the buffer becomes the user's array, and nothing is left to do. */
+static fnn_gather bind(const fnn_step *s, const fnn_op *op, const fnn_source *source)
+{
+    fnn_buffer *out = &s->buffers[op->buffer[0]];
+    if (fnn_gather_in_place(s, source)) {
+        *out = (fnn_buffer){(void *)batch_source(s, source), (size_t)source->stride / sizeof(float)};
+        return (fnn_gather){0};
+    }
+    return (fnn_gather){
+        .source = batch_source(s, source),
+        .dtype = source->dtype,
+        .row_stride = source->stride,
+        .item = source->item,
+        .source_rows = source_rows(s, source),
+        .features = op->out,
+        .index = batch_index(s),
+        .scale = source->scale,
+        .shift = source->shift,
+        .check_finite = s->run->check_finite,
+        .out = out->data,
+        .ld = out->ld,
+        .status = &s->run->status,
+    };
+}
+
+fnn_gather fnn_bind_gather(const fnn_step *s, const fnn_op *op) { return bind(s, op, &s->run->x); }
+fnn_gather fnn_bind_gather_targets(const fnn_step *s, const fnn_op *op) { return bind(s, op, &s->run->y); }
+fnn_gather fnn_bind_gather_weights(const fnn_step *s, const fnn_op *op) { return bind(s, op, &s->run->weight); }
+
+fnn_gather_labels fnn_bind_gather_labels(const fnn_step *s, const fnn_op *op)
+{
+    const fnn_source *y = &s->run->y;
+    return (fnn_gather_labels){
+        .source = batch_source(s, y),
+        .dtype = y->dtype,
+        .stride = y->stride,
+        .source_rows = source_rows(s, y),
+        .index = batch_index(s),
+        .classes = s->run->classes,
+        .out = fnn_buffer_of(s, op, 0).data,
+        .status = &s->run->status,
+    };
 }

@@ -1,5 +1,5 @@
 /* Losses by rows, and their sum. */
-#include "../fastnn.h"
+#include "step.h"
 
 /* The loss of the rows of a split. */
 static fnn_loss rows_of(const fnn_loss *o, fnn_split s)
@@ -43,4 +43,43 @@ double fnn_sum_rows(const double *loss, size_t rows)
         total += sum;
     }
     return total;
+}
+
+/* ---- arguments, of a plan's operation and a step's buffers ---- */
+
+fnn_loss fnn_bind_loss(const fnn_step *s, const fnn_op *op)
+{
+    const fnn_buffer logits = fnn_buffer_of(s, op, 0), targets = fnn_buffer_of(s, op, 2), dlogits = fnn_buffer_of(s, op, 3), weight = fnn_buffer_of(s, op, 6);
+    return (fnn_loss){
+        .form = op->form,
+        .sum = op->sum,
+        .full = op->full,
+        .parameter = op->alpha,
+        .classes = op->out,
+        .logits = logits.data,
+        .ldl = logits.ld,
+        .labels = fnn_buffer_of(s, op, 1).data,
+        .targets = targets.data,
+        .ldt = targets.ld,
+        .weight = weight.data,
+        .ldw = weight.ld,
+        .class_weight = fnn_buffer_of(s, op, 7).data,
+        .scale = op->sum ? 1.0 : 1.0 / (double)s->rows,
+        .dlogits = dlogits.data,
+        .ldd = dlogits.ld,
+        .loss = fnn_buffer_of(s, op, 4).data,
+        .correct = fnn_buffer_of(s, op, 5).data,
+    };
+}
+
+/* By one thread. */
+void fnn_run_reduce_loss(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    if (split.id != split.count - 1) return;
+    fnn_run *run = s->run;
+    const double sum = fnn_sum_rows(fnn_buffer_of(s, op, 0).data, s->rows);
+    const uint32_t *correct = fnn_buffer_of(s, op, 1).data;
+    run->loss_sum += sum;
+    if (run->losses) run->losses[s->number] = op->sum ? sum : sum / (double)s->rows;
+    for (size_t i = 0; i < s->rows; i++) run->correct += correct[i];
 }

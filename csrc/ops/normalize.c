@@ -1,5 +1,6 @@
 /* Batch, layer and root mean square normalisation: which part of each a thread does. */
 #include "grid.h"
+#include "step.h"
 
 /* The thread's columns, in whole vectors; every pointer moved to the first of them. */
 static fnn_batchnorm columns_of(const fnn_batchnorm *o, fnn_split s)
@@ -93,3 +94,72 @@ void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o,
     if (o->dbeta) part.dbeta += j0;
     k->rownorm_backward_weights(&part);
 }
+
+/* ---- arguments, of a plan's operation and a step's buffers ---- */
+
+static fnn_batchnorm bind_batchnorm(const fnn_step *s, const fnn_op *op, bool inference)
+{
+    const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 3), fifth = fnn_buffer_of(s, op, 4);
+    fnn_batchnorm o = {.rows = s->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .gamma = fnn_buffer_of(s, op, 1).data,
+                       .beta = fnn_buffer_of(s, op, 2).data, .eps = op->eps, .activation = op->activation, .alpha = op->alpha,
+                       .y = y.data, .ldy = y.ld, .lds = op->out};
+    if (inference) {
+        o.mean = fifth.data;
+        o.var = fnn_buffer_of(s, op, 5).data;
+    } else {
+        o.statistics = fifth.data;
+    }
+    return o;
+}
+
+fnn_batchnorm fnn_bind_batchnorm_forward(const fnn_step *s, const fnn_op *op) { return bind_batchnorm(s, op, false); }
+fnn_batchnorm fnn_bind_batchnorm_inference(const fnn_step *s, const fnn_op *op) { return bind_batchnorm(s, op, true); }
+
+fnn_batchnorm fnn_bind_batchnorm_backward(const fnn_step *s, const fnn_op *op)
+{
+    const fnn_buffer dy = fnn_buffer_of(s, op, 0), x = fnn_buffer_of(s, op, 1), dx = fnn_buffer_of(s, op, 4);
+    return (fnn_batchnorm){.rows = s->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .gamma = fnn_buffer_of(s, op, 2).data,
+                           .statistics = fnn_buffer_of(s, op, 3).data, .lds = op->out, .dy = dy.data, .lddy = dy.ld,
+                           .dx = dx.data, .lddx = dx.ld, .dgamma = fnn_buffer_of(s, op, 5).data,
+                           .dbeta = fnn_buffer_of(s, op, 6).data, .accumulate = op->accumulate};
+}
+
+/* Nothing to do in a step that is left out. */
+fnn_running fnn_bind_batchnorm_running(const fnn_step *s, const fnn_op *op)
+{
+    const bool skip = s->run->update && s->run->update->skip;
+    return (fnn_running){.rows = s->rows, .columns = skip ? 0 : op->out, .statistics = fnn_buffer_of(s, op, 0).data, .lds = op->out,
+                         .momentum = op->rate, .mean = fnn_buffer_of(s, op, 1).data, .var = fnn_buffer_of(s, op, 2).data};
+}
+
+static fnn_rownorm bind_rownorm(const fnn_step *s, const fnn_op *op, bool forward, bool inward)
+{
+    const fnn_buffer x = fnn_buffer_of(s, op, forward ? 0 : 1), statistics = fnn_buffer_of(s, op, forward ? 4 : inward ? 3 : 2);
+    fnn_rownorm o = {.rows = s->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .statistics = statistics.data,
+                     .lds = statistics.ld, .eps = op->eps, .activation = op->activation, .alpha = op->alpha,
+                     .accumulate = op->accumulate};
+    o.centered = op->kind == FNN_OP_LAYERNORM_FORWARD || op->kind == FNN_OP_LAYERNORM_BACKWARD_INPUT ||
+                 op->kind == FNN_OP_LAYERNORM_BACKWARD_WEIGHTS;
+    if (forward) {
+        o.gamma = fnn_buffer_of(s, op, 1).data;
+        o.beta = fnn_buffer_of(s, op, 2).data;
+        o.y = fnn_buffer_of(s, op, 3).data;
+        o.ldy = fnn_buffer_of(s, op, 3).ld;
+        return o;
+    }
+    o.dy = fnn_buffer_of(s, op, 0).data;
+    o.lddy = fnn_buffer_of(s, op, 0).ld;
+    if (inward) {
+        o.gamma = fnn_buffer_of(s, op, 2).data;
+        o.dx = fnn_buffer_of(s, op, 4).data;
+        o.lddx = fnn_buffer_of(s, op, 4).ld;
+    } else {
+        o.dgamma = fnn_buffer_of(s, op, 3).data;
+        o.dbeta = fnn_buffer_of(s, op, 4).data;
+    }
+    return o;
+}
+
+fnn_rownorm fnn_bind_rownorm_forward(const fnn_step *s, const fnn_op *op) { return bind_rownorm(s, op, true, false); }
+fnn_rownorm fnn_bind_rownorm_backward_input(const fnn_step *s, const fnn_op *op) { return bind_rownorm(s, op, false, true); }
+fnn_rownorm fnn_bind_rownorm_backward_weights(const fnn_step *s, const fnn_op *op) { return bind_rownorm(s, op, false, false); }

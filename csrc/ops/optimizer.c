@@ -1,5 +1,5 @@
 /* Optimizer updates over many arrays, and the numbers of a step that are the same for all their elements. */
-#include "../fastnn.h"
+#include "step.h"
 
 #include <math.h>
 
@@ -357,4 +357,39 @@ void fnn_update_run(fnn_update *o, bool trust, bool max_norm, int threads)
     update_call c = {.o = o, .norm = o->clip_norm > 0 || o->skip_nonfinite, .trust = trust, .max_norm = max_norm};
     o->skip = false;
     fnn_team_run(threads, body, &c);
+}
+
+/* ---- arguments, of a plan's operation and a step's buffers ---- */
+
+/* Of the tensors [first, last). */
+static fnn_update bind(const fnn_step *s, const fnn_op *op)
+{
+    fnn_update o = *s->run->update;
+    o.tensors += op->first;
+    o.count = op->last - op->first;
+    return o;
+}
+
+fnn_update fnn_bind_norm(const fnn_step *s, const fnn_op *op)
+{
+    fnn_update o = bind(s, op);
+    o.norms = fnn_buffer_of(s, op, 0).data; /* of the gradients' chunks */
+    return o;
+}
+
+fnn_update fnn_bind_update(const fnn_step *s, const fnn_op *op)
+{
+    fnn_update o = bind(s, op);
+    o.trust = fnn_buffer_of(s, op, 0).data; /* norms that trust ratios are made of */
+    return o;
+}
+
+/* By one thread, which writes down what all others read behind the next barrier. */
+void fnn_run_begin_update(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    if (split.id != 0) return;
+    fnn_update o = fnn_bind_norm(s, op);
+    fnn_op_begin_update(&o);
+    s->run->update->norm = o.norm;
+    s->run->update->skip = o.skip;
 }

@@ -1,5 +1,5 @@
 /* Penalties on weights: their value in chunks of the array, their gradient added to dw. */
-#include "../fastnn.h"
+#include "step.h"
 
 #define FNN_PENALTY_CHUNK 4096 /* elements whose sum is one term of the total, whatever the team */
 
@@ -28,4 +28,30 @@ double fnn_penalty_total(const double *partial, size_t n)
     double total = 0.0;
     for (size_t i = 0; i < fnn_penalty_chunks(n); i++) total += partial[i];
     return total;
+}
+
+/* ---- arguments, of a plan's operation and a step's buffers ---- */
+
+static fnn_penalty bind(const fnn_step *s, const fnn_op *op, bool forward)
+{
+    void *second = fnn_buffer_of(s, op, 1).data;
+    fnn_penalty o = {.n = op->out, .l1 = op->l1, .l2 = op->l2, .w = fnn_buffer_of(s, op, 0).data};
+    if (forward)
+        o.partial = second;
+    else
+        o.dw = second;
+    return o;
+}
+
+fnn_penalty fnn_bind_penalty_forward(const fnn_step *s, const fnn_op *op) { return bind(s, op, true); }
+fnn_penalty fnn_bind_penalty_backward(const fnn_step *s, const fnn_op *op) { return bind(s, op, false); }
+
+/* By the thread that reduces the loss, after it: every row counts the penalty once, as it does a mean. */
+void fnn_run_reduce_penalty(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    if (split.id != split.count - 1) return;
+    fnn_run *run = s->run;
+    const double value = fnn_penalty_total(fnn_buffer_of(s, op, 0).data, op->out);
+    run->loss_sum += op->sum ? value : value * (double)s->rows;
+    if (run->losses) run->losses[s->number] += value;
 }

@@ -9,7 +9,6 @@ one gradient to which each of them adds.
 """
 
 from ..activations import ACTIVATIONS
-from .ops import DIFFERENTIATING
 
 
 def _saved(op):
@@ -24,7 +23,7 @@ def _through_activation(builder, op, dy, saved):
     if op.activation == "identity":
         return dy
     producer = builder.producer(dy)
-    fits = producer.kind in DIFFERENTIATING and not producer.accumulate and producer.activation == "identity"
+    fits = producer.has("fuses_derivative") and not producer.accumulate and producer.activation == "identity"
     if builder.composite and fits and not builder.is_shared(dy):
         producer.activation, producer.alpha = op.activation, op.alpha
         producer.buffers["saved"] = saved

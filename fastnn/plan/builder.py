@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .. import _native
 from ..activations import ACTIVATIONS
 from . import backward
-from .ops import ACTIVATING, Buffer, Op
+from .ops import Buffer, Op
 from .plan import Plan
 from .schedule import arrange
 
@@ -153,7 +153,7 @@ class Builder:
         if name == "identity":
             return x
         last = self.ops[-1]
-        fits = last.kind in ACTIVATING and last.buffers.get("y") is x and last.activation == "identity"
+        fits = last.has("fuses_activation") and last.buffers.get("y") is x and last.activation == "identity"
         fits = fits and id(x) not in self._pinned and (last.kind == "dense_forward" or ACTIVATIONS[name].saves != "z")
         if self.composite and fits:
             last.activation, last.alpha = name, alpha

@@ -1,8 +1,8 @@
-"""The catalogue of operations: for each kind its code, the roles of its buffers, and what it costs.
+"""The operations of a plan: what the register says of each kind (csrc/defs/ops.def), what it costs, and one of them with its buffers.
 
-Roles stand in the order that csrc/runtime/executor.c reads them. `reads` and `writes` say what the operation does to them, which is
-all that the schedule needs to place barriers and share memory. An operation that can run `by_rows` treats every row of
-the batch alone, so a thread may take its rows through several such operations without meeting the others.
+`reads` and `writes` are all that the order of execution needs to place barriers and share memory. An operation that can run
+`by_rows` treats every row of the batch alone, so a thread may take its rows through several such operations without waiting for
+the others.
 """
 
 from dataclasses import dataclass, field
@@ -17,17 +17,17 @@ class Kind:
     code: int
     roles: tuple
     writes: tuple
-    by_rows: bool = False
-    flops: object = staticmethod(lambda op, rows: 0)
-    when: str = "chain"  # "weights": only an update waits for it, so it may stand back; "last": after everything else
+    when: str  # "chain"; "weights": only an update waits for it, so it may stand back; "last": after everything else
+    traits: frozenset
+    flops: object  # of (operation, rows)
 
     @property
     def reads(self):
         return tuple(r for r in self.roles if r not in self.writes)
 
-
-def _elementwise(op, rows):
-    return 10 * rows * op.n_out
+    @property
+    def by_rows(self):
+        return "by_rows" in self.traits
 
 
 def _product(op, rows):
@@ -38,72 +38,37 @@ def _weights(op, rows):
     return (_product(op, rows) if op.has_weights else 0) + rows * op.n_out
 
 
-_LOSS = ("logits", "labels", "targets", "dlogits", "loss", "correct", "weight", "class_weight")
-_LOSS_WRITES = ("dlogits", "loss", "correct")
+def _times(n):
+    return lambda op, rows: n * rows * op.n_out
+
+
+# Floating-point operations, of kinds that have any; roughly, where they are not products.
+_FLOPS = {
+    "gather": _times(2),
+    **dict.fromkeys(("dense_forward", "tied_forward", "dense_backward_input", "tied_backward_input"), _product),
+    "dense_backward_weights": _weights,
+    **dict.fromkeys(("activation_forward", "activation_backward", "dropout"), _times(10)),
+    **dict.fromkeys(("softmax_forward", "softmax_backward", "log_softmax_forward", "log_softmax_backward"), _times(10)),
+    **dict.fromkeys(("prelu_forward", "prelu_backward", "prelu_slope_gradient"), _times(2)),
+    "softmax_cross_entropy": _times(30),
+    "elementwise_loss": _times(20),
+    "multiclass_hinge": _times(10),
+    **dict.fromkeys(("batchnorm_forward", "batchnorm_inference"), _times(10)),
+    "batchnorm_backward": _times(15),
+    **dict.fromkeys(("layernorm_forward", "layernorm_backward_input", "layernorm_backward_weights"), _times(10)),
+    **dict.fromkeys(("rmsnorm_forward", "rmsnorm_backward_input", "rmsnorm_backward_weights"), _times(10)),
+    **dict.fromkeys(("drop_weights", "drop_weight_gradients"), lambda op, rows: 10 * op.n_in * op.n_out),
+    "gaussian_noise": _times(30),
+    "maxout_forward": lambda op, rows: rows * op.first * op.n_out,
+    "maxout_backward": lambda op, rows: 2 * rows * op.first * op.n_out,
+    "add": _times(1),
+    **dict.fromkeys(("penalty_forward", "penalty_backward"), lambda op, rows: 4 * op.n_out),
+}
 
 KINDS = {
-    "gather": Kind(0, ("out",), ("out",), True, lambda op, rows: 2 * rows * op.n_out),
-    "gather_labels": Kind(1, ("out",), ("out",), True),
-    "gather_targets": Kind(2, ("out",), ("out",), True),
-    "dense_forward": Kind(3, ("x", "w", "b", "y", "z"), ("y", "z"), True, _product),
-    "activation_forward": Kind(4, ("x", "y"), ("y",), True, _elementwise),
-    "softmax_forward": Kind(5, ("x", "y"), ("y",), True, _elementwise),
-    "softmax_cross_entropy": Kind(6, _LOSS, _LOSS_WRITES, True, lambda op, rows: 30 * rows * op.n_out),
-    "softmax_backward": Kind(30, ("dy", "y", "dx"), ("dx",), True, _elementwise),
-    "log_softmax_forward": Kind(31, ("x", "y"), ("y",), True, _elementwise),
-    "log_softmax_backward": Kind(32, ("dy", "y", "dx"), ("dx",), True, _elementwise),
-    "prelu_forward": Kind(33, ("x", "slope", "y"), ("y",), True, lambda op, rows: 2 * rows * op.n_out),
-    "prelu_backward": Kind(34, ("dy", "x", "slope", "dx"), ("dx",), True, lambda op, rows: 2 * rows * op.n_out),
-    "prelu_slope_gradient": Kind(
-        35, ("dy", "x", "dslope"), ("dslope",), False, lambda op, rows: 2 * rows * op.n_out, when="weights"
-    ),
-    "gather_weights": Kind(36, ("out",), ("out",), True),
-    "elementwise_loss": Kind(37, _LOSS, _LOSS_WRITES, True, lambda op, rows: 20 * rows * op.n_out),
-    "multiclass_hinge": Kind(38, _LOSS, _LOSS_WRITES, True, lambda op, rows: 10 * rows * op.n_out),
-    "host_loss": Kind(39, ("logits", "dlogits"), ("dlogits",), False),
-    "activation_backward": Kind(7, ("dy", "saved", "dx"), ("dx",), True, _elementwise),
-    "dense_backward_input": Kind(8, ("dy", "w", "saved", "dx"), ("dx",), True, _product),
-    "dense_backward_weights": Kind(9, ("x", "dy", "dw", "db", "w"), ("dw", "db"), False, _weights, "weights"),
-    "reduce_loss": Kind(10, ("loss", "correct"), (), False, when="last"),
-    "update": Kind(11, ("trust",), ("trust",), False, when="last"),
-    "gradient_norm": Kind(12, ("norms",), ("norms",), False, when="last"),
-    "begin_update": Kind(20, ("norms",), (), False, when="last"),
-    "trust_update": Kind(21, ("trust",), (), False, when="last"),
-    "max_norm": Kind(22, (), (), False, when="last"),
-    # normalisations: statistics are [4, columns] of a batch (mean, rest, rstd, var) or three numbers a row (mean, rest, rstd)
-    "batchnorm_forward": Kind(50, ("x", "w", "b", "y", "statistics"), ("y", "statistics"), False, _elementwise),
-    "batchnorm_inference": Kind(51, ("x", "w", "b", "y", "mean", "var"), ("y",), True, _elementwise),
-    "batchnorm_backward": Kind(
-        52, ("dy", "x", "w", "statistics", "dx", "dw", "db"), ("dx", "dw", "db"), False, lambda op, rows: 15 * rows * op.n_out
-    ),
-    "batchnorm_running": Kind(53, ("statistics", "mean", "var"), ("mean", "var"), False, when="last"),
-    "layernorm_forward": Kind(54, ("x", "w", "b", "y", "statistics"), ("y", "statistics"), True, _elementwise),
-    "layernorm_backward_input": Kind(55, ("dy", "x", "w", "statistics", "dx"), ("dx",), True, _elementwise),
-    "layernorm_backward_weights": Kind(56, ("dy", "x", "statistics", "dw", "db"), ("dw", "db"), False, _elementwise, "weights"),
-    "rmsnorm_forward": Kind(57, ("x", "w", "b", "y", "statistics"), ("y", "statistics"), True, _elementwise),
-    "rmsnorm_backward_input": Kind(58, ("dy", "x", "w", "statistics", "dx"), ("dx",), True, _elementwise),
-    "rmsnorm_backward_weights": Kind(59, ("dy", "x", "statistics", "dw", "db"), ("dw", "db"), False, _elementwise, "weights"),
-    "dropout": Kind(60, ("x", "y"), ("y",), True, _elementwise),
-    "drop_weights": Kind(61, ("x", "y"), ("y",), False, lambda op, rows: 10 * op.n_in * op.n_out),
-    "drop_weight_gradients": Kind(61, ("x", "y"), ("y",), False, lambda op, rows: 10 * op.n_in * op.n_out, "weights"),
-    "gaussian_noise": Kind(62, ("x", "y"), ("y",), True, lambda op, rows: 30 * rows * op.n_out),
-    "maxout_forward": Kind(63, ("x", "y"), ("y",), True, lambda op, rows: rows * op.first * op.n_out),
-    "maxout_backward": Kind(64, ("dy", "x", "dx"), ("dx",), True, lambda op, rows: 2 * rows * op.first * op.n_out),
-    "add": Kind(65, ("a", "b", "y"), ("y",), True, lambda op, rows: rows * op.n_out),
-    # the weights of another layer, transposed: w [out, in]
-    "tied_forward": Kind(66, ("x", "w", "b", "y", "z"), ("y", "z"), True, _product),
-    "tied_backward_input": Kind(67, ("dy", "w", "saved", "dx"), ("dx",), True, _product),
-    "penalty_forward": Kind(80, ("w", "sum"), ("sum",), False, lambda op, rows: 4 * op.n_out),
-    "penalty_backward": Kind(81, ("w", "dw"), ("dw",), False, lambda op, rows: 4 * op.n_out, when="last"),
-    "reduce_penalty": Kind(82, ("sum",), (), False, when="last"),
+    name: Kind(code, roles, writes, phase, traits, _FLOPS.get(name, lambda op, rows: 0))
+    for code, (name, roles, writes, phase, traits) in enumerate(_native.op_kinds())
 }
-
-# Operations that end in an activation, or that multiply by the derivative of the one below; products, which may go by tiles.
-ACTIVATING = {
-    "dense_forward", "tied_forward", "batchnorm_forward", "batchnorm_inference", "layernorm_forward", "rmsnorm_forward",
-}
-DIFFERENTIATING = {"dense_backward_input", "tied_backward_input"}
-PRODUCTS = {"dense_forward", "tied_forward", *DIFFERENTIATING}
 
 
 @dataclass(eq=False)
@@ -182,6 +147,9 @@ class Op:
     def spec(self):
         return KINDS[self.kind]
 
+    def has(self, trait):
+        return trait in self.spec.traits
+
     @property
     def has_weights(self):
         return self.update_w >= 0 or self.buffers.get("dw") is not None
@@ -201,11 +169,12 @@ class Op:
 
     def scratch_bytes(self, rows):
         """Bytes that a thread has for itself while it does the operation."""
-        if self.kind == "dense_backward_weights":
+        if self.has("fuses_update"):
             return _native.product_scratch(True, self.n_in, self.n_out, rows) if self.update_w >= 0 else 0
-        if self.kind in DIFFERENTIATING:
-            return _native.product_scratch(False, rows, self.n_in, self.n_out)
-        return _native.product_scratch(False, rows, self.n_out, self.n_in) if self.kind in PRODUCTS else 0
+        if not self.has("is_product"):
+            return 0
+        n, k = (self.n_in, self.n_out) if self.has("fuses_derivative") else (self.n_out, self.n_in)
+        return _native.product_scratch(False, rows, n, k)
 
     def bytes(self, rows):
         """Bytes that the operation touches at least: each operand once."""

@@ -7,7 +7,6 @@ import numpy as np
 from .. import _native
 from ..runtime import get_num_threads
 from .ops import Buffer
-from .schedule import _LAST
 
 
 @dataclass(frozen=True)
@@ -118,10 +117,10 @@ class Plan:
         rows = [("", "operation", "shape", "buffers", "split", "flops", "bytes")]
         for i, op in enumerate(self.ops):
             shape = f"{self.batch}x{op.n_in}x{op.n_out}" if op.kind.startswith("dense") else f"{self.batch}x{op.n_out}"
-            if op.kind in _LAST or op.kind == "penalty_forward":
+            if op.spec.when == "last" or op.kind == "penalty_forward":
                 shape = str(op.n_out) if op.n_out else str(self.batch)
             name = op.kind + (f"+{op.activation}" if op.activation != "identity" else "")
-            name += "+penalty" * (op.kind == "dense_backward_weights" and op.buffers.get("w") is not None)
+            name += "+penalty" * (op.has("fuses_update") and op.buffers.get("w") is not None)
             name += "+update" * (op.update_w >= 0 or op.update_b >= 0)
             writes = [b.name for b in op.writes()]
             reads = [b.name for b in op.reads() if b.name not in writes or b.array is None]

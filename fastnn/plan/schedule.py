@@ -14,19 +14,10 @@ unless both go by rows, when each thread meets only its own rows.
 
 from collections import Counter
 
-from .ops import DIFFERENTIATING, PRODUCTS
-
-# What stands behind all gradients, in this order.
-_LAST = (
-    "penalty_backward", "reduce_loss", "reduce_penalty", "gradient_norm", "begin_update", "batchnorm_running", "update",
-    "trust_update", "max_norm",
-)
-
-
 def _order(ops, schedule):
     """The operations in an order that the schedule likes; every dependency still points backwards."""
     weights = [op for op in ops if op.spec.when == "weights"]
-    last = sorted((op for op in ops if op.spec.when == "last"), key=lambda op: _LAST.index(op.kind))
+    last = sorted((op for op in ops if op.spec.when == "last"), key=lambda op: op.spec.code)
     chain = [op for op in ops if op.spec.when == "chain"]
     if schedule == "rows":
         return [*chain, *weights, *last]
@@ -34,13 +25,13 @@ def _order(ops, schedule):
     ordered, pending = [], []
     for op in chain:
         ordered.append(op)
-        if op.kind in DIFFERENTIATING:
+        if op.has("fuses_derivative"):
             # dX of a layer, then the dW of the layer above, whose weights nobody reads any more; what several operations
             # add up keeps its order, at the end
             ordered += pending
             pending = [
                 w for w in weights
-                if w.kind == "dense_backward_weights" and w.buffers["dy"] is op.buffers["dy"]
+                if w.has("fuses_update") and w.buffers["dy"] is op.buffers["dy"]
                 and all(writers[id(b)] == 1 for b in w.writes())
             ]
     done = {id(op) for op in [*ordered, *pending]}
@@ -49,7 +40,7 @@ def _order(ops, schedule):
 
 def _split(ops, schedule):
     for op in ops:
-        op.by_rows = op.spec.by_rows and (schedule == "rows" or op.kind not in PRODUCTS)
+        op.by_rows = op.spec.by_rows and (schedule == "rows" or not op.has("is_product"))
 
 
 def _meets(a, b):
