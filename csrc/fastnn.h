@@ -241,6 +241,9 @@ void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars);
 /* The whole of an update by a team, from the norm to max-norm. */
 void fnn_update_run(fnn_update *o, bool trust, bool max_norm, int threads);
 
+/* By code: what defs/activations.def says. */
+extern const fnn_activation_info fnn_activations[FNN_ACTIVATIONS];
+
 /* By code: the names of the rules and how many state arrays each has. */
 extern const char *const fnn_update_names[FNN_UPDATE_RULES];
 extern const int fnn_update_states[FNN_UPDATE_RULES];

@@ -284,6 +284,13 @@ cdef extern from "fastnn.h" nogil:
 
     int FNN_OP_BUFFERS, FNN_OP_KINDS, FNN_ACTIVATIONS, FNN_UPDATE_RULES, FNN_LOSS_FORMS
 
+    ctypedef struct fnn_activation_info:
+        const char *name
+        const char *saves
+        double alpha, lowest
+
+    const fnn_activation_info *fnn_activations
+
     ctypedef struct fnn_op_kind_info:
         const char *name
         const char *roles

@@ -1746,6 +1746,16 @@ def math_map(str function, x):
     return y
 
 
+def activations():
+    """The register of activations (csrc/defs/activations.def), in the order of their codes: (name, saves, alpha, lowest)."""
+    cdef const fnn_activation_info *a
+    found = []
+    for i in range(FNN_ACTIVATIONS):
+        a = &fnn_activations[i]
+        found.append((a.name.decode(), a.saves.decode(), a.alpha, a.lowest))
+    return found
+
+
 def op_kinds():
     """The register of operations (csrc/defs/ops.def), in the order of their codes: (name, roles, writes, phase, traits)."""
     found = []

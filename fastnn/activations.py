@@ -1,5 +1,4 @@
-"""The elementwise activations and losses that the kernels know: their codes, and of an activation its default parameter and
-what it saves.
+"""The elementwise activations and losses that the kernels know.
 
 Tables, imported by the eager kernels, the plan, the layers and the losses; nothing is computed here.
 """
@@ -8,32 +7,22 @@ import math
 import numbers
 from typing import NamedTuple
 
+from . import _native
+
 FLOAT32_MAX, FLOAT32_TINY = 3.4028234663852886e38, 2.0**-126
 
 
 class Activation(NamedTuple):
-    """One activation: its code in the C enum, default `alpha`, and what its derivative is computed from."""
+    """One activation, as csrc/defs/activations.def has it."""
 
     code: int
-    alpha: float
-    saves: str  # "y" the output, "z" the input, "" nothing
+    alpha: float  # the default of its parameter
+    saves: str  # what its derivative is computed from: "y" the output, "z" the input, "" nothing
+    lowest: float  # the least value of its parameter; -1: it has none
 
 
-ACTIVATIONS = {
-    "identity": Activation(0, 0.0, ""),
-    "sigmoid": Activation(1, 0.0, "y"),
-    "tanh": Activation(2, 0.0, "y"),
-    "relu": Activation(3, 0.0, "y"),
-    "leaky_relu": Activation(4, 0.01, "y"),
-    "elu": Activation(5, 1.0, "y"),
-    "selu": Activation(6, 0.0, "y"),
-    "gelu": Activation(7, 0.0, "z"),
-    "gelu_tanh": Activation(8, 0.0, "z"),
-    "silu": Activation(9, 0.0, "z"),
-    "softplus": Activation(10, 1.0, "y"),
-    "hard_tanh": Activation(11, 0.0, "y"),
-}
-PARAMETRIC = ("leaky_relu", "elu", "softplus")  # those that look at alpha
+ACTIVATIONS = {name: Activation(code, alpha, saves, lowest) for code, (name, saves, alpha, lowest) in enumerate(_native.activations())}
+PARAMETRIC = tuple(name for name, a in ACTIVATIONS.items() if a.lowest >= 0)  # those that look at alpha
 
 FORMS = {  # fnn_loss_form
     "squared": 0,
@@ -63,7 +52,7 @@ def check_activation(name, alpha=None):
         alpha = float(alpha)
     except OverflowError:
         alpha = math.inf
-    if name == "softplus" and not FLOAT32_TINY <= alpha <= FLOAT32_MAX:
+    if ACTIVATIONS[name].lowest > 0 and not ACTIVATIONS[name].lowest <= alpha <= FLOAT32_MAX:
         raise ValueError(f"alpha: expected a number > 0, normal and finite in float32, got {alpha}")
     if not 0 <= alpha <= FLOAT32_MAX:
         raise ValueError(f"alpha: expected a number >= 0, finite in float32, got {alpha}")

@@ -113,23 +113,6 @@ FNN_INLINE vf fnn_differentiate(fnn_activation f, vf dy, vf saved, vf alpha)
     }
 }
 
-/* One loop for each activation, so that the choice is made outside it. */
-#define FNN_EACH_ACTIVATION(f, loop)                  \
-    switch (f) {                                      \
-    case FNN_SIGMOID: loop(FNN_SIGMOID); break;       \
-    case FNN_TANH: loop(FNN_TANH); break;             \
-    case FNN_RELU: loop(FNN_RELU); break;             \
-    case FNN_LEAKY_RELU: loop(FNN_LEAKY_RELU); break; \
-    case FNN_ELU: loop(FNN_ELU); break;               \
-    case FNN_SELU: loop(FNN_SELU); break;             \
-    case FNN_GELU: loop(FNN_GELU); break;             \
-    case FNN_GELU_TANH: loop(FNN_GELU_TANH); break;   \
-    case FNN_SILU: loop(FNN_SILU); break;             \
-    case FNN_SOFTPLUS: loop(FNN_SOFTPLUS); break;     \
-    case FNN_HARD_TANH: loop(FNN_HARD_TANH); break;   \
-    default: loop(FNN_IDENTITY); break;               \
-    }
-
 FNN_INLINE void fnn_activate_run(fnn_activation f, float alpha, size_t n, const float *x, float *y)
 {
     const vf a = vf_set1(alpha);
@@ -154,19 +137,28 @@ FNN_INLINE void fnn_differentiate_run(fnn_activation f, float alpha, size_t n, c
     }
 }
 
+/* One loop for each activation, so that the choice is made outside it. */
 static void fnn_activation_forward(fnn_activation f, float alpha, size_t n, const float *x, float *y)
 {
-#define FNN_LOOP(F) fnn_activate_run(F, alpha, n, x, y)
-    FNN_EACH_ACTIVATION(f, FNN_LOOP)
-#undef FNN_LOOP
+    switch (f) {
+#define FNN_ACTIVATION(code, name, saves, alpha_, lowest) \
+    case code: fnn_activate_run(code, alpha, n, x, y); break;
+#include "../defs/activations.def"
+#undef FNN_ACTIVATION
+    default: break;
+    }
 }
 
 static void fnn_activation_backward(fnn_activation f, float alpha, size_t n, const float *dy, const float *saved,
                                     float *dx)
 {
-#define FNN_LOOP(F) fnn_differentiate_run(F, alpha, n, dy, saved, dx)
-    FNN_EACH_ACTIVATION(f, FNN_LOOP)
-#undef FNN_LOOP
+    switch (f) {
+#define FNN_ACTIVATION(code, name, saves, alpha_, lowest) \
+    case code: fnn_differentiate_run(code, alpha, n, dy, saved, dx); break;
+#include "../defs/activations.def"
+#undef FNN_ACTIVATION
+    default: break;
+    }
 }
 
 /* PReLU: y = x > 0 ? x : a x, with a slope for every column (a_step 1) or one for all (a_step 0). y may be x.

@@ -10,22 +10,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Elementwise activations y = f(z); fastnn/activations.py says which of y and z each derivative is a function of. */
+/* Elementwise activations y = f(z). */
 typedef enum {
-    FNN_IDENTITY,
-    FNN_SIGMOID,
-    FNN_TANH,
-    FNN_RELU,
-    FNN_LEAKY_RELU, /* alpha: the slope for z <= 0, at least 0 */
-    FNN_ELU,        /* alpha: minus the limit for z -> -inf, at least 0 */
-    FNN_SELU,
-    FNN_GELU,
-    FNN_GELU_TANH,
-    FNN_SILU,
-    FNN_SOFTPLUS, /* alpha: the sharpness, above 0 */
-    FNN_HARD_TANH,
+#define FNN_ACTIVATION(code, name, saves, alpha, lowest) code,
+#include "../defs/activations.def"
+#undef FNN_ACTIVATION
     FNN_ACTIVATIONS
 } fnn_activation;
+
+typedef struct fnn_activation_info {
+    const char *name, *saves;
+    double alpha, lowest;
+} fnn_activation_info;
 
 /* Update rules of the optimizers. */
 typedef enum {

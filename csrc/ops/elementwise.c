@@ -1,6 +1,12 @@
 /* Operations that treat every row alone: activations, PReLU, softmax; and the gradient of PReLU's slopes. */
 #include "step.h"
 
+const fnn_activation_info fnn_activations[FNN_ACTIVATIONS] = {
+#define FNN_ACTIVATION(code, name, saves, alpha, lowest) [code] = {#name, saves, alpha, lowest},
+#include "../defs/activations.def"
+#undef FNN_ACTIVATION
+};
+
 void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
 {
     for (size_t i = s.begin; i < s.end; i++)
