@@ -522,7 +522,10 @@ def _predict(args):
             f"takes them, got {features} ({' x '.join(map(str, X.shape[1:]))})"
         )
     X = X.reshape(len(X), features)
-    result = model.predict_proba(X) if args.proba else model.predict_classes(X)
+    try:
+        result = model.predict_proba(X) if args.proba else model.predict_classes(X)
+    except ValueError as error:  # a model of the losses of regression
+        raise UsageError(f"argument MODEL: {_show(args.model)}: {error}") from None
     if args.output is None:
         for text in _lines(result):
             sys.stdout.write(text)

@@ -86,8 +86,9 @@ class Loss(Fixed):
     reduction : {"mean", "sum"}
     accurate : bool
         Whether accuracy is reported.
-    head : {"softmax", "sigmoid", None}
-        What makes probabilities of the outputs; a Trainer hands it to its model. None: the outputs are no logits.
+    head : str or None
+        What the outputs are, of `fastnn.heads.HEADS`, and so how classes and probabilities are made of them; a Trainer hands it
+        to its model. None: the loss does not say.
     """
 
     kinds = ("rows",)  # how targets may stand, the usual way first: "labels", "rows", or "any"
@@ -126,6 +127,10 @@ class Loss(Fixed):
     def units(self, outputs):
         """How many answers of a row the accuracy counts."""
         return 1
+
+    def head_of(self, y, before):
+        """The head of a model that is trained on these targets; before: the one that it has."""
+        return before if self.head is None else self.head
 
     def emit(self, builder, outputs, kind, weighted=False):
         """Emit targets, weights and loss for the model's outputs."""
@@ -243,6 +248,7 @@ def _check_labels(y, outputs, name, expected):
 class _Elementwise(Loss):
     """A loss that compares outputs and targets one by one, with rows of as many targets as outputs."""
 
+    head = "numbers"
     form = "squared"  # of fastnn.activations.FORMS
     parameter = 0.0
     full = False
@@ -253,6 +259,11 @@ class _Elementwise(Loss):
     def _class_weight(self, outputs):
         """[2, outputs]: the weights of class 0 and of class 1, or None."""
         return None
+
+    def head_of(self, y, before):
+        if self.head == "numbers" and y.ndim == 2 and y.shape[1] == 1:
+            return _signs(y, "numbers", before)
+        return self.head
 
     def emit(self, builder, outputs, kind, weighted=False):
         builder.loss(
@@ -272,6 +283,8 @@ class MeanSquaredError(_Elementwise):
     """Mean squared error: loss = mean over all outputs of (z - t)^2, with the gradient 2 (z - t) / (rows outputs).
 
     Without the factor 1/2 that some texts have. Targets are real numbers [rows, outputs]; for a single output also [rows].
+    No accuracy is reported. Where the targets are classes all the same, `model.predict_classes` says which is nearer, 0 or 1
+    (-1 or 1, if the targets were those), for a single output, and which output is largest for more.
 
     Parameters
     ----------
@@ -366,6 +379,7 @@ class Poisson(_Elementwise):
     """
 
     checks_values = True
+    head = "rates"
 
     def __init__(self, log_input=True, full=False, eps=1e-8, reduction="mean"):
         self.log_input, self.full = bool(log_input), bool(full)
@@ -385,6 +399,15 @@ class Poisson(_Elementwise):
 
     def check_values(self, y, name="y"):
         _refuse_rows(y, ~(y < 0), name, "counts >= 0")
+
+
+def _signs(y, otherwise, before):
+    """The head "signs" where all targets are -1 or 1; targets of 1 alone tell nothing new."""
+    for begin in range(0, len(y), 4096):  # most data says no in its first rows
+        block = y[begin : begin + 4096]
+        if not ((block == 1) | (block == -1) | (block != block)).all():
+            return otherwise
+    return "signs" if before == "signs" or (y == -1).any() else otherwise
 
 
 class _Binary(_Elementwise):
@@ -472,9 +495,9 @@ class BinaryHinge(_Binary):
     """Hinge loss of a support vector machine: mean over all outputs of max(0, margin - s z), or of its square.
 
     s is 1 for one class and -1 for the other. (Cortes & Vapnik 1995; squared: Tang 2013.) Targets are -1 and 1, or 0 and 1,
-    [rows, outputs]; for a single output also [rows]. Accuracy is the share of outputs on the right side of 0;
-    `model.predict_classes` says 1 where the output is above 0, else 0. The outputs are no logits, and `model.predict_proba`
-    is not calibrated.
+    [rows, outputs], not both in one array; for a single output also [rows]. Accuracy is the share of outputs on the right
+    side of 0; `model.predict_classes` says 1 where the output is above 0, else -1 or 0, whichever the targets had. The outputs
+    are no logits, so that `model.predict_proba` is an error.
 
     Parameters
     ----------
@@ -491,6 +514,8 @@ class BinaryHinge(_Binary):
     >>> fastnn.value_and_grad(model, losses.BinaryHinge(), np.ones((2, 2)), np.array([-1, 1]))[0]
     1.0
     """
+
+    head = "hinge"
 
     def __init__(self, margin=1.0, squared=False, class_weight=None, reduction="mean"):
         self.margin = check_number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
@@ -511,8 +536,14 @@ class BinaryHinge(_Binary):
         return [*own, *super()._settings()]
 
     def check_values(self, y, name="y"):
-        good = (y == 1) | (y == 0) | (y == -1)
+        zero, below = y == 0, y == -1
+        good = (y == 1) | zero | below
         _refuse_rows(y, good | (y != y) if y.dtype.kind == "f" else good, name, "targets -1 and 1, or 0 and 1")
+        if below.any():
+            _refuse_rows(y, ~zero, name, "targets -1 and 1, or 0 and 1, not all three")
+
+    def head_of(self, y, before):
+        return _signs(y, "hinge", before)
 
 
 class MulticlassHinge(Loss):
@@ -522,7 +553,7 @@ class MulticlassHinge(Loss):
 
     or the sum of the squares. (Weston & Watkins 1999. Not divided by the number of classes, as PyTorch's MultiMarginLoss is.)
     Targets are integer labels [rows]. Accuracy is the share of rows whose largest output is the label's. The outputs are no
-    logits, and `model.predict_proba` is not calibrated.
+    logits, so that `model.predict_proba` is an error.
 
     Parameters
     ----------
@@ -542,7 +573,7 @@ class MulticlassHinge(Loss):
 
     kinds = ("labels",)
     accurate = True
-    head = "softmax"
+    head = "largest"
 
     def __init__(self, margin=1.0, squared=False, class_weight=None, reduction="mean"):
         self.margin = check_number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")

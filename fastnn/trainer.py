@@ -244,7 +244,8 @@ class Trainer:
             raise RuntimeError("loss: may not be changed while fit runs")
         check_loss(loss).check_outputs(self._model.out_features)
         self._loss = loss
-        if loss.head is not None:
+        # what a loss learns from its targets stays while the loss is of the same kind
+        if loss.head is not None and not (self._model.head == "signs" and loss.head in ("hinge", "numbers")):
             self._model.head = loss.head
         self._drop_plans()
 
@@ -447,6 +448,7 @@ class Trainer:
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
                 _check_batch(self._model, len(xb), "xb")
+                self._model.head = self._loss.head_of(yb, self._model.head)
                 if len(xb) > batch or pair.kind != kind or (weights is not None) != weighted:
                     executor = self._executor(len(xb), pair, True)
             self._sync(executor)
@@ -561,6 +563,7 @@ class Trainer:
             display = progress(verbose, epochs, rows)
             if seed is not None:
                 self.seed = seed
+            self._model.head = self._loss.head_of(train.y, self._model.head)
             self._fitting = True
             return self._fit(train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display)
         finally:

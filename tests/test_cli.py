@@ -283,6 +283,19 @@ def test_predict_probabilities(run, model, digits):
     np.testing.assert_allclose(printed, expected, rtol=1e-6)
 
 
+def test_predict_of_a_model_without_probabilities(run, tmp_path):
+    import fastnn
+    from fastnn import losses, optim
+
+    regression = nn.Sequential(nn.Dense(3, 1))
+    for loss, arguments in ((losses.MeanSquaredError(), ["--proba"]), (losses.Poisson(), [])):
+        fastnn.Trainer(regression, loss, optim.SGD(regression.parameters()))
+        regression.save("r.safetensors")
+        np.save("x.npy", np.ones((2, 3)))
+        code, out, err = run("predict", "r.safetensors", "x.npy", *arguments)
+        assert code == 2 and out == "" and err.startswith("fastnn: error: argument MODEL: ") and err.count("\n") == 1
+
+
 @pytest.mark.parametrize("proba", [[], ["--proba"]])
 def test_predict_into_files(run, model, digits, proba):
     printed = run("predict", model, digits / "images.npy", *proba)[1]

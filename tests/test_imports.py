@@ -38,6 +38,7 @@ PART_OF = {
     "checks": "core",
     "files": "core",
     "fixed": "core",
+    "heads": "core",
     "runtime": "core",
     "plan.parameter": "core",
     "plan.ops": "ops",

@@ -655,6 +655,7 @@ def test_tensors_that_do_not_fit(tmp_path, good):
         refused(tmp_path, save({**state, **damage}, metadata))
     refused(tmp_path, save({k: v for k, v in state.items() if k != "2.bias"}, metadata))
     refused(tmp_path, save({k: v for k, v in state.items() if k != "2.weight"}, metadata))
+    refused(tmp_path, save(state, {**metadata, "head": "logits"}), "outputs of a kind that is not known")
     refused(tmp_path, save(state, {}), "another program")
     refused(tmp_path, save(state), "another program")
 

@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from ..files import replacing
+from ..heads import check_head
 from ..regularizers import from_config
 from .activation import Activation, LogSoftmax, PReLU, Softmax
 from .containers import Residual
@@ -26,7 +27,7 @@ def write(model, path):
     from safetensors.numpy import save
 
     metadata = {"format": "fastnn", "version": str(FORMAT_VERSION), "architecture": json.dumps(model.architecture())}
-    if model.head == "sigmoid" and model.out_features > 1:  # else the outputs tell
+    if model.head not in (None, "sigmoid" if model.out_features == 1 else "softmax"):  # else the outputs tell
         metadata["head"] = model.head
     data = save(model.state_dict(), metadata)
     length = int.from_bytes(data[:8], "little")
@@ -159,8 +160,12 @@ def _parse(data, name, classes):
         model.load_state_dict(tensors)
     except ValueError as error:
         raise refuse(f"tensors that do not fit the architecture: {error}") from None
-    if metadata.get("head") == "sigmoid":
-        model.head = "sigmoid"
+    if "head" in metadata:
+        try:
+            check_head(metadata["head"])
+        except ValueError as error:
+            raise refuse(f"outputs of a kind that is not known: {error}") from None
+        model.head = metadata["head"]
     return model
 
 

@@ -5,15 +5,34 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..heads import PROBABILITIES, check_head
 from ..plan import Builder, NativeExecutor
 from ..plan.schedule import choose_schedule
 from ..runtime import get_num_threads
-from .activation import Activation, Softmax
+from .activation import Activation, LogSoftmax, Softmax
 from .containers import Chain, check_chain
 from .inputs import Flatten
 from .layer import check_size
+from .noise import DropConnect, Dropout, GaussianNoise
 from .rows import as_array, as_rows
 from .summary import table
+
+
+def last_activation(layers):
+    """The name of the activation that ends a chain of layers, None where none does. What leaves outputs as they are in inference
+    is looked through."""
+    for layer in reversed(layers):
+        if isinstance(layer, (Dropout, GaussianNoise)) or isinstance(layer, Activation) and layer.name == "identity":
+            continue
+        if isinstance(layer, Sequential):
+            return last_activation(layer.layers)
+        for kind, name in ((Softmax, "softmax"), (LogSoftmax, "log_softmax")):
+            if isinstance(layer, kind):
+                return name
+        layer = layer.dense if isinstance(layer, DropConnect) else layer
+        return layer.config().get("name" if isinstance(layer, Activation) else "activation")
+    return None
+
 
 def _rows_at_once(parameters):
     """Rows that an inference works on at once: the more the better, while the widest layer's outputs are of 2 MB
@@ -32,9 +51,11 @@ class Sequential(Chain):
 
     Attributes
     ----------
-    head : {"softmax", "sigmoid", None}
-        What makes probabilities of the outputs; a Trainer sets it to what its loss takes the outputs for. None: sigmoid for a
-        single output, softmax for more.
+    head : {"softmax", "sigmoid", "largest", "hinge", "signs", "numbers", "rates", None}
+        What the outputs are: how `predict_classes` and `predict_proba` read them. A Trainer sets it to what its loss takes the
+        outputs for, and it is saved with the model: softmax or sigmoid where they are logits, largest for the multi-class
+        hinge, hinge, or signs where the targets are -1 and 1, numbers for the losses of regression, rates for Poisson's.
+        None: sigmoid for a single output, softmax for more.
 
     Raises
     ------
@@ -138,7 +159,9 @@ class Sequential(Chain):
         """
         from .fold import folded
 
-        return Sequential(*folded(self))
+        new = Sequential(*folded(self))
+        new.head = self.head
+        return new
 
     def architecture(self):
         """The layers and their arguments, as JSON can hold them: what a file records, and `load` builds from.
@@ -170,17 +193,23 @@ class Sequential(Chain):
         builder.mark_output(builder.softmax(y) if link == "softmax" else builder.activation(y, link or "identity"))
         return builder.build(schedule or choose_schedule(self.parameters(), batch, get_num_threads()))
 
+    def _head(self):
+        """The rule that reads the outputs."""
+        name = self.head or ("sigmoid" if self.out_features == 1 else "softmax")
+        head = check_head(name)
+        return PROBABILITIES if name == "sigmoid" and last_activation(self.layers) in ("softmax", "sigmoid") else head
+
     def _link(self):
         """What makes probabilities of the outputs: "softmax", "sigmoid", or None where they are probabilities."""
-        if self._last_activation() in ("softmax", "sigmoid"):
+        if last_activation(self.layers) in ("softmax", "sigmoid"):
             return None
-        return self.head or ("sigmoid" if self.out_features == 1 else "softmax")
-
-    def _last_activation(self):
-        last = self.layers[-1]
-        if isinstance(last, Softmax):
-            return "softmax"
-        return last.config().get("name" if isinstance(last, Activation) else "activation")
+        head = self._head()
+        if head.link is None:
+            raise ValueError(
+                f"predict_proba: expected a model trained on a cross-entropy, got one whose outputs are {head.what}, and no "
+                "probabilities follow from these; predict gives them as they are"
+            )
+        return head.link
 
     def _infer(self, X, batch_size, out, softmax):
         softmax = softmax and (self._link() or "none")
@@ -251,8 +280,15 @@ class Sequential(Chain):
         return self._infer(X, batch_size, out, False)
 
     def predict_proba(self, X, batch_size=None, out=None):
-        """Class probabilities: softmax over the outputs, or the sigmoid of each where the model was trained on a binary loss or
-        has a single output; outputs that are probabilities already stay as they are. Parameters as `predict`.
+        """Class probabilities: softmax over the outputs, or the sigmoid of each where the model was trained on binary
+        cross-entropy or has a single output; outputs of a last softmax or sigmoid are probabilities already and stay as they
+        are. Parameters as `predict`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X or out does not fit, or the model was trained on a loss whose outputs are no logits: on squared or absolute
+            errors, Huber's, Poisson's or a hinge.
 
         Examples
         --------
@@ -265,17 +301,27 @@ class Sequential(Chain):
     def predict_classes(self, X, batch_size=None):
         """The class with the largest output, int64 [rows]. Parameters as `predict`.
 
-        Of a model that was trained on a binary loss, or has a single output: 1 where the probability is above one half, else 0,
-        int64 [rows] for one output and [rows, outputs] for more.
+        Of a model that was trained on a binary loss, or has a single output: 1 where the answer is yes, else 0, or -1 where the
+        targets of the training were -1 and 1; int64 [rows] for one output and [rows, outputs] for more. Yes is a logit, or a
+        score of a hinge loss, above 0; a probability, or an output that was trained to be 0 or 1 by one of the losses of
+        regression, above one half. These are the rules by which `Trainer.evaluate` counts right answers.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X does not fit, or the outputs are rates of counts.
+
+        Examples
+        --------
+        >>> model = nn.Sequential(nn.Dense(1, 1, init=fastnn.init.constant(1.0)))
+        >>> trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters()))
+        >>> model.predict_classes([[0.2], [0.7]])  # nearer to 0, nearer to 1
+        array([0, 1])
         """
-        y = self._infer(X, batch_size, None, False)
-        if self._link() == "sigmoid":
-            classes = y > 0
-        elif self.out_features == 1 and self._last_activation() == "sigmoid":
-            classes = y > 0.5
-        else:
-            return y.argmax(axis=1)
-        return (classes[:, 0] if self.out_features == 1 else classes).astype(np.int64)
+        head = self._head()
+        if head.classes is None:
+            raise ValueError(f"predict_classes: expected outputs that tell classes, got {head.what}; predict gives them")
+        return head.classes(self._infer(X, batch_size, None, False))
 
     # ---- state and files ----
 
