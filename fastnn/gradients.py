@@ -8,7 +8,7 @@ from .init import check_seed
 from .losses import check_loss
 from .plan import ReferenceExecutor
 from .regularizers import check_penalty
-from .trainer import _check_batch, _check_model, _count, _Data, _gradient_plan, _loss_plan
+from .trainer import _check_batch, _check_end, _check_model, _count, _Data, _gradient_plan, _loss_plan
 
 __all__ = ["Entry", "GradientCheck", "check_gradients"]
 
@@ -139,7 +139,7 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
     samples = None if samples is None else _count(samples, "samples", 1)
     seed = check_seed(seed)
     rng = np.random.default_rng(seed)
-    check_loss(loss).check_outputs(_check_model(model).out_features)
+    _check_end(_check_model(model), check_loss(loss))
     if not model.parameters():
         raise ValueError("model: expected parameters to compare the gradients of, got none")
     batch = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)

@@ -114,8 +114,28 @@ class Loss(Fixed):
         """Equal for losses that do the same."""
         return (type(self).__name__, *(_frozen(v) for _, v, _ in self._settings()))
 
-    def check_outputs(self, outputs):
-        """ValueError where a model of so many outputs does not fit."""
+    def check_outputs(self, outputs, activation=None):
+        """ValueError where a model of so many outputs, which have passed this activation last, does not fit."""
+        if activation == "softmax" and outputs == 1:
+            raise ValueError("model: expected outputs that can change, got a softmax over a single one, which is always 1; leave it out")
+        if activation in ("softmax", "sigmoid") and self.head in ("softmax", "sigmoid", "hinge"):
+            why, instead = {
+                "softmax": ("applies a softmax itself", "; predict_proba applies it too"),
+                "sigmoid": ("applies a sigmoid itself", "; predict_proba applies it too"),
+                "hinge": ("needs outputs of either sign", ""),
+            }[self.head]
+            raise ValueError(
+                f"model: expected no softmax or sigmoid at its end, since {type(self).__name__} {why}, got one that ends in a "
+                f"{activation}: leave it out{instead}"
+            )
+
+    def check_choice(self, outputs):
+        """ValueError where a choice is to be learned and there is only one output to choose."""
+        if outputs == 1 and self.head in ("softmax", "largest"):
+            raise ValueError(
+                f"model: expected at least 2 outputs, one for each class, since {type(self).__name__} of a single one is always 0, "
+                f"got 1; for two classes with one output take losses.{'BinaryCrossEntropy' if self.head == 'softmax' else 'BinaryHinge'}()"
+            )
 
     def check_targets(self, y, outputs, name="y"):
         """Return how the targets stand: "labels", "rows" or "any". Errors name what was expected."""
@@ -167,7 +187,8 @@ class SoftmaxCrossEntropy(Loss):
     dtype; or one row of floats for each sample [rows, outputs]: one-hot, or probabilities. Accuracy is the share of rows whose
     largest output is the target's. (Bishop 2006; label smoothing: Szegedy et al. 2016.)
 
-    The model's last layer gives the logits; do not put a softmax into it. `model.predict_proba` applies it.
+    The model's last layer gives the logits, at least two; one that ends in a softmax or sigmoid is an error.
+    `model.predict_proba` applies the softmax.
 
     Parameters
     ----------
@@ -206,7 +227,8 @@ class SoftmaxCrossEntropy(Loss):
         smoothing, weight = ("label_smoothing", self.label_smoothing, 0.0), ("class_weight", self.class_weight, None)
         return [smoothing, weight, *super()._settings()]
 
-    def check_outputs(self, outputs):
+    def check_outputs(self, outputs, activation=None):
+        super().check_outputs(outputs, activation)
         if self.class_weight is not None:
             _weights(self.class_weight, "class_weight", outputs)
 
@@ -440,8 +462,8 @@ class BinaryCrossEntropy(_Binary):
     probabilities [rows, outputs], of any real dtype; for a single output also [rows]. Accuracy is the share of outputs on the
     right side of 0, over rows and outputs.
 
-    The model's last layer gives the logits; do not put a sigmoid into it. `model.predict_proba` applies it, and
-    `model.predict_classes` says 1 where the logit is above 0.
+    The model's last layer gives the logits; one that ends in a softmax or sigmoid is an error. `model.predict_proba` applies the
+    sigmoid, and `model.predict_classes` says 1 where the logit is above 0.
 
     Parameters
     ----------
@@ -476,7 +498,8 @@ class BinaryCrossEntropy(_Binary):
     def _settings(self):
         return [("pos_weight", self.pos_weight, None), ("class_weight", self.class_weight, None), *super()._settings()]
 
-    def check_outputs(self, outputs):
+    def check_outputs(self, outputs, activation=None):
+        super().check_outputs(outputs, activation)
         if np.ndim(self.pos_weight) and len(self.pos_weight) != outputs:
             raise ValueError(f"pos_weight: expected {outputs} numbers, one for each output, got {len(self.pos_weight)}")
 
@@ -587,7 +610,8 @@ class MulticlassHinge(Loss):
         own = [("margin", self.margin, 1.0), ("squared", self.squared, False), ("class_weight", self.class_weight, None)]
         return [*own, *super()._settings()]
 
-    def check_outputs(self, outputs):
+    def check_outputs(self, outputs, activation=None):
+        super().check_outputs(outputs, activation)
         if self.class_weight is not None:
             _weights(self.class_weight, "class_weight", outputs)
 

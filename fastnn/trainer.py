@@ -10,7 +10,7 @@ from . import _native
 from .callbacks import check_callbacks, wants_steps
 from .init import check_seed
 from .losses import check_loss
-from .nn import Sequential, as_array, as_rows
+from .nn import Sequential, as_array, as_rows, last_activation
 from .optim import Optimizer
 from .optim.checks import positive
 from .plan import Builder, NativeExecutor, ReferenceExecutor
@@ -67,6 +67,11 @@ def _check_model(model):
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a fastnn.nn.Sequential, got {type(model).__name__}")
     return model
+
+
+def _check_end(model, loss):
+    """ValueError where the loss cannot have outputs such as the model's."""
+    loss.check_outputs(model.out_features, last_activation(model.layers))
 
 
 def _check_batch(model, rows, name, hint=""):
@@ -218,7 +223,6 @@ class Trainer:
         self._again = None  # the executor whose `again` may do the next step
         self.epochs_done = 0
         self.stop_training = False
-        loss.check_outputs(model.out_features)
         self._tensors, self._structure = self._match(), optimizer.structure
         self.loss = loss
         self._least_rows = self._model.least_rows
@@ -242,7 +246,8 @@ class Trainer:
     def loss(self, loss):
         if self._fitting:  # its data has been checked for another
             raise RuntimeError("loss: may not be changed while fit runs")
-        check_loss(loss).check_outputs(self._model.out_features)
+        _check_end(self._model, check_loss(loss))
+        loss.check_choice(self._model.out_features)
         self._loss = loss
         # what a loss learns from its targets stays while the loss is of the same kind
         if loss.head is not None and not (self._model.head == "signs" and loss.head in ("hinge", "numbers")):
@@ -756,7 +761,7 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
     ((4, 3), (3,))
     """
     _check_model(model)
-    check_loss(loss).check_outputs(model.out_features)
+    _check_end(model, check_loss(loss))
     pair = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
     seed, step = check_seed(seed), check_seed(step, "step")
     if training:

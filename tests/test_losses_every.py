@@ -692,6 +692,66 @@ def test_weights_that_do_not_fit_the_model(loss, message):
     assert model.head is None
 
 
+ENDS = {
+    "Softmax": lambda n: [nn.Dense(4, n), nn.Softmax()],
+    "softmax of Dense": lambda n: [nn.Dense(4, n, activation="softmax")],
+    "sigmoid of Dense": lambda n: [nn.Dense(4, n, activation="sigmoid")],
+    "sigmoid": lambda n: [nn.Dense(4, n), nn.Activation("sigmoid"), nn.Dropout(0.1)],
+    "softmax inside": lambda n: [nn.Sequential(nn.Dense(4, n), nn.Activation("softmax"))],
+    "sigmoid of DropConnect": lambda n: [nn.DropConnect(nn.Dense(4, n, activation="sigmoid"))],
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("loss, message", [
+    (losses.SoftmaxCrossEntropy(), "SoftmaxCrossEntropy applies a softmax itself"),
+    (losses.BinaryCrossEntropy(), "BinaryCrossEntropy applies a sigmoid itself"),
+    (losses.BinaryHinge(), "BinaryHinge needs outputs of either sign"),
+])
+def test_probabilities_where_logits_belong(loss, message, end):
+    model = nn.Sequential(*ENDS[end](3))
+    expected = f"^model: expected no softmax or sigmoid at its end, since {message}, got one that ends in a s[a-z]*: leave it out"
+    opt = optim.SGD(model.parameters())
+    with pytest.raises(ValueError, match=expected):
+        fastnn.Trainer(model, loss, opt)
+    with pytest.raises(ValueError, match=expected):
+        fastnn.value_and_grad(model, loss, np.ones((2, 4)), np.ones((2, 3)))
+    with pytest.raises(ValueError, match=expected):
+        fastnn.check_gradients(model, loss, np.ones((2, 4)), np.ones((2, 3)))
+    trainer = fastnn.Trainer(model, losses.MeanSquaredError(), opt)  # which compares probabilities
+    with pytest.raises(ValueError, match=expected):
+        trainer.loss = loss
+    assert model.head == "numbers" and isinstance(trainer.loss, losses.MeanSquaredError)
+
+
+def test_activations_that_may_end_a_model_of_logits():
+    for last in ([nn.LogSoftmax()], [nn.Activation("tanh")], [nn.Softmax(), nn.Dense(3, 3)], [nn.Residual(nn.Softmax())]):
+        model = nn.Sequential(nn.Dense(4, 3), *last)
+        fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters()))
+
+
+@pytest.mark.parametrize("loss, instead", [
+    (losses.SoftmaxCrossEntropy(), "BinaryCrossEntropy"), (losses.MulticlassHinge(), "BinaryHinge"),
+])
+def test_a_choice_of_one(loss, instead):
+    model = small(outputs=1)
+    name = type(loss).__name__
+    expected = f"^model: expected at least 2 outputs, .* since {name} of a single one is always 0, got 1; .*losses.{instead}\\(\\)$"
+    with pytest.raises(ValueError, match=expected):
+        fastnn.Trainer(model, loss, optim.SGD(model.parameters()))
+    trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters()))
+    with pytest.raises(ValueError, match=expected):
+        trainer.loss = loss
+    assert fastnn.value_and_grad(model, loss, np.ones((2, 4)), [0, 0])[0] == 0  # a function as good as any
+
+
+def test_a_softmax_over_one_output():
+    model = nn.Sequential(nn.Dense(4, 1), nn.Softmax())
+    for loss in (losses.MeanSquaredError(), losses.Custom(lambda z, t: (0.0, z)), losses.BinaryCrossEntropy()):
+        with pytest.raises(ValueError, match="^model: expected outputs that can change, got a softmax over a single one"):
+            fastnn.Trainer(model, loss, optim.SGD(model.parameters()))
+
+
 def test_plan_kinds():
     model = small()
     trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters()))

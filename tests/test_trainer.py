@@ -307,7 +307,7 @@ def test_frozen_parameters_stay():
 
 
 @pytest.mark.parametrize("activation", ["identity", "sigmoid", "tanh", "relu", "leaky_relu"])
-@pytest.mark.parametrize("widths", [(1, 3, 1), (3, 10, 3), (33, 100, 10), (100, 33, 17, 3)])
+@pytest.mark.parametrize("widths", [(1, 3, 2), (3, 10, 3), (33, 100, 10), (100, 33, 17, 3)])
 def test_a_whole_training_has_one_result(team, activation, widths):
     """On any instruction set with FMA, by any team: shuffled, validated, the batch not dividing the rows."""
     x, y = samples(61, widths[0], widths[-1])

@@ -12,7 +12,7 @@ from .files import load
 from .inputs import Flatten, Rescaling
 from .layer import Layer
 from .mlp import mlp
-from .model import Sequential
+from .model import Sequential, last_activation
 from .noise import DropConnect, Dropout, GaussianNoise
 from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .rows import as_array, as_rows

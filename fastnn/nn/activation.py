@@ -60,7 +60,7 @@ class Activation(Layer):
 class Softmax(Layer):
     """Softmax over the features of each row: outputs above 0 that sum to 1.
 
-    Not before `losses.SoftmaxCrossEntropy`, which takes what comes before the softmax.
+    Not before `losses.SoftmaxCrossEntropy`, which takes what comes before the softmax: a Trainer refuses it.
 
     Examples
     --------

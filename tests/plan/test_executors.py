@@ -61,7 +61,7 @@ def bits(model):
 
 # --- the same bits ---
 
-SHAPES = [(1, 1, 1), (3, 10, 3), (33, 100, 10), (100, 33, 33, 2), (17, 5, 4, 3)]
+SHAPES = [(1, 1, 2), (3, 10, 3), (33, 100, 10), (100, 33, 33, 2), (17, 5, 4, 3)]
 
 
 @pytest.mark.parametrize("widths", SHAPES)
@@ -287,17 +287,18 @@ def test_the_reference_in_float64_leaves_the_model_alone():
 
 @st.composite
 def architectures(draw):
-    widths = draw(st.lists(st.integers(1, 20), min_size=2, max_size=5))
+    widths = [*draw(st.lists(st.integers(1, 20), min_size=1, max_size=4)), draw(st.integers(2, 20))]
     layers = []
     if draw(st.booleans()):
         layers.append(nn.Rescaling(draw(st.sampled_from([0.5, -1.0, 1 / 255])), draw(st.sampled_from([0.0, 0.25]))))
     if draw(st.booleans()):
         layers.append(nn.Activation(draw(st.sampled_from(ACTIVATIONS))))
     fastnn.manual_seed(draw(st.integers(0, 99)))
-    for a, b in itertools.pairwise(widths):
-        layers.append(nn.Dense(a, b, draw(st.sampled_from(ACTIVATIONS)), bias=draw(st.booleans())))
+    for i, (a, b) in enumerate(itertools.pairwise(widths), 2):
+        names = st.sampled_from([name for name in ACTIVATIONS if i < len(widths) or name != "sigmoid"])  # the outputs are logits
+        layers.append(nn.Dense(a, b, draw(names), bias=draw(st.booleans())))
         if draw(st.booleans()):
-            layers.append(nn.Activation(draw(st.sampled_from(ACTIVATIONS)), alpha=draw(st.sampled_from([None, 0.0, 0.5, 2.0]))))
+            layers.append(nn.Activation(draw(names), alpha=draw(st.sampled_from([None, 0.0, 0.5, 2.0]))))
     return nn.Sequential(*layers), widths, draw(st.integers(1, 25)), draw(st.integers(1, 12)), draw(st.booleans())
 
 

@@ -235,7 +235,7 @@ def unshared(plan):
 
 @pytest.mark.parametrize("schedule", ["rows", "layers"])
 @pytest.mark.parametrize("composite", [True, False])
-@pytest.mark.parametrize("widths", [(1, 1, 1), (3, 10, 10, 10, 3), (33, 100, 10), (16, 16, 16, 16, 16, 16)])
+@pytest.mark.parametrize("widths", [(1, 1, 2), (3, 10, 10, 10, 3), (33, 100, 10), (16, 16, 16, 16, 16, 16)])
 def test_without_sharing_the_results_are_the_same(team, schedule, composite, widths):
     rng = np.random.default_rng(3)
     x = rng.normal(size=(50, widths[0]))  # float64: rows are copied, through the buffer
