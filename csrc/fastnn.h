@@ -24,12 +24,15 @@ bool fnn_team_is_lost(void); /* a forked process has one thread */
 
 /* ---- what went wrong inside a batch; the first problem by row is kept ---- */
 
-typedef enum { FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE } fnn_problem;
+typedef enum { FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE, FNN_BAD_RATE } fnn_problem;
 
 typedef struct fnn_status {
     atomic_uint_fast64_t first; /* row << 8 | problem, or 0 */
     atomic_bool leave;          /* the team leaves at its next barrier: a problem, or time is up */
 } fnn_status;
+
+/* Keeps the problem of the lowest row, whichever thread meets which first. */
+void fnn_report(fnn_status *status, size_t row, fnn_problem problem);
 
 /* ---- operations: their kinds, arguments, and what a thread of a team does (ops/) ---- */
 
@@ -51,6 +54,9 @@ typedef struct fnn_gather {
     const int64_t *index; /* row r of the batch is row index[r] of the source; NULL: r itself */
     double scale, shift;
     bool check_finite;
+    const char *weight; /* of the source's rows, in a dtype of their own; NULL: none. What is not finite in a row of weight 0 */
+    fnn_dtype weight_dtype; /* makes the row one of zeros */
+    ptrdiff_t weight_stride;
     float *out;
     size_t ld;
     fnn_status *status;
@@ -332,6 +338,7 @@ typedef struct fnn_run {
     double loss_sum;
     int64_t correct;
     size_t steps_done, steps_skipped;
+    size_t rows_left_out; /* those of the steps that were skipped: they are not in loss_sum and correct */
     fnn_status status;
     /* for the executor itself */
     size_t from, end; /* the steps of a piece */

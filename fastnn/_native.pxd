@@ -34,7 +34,7 @@ cdef extern from "fastnn.h" nogil:
 
     fnn_problem fnn_status_problem(const fnn_status *s)
     size_t fnn_status_row(const fnn_status *s)
-    fnn_problem FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE
+    fnn_problem FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE, FNN_BAD_RATE
 
     fnn_op_kind FNN_OP_GATHER, FNN_OP_GATHER_LABELS, FNN_OP_DENSE_FORWARD, FNN_OP_ACTIVATION_FORWARD
     fnn_op_kind FNN_OP_SOFTMAX_FORWARD, FNN_OP_SOFTMAX_CROSS_ENTROPY, FNN_OP_ACTIVATION_BACKWARD
@@ -55,6 +55,7 @@ cdef extern from "fastnn.h" nogil:
         const int64_t *index
         double scale, shift
         bint check_finite
+        const char *weight
         float *out
         size_t ld
         fnn_status *status
@@ -363,7 +364,7 @@ cdef extern from "fastnn.h" nogil:
         double *losses
         double loss_sum
         int64_t correct
-        size_t steps_done, steps_skipped
+        size_t steps_done, steps_skipped, rows_left_out
         fnn_status status
 
     void fnn_plan_run(fnn_run *run)

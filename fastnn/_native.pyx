@@ -896,7 +896,7 @@ def gather(source, index, double scale, double shift, out, bint check_finite):
     memset(&status, 0, sizeof(status))
     o.source, o.dtype, o.row_stride, o.item, o.source_rows = s.data, s.dtype, s.stride, s.item, s.rows
     o.features = features
-    o.scale, o.shift, o.check_finite = scale, shift, check_finite
+    o.scale, o.shift, o.check_finite, o.weight = scale, shift, check_finite, NULL
     o.out, o.ld = _f32(result), features
     o.status = &status
     cdef int threads = _team_for(4.0 * rows * features)
@@ -1378,7 +1378,7 @@ cdef class Exchange:
 
 # ---- the plan ----
 
-PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite"}
+PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite", FNN_BAD_RATE: "rate"}
 
 
 cdef class NativePlan:
@@ -1542,7 +1542,8 @@ cdef class NativePlan:
         losses: float64 [steps] or None; out: float32 [rows, outputs] that receives the output buffer, or None; weights: one for
         each row where the plan is weighted, else None; done: what the tensors' count of steps becomes, the steps of this
         call by default.
-        Returns (steps done, sum of row losses, correct rows, problem, row of the problem within its batch).
+        Returns (steps done, sum of row losses, correct rows, problem, row of the problem within its batch, rows of steps that
+        were skipped, which the sums leave out).
         """
         cdef fnn_run *r = &self.r
         cdef size_t rows
@@ -1590,7 +1591,8 @@ cdef class NativePlan:
                     self.tensors.done = done
         finally:
             r.output = output
-        return r.steps_done, r.loss_sum, r.correct, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
+        return (r.steps_done, r.loss_sum, r.correct, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status),
+                r.rows_left_out)
 
     def infer(self, x, out, int ndim):
         """All operations on at most a batch of rows, the low-overhead door of inference: out = the output buffer.

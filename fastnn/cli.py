@@ -9,6 +9,7 @@ import math
 import os
 import stat
 import sys
+import warnings
 
 from ._version import __version__
 
@@ -313,8 +314,6 @@ def _is_npy(name):
 
 def _read_npy(name):
     """A memory map of the array, once its header has been held against the size of the file."""
-    import warnings
-
     import numpy as np
 
     def refuse(why):
@@ -411,9 +410,11 @@ def _train(args):
                 raise _Diverged(f"{what}; a smaller --lr may help; nothing was saved")
 
     verbose = 0 if args.quiet else 1 if sys.stderr.isatty() else 2
-    history = trainer.fit(
-        X_train, y_train, args.epochs, batch, drop_last=drop_last, verbose=verbose, callbacks=[Watch()]
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a loss that is not finite: Watch says it in one line
+        history = trainer.fit(
+            X_train, y_train, args.epochs, batch, drop_last=drop_last, verbose=verbose, callbacks=[Watch()]
+        )
     say(f"time   {sum(history.get('seconds', ())):.2f} s")
     if len(X_test):
         accuracy = trainer.evaluate(X_test, y_test)["accuracy"]

@@ -722,7 +722,8 @@ def poisson(outputs, targets, out=None, *, log_input=True, full=False, eps=1e-8,
         log_input:  mean of exp(z) - t · z                gradient (exp(z) - t) / (batch · columns)
         else        mean of z - t · log(z + eps)          gradient (1 - t / (z + eps)) / (batch · columns)
 
-    log t! does not depend on z and is left out; with `full`, Stirling's t log t - t + log(2 π t) / 2 is added for t > 1.
+    log t! does not depend on z and is left out; with `full`, Stirling's t log t - t + log(2 π t) / 2 is added for t > 1. A
+    rate z + eps below 0 is none: NaN in the loss and in the gradient.
 
     Parameters
     ----------
@@ -759,7 +760,8 @@ def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample
         loss = mean of  p · t · log(1 + exp(-z)) + q · (1 - t) · log(1 + exp(z))
         gradient = ((p · t + q · (1 - t)) · sigmoid(z) - p · t) / (batch · columns)
 
-    computed so that no finite logit overflows. q and p are the weights of class 0 and class 1, 1 by default.
+    computed so that no finite logit overflows; infinite ones have the limits. q and p are the weights of class 0 and class 1, 1
+    by default.
 
     Parameters
     ----------

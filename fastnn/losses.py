@@ -10,6 +10,7 @@ Conventions that all of them share:
   nothing, and the parts of a batch add up. PyTorch divides by the sum of the class weights of a batch instead; the two differ
   by the mean weight, so class weights whose mean over the data is 1 give the same on average.
 - The metrics, accuracy or none, are not weighted.
+- NaN in an output or a target is NaN in the loss; but a row of weight 0 is left out, whatever is in it.
 """
 
 import math
@@ -384,7 +385,8 @@ class Poisson(_Elementwise):
         else:       mean over all outputs of  z - t log(z + eps)          the rate is z, which should be above 0
 
     log t! does not depend on the model and is left out, unless `full`: then Stirling's t log t - t + log(2 pi t) / 2 is added
-    for t > 1. Targets as for `MeanSquaredError`, none below 0. As PyTorch's PoissonNLLLoss.
+    for t > 1. Targets as for `MeanSquaredError`, none below 0. A rate z + eps below 0 is NaN in the loss and in the gradient;
+    with ``fit(..., check_finite=True)`` it is an error that names the row. As PyTorch's PoissonNLLLoss.
 
     Parameters
     ----------
@@ -458,7 +460,7 @@ class BinaryCrossEntropy(_Binary):
 
         loss = mean over all outputs of  p t log(1 + exp(-z)) + q (1 - t) log(1 + exp z)
 
-    computed so that no finite logit overflows; p = pos_weight class_weight[1], q = class_weight[0]. Targets are 0, 1 or
+    computed so that no finite logit overflows, and infinite ones have the limits; p = pos_weight class_weight[1], q = class_weight[0]. Targets are 0, 1 or
     probabilities [rows, outputs], of any real dtype; for a single output also [rows]. Accuracy is the share of outputs on the
     right side of 0, over rows and outputs.
 

@@ -3,6 +3,7 @@
 import operator
 import threading
 import time
+import warnings
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class History(dict):
 
     Names: loss, accuracy where the loss has one, seconds, and with validation data val_loss and val_accuracy. Loss and
     accuracy are means over the epoch's samples (the loss their sum, where it is one) as they were trained on, so the weights
-    moved meanwhile.
+    moved meanwhile. Steps that were left out because their gradients were not finite are in neither of them.
     """
 
     @property
@@ -72,6 +73,21 @@ def _check_model(model):
 def _check_end(model, loss):
     """ValueError where the loss cannot have outputs such as the model's."""
     loss.check_outputs(model.out_features, last_activation(model.layers))
+
+
+def _warn(losses, epoch, before):
+    """Tell the user of `fit` that the loss is not finite any more: in which epoch, from 0, and in which of its steps, before these
+    of which there were so many. No losses: all steps were skipped. Returns True."""
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if len(bad):
+        what = f"the loss became {losses[bad[0]]} in epoch {epoch + 1}, step {before + bad[0] + 1}"
+    elif len(losses):
+        what = f"the sum of the losses overflowed in epoch {epoch + 1}"
+    else:
+        what = f"no step of epoch {epoch + 1} was done, since none had finite gradients"
+    hint = "check_finite=True looks for such data; a lower learning rate, or clip_norm, may help"
+    warnings.warn(f"{what}; {hint}", RuntimeWarning, stacklevel=4)
+    return True
 
 
 def _check_batch(model, rows, name, hint=""):
@@ -141,14 +157,19 @@ class _Data:
                     what = "NaN or infinity" if not np.isfinite(block[bad[0]]).all() else "one beyond float32"
                     raise ValueError(f"{name}: expected finite values, got {what} in row {begin + bad[0]}")
 
-    def refuse(self, problem, rows=None):
-        """Raise for a problem that was found in a batch of these rows (None: somewhere)."""
+    def refuse(self, problem, rows=None, row=None):
+        """Raise for a problem that was found in a batch of these rows (None: somewhere), in that row of all."""
         if problem == "label":
             labels = self.y if rows is None else self.y[rows]
             bad = np.flatnonzero((labels < 0) | (labels >= self.classes))
             where = bad if rows is None else rows[bad]
             listed = ", ".join(f"{self.y[r]} in row {r}" for r in where[:5]) + (", ..." if len(where) > 5 else "")
             raise ValueError(f"{self.names[1]}: expected labels from 0 to {self.classes - 1}, got {listed}")
+        if problem == "rate":
+            raise ValueError(
+                f"{self.names[0]}: expected rates of at least 0 from the model, for Poisson(log_input=False), got one below 0 in "
+                f"row {row}; end the model in softplus, or take Poisson(), whose outputs are logarithms of rates"
+            )
         self.check_finite()
         raise ValueError(f"{self.names[0]}: expected rows that can be read, got a bad one ({problem})")
 
@@ -513,12 +534,14 @@ class Trainer:
         drop_last : bool, default False
             Leave out a last batch that is smaller.
         check_finite : bool, default False
-            Refuse X (and y) with NaN or infinity, before anything changes. Else NaN propagates.
+            Refuse X (and y) with NaN or infinity, before anything changes, and rates below 0 of a Poisson loss. Else NaN
+            propagates, and the first step whose loss is not finite gives one RuntimeWarning.
         callbacks : list of callbacks.Callback, optional
         verbose : {0, 1, 2}, default 1
             Nothing, a progress bar, or a line an epoch.
         sample_weight : array_like [rows], optional
-            Each at least 0: multiplies the row's loss and gradient. See `fastnn.losses` for the convention.
+            Each at least 0: multiplies the row's loss and gradient. See `fastnn.losses` for the convention. What is not finite
+            in a row of weight 0 does no harm: its loss and gradient are 0, and its inputs count as 0.
 
         Returns
         -------
@@ -581,6 +604,7 @@ class Trainer:
         history = History()
         self._executor(batch_size, train, True)  # what does not fit shows before anything is called
         stepwise = [c for c in callbacks if wants_steps(c)]
+        losses, warned = np.zeros(-(-rows // batch_size)), False
         self.stop_training = False
         for c in callbacks:
             c.trainer = self
@@ -591,18 +615,23 @@ class Trainer:
             display.begin(number)
             start = time.perf_counter()
             order = _native.permutation(len(train.X), self.seed, self.epochs_done) if shuffle else None
-            loss_sum, correct, done, skipped = 0.0, 0, 0, self._optimizer.skipped
+            loss_sum, correct, done, left_out, skipped = 0.0, 0, 0, 0, self._optimizer.skipped
             while done < rows:
                 updates = done // batch_size - (self._optimizer.skipped - skipped)
-                result = self._slice(train, order, done, updates, rows, batch_size, check_finite, bool(stepwise))
+                result = self._slice(train, order, done, updates, rows, batch_size, check_finite, bool(stepwise), losses)
                 loss_sum += result.loss_sum
                 correct += result.correct
+                left_out += result.left_out
                 fresh = min(rows - done, result.steps * batch_size)
+                if not (warned or np.isfinite(result.loss_sum)):
+                    warned = _warn(losses[: result.steps], self.epochs_done, done // batch_size)
                 done += fresh
-                display.advance(fresh, self._logs(loss_sum, correct, done))
+                display.advance(fresh, self._logs(loss_sum, correct, done - left_out))
                 for c in stepwise:
-                    c.on_step_end(self.steps_done, {"loss": self._logs(result.loss_sum, 0, fresh)["loss"]})
-            logs = {**self._logs(loss_sum, correct, rows), "seconds": time.perf_counter() - start}
+                    c.on_step_end(self.steps_done, {"loss": self._logs(result.loss_sum, 0, fresh - result.left_out)["loss"]})
+            if left_out == rows and not warned:
+                warned = _warn(losses[:0], self.epochs_done, 0)
+            logs = {**self._logs(loss_sum, correct, rows - left_out), "seconds": time.perf_counter() - start}
             if validation is not None:
                 logs |= {f"val_{k}": v for k, v in self._evaluate(validation, None).items()}
             epoch = self.epochs_done
@@ -620,14 +649,16 @@ class Trainer:
         return history
 
     def _logs(self, loss_sum, correct, rows):
-        """The numbers of so many rows: the loss, and the accuracy where the loss has one."""
-        logs = {"loss": loss_sum if self._loss.reduction == "sum" else loss_sum / rows}
+        """The numbers of so many rows: the loss, and the accuracy where the loss has one. NaN of none."""
+        rows = rows or np.nan
+        logs = {"loss": loss_sum if self._loss.reduction == "sum" and rows == rows else loss_sum / rows}
         if self._loss.accurate:
             logs["accuracy"] = correct / (rows * self._loss.units(self._model.out_features))
         return logs
 
-    def _slice(self, pair, order, done, updates, rows, batch_size, check_finite, one):
-        """Steps from row `done` of the epoch on, before which there were `updates`, for about _SLICE seconds, or one."""
+    def _slice(self, pair, order, done, updates, rows, batch_size, check_finite, one, losses):
+        """Steps from row `done` of the epoch on, before which there were `updates`, for about _SLICE seconds, or one. Their losses
+        go into the array `losses`."""
         if self._structure != self._optimizer.structure:
             self._refresh()
         executor = self._executor(batch_size, pair, True)  # a callback may have changed what it is made of
@@ -651,7 +682,7 @@ class Trainer:
         rates = self._optimizer.rate_table(steps, (self.epochs_done, updates, -(-rows // batch_size)))
         try:
             self._busy = True
-            result = executor.run(x, y, index, rates, check_finite=check_finite, seconds=_SLICE, weights=w)
+            result = executor.run(x, y, index, rates, losses=losses[:steps], check_finite=check_finite, seconds=_SLICE, weights=w)
         finally:
             self._busy = False
             self._note_steps(executor)
@@ -659,7 +690,8 @@ class Trainer:
         if result.problem:
             begin = done + result.steps * batch_size
             where = np.arange(begin, min(begin + batch_size, rows))
-            pair.refuse(result.problem, where if order is None else order[where])
+            where = where if order is None else order[where]
+            pair.refuse(result.problem, where, int(where[result.row]))
         return result
 
     _steps_per_slice = 64

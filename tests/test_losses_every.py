@@ -349,6 +349,124 @@ def test_nan_targets_are_not_hidden():
         assert np.isnan(value) and np.isnan(grads[-1]).any(), loss
 
 
+# ---- what is infinite, and rows that are left out ----
+
+INF, NAN = np.inf, np.nan
+LIMITS = [  # function, its options, output, target, loss, gradient
+    ("binary_cross_entropy", {}, -INF, 0, 0, 0), ("binary_cross_entropy", {}, INF, 1, 0, 0),
+    ("binary_cross_entropy", {}, -INF, 0.9, INF, -0.9), ("binary_cross_entropy", {}, INF, 0, INF, 1),
+    ("binary_cross_entropy", {}, -INF, 1, INF, -1), ("binary_cross_entropy", {}, NAN, 0, NAN, NAN),
+    ("binary_cross_entropy", {}, NAN, 1, NAN, NAN), ("binary_cross_entropy", {}, -INF, NAN, NAN, NAN),
+    ("poisson", {}, -INF, 0, 0, 0), ("poisson", {}, -INF, 2, INF, -2), ("poisson", {}, NAN, 0, NAN, NAN), ("poisson", {}, INF, 0, INF, INF),
+    ("poisson", {"log_input": False, "eps": 0.0}, 0, 0, 0, 1), ("poisson", {"log_input": False, "eps": 0.0}, 0, 3, INF, -INF),
+    ("poisson", {"log_input": False}, INF, 0, INF, 1), ("poisson", {"log_input": False}, -0.5, 2, NAN, NAN),
+    ("poisson", {"log_input": False}, -0.5, 0, NAN, NAN), ("poisson", {"log_input": False, "full": True}, -3, 2, NAN, NAN),
+    ("poisson", {"log_input": False}, -INF, 0, NAN, NAN), ("poisson", {"log_input": False}, NAN, 1, NAN, NAN),
+    ("binary_hinge", {}, INF, 1, 0, 0), ("binary_hinge", {}, INF, 0, INF, 1), ("binary_hinge", {}, NAN, 1, NAN, NAN),
+]
+
+
+@pytest.mark.parametrize("columns", [1, 3, 16, 21])
+@pytest.mark.parametrize("name, options, z, t, loss, gradient", LIMITS)
+def test_limits(name, options, z, t, loss, gradient, columns):
+    for module, dtype in ((kernels, F32), (reference, F32), (reference, float)):
+        outputs, targets = np.zeros((3, columns), dtype), np.full((3, columns), 1, dtype)
+        outputs[1], targets[1] = z, t
+        found, d = getattr(module, name)(outputs, targets, reduction="sum", **options)
+        rest = 2 * getattr(module, name)(outputs[:1], targets[:1], reduction="sum", **options)[0]
+        np.testing.assert_allclose(found, rest + loss * columns, rtol=1e-5)
+        np.testing.assert_allclose(d[1], np.full(columns, gradient), rtol=1e-5, atol=1e-7)
+        assert np.isfinite(d[[0, 2]]).all() or name == "poisson" and options.get("eps") == 0.0
+
+
+@pytest.mark.parametrize("columns", [1, 3, 16, 21])
+def test_a_class_of_weight_0_costs_nothing(columns):
+    for module in (kernels, reference):
+        weights = np.ones((2, columns), F32)
+        weights[1] = 0
+        one, z = np.ones((1, columns), F32), np.full((1, columns), -INF, F32)
+        for function in (module.binary_cross_entropy, module.binary_hinge):
+            loss, d = function(z, one, class_weight=weights)
+            assert loss == 0 and (d == 0).all()
+            assert np.isnan(function(np.full_like(z, NAN), one, class_weight=weights)[0])
+
+
+@pytest.mark.parametrize("outputs", [2, 7, 16, 21])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_row_of_weight_0_is_left_out(name, outputs):
+    """Whatever is in its outputs and targets; the others have the bits that they have beside a row of numbers."""
+    loss, what, function, options = LOSSES[name]
+    rng = np.random.default_rng(outputs)
+    z, t = rng.normal(size=(20, outputs)).astype(F32), targets_of(what, rng, 20, outputs)
+    t = t if what == "labels" else t.astype(F32)
+    weight = rng.random(20).astype(F32)
+    weight[[3, 17]] = 0
+    eager = getattr(kernels, function.__name__)
+    good = eager(z, t, sample_weight=weight, **options)
+    for bad in (NAN, INF, -INF):
+        for of_target in (False, True):
+            outputs_, targets = z.copy(), t.copy()
+            if of_target and what != "labels":
+                targets[3], targets[17, 1] = bad, bad
+            else:
+                outputs_[3], outputs_[17, 1] = bad, bad
+            found = eager(outputs_, targets, sample_weight=weight, **options)
+            assert found[0] == good[0] and (found[1] == good[1]).all()
+            wide = targets if what == "labels" else targets.astype(float)
+            value, d = function(outputs_.astype(float), wide, sample_weight=weight.astype(float), **options)
+            np.testing.assert_allclose(value, good[0], rtol=1e-5)
+            assert (d[[3, 17]] == 0).all() and np.isfinite(d).all()
+
+
+@pytest.mark.parametrize("dtype", [F32, float])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_inputs_of_rows_of_weight_0_do_no_harm(bad, backend, dtype):
+    rng = np.random.default_rng(0)
+    x, y, w = rng.normal(size=(40, 4)).astype(dtype), rng.integers(0, 3, 40), rng.random(40)
+    w[[5, 39]] = 0
+    found = []
+    for spoilt in (False, True):
+        data = x.copy()
+        data[[5, 39]] = 0
+        if spoilt:
+            data[5], data[39, 1] = bad, bad
+            data[39, [0, 2, 3]] = 7  # such a row counts as zeros, all of it
+        model = small()
+        trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters()), backend=backend)
+        losses_ = trainer.fit(data, y, epochs=2, batch_size=16, sample_weight=w, verbose=0)["loss"]
+        losses_ += trainer.fit(data, y, batch_size=16, sample_weight=w, shuffle=False, verbose=0)["loss"]
+        losses_.append(trainer.step(data, y, sample_weight=w))
+        losses_.append(trainer.evaluate(data, y, sample_weight=w)["loss"])
+        grads = fastnn.value_and_grad(model, losses.SoftmaxCrossEntropy(), data, y, sample_weight=w)[1]
+        found.append((losses_, bits(model), [g.tobytes() for g in grads]))
+    assert found[0] == found[1] and np.isfinite(found[0][0]).all()
+    kept = data.copy()
+    fastnn.value_and_grad(model, losses.SoftmaxCrossEntropy(), data, y, sample_weight=w)
+    assert np.array_equal(kept, data, equal_nan=True)  # the user's array stays as it is
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rates_below_0_under_check_finite(backend):
+    x, y = np.ones((30, 2)), np.ones(30)
+    x[17] = -1
+    model = nn.Sequential(nn.Dense(2, 1, init=fastnn.init.constant(1.0)))
+    trainer = fastnn.Trainer(model, losses.Poisson(log_input=False), optim.SGD(model.parameters(), lr=1e-3), backend=backend)
+    before = bits(model)
+    for shuffle in (False, True):
+        with pytest.raises(ValueError, match="^X: expected rates of at least 0 .* got one below 0 in row 17; end the model in softplus"):
+            trainer.fit(x, y, batch_size=30, shuffle=shuffle, check_finite=True, verbose=0)
+    assert bits(model) == before and trainer.steps_done == 0
+    with pytest.warns(RuntimeWarning, match="^the loss became nan in epoch 1, step 1"):
+        trainer.fit(x, y, batch_size=30, verbose=0)
+    assert np.isnan(model.layers[0].weight.data).all()  # in the gradient too
+    model.layers[0].weight.data, model.layers[0].bias.data = [[1], [1]], [0]
+    w = np.ones(30)
+    w[17] = 0
+    trainer.fit(x, y, batch_size=30, check_finite=True, sample_weight=w, verbose=0)
+    assert np.isfinite(model.layers[0].weight.data).all()
+
+
 # ---- accuracy, classes, probabilities ----
 
 

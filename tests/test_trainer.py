@@ -6,12 +6,13 @@ import itertools
 import signal
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _native, losses, nn, optim
+from fastnn import _native, losses, nn, optim, regularizers
 from fastnn.callbacks import Callback
 
 BACKENDS = ["native", "reference"]
@@ -651,8 +652,72 @@ def test_check_finite(value, dtype, backend):
         t.fit(np.zeros((50, 8)), targets, check_finite=True, verbose=0)
     assert bits(t) == before and t.steps_done == 0
     if np.isnan(value):
-        history = t.fit(x, y, batch_size=10, epochs=2, verbose=0)
+        with pytest.warns(RuntimeWarning, match="^the loss became nan in epoch 1, step [1-5]; check_finite=True"):
+            history = t.fit(x, y, batch_size=10, epochs=2, verbose=0)
         assert np.isnan(history["loss"]).all() and np.isnan(t.model.parameters()[0].data).any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("stepwise", [False, True])
+def test_one_warning_where_the_loss_is_lost(backend, stepwise):
+    x, y = samples(50)
+    x[31, 5] = np.nan
+    _, t = make(backend=backend)
+    t.fit(x[:30], y[:30], epochs=2, batch_size=10, verbose=0)  # epochs are counted over the trainer's life
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        t.fit(x, y, batch_size=10, epochs=3, shuffle=False, verbose=0, callbacks=[Log()] if stepwise else None)
+    assert [(w.category, w.filename) for w in seen] == [(RuntimeWarning, __file__)]
+    assert str(seen[0].message).startswith("the loss became nan in epoch 3, step 4; ")
+
+
+def test_a_finite_loss_gives_no_warning():
+    x, y = samples(50)
+    _, t = make()
+    t.fit(x, y, batch_size=10, epochs=3, verbose=0)  # warnings are errors
+
+
+class Losses(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_step_end(self, step, logs):
+        self.seen.append(logs["loss"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", ["mean", "sum", "custom"])
+def test_skipped_steps_are_not_in_the_history(backend, kind):
+    """Loss and accuracy of an epoch are of the rows that were trained on; a last, smaller batch among those left out."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 6)).astype(np.float32), rng.integers(0, 3, 60)
+    spoilt = x.copy()
+    spoilt[17, 2], spoilt[59, 0] = np.nan, np.inf  # batch 3 of 8, and the last one, of 4 rows
+    good = np.setdiff1d(np.arange(60), [*range(16, 24), *range(56, 60)])
+    found = []
+    for data, rows in ((spoilt, np.arange(60)), (x, good)):
+        fastnn.manual_seed(1)
+        model = nn.Sequential(nn.Dense(6, 5, activation="tanh"), nn.Dense(5, 3))
+        opt = optim.Adam(model.parameters(), skip_nonfinite=True)
+        square = losses.Custom(lambda z, t: (float(((z - t) ** 2).mean()), 2 * (z - t) / z.size))
+        loss = square if kind == "custom" else losses.SoftmaxCrossEntropy(reduction=kind)
+        trainer = fastnn.Trainer(model, loss, opt, backend=backend, penalty=regularizers.L2(0.01))
+        log = Losses()
+        target = np.eye(3, dtype=np.float32)[y] if kind == "custom" else y
+        one = trainer.fit(data[rows], target[rows], epochs=1, batch_size=8, shuffle=False, verbose=0)
+        two = trainer.fit(data[rows], target[rows], epochs=1, batch_size=8, shuffle=False, verbose=0, callbacks=[log])
+        found.append([h[k] for h in (one, two) for k in h if k != "seconds"])
+        assert sum(np.isnan(log.seen)) == (2 if data is spoilt else 0)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+
+
+def test_an_epoch_of_skipped_steps_only():
+    _, y = samples(20)
+    model, _ = make()
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters(), skip_nonfinite=True))
+    with pytest.warns(RuntimeWarning, match="^no step of epoch 1 was done, since none had finite gradients; "):
+        history = trainer.fit(np.full((20, 8), np.nan), y, epochs=2, batch_size=10, verbose=0)
+    assert np.isnan([*history["loss"], *history["accuracy"]]).all() and len(history["loss"]) == 2
 
 
 def test_check_finite_sees_what_float32_cannot_hold():

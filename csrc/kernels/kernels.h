@@ -294,6 +294,7 @@ typedef struct fnn_loss {
     size_t ldd;
     double *loss;      /* per row, weighted */
     uint32_t *correct; /* per row: 0 or 1; of the binary losses the number of outputs on the right side */
+    struct fnn_status *status; /* Poisson: where rates below 0 are reported; NULL: nowhere */
 } fnn_loss;
 
 typedef struct fnn_kernels {

@@ -1,6 +1,6 @@
 /* Losses with their gradients in one pass over the rows. Row losses are in double, times the row's weight w_i where there is
  * one; gradients are times (float)(scale w_i), scale = 1 / batch for the mean. A NaN in an output or a target is NaN in the
- * row's loss and in the output's gradient.
+ * row's loss and in the output's gradient, but a row of weight 0 is left out: what is in it cannot make either of them NaN.
  *
  * Softmax cross-entropy of logits z with targets t (integer labels are one-hot rows):
  *   loss_i = w_i sum_j t'_ij (log sum_k e^z_ik - z_ij)         terms with t'_ij = 0 count 0
@@ -12,9 +12,9 @@
  *   absolute        |d|                                                        sign d
  *   Huber           d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2)   d held to [-delta, delta]
  *   Poisson         e^z - t z, or z - t log(z + eps)                           e^z - t, or 1 - t / (z + eps)
- *     full: for t > 1 also Stirling's t log t - t + log(2 pi t) / 2
+ *     full: for t > 1 also Stirling's t log t - t + log(2 pi t) / 2; a rate z + eps below 0 is NaN in both
  *   binary entropy  (p t + q (1 - t)) L + p t max(-z, 0) + q (1 - t) max(z, 0)  (p t + q (1 - t)) sigmoid(z) - p t
- *     with L = log(1 + e^-|z|); p, q: the weights of class 1 and class 0
+ *     with L = log(1 + e^-|z|); p, q: the weights of class 1 and class 0; 0 times an infinite logit is 0, and so in the others
  *   hinge           m = max(0, margin - s z), or m^2; times p or q             -s, or -2 s m, where m > 0
  *     with s = 1 where t > 0 (weight p), else -1 (weight q)
  *
@@ -42,6 +42,22 @@ FNN_INLINE size_t fnn_argmax(const float *x, size_t n, float max)
 /* The weight of a row, and the factor of its gradient. */
 FNN_INLINE double fnn_row_weight(const fnn_loss *o, size_t i) { return o->weight ? (double)o->weight[i * o->ldw] : 1.0; }
 FNN_INLINE float fnn_row_scale(const fnn_loss *o, size_t i) { return (float)(o->scale * fnn_row_weight(o, i)); }
+
+/* Whether a row is left out, and a row's loss with its weight. */
+FNN_INLINE bool fnn_left_out(const fnn_loss *o, size_t i) { return o->weight && o->weight[i * o->ldw] == 0.0f; }
+FNN_INLINE double fnn_row_loss(const fnn_loss *o, size_t i, double loss)
+{
+    return !o->weight ? loss : fnn_left_out(o, i) ? 0.0 : loss * fnn_row_weight(o, i);
+}
+
+/* 0 for what is NaN: of products with 0 those with infinity, and with NaN. */
+FNN_INLINE vf vf_number_or_zero(vf v) { return vf_select(vf_eq(v, v), v, vf_zero()); }
+/* v, and 0 where the factor is 0 and v infinite: for products with that factor. */
+FNN_INLINE vf vf_for_factor(vf factor, vf v)
+{
+    const vf zero = vf_zero();
+    return vf_select(vf_eq(factor, zero), vf_select(vf_eq(v, v), zero, v), v);
+}
 
 /* ---- softmax cross-entropy ---- */
 
@@ -125,7 +141,7 @@ static void fnn_cross_entropy_narrow(const fnn_loss *o, const fnn_target_rule *r
             loss = (double)log_total[r] + ((double)highest[r] - (double)z[wanted]);
         else
             loss = fnn_cross_entropy_row(rule, classes, z, t, wanted, (double)highest[r], (double)log_total[r], &m);
-        o->loss[i0 + r] = o->weight ? loss * fnn_row_weight(o, i0 + r) : loss;
+        o->loss[i0 + r] = fnn_row_loss(o, i0 + r, loss);
         mass[r] = (float)m;
         o->correct[i0 + r] = (numbers >> r & 1) && (size_t)first[r] == wanted;
     }
@@ -156,6 +172,9 @@ static void fnn_cross_entropy_narrow(const fnn_loss *o, const fnn_target_rule *r
         for (size_t j = classes; j < FNN_VF; j++) x[j] = vf_zero();
     }
     vf_transpose(x);
+    if (o->weight)
+        for (size_t r = 0; r < rows; r++)
+            if (fnn_left_out(o, i0 + r)) x[r] = vf_number_or_zero(x[r]);
     for (size_t r = 0; r < rows; r++) vf_store_t(o->dlogits + (i0 + r) * o->ldd, x[r], vt_first(classes));
 }
 
@@ -201,8 +220,9 @@ static void fnn_softmax_cross_entropy(size_t rows, const fnn_loss *o)
                 loss = (double)log_total[r] + ((double)max[r] - (double)picked[r]);
             else
                 loss = fnn_cross_entropy_row(&rule, classes, z, t, label, (double)max[r], (double)log_total[r], &mass);
-            o->loss[i0 + r] = loss * fnn_row_weight(o, i0 + r);
+            o->loss[i0 + r] = fnn_row_loss(o, i0 + r, loss);
             if (!o->dlogits) continue;
+            const bool left_out = fnn_left_out(o, i0 + r);
             const vf s = vf_set1(fnn_row_scale(o, i0 + r)), m = vf_set1((float)mass);
             float *d = o->dlogits + (i0 + r) * o->ldd;
             for (size_t j = 0; j < classes; j += FNN_VF) {
@@ -219,7 +239,8 @@ static void fnn_softmax_cross_entropy(size_t rows, const fnn_loss *o)
                     }
                     p = vf_sub(vf_mul(p, m), target);
                 }
-                fnn_row_store(d, j, classes, vf_mul(p, s));
+                p = vf_mul(p, s);
+                fnn_row_store(d, j, classes, left_out ? vf_number_or_zero(p) : p);
             }
         }
     }
@@ -257,16 +278,22 @@ FNN_INLINE void fnn_loss_term(const fnn_loss_form form, const fnn_loss *o, vf z,
     case FNN_POISSON: {
         if (form == FNN_POISSON_LOG) {
             const vf rate = vf_exp(z);
-            *a = vf_sub(rate, vf_mul(t, z));
+            *a = vf_sub(rate, vf_mul(t, vf_for_factor(t, z)));
             *g = vf_sub(rate, t);
         } else {
             const vf rate = vf_add(z, parameter);
-            *a = vf_sub(z, vf_mul(t, vf_log(rate)));
-            *g = vf_sub(one, vf_div(t, rate));
+            *a = vf_sub(z, vf_mul(t, vf_for_factor(t, vf_log(rate))));
+            *g = vf_sub(one, vf_select(vf_eq(t, zero), zero, vf_div(t, rate)));
         }
         if (o->full) { /* t log t - t + log(2 pi t) / 2 = (t + 1/2) log t - t + log(2 pi) / 2 */
             const vf stirling = vf_add(vf_sub(vf_mul(vf_add(t, vf_set1(0.5f)), vf_log(t)), t), vf_set1(0.918938533f));
             *a = vf_select(vf_lt(one, t), vf_add(*a, stirling), *a);
+        }
+        if (form == FNN_POISSON) { /* there is no such distribution */
+            const vm known = vf_le(zero, vf_add(z, parameter));
+            const vf nan = vf_set1(__builtin_nanf(""));
+            *a = vf_select(known, *a, nan);
+            *g = vf_select(known, *g, nan);
         }
         return;
     }
@@ -275,7 +302,8 @@ FNN_INLINE void fnn_loss_term(const fnn_loss_form form, const fnn_loss *o, vf z,
         const vf sigmoid = vf_div(vf_select(vf_lt(z, zero), e, one), denominator);
         const vf positive = vf_mul(p, t), negative = vf_mul(q, vf_sub(one, t)), both = vf_add(positive, negative);
         const vf below = vf_select(vf_lt(z, zero), vf_neg(z), zero), above = vf_select(vf_lt(z, zero), zero, z);
-        *a = vf_fma(both, vf_log1p_unit(e), vf_fma(positive, below, vf_mul(negative, above)));
+        *a = vf_fma(both, vf_log1p_unit(e), vf_fma(positive, vf_for_factor(positive, below),
+                                                   vf_mul(negative, vf_for_factor(negative, above))));
         *g = vf_sub(vf_mul(both, sigmoid), positive);
         *right = ~(vm_bits(vf_lt(zero, z)) ^ vm_bits(vf_lt(vf_set1(0.5f), t))) & vm_bits(vf_eq(d, d));
         return;
@@ -283,8 +311,8 @@ FNN_INLINE void fnn_loss_term(const fnn_loss_form form, const fnn_loss *o, vf z,
     default: { /* FNN_HINGE, FNN_SQUARED_HINGE */
         const vm positive = vf_lt(zero, t);
         const vf side = vf_select(positive, one, vf_select(vf_eq(t, t), vf_set1(-1.0f), t));
-        const vf m = vf_sub(parameter, vf_mul(side, z)), c = vf_select(vf_le(m, zero), zero, m);
         const vf weight = vf_select(positive, p, q);
+        const vf m = vf_sub(parameter, vf_mul(side, z)), c = vf_for_factor(weight, vf_select(vf_le(m, zero), zero, m));
         const vf slope = form == FNN_SQUARED_HINGE ? vf_add(c, c) : vf_select(vf_lt(zero, c), one, c);
         *a = vf_mul(weight, c);
         if (form == FNN_SQUARED_HINGE) *b = c;
@@ -338,10 +366,13 @@ FNN_INLINE void fnn_loss_narrow(const fnn_loss_form form, size_t rows, const fnn
         vf_store(b, vb);
         vf_store(g, vf_mul(vg, vf_load(s)));
         for (size_t r = 0; r < count; r++) {
-            o->loss[i + r] = fnn_lane_loss(a, b, r * n, (r + 1) * n) / share * fnn_row_weight(o, i + r);
+            o->loss[i + r] = fnn_row_loss(o, i + r, fnn_lane_loss(a, b, r * n, (r + 1) * n) / share);
             o->correct[i + r] = fnn_count(right >> r * n & ((1u << n) - 1u));
-            if (o->dlogits)
-                for (size_t j = 0; j < n; j++) o->dlogits[(i + r) * o->ldd + j] = g[r * n + j];
+            if (!o->dlogits) continue;
+            float *d = o->dlogits + (i + r) * o->ldd;
+            for (size_t j = 0; j < n; j++) d[j] = g[r * n + j];
+            if (fnn_left_out(o, i + r))
+                for (size_t j = 0; j < n; j++) d[j] = d[j] == d[j] ? d[j] : 0.0f;
         }
     }
 }
@@ -353,6 +384,7 @@ FNN_INLINE void fnn_loss_wide(const fnn_loss_form form, size_t rows, const fnn_l
     const double share = o->sum ? 1.0 : (double)n;
     for (size_t i = 0; i < rows; i++) {
         const vf s = vf_set1((float)(o->scale / share * fnn_row_weight(o, i)));
+        const bool left_out = fnn_left_out(o, i);
         vd low = vd_set1(0.0), high = vd_set1(0.0);
         uint32_t correct = 0;
         for (size_t j = 0; j < n; j += FNN_VF) {
@@ -370,9 +402,10 @@ FNN_INLINE void fnn_loss_wide(const fnn_loss_form form, size_t rows, const fnn_l
             low = vd_add(low, vd_mul(vd_load_f32(ta), vd_load_f32(tb))); /* the product of two floats is exact */
             high = vd_add(high, vd_mul(vd_load_f32(ta + FNN_VD), vd_load_f32(tb + FNN_VD)));
             correct += fnn_count(right & (n - j < FNN_VF ? (1u << (n - j)) - 1u : 0xFFFFu));
-            if (o->dlogits) vf_store_t(o->dlogits + i * o->ldd + j, vf_mul(g, s), tail);
+            g = vf_mul(g, s);
+            if (o->dlogits) vf_store_t(o->dlogits + i * o->ldd + j, left_out ? vf_number_or_zero(g) : g, tail);
         }
-        o->loss[i] = vd_sum(vd_add(low, high)) / share * fnn_row_weight(o, i);
+        o->loss[i] = fnn_row_loss(o, i, vd_sum(vd_add(low, high)) / share);
         o->correct[i] = correct;
     }
 }
@@ -409,6 +442,7 @@ static void fnn_multiclass_hinge(size_t rows, const fnn_loss *o)
         const float *z = o->logits + i * o->ldl;
         const size_t label = (size_t)o->labels[i];
         const double weight = fnn_row_weight(o, i) * (o->class_weight ? (double)o->class_weight[label] : 1.0);
+        const bool left_out = fnn_left_out(o, i);
         const vf offset = vf_set1(o->parameter), wanted = vf_set1(z[label]), s = vf_set1((float)(o->scale * weight));
         o->correct[i] = fnn_argmax(z, n, fnn_row_max(z, n)) == label;
         vd low = vd_set1(0.0), high = vd_set1(0.0);
@@ -425,12 +459,14 @@ static void fnn_multiclass_hinge(size_t rows, const fnn_loss *o)
             low = vd_add(low, squared ? vd_mul(a, a) : a);
             high = vd_add(high, squared ? vd_mul(b, b) : b);
             total = vf_add(total, g);
-            if (o->dlogits) vf_store_t(o->dlogits + i * o->ldd + j, vf_mul(g, s), tail);
+            const vf d = vf_mul(g, s);
+            if (o->dlogits) vf_store_t(o->dlogits + i * o->ldd + j, left_out ? vf_number_or_zero(d) : d, tail);
         }
-        o->loss[i] = vd_sum(vd_add(low, high)) * weight;
+        o->loss[i] = left_out ? 0.0 : vd_sum(vd_add(low, high)) * weight;
         if (o->dlogits) {
             float at[FNN_VF];
-            vf_store(at, vf_neg(vf_mul(vf_set1(vf_sum(total)), s)));
+            const vf d = vf_neg(vf_mul(vf_set1(vf_sum(total)), s));
+            vf_store(at, left_out ? vf_number_or_zero(d) : d);
             o->dlogits[i * o->ldd + label] = at[0];
         }
     }

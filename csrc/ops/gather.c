@@ -2,8 +2,9 @@
  * the status, and the batch is refused before anything has changed. */
 #include "step.h"
 
-/* Keeps the problem of the lowest row, whichever thread meets which first. */
-static void report(fnn_status *status, size_t row, fnn_problem problem)
+#include <string.h>
+
+void fnn_report(fnn_status *status, size_t row, fnn_problem problem)
 {
     const uint_fast64_t mine = (uint_fast64_t)row << 8 | (uint_fast64_t)problem;
     uint_fast64_t seen = atomic_load_explicit(&status->first, memory_order_relaxed);
@@ -18,7 +19,7 @@ static size_t source_row(const int64_t *index, size_t source_rows, size_t r, fnn
 {
     const uint64_t row = index ? (uint64_t)index[r] : r;
     if (row < source_rows) return (size_t)row;
-    report(status, r, FNN_BAD_INDEX);
+    fnn_report(status, r, FNN_BAD_INDEX);
     return 0;
 }
 
@@ -45,7 +46,11 @@ void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s)
         const size_t row = source_row(o->index, o->source_rows, r, o->status);
         float *out = o->out + r * o->ld;
         k->convert(o->dtype, o->features, o->source + (ptrdiff_t)row * o->row_stride, o->scale, o->shift, out);
-        if (o->check_finite && !k->all_finite(o->features, out)) report(o->status, r, FNN_NOT_FINITE);
+        if (o->check_finite && !k->all_finite(o->features, out)) fnn_report(o->status, r, FNN_NOT_FINITE);
+        if (!o->weight) continue;
+        float weight;
+        k->convert(o->weight_dtype, 1, o->weight + (ptrdiff_t)row * o->weight_stride, 1.0, 0.0, &weight);
+        if (weight == 0.0f && !k->all_finite(o->features, out)) memset(out, 0, o->features * sizeof(float));
     }
 }
 
@@ -71,7 +76,7 @@ void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_
         const size_t row = source_row(o->index, o->source_rows, r, o->status);
         const int64_t label = label_value(o->source + (ptrdiff_t)row * o->stride, o->dtype);
         const bool good = label >= 0 && label < o->classes;
-        if (!good) report(o->status, r, FNN_BAD_LABEL);
+        if (!good) fnn_report(o->status, r, FNN_BAD_LABEL);
         o->out[r] = good ? (int32_t)label : 0;
     }
 }
@@ -98,6 +103,7 @@ static fnn_gather bind(const fnn_step *s, const fnn_op *op, const fnn_source *so
         *out = (fnn_buffer){(void *)batch_source(s, source), (size_t)source->stride / sizeof(float)};
         return (fnn_gather){0};
     }
+    const fnn_source *weight = source == &s->run->x && s->run->weight.data ? &s->run->weight : NULL;
     return (fnn_gather){
         .source = batch_source(s, source),
         .dtype = source->dtype,
@@ -109,6 +115,9 @@ static fnn_gather bind(const fnn_step *s, const fnn_op *op, const fnn_source *so
         .scale = source->scale,
         .shift = source->shift,
         .check_finite = s->run->check_finite,
+        .weight = weight ? batch_source(s, weight) : NULL,
+        .weight_dtype = weight ? weight->dtype : FNN_F32,
+        .weight_stride = weight ? weight->stride : 0,
         .out = out->data,
         .ld = out->ld,
         .status = &s->run->status,

@@ -21,10 +21,21 @@ void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_s
     if (s.begin < s.end) k->softmax_cross_entropy(s.end - s.begin, &part);
 }
 
+/* Poisson's rates below 0, which are a bad row's unless it counts for nothing. */
+static void check_rates(const fnn_loss *o, fnn_split s)
+{
+    for (size_t i = s.begin; i < s.end; i++) {
+        bool good = true;
+        for (size_t j = 0; j < o->classes; j++) good &= !(o->logits[i * o->ldl + j] + o->parameter < 0.0f);
+        if (!good && !(o->weight && o->weight[i * o->ldw] == 0.0f)) fnn_report(o->status, i, FNN_BAD_RATE);
+    }
+}
+
 void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_split s)
 {
     const fnn_loss part = rows_of(o, s);
     if (s.begin < s.end) k->elementwise_loss(s.end - s.begin, &part);
+    if (o->form == FNN_POISSON && o->status) check_rates(o, s);
 }
 
 void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_split s)
@@ -69,6 +80,7 @@ fnn_loss fnn_bind_loss(const fnn_step *s, const fnn_op *op)
         .ldd = dlogits.ld,
         .loss = fnn_buffer_of(s, op, 4).data,
         .correct = fnn_buffer_of(s, op, 5).data,
+        .status = s->run->check_finite ? &s->run->status : NULL,
     };
 }
 

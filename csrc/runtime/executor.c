@@ -43,6 +43,8 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
         s.rows = run->rows - s.begin < run->batch ? run->rows - s.begin : run->batch;
         const fnn_split split = fnn_split_of(id, count, s.rows);
         if (run->output >= 0) s.buffers[run->output] = (fnn_buffer){run->out + s.begin * run->ldout, run->ldout};
+        const double loss_sum = id == count - 1 ? run->loss_sum : 0.0; /* of the thread that reduces the losses: what the sums */
+        const int64_t correct = id == count - 1 ? run->correct : 0;    /* go back to if the step is skipped */
         if (id == 0 && s.number > run->from) prepare_update(run, s.number);
         bool written = false; /* anything since the last barrier? After nothing but a gather in place none is needed */
         for (size_t i = run->first_op; i < run->last_op; i++) {
@@ -52,6 +54,11 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
             if (!op->barrier || !written) continue;
             if (fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
             written = false;
+        }
+        if (id == count - 1 && run->update && run->update->skip) { /* the next step, which resets that, has not begun */
+            run->loss_sum = loss_sum;
+            run->correct = correct;
+            run->rows_left_out += s.rows;
         }
         if (id == 0) {
             run->steps_done = s.number + 1;
@@ -77,7 +84,7 @@ void fnn_plan_run(fnn_run *run)
 {
     run->loss_sum = 0.0;
     run->correct = 0;
-    run->steps_done = run->steps_skipped = 0;
+    run->steps_done = run->steps_skipped = run->rows_left_out = 0;
     atomic_store(&run->status.first, 0);
     atomic_store(&run->status.leave, false);
     run->from = 0;

@@ -34,13 +34,15 @@ class GroupState(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run reports. problem: None, "index", "label" or "not finite", in row `row` of batch number `steps`."""
+    """What a run reports. problem: None, "index", "label", "not finite" or "rate", in row `row` of batch number `steps`.
+    left_out: rows that are not in the sums, since their steps were skipped."""
 
     steps: int
     loss_sum: float
     correct: int
     problem: str
     row: int
+    left_out: int = 0
 
 
 class NativeExecutor:
@@ -194,7 +196,7 @@ class NativeExecutor:
         op, host, start = self.plan.ops[self._host], self._host, time.monotonic()
         rows, batch = len(x) if index is None else len(index), self.plan.batch
         logits, gradient = (self._arrays[b.name] if b else None for b in map(op.buffers.get, ("logits", "dlogits")))
-        loss_sum, step = 0.0, 0
+        loss_sum, step, left_out = 0.0, 0, 0
         for step, begin in enumerate(range(0, rows, batch), 1):
             # with an index the rows are copied to where the second call finds them
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
@@ -212,12 +214,14 @@ class NativeExecutor:
             if host + 1 < last:
                 rest = Result(*self._native.run(x, None, chosen, host + 1, last, rate, None, False, 0.0, None, None, step))
                 loss += rest.loss_sum / n  # penalties
-            loss_sum += loss * n
+                left_out += rest.left_out
+            if host + 1 == last or not rest.left_out:
+                loss_sum += loss * n
             if losses is not None:
                 losses[step - 1] = loss
             if seconds and time.monotonic() - start >= seconds:
                 break
-        return Result(step, loss_sum, 0, None, 0)
+        return Result(step, loss_sum, 0, None, 0, left_out)
 
     def _step_with_host(self, x, y, rates, weights=None):
         losses = np.zeros(1)
@@ -282,7 +286,7 @@ class ReferenceExecutor:
             raise ValueError(f"x: expected at least one row, got shape {x.shape}")
         if y is not None and len(y) != len(x):
             raise ValueError(f"y: expected one target for each of x's {len(x)} rows, got {len(y)}")
-        loss_sum, correct = 0.0, 0
+        loss_sum, correct, left_out = 0.0, 0, 0
         self.steps_done = self.steps_skipped = 0
         for step, begin in enumerate(range(0, rows, batch)):
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
@@ -296,13 +300,16 @@ class ReferenceExecutor:
             self.steps_skipped += found.skipped
             if found.progress and not found.skipped:
                 self._groups = [g._replace(t=t, memory=m) for g, (t, m) in zip(self._groups, found.progress)]
-            loss_sum += found.loss_sum
-            correct += found.correct
+            if found.skipped:
+                left_out += len(chosen)
+            else:
+                loss_sum += found.loss_sum
+                correct += found.correct
             if losses is not None:
                 losses[step] = found.loss
             if out is not None:
                 out[begin : begin + len(chosen)] = self.array(self.plan.output.name)[: len(chosen)]
-        return Result(-(-rows // batch), loss_sum, correct, None, 0)
+        return Result(-(-rows // batch), loss_sum, correct, None, 0, left_out)
 
     def array(self, name):
         """A buffer's contents; a view."""

@@ -11,7 +11,7 @@ import numpy as np
 from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
 from .dense import bias_gradient, dense_forward
 from .gather import gather, gather_labels
-from .loss import loss_correct, loss_gradient, loss_rows
+from .loss import loss_correct, loss_gradient, loss_rows, weighted
 from .maxout import maxout_backward, maxout_forward
 from .noise import dropout_forward, gaussian_noise
 from .normalization import (
@@ -135,6 +135,9 @@ class _Batch:
 
     def gather(self, op):
         self._gather(op, self.x, self.interpreter.plan.scale, self.interpreter.plan.shift)
+        if self.interpreter.plan.weighted:  # in a row that is left out, what is not finite must not reach the weights' gradients
+            out, weights = self.at(op, "out"), self.weights.reshape(len(self.weights), -1)[self.source_rows(self.weights)]
+            out[(weights == 0).all(axis=1) & ~np.isfinite(out).all(axis=1)] = 0
 
     def gather_targets(self, op):
         self._gather(op, self.y, 1.0, 0.0)
@@ -193,7 +196,10 @@ class _Batch:
         options = {"form": op.form, "parameter": op.alpha, "full": op.full, "class_weight": class_weight, "total": op.sum}
         rows = loss_rows(op.kind, outputs, targets, **options)
         with np.errstate(all="ignore"):
-            self.at(op, "loss")[:, 0] = rows if weights is None else rows * weights.astype(np.float64)
+            self.at(op, "loss")[:, 0] = rows if weights is None else weighted(rows, weights)
+        if op.form == "poisson" and self.check_finite:
+            bad = (outputs + outputs.dtype.type(op.alpha) < 0).any(axis=1)
+            self.report(bad if weights is None else bad & (weights != 0), "rate")
         self.correct += loss_correct(op.kind, outputs, targets, op.form)
         if op.buffers.get("dlogits") is not None:
             self.at(op, "dlogits")[...] = loss_gradient(op.kind, outputs, targets, sample_weight=weights, **options)

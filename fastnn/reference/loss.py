@@ -6,7 +6,9 @@ Losses are computed in float64 whatever the dtype of the outputs; gradients in t
   by element); "sum" does not.
 - `sample_weight` multiplies each row's loss and gradient. The mean still divides by the number of rows, not by the sum of the
   weights: a row of weight 2 counts as two rows, a batch of nothing but zeros has the loss 0, and parts of a batch add up.
-- NaN in an output or a target is NaN in the row's loss and in that element's gradient.
+- NaN in an output or a target is NaN in the row's loss and in that element's gradient; but a row of weight 0 is left out,
+  whatever is in it.
+- 0 times an infinite output is 0: a sure answer that is right costs nothing.
 """
 
 import math
@@ -231,7 +233,8 @@ def poisson(outputs, targets, out=None, *, log_input=True, full=False, eps=1e-8,
         log_input:  mean of exp(z) - t · z                gradient (exp(z) - t) / (batch · columns)
         else        mean of z - t · log(z + eps)          gradient (1 - t / (z + eps)) / (batch · columns)
 
-    log t! does not depend on z and is left out; with `full`, Stirling's t log t - t + log(2 π t) / 2 is added for t > 1.
+    log t! does not depend on z and is left out; with `full`, Stirling's t log t - t + log(2 π t) / 2 is added for t > 1. A
+    rate z + eps below 0 is none: NaN in the loss and in the gradient.
 
     Parameters
     ----------
@@ -269,7 +272,8 @@ def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample
         loss = mean of  p · t · log(1 + exp(-z)) + q · (1 - t) · log(1 + exp(z))
         gradient = ((p · t + q · (1 - t)) · sigmoid(z) - p · t) / (batch · columns)
 
-    computed so that no finite logit overflows. q and p are the weights of class 0 and class 1, 1 by default.
+    computed so that no finite logit overflows; infinite ones have the limits. q and p are the weights of class 0 and class 1, 1
+    by default.
 
     Parameters
     ----------
@@ -412,6 +416,11 @@ def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, c
 # ---- what the plan's interpreter takes apart: the losses of rows, and how many of their outputs are right ----
 
 
+def weighted(losses, sample_weight):
+    """The losses of rows times their weights, 0 where those are 0."""
+    return np.where(sample_weight == 0, 0.0, losses * sample_weight.astype(np.float64))
+
+
 def loss_rows(kind, outputs, targets, *, form=None, parameter=0.0, full=False, class_weight=None, total=False):
     """Unweighted losses of the rows [batch], as a plan's operation of that kind sums them."""
     if kind == "softmax_cross_entropy":
@@ -494,6 +503,11 @@ def _losses(logits, t):
         return np.where(t == 0, 0.0, t.astype(np.float64) * (lse - z)).sum(axis=1)
 
 
+def _product(factor, x):
+    """factor · x, 0 where the factor is 0 and x infinite."""
+    return factor * np.where((factor == 0) & np.isinf(x), 0, x)
+
+
 def _positive(x):
     return np.where(x <= 0, 0, x)  # NaN is not <= 0 and stays
 
@@ -517,10 +531,11 @@ def _terms(form, z, t, parameter, class_weight, full):
         if form in ("poisson", "poisson_log"):
             if form == "poisson_log":
                 rate = np.exp(z.astype(np.float64))
-                values, gradient = rate - t * z.astype(np.float64), (rate - t).astype(dtype)
+                values, gradient = rate - _product(t, z.astype(np.float64)), (rate - t).astype(dtype)
             else:
-                rate = z.astype(np.float64) + c
-                values, gradient = z - t * np.log(rate), (1 - t / rate).astype(dtype)
+                rate = np.where(z + c < 0, np.nan, z.astype(np.float64) + c)
+                values = z - _product(t, np.log(rate))
+                gradient = np.where(np.isnan(rate), rate, 1 - np.where(t == 0, 0, t / rate)).astype(dtype)
             if full:
                 count = t.astype(np.float64)
                 stirling = count * np.log(count) - count + 0.5 * np.log(2 * math.pi * count)
@@ -531,10 +546,13 @@ def _terms(form, z, t, parameter, class_weight, full):
             both, wide = positive + negative, z.astype(np.float64)
             e = np.exp(-np.abs(wide))
             sigmoid = np.where(z < 0, e, 1) / (1 + e)
-            values = both * np.log1p(e) + positive * np.where(z < 0, -wide, 0) + negative * np.where(z < 0, 0, wide)
+            below, above = np.where(z < 0, -wide, 0), np.where(z < 0, 0, wide)
+            values = both * np.log1p(e) + _product(positive, below) + _product(negative, above)
             return np.where(np.isnan(z), np.nan, values), (both * sigmoid - positive).astype(dtype)
         side = np.where(t > 0, 1, np.where(np.isnan(t), t, -1)).astype(dtype)
-        missing, weight = _positive(c - side * z), np.where(t > 0, p, q)
+        weight = np.where(t > 0, p, q)
+        missing = _positive(c - side * z)
+        missing = np.where((weight == 0) & np.isinf(missing), 0, missing)
         wide = missing.astype(np.float64) * weight
         if form == "squared_hinge":
             return wide * missing, -side * (weight * (2 * missing))
@@ -548,7 +566,9 @@ def _elementwise(form, outputs, targets, out, sample_weight, reduction, paramete
     values, gradient = _terms(form, outputs, targets, parameter, class_weight, full)
     columns = outputs.shape[1] if reduction == "mean" else 1
     gradient = gradient / np.asarray(columns, outputs.dtype)
-    return _finish(outputs, values.sum(axis=1) / columns, gradient, out, sample_weight, reduction)
+    with np.errstate(all="ignore"):
+        losses = values.sum(axis=1) / columns
+    return _finish(outputs, losses, gradient, out, sample_weight, reduction)
 
 
 def _finish(outputs, losses, gradient, out, sample_weight, reduction):
@@ -560,8 +580,9 @@ def _finish(outputs, losses, gradient, out, sample_weight, reduction):
     with np.errstate(all="ignore"):
         if sample_weight is not None:
             check_array(sample_weight, "sample_weight", outputs.dtype, (batch,))
-            losses = losses * sample_weight.astype(np.float64)
+            losses = weighted(losses, sample_weight)
             gradient = gradient * sample_weight[:, None]
+            gradient = np.where((sample_weight == 0)[:, None] & np.isnan(gradient), 0, gradient)
         loss = losses.sum() if reduction == "sum" else losses.sum() / batch if batch else np.nan
         out[...] = gradient if reduction == "sum" else gradient / max(batch, 1)
     return float(loss), out
