@@ -34,6 +34,15 @@ class History(dict):
     moved meanwhile. Steps that were left out because their gradients were not finite are in neither of them.
     """
 
+    def __repr__(self):
+        """Short, since a notebook shows it where `fit` ends a cell; ``dict(history)`` has all."""
+        epochs = max(map(len, self.values()), default=0)
+        what = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+        if epochs:
+            ends = (f"{k} {v[0]:.4g} -> {v[-1]:.4g}" for k, v in self.items() if k != "seconds")
+            what = f"{what}, {sum(self.get('seconds', ())):.3g} s: {', '.join(ends)}"
+        return f"<History of {what}>"
+
     @property
     def history(self):
         """The dict itself, for code that knows Keras."""

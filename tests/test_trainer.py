@@ -2,10 +2,15 @@
 
 import _thread
 import contextlib
+import importlib
+import io
 import itertools
+import re
 import signal
+import sys
 import threading
 import time
+import types
 import warnings
 
 import numpy as np
@@ -14,6 +19,7 @@ import pytest
 import fastnn
 from fastnn import _native, losses, nn, optim, regularizers
 from fastnn.callbacks import Callback
+from fastnn.progress import _layout
 
 BACKENDS = ["native", "reference"]
 
@@ -457,6 +463,123 @@ def test_verbose(capsys):
         t.fit(x, y, epochs=2, batch_size=16, validation_data=(x, y), verbose=verbose)
         out, err = capsys.readouterr()
         assert out == "" and "epoch 2/2" in err and "100/100" in err and "val_accuracy" in err.replace("\r", "\n").splitlines()[-1]
+
+
+def shown(epochs=2, rows=50):
+    """What a training with a progress bar leaves behind, and its history."""
+    x, y = samples(rows)
+    model, t = make()
+    history = t.fit(x, y, epochs=epochs, batch_size=16, validation_data=(x, y))
+    assert len(history["loss"]) == epochs and t.steps_done == epochs * -(-rows // 16)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Broken(io.StringIO):
+    """A stream that fails from its n-th use on."""
+
+    def __init__(self, good):
+        super().__init__()
+        self.good = good
+
+    def write(self, text):
+        self.good -= 1
+        if self.good < 0:
+            raise OSError("nobody reads this")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("good", [0, 1, 3])
+def test_no_place_for_a_bar(monkeypatch, good):
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed, Broken(good), object()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        shown()
+    monkeypatch.setattr(sys, "stdout", None)
+    x, y = samples(20)
+    make()[1].fit(x, y, verbose=2)
+
+
+def test_a_stream_that_closes_while_a_model_trains(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    class Close(Callback):
+        def on_epoch_begin(self, epoch):
+            if epoch:
+                stream.close()
+
+    x, y = samples(50)
+    assert len(make()[1].fit(x, y, epochs=3, callbacks=[Close()])["loss"]) == 3
+
+
+@pytest.mark.parametrize("widgets", ["none", "broken"])
+def test_notebooks_without_widgets(monkeypatch, widgets, capsys):
+    """tqdm.auto may warn and give a bar of text, or a class that cannot be made."""
+    import tqdm.auto
+
+    class Unmade(tqdm.std.tqdm):
+        def __init__(self, *args, **kwargs):
+            self.disable = True
+            raise ImportError("IProgress not found. Please update jupyter and ipywidgets.")
+
+    if widgets == "broken":
+        monkeypatch.setattr(tqdm.auto, "tqdm", Unmade)
+    else:
+        monkeypatch.delitem(sys.modules, "tqdm.auto")
+        monkeypatch.delitem(sys.modules, "tqdm.autonotebook")
+        monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", types.ModuleType("ipykernel.zmqshell"))
+        shell = type("ZMQInteractiveShell", (), {})()
+        monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell, version_info=(8,)))
+        monkeypatch.setattr(tqdm.notebook if hasattr(tqdm, "notebook") else importlib.import_module("tqdm.notebook"), "IProgress", None)
+    shown()
+    assert "epoch 2/2" in capsys.readouterr().err
+
+
+def test_a_log_gets_few_states_of_the_bar(monkeypatch):
+    """A stream that is no terminal keeps them all."""
+    for stream, most in ((io.StringIO(), 3), (Terminal(), 1000)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        shown(epochs=100)
+        states = stream.getvalue().count("epoch ")
+        assert 1 <= states <= most and "epoch 100/100" in stream.getvalue()
+
+
+@pytest.mark.parametrize("columns, wanted, missing", [
+    (200, ["100%|", "loss 0.5", "accuracy 0.25", "val_loss 0.75", "val_accuracy 0.125", "503/1.20k", "samples/s"], []),
+    (110, ["100%|", "accuracy 0.25", "val_loss 0.75", "val_accuracy 0.125"], ["samples/s"]),
+    (80, ["loss 0.5", "val_loss 0.75", "100%|"], ["accuracy"]),
+    (50, ["loss 0.5", "val_loss 0.75"], ["|"]),
+    (30, ["loss 0.5"], ["val"]),
+    (18, ["100%"], ["loss"]),
+    (None, ["val_accuracy 0.125", "503/1.20k"], []),
+])
+def test_bars_of_any_width(columns, wanted, missing):
+    from tqdm.std import tqdm
+
+    logs = {"loss": 0.5, "accuracy": 0.25, "val_loss": 0.75, "val_accuracy": 0.125, "seconds": 1.0}
+    head = "epoch 10/20: "
+    form = _layout(columns, len(head), logs).replace("{percentage:3.0f}", "100")
+    line = tqdm.format_meter(503, 1200, 12.3, ncols=columns, prefix=head, unit=" samples", unit_scale=True, bar_format=form)
+    assert all(word in line for word in wanted) and not any(word in line for word in missing), line
+    assert columns is None or len(line) <= columns
+    bar = re.search(r"\|(.*?)\|", line)
+    assert bar is None or len(bar[1]) >= 10
+
+
+def test_a_history_is_short_where_it_is_shown():
+    x, y = samples(50)
+    _, t = make()
+    history = t.fit(x, y, epochs=500, validation_data=(x, y), verbose=0)
+    assert len(repr(history)) < 200 and repr(history).startswith("<History of 500 epochs, ")
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        assert f"{name} {history[name][0]:.4g} -> {history[name][-1]:.4g}" in repr(history)
+    assert repr(t.fit(x, y, epochs=0, verbose=0)) == "<History of 0 epochs>"
+    assert repr(t.fit(x, y, verbose=0)).startswith("<History of 1 epoch, ")
 
 
 def test_the_bar_counts_every_row(monkeypatch):
