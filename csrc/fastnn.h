@@ -57,12 +57,14 @@ typedef struct fnn_gather {
     const char *weight; /* of the source's rows, in a dtype of their own; NULL: none. What is not finite in a row of weight 0 */
     fnn_dtype weight_dtype; /* makes the row one of zeros */
     ptrdiff_t weight_stride;
+    size_t weight_columns, weight_item; /* of several weights all are to be 0 */
     float *out;
     size_t ld;
     fnn_status *status;
 } fnn_gather;
 
-/* Integer labels by index, as int32, each checked against [0, classes). A bad one is stored as 0 and reported. */
+/* Integer labels by index, as int32, each checked against [0, classes). A bad one is stored as 0 and reported, but one that says
+ * to ignore its row as -1. */
 typedef struct fnn_gather_labels {
     const char *source;
     fnn_dtype dtype; /* an integer one */
@@ -70,6 +72,8 @@ typedef struct fnn_gather_labels {
     size_t source_rows;
     const int64_t *index;
     int64_t classes;
+    bool ignores;
+    int64_t ignore; /* the label of rows to be ignored */
     int32_t *out;
     fnn_status *status;
 } fnn_gather_labels;
@@ -232,6 +236,7 @@ typedef struct fnn_update {
 #undef FNN_OP
 #undef FNN_PLAN_OP
 void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all parts of the norm and before those of the update */
+size_t fnn_ignored_labels(const fnn_gather_labels *o, size_t rows); /* how many of the batch's rows are to be ignored */
 
 /* Terms of the penalty of n elements, and their sum in order. */
 size_t fnn_penalty_chunks(size_t n);
@@ -319,11 +324,14 @@ typedef struct fnn_run {
     int output;        /* the buffer that lands in `out`, or -1 */
     float *out;
     size_t ldout;
-    fnn_source x, y, weight; /* weight: of the rows, one value each */
+    fnn_source x, y, weight; /* weight: of the rows, one value each, or one for each output */
+    size_t weight_columns;
     const int64_t *index; /* [rows], or NULL: rows in order */
     size_t rows, batch, steps;
     bool check_finite;
     int64_t classes;
+    bool ignores;
+    int64_t ignore; /* the label of rows that are in no mean and no sum */
     double seconds; /* stop between two steps once this has passed; 0: never */
     int threads;
     fnn_autotune *autotune; /* chooses between one thread and `threads`; NULL: always `threads` */
@@ -338,7 +346,7 @@ typedef struct fnn_run {
     double loss_sum;
     int64_t correct;
     size_t steps_done, steps_skipped;
-    size_t rows_left_out; /* those of the steps that were skipped: they are not in loss_sum and correct */
+    size_t rows_left_out; /* ignored ones, and those of the steps that were skipped: they are not in loss_sum and correct */
     fnn_status status;
     /* for the executor itself */
     size_t from, end; /* the steps of a piece */

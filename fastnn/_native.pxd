@@ -55,7 +55,6 @@ cdef extern from "fastnn.h" nogil:
         const int64_t *index
         double scale, shift
         bint check_finite
-        const char *weight
         float *out
         size_t ld
         fnn_status *status
@@ -229,6 +228,7 @@ cdef extern from "fastnn.h" nogil:
         size_t ldt
         const float *weight
         size_t ldw
+        bint each
         const float *class_weight
         double scale
         float *dlogits
@@ -348,10 +348,13 @@ cdef extern from "fastnn.h" nogil:
         float *out
         size_t ldout
         fnn_source x, y, weight
+        size_t weight_columns
         const int64_t *index
         size_t rows, batch, steps
         bint check_finite
         int64_t classes
+        bint ignores
+        int64_t ignore
         double seconds
         int threads
         fnn_autotune *autotune

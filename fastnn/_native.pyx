@@ -570,9 +570,13 @@ def loss(str kind, str name, logits, targets, out, sample_weight, class_weight, 
         _check_shape(targets, "targets", batch, classes)
         o.targets, o.ldt = _f32(targets), classes
     if sample_weight is not None:
-        _check(sample_weight, "sample_weight", cnp.NPY_FLOAT32, 1, False)
-        _check_shape(sample_weight, "sample_weight", batch)
-        o.weight, o.ldw = _f32(sample_weight), 1
+        o.each = op == FNN_OP_ELEMENTWISE_LOSS and cnp.PyArray_Check(sample_weight) and cnp.PyArray_NDIM(sample_weight) == 2
+        _check(sample_weight, "sample_weight", cnp.NPY_FLOAT32, 2 if o.each else 1, False)
+        if o.each:
+            _check_shape(sample_weight, "sample_weight", batch, classes)
+        else:
+            _check_shape(sample_weight, "sample_weight", batch)
+        o.weight, o.ldw = _f32(sample_weight), classes if o.each else 1
     cdef cnp.ndarray dlogits = _out_f32(out, "out", batch, classes)
     _check_same_or_apart(dlogits, logits, name)
     if out is not None:
@@ -896,7 +900,7 @@ def gather(source, index, double scale, double shift, out, bint check_finite):
     memset(&status, 0, sizeof(status))
     o.source, o.dtype, o.row_stride, o.item, o.source_rows = s.data, s.dtype, s.stride, s.item, s.rows
     o.features = features
-    o.scale, o.shift, o.check_finite, o.weight = scale, shift, check_finite, NULL
+    o.scale, o.shift, o.check_finite = scale, shift, check_finite
     o.out, o.ld = _f32(result), features
     o.status = &status
     cdef int threads = _team_for(4.0 * rows * features)
@@ -1402,12 +1406,12 @@ cdef class NativePlan:
     cdef readonly size_t batch
     cdef size_t features, targets, outputs, n_groups
     cdef readonly bint busy
-    cdef bint weighted
+    cdef size_t weighted  # weights of a row, 0 for none
     cdef double scale, shift
 
     def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
                   size_t features, size_t targets, int64_t classes, int output, size_t outputs, double scale,
-                  double shift, bint weighted):
+                  double shift, size_t weighted, ignore):
         cdef size_t i
         cdef fnn_op *op
         self.n_ops = len(ops)
@@ -1456,6 +1460,9 @@ cdef class NativePlan:
         self.r.ops = self.ops
         self.r.n_buffers = self.n_buffers
         self.r.classes = classes
+        self.r.weight_columns = weighted
+        self.r.ignores = ignore is not None
+        self.r.ignore = ignore if ignore is not None else 0
         self.r.output = output
         self.r.batch = batch
 
@@ -1525,11 +1532,11 @@ cdef class NativePlan:
         self.r.seed, self.r.step0 = seed, step0
 
     cdef int _fill_weights(self, weights) except -1:
-        if (weights is not None) != self.weighted:
+        if (weights is not None) != (self.weighted > 0):
             raise ValueError(f"weights: expected {'an array' if self.weighted else 'None'} for this plan, got "
                              f"{type(weights).__name__}")
         if self.weighted:
-            _fill_source(&self.r.weight, weights, "weights", 1, 1.0, 0.0)
+            _fill_source(&self.r.weight, weights, "weights", self.weighted, 1.0, 0.0)
             if self.r.weight.rows != self.r.x.rows:
                 raise ValueError(f"weights: expected one for each of x's {self.r.x.rows} rows, got {self.r.weight.rows}")
         return 0
@@ -1540,10 +1547,10 @@ cdef class NativePlan:
 
         x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups] or None;
         losses: float64 [steps] or None; out: float32 [rows, outputs] that receives the output buffer, or None; weights: one for
-        each row where the plan is weighted, else None; done: what the tensors' count of steps becomes, the steps of this
+        each row, or each of its outputs, where the plan is weighted, else None; done: what the tensors' count of steps becomes, the steps of this
         call by default.
-        Returns (steps done, sum of row losses, correct rows, problem, row of the problem within its batch, rows of steps that
-        were skipped, which the sums leave out).
+        Returns (steps done, sum of row losses, correct rows, problem, row of the problem within its batch, rows that the sums
+        leave out: ignored ones, and those of steps that were skipped).
         """
         cdef fnn_run *r = &self.r
         cdef size_t rows

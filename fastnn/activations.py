@@ -33,6 +33,7 @@ FORMS = {  # fnn_loss_form
     "binary_entropy": 5,
     "hinge": 6,
     "squared_hinge": 7,
+    "quantile": 8,
 }
 
 

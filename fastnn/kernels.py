@@ -46,6 +46,7 @@ __all__ = [
     "poisson",
     "prelu_backward",
     "prelu_forward",
+    "quantile",
     "random_bits",
     "rmsnorm_backward",
     "rmsnorm_forward",
@@ -631,7 +632,8 @@ def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduct
         t.
     out : float32 array like outputs, optional
         Receives the gradient; may be outputs itself.
-    sample_weight : float32 array [batch], optional
+    sample_weight : float32 array [batch] or [batch, columns], optional
+        Of the rows, or of each output; the mean is over all of them all the same.
     reduction : {"mean", "sum"}, default "mean"
         The mean or the sum over all elements.
 
@@ -716,6 +718,48 @@ def huber(outputs, targets, out=None, *, delta=1.0, sample_weight=None, reductio
     return _elementwise("huber", outputs, targets, out, sample_weight, reduction, delta)
 
 
+def quantile(outputs, targets, out=None, *, quantile=0.5, sample_weight=None, reduction="mean"):
+    """Quantile (pinball) loss, with d = z - t and the quantile τ: mean of (1 - τ) · d where d > 0, else τ · |d|.
+
+    The gradient is 1 - τ where d > 0, -τ where d < 0, and 0 where d = 0, / (batch · columns). The loss is least where a share τ
+    of the targets is below z. (Koenker & Bassett 1978.)
+
+    Parameters
+    ----------
+    outputs, targets, out, sample_weight, reduction
+        As for `mean_squared_error`.
+    quantile : float or sequence of columns floats, default 0.5
+        τ, above 0 and below 1; for all columns, or one for each.
+
+    Returns
+    -------
+    loss, gradient
+        As of `mean_squared_error`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `mean_squared_error` and if a quantile is out of range.
+
+    Examples
+    --------
+    >>> z, t = np.float32([[1], [2]]), np.float32([[0], [4]])
+    >>> loss, gradient = fastnn.kernels.quantile(z, t, quantile=0.25)
+    >>> loss, gradient.tolist()
+    (0.625, [[0.375], [-0.125]])
+    """
+    _native.check_array(outputs, "outputs", np.float32, 2)
+    below = np.empty(outputs.shape[1], np.float32)
+    try:
+        below[...] = quantile
+    except (TypeError, ValueError):
+        raise ValueError(f"quantile: expected a number, or {len(below)} of them, one for each column, got {quantile!r}") from None
+    if not ((below > 0) & (below < 1)).all():
+        raise ValueError(f"quantile: expected numbers above 0 and below 1, got {quantile!r}")
+    sides = np.stack([np.float32(1) - below, below])
+    return _elementwise("quantile", outputs, targets, out, sample_weight, reduction, 0.0, sides)
+
+
 def poisson(outputs, targets, out=None, *, log_input=True, full=False, eps=1e-8, sample_weight=None, reduction="mean"):
     """Negative log-likelihood of counts t under Poisson distributions.
 
@@ -773,7 +817,7 @@ def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample
         Receives the gradient; may be logits itself.
     class_weight : float32 array [2, columns], optional
         q, then p, for each column.
-    sample_weight : float32 array [batch], optional
+    sample_weight : float32 array [batch] or [batch, columns], optional
     reduction : {"mean", "sum"}, default "mean"
 
     Returns
@@ -818,7 +862,7 @@ def binary_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class
     squared : bool, default False
     class_weight : float32 array [2, columns], optional
         Of the class with t <= 0, then of the one with t > 0.
-    sample_weight : float32 array [batch], optional
+    sample_weight : float32 array [batch] or [batch, columns], optional
     reduction : {"mean", "sum"}, default "mean"
 
     Returns

@@ -5,7 +5,8 @@ Conventions that all of them share:
 
 - ``reduction="mean"`` is the mean over the rows of a batch (over all elements, for the losses that compare outputs with targets
   one by one), ``"sum"`` the sum. `evaluate` and the history of `fit` report the same over all the rows that they saw.
-- Sample weights, ``fit(..., sample_weight=w)``, multiply each row's loss and gradient, and so do class weights. The mean still
+- Sample weights, ``fit(..., sample_weight=w)``, multiply each row's loss and gradient, and so do class weights. The losses that
+  compare outputs one by one also take one of each output, [rows, outputs]. The mean still
   divides by the number of rows, as in Keras: a row of weight 2 counts as two rows, a batch whose weights are all 0 changes
   nothing, and the parts of a batch add up. PyTorch divides by the sum of the class weights of a batch instead; the two differ
   by the mean weight, so class weights whose mean over the data is 1 give the same on average.
@@ -33,12 +34,42 @@ __all__ = [
     "MeanSquaredError",
     "MulticlassHinge",
     "Poisson",
+    "Quantile",
     "SoftmaxCrossEntropy",
 ]
 
 
 def __dir__():
     return __all__
+
+
+BALANCED = "balanced"
+
+
+def _class_weights(value, count=None):
+    """As `_weights`; "balanced" is all ones, until `Loss.balanced` knows the targets."""
+    if isinstance(value, str):
+        if value != BALANCED:
+            raise ValueError(f"class_weight: expected 'balanced', numbers, or a dict {{class: weight}}, got {value!r}")
+        return np.ones(1 if count is None else count, np.float32)
+    return _weights(value, "class_weight", count)
+
+
+def _known_weights(value, count):
+    """As `_class_weights`, where the weights are needed."""
+    if isinstance(value, str):
+        raise ValueError("class_weight: expected numbers, since only Trainer.fit works out 'balanced', from its targets, got 'balanced'")
+    return _weights(value, "class_weight", count)
+
+
+def _balanced(counts):
+    """For how often each class occurs: weights with which all that occur have the same share, and whose mean over the data is 1."""
+    there = counts > 0
+    if not np.isfinite(counts).all() or not there.any():
+        raise ValueError("class_weight: expected targets without NaN to balance, and at least one, got others")
+    weights = np.ones(len(counts))
+    weights[there] = counts.sum() / (np.count_nonzero(there) * counts[there])
+    return tuple(weights.tolist())
 
 
 def _weights(value, name, count=None):
@@ -95,6 +126,9 @@ class Loss(Fixed):
     kinds = ("rows",)  # how targets may stand, the usual way first: "labels", "rows", or "any"
     accurate = False
     head = None
+    takes_each = False  # whether sample weights may be [rows, outputs]
+    ignore_index = None  # the label of rows that count in no loss
+    class_weight = None
     checks_values = False  # whether the values of the targets are restricted, and looked at before a step
     reduction = "mean"
 
@@ -153,6 +187,17 @@ class Loss(Fixed):
         """The head of a model that is trained on these targets; before: the one that it has."""
         return before if self.head is None else self.head
 
+    def balanced(self, y, outputs):
+        """Itself, or where its class weights are "balanced" a loss with the weights that balance these targets."""
+        if not isinstance(self.class_weight, str):
+            return self
+        settings = {name: value for name, value, _ in self._settings()}
+        return type(self)(**{**settings, "class_weight": _balanced(self._counts(y, outputs))})
+
+    def spread(self, y, outputs):
+        """Targets as many as there are outputs, where fewer are taken for all of them."""
+        return y
+
     def emit(self, builder, outputs, kind, weighted=False):
         """Emit targets, weights and loss for the model's outputs."""
         raise NotImplementedError
@@ -195,10 +240,14 @@ class SoftmaxCrossEntropy(Loss):
     ----------
     label_smoothing : float, default 0.0
         From 0 to 1: this share of every target is spread evenly over the classes.
-    class_weight : sequence of outputs numbers, or dict {class: weight}, optional
+    class_weight : sequence of outputs numbers, dict {class: weight} or "balanced", optional
         At least 0; classes that a dict leaves out have 1. The mean divides by the number of rows, where PyTorch divides by the
-        sum of the rows' weights; see the top of `fastnn.losses`.
+        sum of the rows' weights; see the top of `fastnn.losses`. Or "balanced": `fit` then gives its trainer a loss in which
+        class j has the weight rows / (classes that occur · rows of class j).
     reduction : {"mean", "sum"}, default "mean"
+    ignore_index : int, optional
+        Rows with this label, which may be any integer, count in no loss, gradient or accuracy; the mean is over the others, and
+        0 where there are none.
 
     Raises
     ------
@@ -217,21 +266,31 @@ class SoftmaxCrossEntropy(Loss):
     accurate = True
     head = "softmax"
 
-    def __init__(self, label_smoothing=0.0, class_weight=None, reduction="mean"):
+    def __init__(self, label_smoothing=0.0, class_weight=None, reduction="mean", ignore_index=None):
         self.label_smoothing = check_number(label_smoothing, "label_smoothing", 0, 1, "a number from 0 to 1")
         if class_weight is not None:
-            _weights(class_weight, "class_weight")
+            _class_weights(class_weight)
         self.class_weight = class_weight
         self._set_reduction(reduction)
+        if ignore_index is not None:
+            if isinstance(ignore_index, bool) or not isinstance(ignore_index, numbers.Integral):
+                raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}")
+            if not -(2**63) <= ignore_index < 2**63:
+                raise ValueError(f"ignore_index: expected an integer of 64 bits, got {ignore_index}")
+            ignore_index = int(ignore_index)
+        self.ignore_index = ignore_index
 
     def _settings(self):
         smoothing, weight = ("label_smoothing", self.label_smoothing, 0.0), ("class_weight", self.class_weight, None)
-        return [smoothing, weight, *super()._settings()]
+        return [smoothing, weight, *super()._settings(), ("ignore_index", self.ignore_index, None)]
+
+    def _counts(self, y, outputs):
+        return _label_counts(y, outputs, self.ignore_index)
 
     def check_outputs(self, outputs, activation=None):
         super().check_outputs(outputs, activation)
         if self.class_weight is not None:
-            _weights(self.class_weight, "class_weight", outputs)
+            _class_weights(self.class_weight, outputs)
 
     def check_targets(self, y, outputs, name="y"):
         kind = _check_labels(y, outputs, name, "integer labels or rows of real numbers")
@@ -239,19 +298,29 @@ class SoftmaxCrossEntropy(Loss):
             return kind
         if y.ndim != 2 or y.shape[1] != outputs:
             raise ValueError(f"{name}: expected labels of shape (rows,) or rows of shape (rows, {outputs}), got {y.shape}")
+        if self.ignore_index is not None:
+            raise ValueError(f"{name}: expected labels of shape (rows,), since ignore_index is one, got shape {y.shape}")
         return "rows"
 
     def emit(self, builder, outputs, kind, weighted=False):
-        targets = builder.labels(outputs.columns) if kind == "labels" else builder.target_rows(outputs.columns)
+        targets = builder.labels(outputs.columns, self.ignore_index) if kind == "labels" else builder.target_rows(outputs.columns)
         builder.loss(
             "softmax_cross_entropy",
             outputs,
             targets,
             parameter=self.label_smoothing,
             sum=self.reduction == "sum",
-            weights=builder.sample_weights() if weighted else None,
-            class_weight=None if self.class_weight is None else _weights(self.class_weight, "class_weight", outputs.columns),
+            weights=builder.sample_weights(int(weighted)) if weighted else None,
+            class_weight=None if self.class_weight is None else _known_weights(self.class_weight, outputs.columns),
         )
+
+
+def _label_counts(y, outputs, ignore=None):
+    """How often each class occurs; of rows of probabilities their sums."""
+    if y.ndim == 2:
+        return y.sum(axis=0, dtype=np.float64)
+    labels = y[y != ignore] if ignore is not None else y
+    return np.bincount(labels.astype(np.int64), minlength=outputs).astype(np.float64)
 
 
 def _check_labels(y, outputs, name, expected):
@@ -272,6 +341,7 @@ class _Elementwise(Loss):
     """A loss that compares outputs and targets one by one, with rows of as many targets as outputs."""
 
     head = "numbers"
+    takes_each = True
     form = "squared"  # of fastnn.activations.FORMS
     parameter = 0.0
     full = False
@@ -297,7 +367,7 @@ class _Elementwise(Loss):
             parameter=self.parameter,
             sum=self.reduction == "sum",
             full=self.full,
-            weights=builder.sample_weights() if weighted else None,
+            weights=builder.sample_weights(int(weighted)) if weighted else None,
             class_weight=self._class_weight(outputs.columns),
         )
 
@@ -378,6 +448,72 @@ class Huber(_Elementwise):
         return [("delta", self.delta, 1.0), *super()._settings()]
 
 
+class Quantile(_Elementwise):
+    """Quantile loss, also called pinball loss: the outputs become quantiles of the targets. With d = z - t, the mean over all
+    outputs of
+
+        (1 - tau) d where d > 0,  -tau d elsewhere;  gradient: 1 - tau where d > 0, -tau where d < 0, 0 where d = 0
+
+    It is least where a share tau of the targets is below z. With tau = 1/2 it is half the absolute error, and seeks the median.
+    (Koenker & Bassett 1978.) Targets as for `MeanSquaredError`; where there are several outputs, a single target of each row, of
+    shape [rows] or [rows, 1], is taken for all of them.
+
+    Parameters
+    ----------
+    quantile : float or sequence of outputs floats, default 0.5
+        tau, above 0 and below 1, of all outputs, or of each.
+    reduction : {"mean", "sum"}, default "mean"
+
+    Examples
+    --------
+    >>> y = np.random.default_rng(0).normal(size=2000)
+    >>> model = nn.Sequential(nn.Dense(1, 3, init="zeros"))
+    >>> trainer = fastnn.Trainer(model, losses.Quantile([0.1, 0.5, 0.9]), optim.Adam(model.parameters(), lr=0.02))
+    >>> history = trainer.fit(np.ones((2000, 1)), y, epochs=20, verbose=0)
+    >>> [bool(abs((y < q).mean() - tau) < 0.03) for q, tau in zip(model.predict([[1.0]])[0], [0.1, 0.5, 0.9])]
+    [True, True, True]
+    """
+
+    form = "quantile"
+
+    def __init__(self, quantile=0.5, reduction="mean"):
+        if np.ndim(quantile) == 0:
+            self.quantile = self._check(quantile)
+        else:
+            if np.ndim(quantile) != 1 or not len(quantile):
+                raise ValueError(f"quantile: expected a number, or one for each output, got {quantile!r:.60}")
+            self.quantile = tuple(map(self._check, quantile))
+        super().__init__(reduction)
+
+    @staticmethod
+    def _check(value):
+        value = check_number(value, "quantile", 0, 1, "numbers above 0 and below 1")
+        if not 0 < np.float32(value) < 1:
+            raise ValueError(f"quantile: expected numbers above 0 and below 1, got {value}")
+        return value
+
+    def _settings(self):
+        return [("quantile", self.quantile, 0.5), *super()._settings()]
+
+    def check_outputs(self, outputs, activation=None):
+        super().check_outputs(outputs, activation)
+        if np.ndim(self.quantile) and len(self.quantile) != outputs:
+            raise ValueError(f"quantile: expected {outputs} numbers, one for each output, got {len(self.quantile)}")
+
+    def check_targets(self, y, outputs, name="y"):
+        return super().check_targets(self.spread(y, outputs), outputs, name)
+
+    def spread(self, y, outputs):
+        if y.ndim == 1 or y.ndim == 2 and y.shape[1] == 1:
+            return np.broadcast_to(y.reshape(len(y), 1), (len(y), outputs))
+        return y
+
+    def _class_weight(self, outputs):
+        below = np.empty(outputs, np.float32)
+        below[...] = self.quantile
+        return np.stack([np.float32(1) - below, below])
+
+
 class Poisson(_Elementwise):
     """Negative log-likelihood of counts t under Poisson distributions, whose rates are what the model gives.
 
@@ -443,16 +579,23 @@ class _Binary(_Elementwise):
 
     def _set_class_weight(self, class_weight):
         if class_weight is not None:
-            _weights(class_weight, "class_weight", 2)
+            _class_weights(class_weight, 2)
         self.class_weight = class_weight
 
     def _class_weight(self, outputs):
         if self.class_weight is None:
             return None
-        return np.repeat(_weights(self.class_weight, "class_weight", 2)[:, None], outputs, axis=1)
+        return np.repeat(_known_weights(self.class_weight, 2)[:, None], outputs, axis=1)
 
     def units(self, outputs):
         return outputs
+
+    def _counts(self, y, outputs):
+        yes = np.sum(self._yes(y), dtype=np.float64)
+        return np.array([y.size - yes, yes])
+
+    def _yes(self, y):
+        return y
 
 
 class BinaryCrossEntropy(_Binary):
@@ -460,9 +603,9 @@ class BinaryCrossEntropy(_Binary):
 
         loss = mean over all outputs of  p t log(1 + exp(-z)) + q (1 - t) log(1 + exp z)
 
-    computed so that no finite logit overflows, and infinite ones have the limits; p = pos_weight class_weight[1], q = class_weight[0]. Targets are 0, 1 or
-    probabilities [rows, outputs], of any real dtype; for a single output also [rows]. Accuracy is the share of outputs on the
-    right side of 0, over rows and outputs.
+    computed so that no finite logit overflows, and infinite ones have the limits; p = pos_weight class_weight[1], q =
+    class_weight[0]. Targets are 0, 1 or probabilities [rows, outputs], of any real dtype; for a single output also [rows].
+    Accuracy is the share of outputs on the right side of 0, over rows and outputs.
 
     The model's last layer gives the logits; one that ends in a softmax or sigmoid is an error. `model.predict_proba` applies the
     sigmoid, and `model.predict_classes` says 1 where the logit is above 0.
@@ -471,7 +614,7 @@ class BinaryCrossEntropy(_Binary):
     ----------
     pos_weight : float or sequence of outputs numbers, optional
         Weight of the answer yes, for each output: above 1 it favours recall.
-    class_weight : pair of numbers or dict {0: weight, 1: weight}, optional
+    class_weight : pair of numbers, dict {0: weight, 1: weight} or "balanced", optional
         Of the answers no and yes, for all outputs.
     reduction : {"mean", "sum"}, default "mean"
 
@@ -529,7 +672,7 @@ class BinaryHinge(_Binary):
     margin : float, default 1.0
         Finite and >= 0.
     squared : bool, default False
-    class_weight : pair of numbers or dict {0: weight, 1: weight}, optional
+    class_weight : pair of numbers, dict {0: weight, 1: weight} or "balanced", optional
         Of the classes with s = -1 and s = 1.
     reduction : {"mean", "sum"}, default "mean"
 
@@ -570,6 +713,9 @@ class BinaryHinge(_Binary):
     def head_of(self, y, before):
         return _signs(y, "hinge", before)
 
+    def _yes(self, y):
+        return y > 0
+
 
 class MulticlassHinge(Loss):
     """Hinge loss over classes, the multi-class support vector machine's.
@@ -585,7 +731,7 @@ class MulticlassHinge(Loss):
     margin : float, default 1.0
         Finite and >= 0.
     squared : bool, default False
-    class_weight : sequence of outputs numbers, or dict {class: weight}, optional
+    class_weight : sequence of outputs numbers, dict {class: weight} or "balanced", optional
         Of the row's class.
     reduction : {"mean", "sum"}, default "mean"
 
@@ -604,7 +750,7 @@ class MulticlassHinge(Loss):
         self.margin = check_number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
         self.squared = bool(squared)
         if class_weight is not None:
-            _weights(class_weight, "class_weight")
+            _class_weights(class_weight)
         self.class_weight = class_weight
         self._set_reduction(reduction)
 
@@ -612,10 +758,13 @@ class MulticlassHinge(Loss):
         own = [("margin", self.margin, 1.0), ("squared", self.squared, False), ("class_weight", self.class_weight, None)]
         return [*own, *super()._settings()]
 
+    def _counts(self, y, outputs):
+        return _label_counts(y, outputs)
+
     def check_outputs(self, outputs, activation=None):
         super().check_outputs(outputs, activation)
         if self.class_weight is not None:
-            _weights(self.class_weight, "class_weight", outputs)
+            _class_weights(self.class_weight, outputs)
 
     def check_targets(self, y, outputs, name="y"):
         if _check_labels(y, outputs, name, "integer labels") is None:
@@ -631,8 +780,8 @@ class MulticlassHinge(Loss):
             form="squared_hinge" if self.squared else "hinge",
             parameter=self.margin,
             sum=self.reduction == "sum",
-            weights=builder.sample_weights() if weighted else None,
-            class_weight=None if self.class_weight is None else _weights(self.class_weight, "class_weight", outputs.columns),
+            weights=builder.sample_weights(int(weighted)) if weighted else None,
+            class_weight=None if self.class_weight is None else _known_weights(self.class_weight, outputs.columns),
         )
 
 

@@ -108,21 +108,24 @@ def _check_batch(model, rows, name, hint=""):
         )
 
 
-def _check_weights(sample_weight, rows, name):
-    """The rows' weights as float32, or None."""
+def _check_weights(sample_weight, rows, name, outputs=0):
+    """The rows' weights as float32, or None; `outputs`: how many of a row there may be instead of one."""
     if sample_weight is None:
         return None
     w = as_array(sample_weight, name)
     if w.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, got dtype {w.dtype}")
-    if w.shape != (rows,):
-        raise ValueError(f"{name}: expected shape ({rows},), one weight for each row, got {w.shape}")
+    if outputs and w.shape == (rows, outputs):
+        w = w if outputs > 1 else w[:, 0]
+    elif w.shape != (rows,):
+        each = f", or ({rows}, {outputs})" if outputs and w.ndim == 2 else ""
+        raise ValueError(f"{name}: expected shape ({rows},){each}, one weight for each row{' or output' * bool(each)}, got {w.shape}")
     with np.errstate(over="ignore"):
         weights = np.ascontiguousarray(w, np.float32)
     bad = ~((weights >= 0) & np.isfinite(weights))
     if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(f"{name}: expected numbers >= 0, finite in float32, got {w[row]} in row {row}")
+        at = np.unravel_index(int(bad.argmax()), bad.shape)
+        raise ValueError(f"{name}: expected numbers >= 0, finite in float32, got {w[at]} in row {at[0]}")
     return weights
 
 
@@ -138,12 +141,15 @@ class _Data:
         if self.kind == "labels":
             self.y = as_rows(y[:, None], names[1], False)[:, 0]
         elif self.kind == "rows":
+            y = loss.spread(y, model.out_features)
             self.y = as_rows(y[:, None] if y.ndim == 1 else y, names[1], False)
         else:
             self.y = y
         if loss.checks_values:
             loss.check_values(self.y, names[1])
-        self.weight = _check_weights(sample_weight, len(self.X), names[2])
+        self.weight = _check_weights(sample_weight, len(self.X), names[2], model.out_features if loss.takes_each else 0)
+        self.weighted = 0 if self.weight is None else self.weight.size // len(self.X)  # weights of a row
+        self.ignore = loss.ignore_index
         self.names = names
         self.classes = model.out_features if self.kind == "labels" else 0
 
@@ -151,7 +157,13 @@ class _Data:
         """ValueError where a label is out of range."""
         if self.classes:
             if self.y.min() < 0 or self.y.max() >= self.classes:
-                self.refuse("label")
+                if self.ignore is None or self._bad(self.y).any():
+                    self.refuse("label")
+
+    def _bad(self, labels):
+        """Which labels are neither of a class nor to be ignored."""
+        bad = (labels < 0) | (labels >= self.classes)
+        return bad if self.ignore is None else bad & (labels != self.ignore)
 
     def check_finite(self):
         """ValueError where a row is not finite; block by block, so that memory-mapped data need not fit in memory."""
@@ -170,7 +182,7 @@ class _Data:
         """Raise for a problem that was found in a batch of these rows (None: somewhere), in that row of all."""
         if problem == "label":
             labels = self.y if rows is None else self.y[rows]
-            bad = np.flatnonzero((labels < 0) | (labels >= self.classes))
+            bad = np.flatnonzero(self._bad(labels))
             where = bad if rows is None else rows[bad]
             listed = ", ".join(f"{self.y[r]} in row {r}" for r in where[:5]) + (", ..." if len(where) > 5 else "")
             raise ValueError(f"{self.names[1]}: expected labels from 0 to {self.classes - 1}, got {listed}")
@@ -338,7 +350,7 @@ class Trainer:
 
     # ---- plans ----
 
-    def plan(self, batch, kind=None, training=True, composite=True, schedule=None, weighted=False):
+    def plan(self, batch, kind=None, training=True, composite=True, schedule=None, weighted=0):
         """The plan of a training step, or of an evaluation.
 
         Parameters
@@ -353,8 +365,8 @@ class Trainer:
             Fused operations; else the plain ones, with the same results.
         schedule : {"rows", "layers"}, optional
             Chosen by size where it is not given.
-        weighted : bool, default False
-            For calls with sample weights.
+        weighted : int, default 0
+            For calls with sample weights: how many of a row, one or one for each output.
 
         Returns
         -------
@@ -379,10 +391,10 @@ class Trainer:
         return builder.build(schedule)
 
     def _executor(self, batch, pair, training):
-        key = (batch, pair.kind, pair.weight is not None)
+        key = (batch, pair.kind, pair.weighted)
         held = self._training if training else self._evaluation
         if held[0] != key:
-            held = (key, _BACKENDS[self._backend](self.plan(batch, pair.kind, training, weighted=pair.weight is not None)))
+            held = (key, _BACKENDS[self._backend](self.plan(batch, pair.kind, training, weighted=pair.weighted)))
             if training:
                 self._training = held
             else:
@@ -479,12 +491,12 @@ class Trainer:
                 and executor.plain(xb, yb, self._least_rows)
             )
             if not plain:
-                batch, kind, weighted = key or (0, None, False)
+                batch, kind, weighted = key or (0, None, 0)
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
                 _check_batch(self._model, len(xb), "xb")
                 self._model.head = self._loss.head_of(yb, self._model.head)
-                if len(xb) > batch or pair.kind != kind or (weights is not None) != weighted:
+                if len(xb) > batch or pair.kind != kind or pair.weighted != weighted:
                     executor = self._executor(len(xb), pair, True)
             self._sync(executor)
             rates = self._optimizer.rates()
@@ -549,7 +561,7 @@ class Trainer:
         verbose : {0, 1, 2}, default 1
             Nothing, a progress bar, or a line an epoch.
         sample_weight : array_like [rows], optional
-            Each at least 0: multiplies the row's loss and gradient. See `fastnn.losses` for the convention. What is not finite
+            Or [rows, outputs], for the losses that compare outputs one by one. Each at least 0: multiplies the row's loss and gradient. See `fastnn.losses` for the convention. What is not finite
             in a row of weight 0 does no harm: its loss and gradient are 0, and its inputs count as 0.
 
         Returns
@@ -601,6 +613,9 @@ class Trainer:
             if seed is not None:
                 self.seed = seed
             self._model.head = self._loss.head_of(train.y, self._model.head)
+            loss = self._loss.balanced(train.y, self._model.out_features)
+            if loss is not self._loss:
+                self.loss = loss
             self._fitting = True
             return self._fit(train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display)
         finally:
@@ -742,7 +757,7 @@ class Trainer:
     def _evaluate(self, pair, batch_size):
         batch = min(batch_size or 256, 1 << (len(pair.X) - 1).bit_length())
         executor = self._executor(batch, pair, False)
-        loss_sum, correct, done = 0.0, 0, 0
+        loss_sum, correct, done, left_out = 0.0, 0, 0, 0
         with self._optimizer.evaluating():
             while done < len(pair.X):
                 w = None if pair.weight is None else pair.weight[done:]
@@ -755,10 +770,11 @@ class Trainer:
                     pair.refuse(result.problem)
                 loss_sum += result.loss_sum
                 correct += result.correct
+                left_out += result.left_out
                 done += result.steps * batch
             if self._loss.reduction == "sum":
                 loss_sum += sum(r(p) for p, r in penalized(self._model, self._penalty))
-        return self._logs(loss_sum, correct, len(pair.X))
+        return self._logs(loss_sum, correct, len(pair.X) - left_out)
 
 
 def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed=0, step=0, penalty=None):
@@ -809,7 +825,7 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
         _check_batch(model, len(pair.X), "x")
     elif model.least_rows > 1:
         raise ValueError("training: expected True for a model with batch normalisation, got False")
-    key = ("gradient", len(pair.X), pair.kind, pair.weight is not None, *loss.key(), bool(training), check_penalty(penalty))
+    key = ("gradient", len(pair.X), pair.kind, pair.weighted, *loss.key(), bool(training), check_penalty(penalty))
     executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, training=training, penalty=penalty)))
     try:
         executor.set_random(seed, step)
@@ -827,7 +843,7 @@ def _gradient_plan(model, loss, pair, composite=True, training=True, penalty=Non
     builder = Builder(len(pair.X), composite, training)
     builder.trainable = {id(p) for p in model.parameters()}
     outputs = model.emit(builder, builder.input(model.in_features))
-    loss.emit(builder, outputs, pair.kind, pair.weight is not None)
+    loss.emit(builder, outputs, pair.kind, pair.weighted)
     emit_penalties(builder, model, penalty)
     builder.differentiate()
     return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))
@@ -836,6 +852,6 @@ def _gradient_plan(model, loss, pair, composite=True, training=True, penalty=Non
 def _loss_plan(model, loss, pair, training=True, penalty=None):
     """The plan of the same loss without gradients."""
     builder = Builder(len(pair.X), training=training)
-    loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind, pair.weight is not None)
+    loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind, pair.weighted)
     emit_penalties(builder, model, penalty)
     return builder.build()

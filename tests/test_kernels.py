@@ -896,6 +896,7 @@ def test_softmax_cross_entropy_label_dtypes():
 ELEMENTWISE = {
     "mean_squared_error": [{}],
     "mean_absolute_error": [{}],
+    "quantile": [{}, {"quantile": 0.2}],
     "huber": [{}, {"delta": 0.25}],
     "poisson": [{}, {"full": True}, {"log_input": False}, {"log_input": False, "full": True, "eps": 0.5}],
     "binary_cross_entropy": [{}, {"class_weight": True}],
@@ -1694,7 +1695,7 @@ GOOD = {
     "prelu_forward": lambda: {"x": f32(4, 5), "slope": f32(5), "out": f32(4, 5)},
     "prelu_backward": lambda: {"dy": f32(4, 5), "x": f32(4, 5), "slope": f32(5), "out": (f32(4, 5), f32(5))},
     **{name: lambda: {"outputs": f32(4, 5), "targets": np.abs(f32(4, 5)), "out": f32(4, 5), "sample_weight": np.abs(f32(4))}
-       for name in ("mean_squared_error", "mean_absolute_error", "huber", "poisson")},
+       for name in ("mean_squared_error", "mean_absolute_error", "huber", "quantile", "poisson")},
     "binary_cross_entropy": lambda: {"logits": f32(4, 5), "targets": np.abs(f32(4, 5)), "out": f32(4, 5),
                                      "class_weight": np.abs(f32(2, 5)), "sample_weight": np.abs(f32(4))},
     "binary_hinge": lambda: {"outputs": f32(4, 5), "targets": np.abs(f32(4, 5)), "out": f32(4, 5),
@@ -1740,7 +1741,7 @@ FLOAT_ARRAYS = {
     "prelu_forward": (["x", "slope"], ["out"]),
     "prelu_backward": (["dy", "x", "slope"], []),
     **{name: (["outputs", "targets", "sample_weight"], ["out"])
-       for name in ("mean_squared_error", "mean_absolute_error", "huber", "poisson")},
+       for name in ("mean_squared_error", "mean_absolute_error", "huber", "quantile", "poisson")},
     "binary_cross_entropy": (["logits", "targets", "class_weight", "sample_weight"], ["out"]),
     "binary_hinge": (["outputs", "targets", "class_weight", "sample_weight"], ["out"]),
     "multiclass_hinge": (["outputs", "class_weight", "sample_weight"], ["out"]),

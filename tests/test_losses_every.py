@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnn
-from fastnn import _native, kernels, losses, nn, optim, reference
+from fastnn import _native, kernels, losses, nn, optim, reference, regularizers
 from fastnn.plan import NativeExecutor, ReferenceExecutor
 from fastnn.trainer import _Data, _gradient_plan
 
@@ -27,6 +27,7 @@ LOSSES = {
     "cross entropy sum": (losses.SoftmaxCrossEntropy(reduction="sum"), "labels", reference.softmax_cross_entropy, {"reduction": "sum"}),
     "probabilities": (losses.SoftmaxCrossEntropy(), "probabilities", reference.softmax_cross_entropy, {}),
     "binary": (losses.BinaryCrossEntropy(), "answers", reference.binary_cross_entropy, {}),
+    "quantile": (losses.Quantile(0.3), "real", reference.quantile, {"quantile": 0.3}),
     "hinge": (losses.BinaryHinge(0.5), "answers", reference.binary_hinge, {"margin": 0.5}),
     "hinge squared": (losses.BinaryHinge(squared=True), "answers", reference.binary_hinge, {"squared": True}),
     "multiclass hinge": (losses.MulticlassHinge(), "labels", reference.multiclass_hinge, {}),
@@ -467,6 +468,233 @@ def test_rates_below_0_under_check_finite(backend):
     assert np.isfinite(model.layers[0].weight.data).all()
 
 
+# ---- rows that are ignored ----
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("outputs", [3, 16, 21])
+@pytest.mark.parametrize("ignore, dtype", [(-100, np.int64), (255, np.uint8), (1, np.int32), (-1, np.int8)])
+def test_ignored_rows_are_as_if_they_were_not_there(ignore, dtype, outputs, reduction, weighted, backend):
+    rng = np.random.default_rng(outputs)
+    x = rng.normal(size=(40, 4)).astype(F32)
+    y = rng.integers(0, outputs, 40)
+    y[y == ignore] = 0
+    ignored = rng.random(40) < 0.4
+    ignored[:2] = [True, False]
+    labels = np.where(ignored, ignore, y).astype(dtype)
+    w = rng.random(40) if weighted else None
+    for smoothing, class_weight in ((0.0, None), (0.1, rng.random(outputs))):
+        loss = losses.SoftmaxCrossEntropy(smoothing, class_weight, reduction, ignore_index=ignore)
+        plain = losses.SoftmaxCrossEntropy(smoothing, class_weight, reduction)
+        found = []
+        for rows, of_loss, targets in ((np.arange(40), loss, labels), (np.flatnonzero(~ignored), plain, y)):
+            model = small(outputs=outputs)
+            trainer = fastnn.Trainer(model, of_loss, optim.SGD(model.parameters(), lr=0.1), backend=backend,
+                                     penalty=regularizers.L2(0.1))
+            ws = None if w is None else w[rows]
+            numbers_ = trainer.evaluate(x[rows], targets[rows], sample_weight=ws)
+            history = trainer.fit(x[rows], targets[rows], batch_size=40, shuffle=False, sample_weight=ws, verbose=0)
+            numbers_["step"] = trainer.step(x[rows], targets[rows], sample_weight=ws)
+            value, grads = fastnn.value_and_grad(model, of_loss, x[rows], targets[rows], sample_weight=ws)
+            found.append([*numbers_.values(), history["loss"][0], history["accuracy"][0], value, *grads, *model.state_dict().values()])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_ignored_rows_of_a_shuffled_epoch(team, threads):
+    """The mean of an epoch is over the rows that count, though its batches have different numbers of them; no bit depends on
+    the team."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 4)), rng.integers(0, 3, 100)
+    y[rng.random(100) < 0.5] = -100
+    y[:16] = -100  # a batch of none
+    runs = {}
+    for backend in BACKENDS:
+        model = small()
+        opt = optim.SGD(model.parameters(), lr=0.0)
+        trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(ignore_index=-100), opt, backend=backend)
+        with team(threads):
+            histories = [trainer.fit(x, y, batch_size=16, shuffle=shuffle, verbose=0) for shuffle in (False, True)]
+        whole = trainer.evaluate(x[y >= 0], y[y >= 0])
+        for history in histories:
+            assert history["loss"][0] == pytest.approx(whole["loss"], rel=1e-6) and history["accuracy"][0] == whole["accuracy"]
+        assert trainer.step(x[:16], y[:16]) == 0
+
+
+def test_ignored_rows_that_are_all(recwarn):
+    model = small()
+    before = bits(model)
+    loss = losses.SoftmaxCrossEntropy(ignore_index=-1)
+    value, grads = fastnn.value_and_grad(model, loss, np.ones((3, 4)), [-1, -1, -1])
+    assert value == 0 and not any(g.any() for g in grads)
+    trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=1.0))
+    assert trainer.step(np.ones((3, 4)), [-1, -1, -1]) == 0 and bits(model) == before
+    assert np.isnan(trainer.evaluate(np.ones((3, 4)), [-1, -1, -1])["loss"])
+
+
+def test_labels_that_are_neither_classes_nor_ignored():
+    model = small()
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(ignore_index=-100), optim.SGD(model.parameters()))
+    for call in (trainer.evaluate, trainer.step, lambda x, y: trainer.fit(x, y, verbose=0)):
+        with pytest.raises(ValueError, match=": expected labels from 0 to 2, got -1 in row 2$"):
+            call(np.ones((3, 4)), np.array([0, -100, -1]))
+    with pytest.raises(ValueError, match="^y: expected labels of shape .* since ignore_index is one"):
+        trainer.fit(np.ones((3, 4)), np.eye(3), verbose=0)
+    assert "ignore_index=-100" in repr(losses.SoftmaxCrossEntropy(ignore_index=-100))
+    assert losses.SoftmaxCrossEntropy(ignore_index=-100).key() != losses.SoftmaxCrossEntropy().key()
+
+
+# ---- weights of each output ----
+
+ELEMENTWISE = {name: case for name, case in LOSSES.items() if case[0].takes_each}
+
+
+@pytest.mark.parametrize("outputs", [2, 7, 16, 21])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_weights_of_each_output(name, outputs):
+    """The mean is over all outputs all the same; equal weights in a row are the row's weight."""
+    loss, what, function, options = ELEMENTWISE[name]
+    rng = np.random.default_rng(outputs)
+    z, t = rng.normal(size=(20, outputs)).astype(F32), targets_of(what, rng, 20, outputs).astype(F32)
+    w = rng.random((20, outputs)).astype(F32)
+    w[3], w[4, 1] = 0, 0
+    eager = getattr(kernels, function.__name__)
+    value, d = eager(z, t, sample_weight=w, **options)
+    expected, wide = function(z.astype(float), t.astype(float), sample_weight=w.astype(float), **options)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(d, wide, rtol=1e-4, atol=1e-7)
+    single = [function(z[i : i + 1, j : j + 1].astype(float), t[i : i + 1, j : j + 1].astype(float), **{**options, "reduction": "sum"})[0]
+              for i in range(20) for j in range(outputs)]
+    total = np.dot(single, w.ravel().astype(float))
+    np.testing.assert_allclose(value, total if options.get("reduction") == "sum" else total / z.size, rtol=1e-5)
+    row = rng.random(20).astype(F32)
+    a, b = eager(z, t, sample_weight=row, **options), eager(z, t, sample_weight=np.repeat(row[:, None], outputs, 1), **options)
+    np.testing.assert_allclose(a[0], b[0], rtol=1e-6)
+    np.testing.assert_allclose(a[1], b[1], rtol=1e-6)
+    bad = z.copy()
+    bad[3], bad[4, 1] = NAN, INF
+    again = eager(bad, t, sample_weight=w, **options)
+    assert again[0] == value and (again[1] == d).all()  # what has no weight is left out
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_training_with_weights_of_each_output(name, backend):
+    loss, what, function, options = ELEMENTWISE[name]
+    rng = np.random.default_rng(1)
+    x, t, w = rng.normal(size=(50, 4)), targets_of(what, rng, 50, 3), rng.random((50, 3))
+    x[7], w[7] = NAN, 0
+    model = small()
+    trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.0), backend=backend)
+    history = trainer.fit(x, t, batch_size=16, sample_weight=w, validation_data=(x, t, w), verbose=0)
+    clean = np.where(np.isnan(x), 0, x)
+    expected, d = function(model.predict(clean).astype(float), t.astype(float), sample_weight=w, **options)
+    np.testing.assert_allclose([history["loss"][0], history["val_loss"][0]], expected, rtol=1e-5)
+    value, grads = fastnn.value_and_grad(model, loss, x, t, sample_weight=w)
+    np.testing.assert_allclose([value, trainer.step(x, t, sample_weight=w)], expected, rtol=1e-5)
+    np.testing.assert_allclose(grads[-1], d.sum(axis=0), rtol=1e-4, atol=1e-6)
+    assert fastnn.check_gradients(model, loss, clean, t, sample_weight=w) or name in ("mae", "hinge", "quantile")
+    one = fastnn.value_and_grad(model, loss, clean, t, sample_weight=w[:, 0])[0]  # afterwards: weights of rows again
+    assert one != pytest.approx(value)
+
+
+def test_weights_of_each_output_only_where_outputs_are_compared():
+    model = small()
+    with pytest.raises(ValueError, match=r"^sample_weight: expected shape \(4,\), one weight for each row, got \(4, 3\)$"):
+        fastnn.value_and_grad(model, losses.SoftmaxCrossEntropy(), np.ones((4, 4)), [0, 1, 2, 0], sample_weight=np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"^sample_weight: expected shape \(4,\), or \(4, 3\), .* got \(4, 2\)$"):
+        fastnn.value_and_grad(model, losses.Huber(), np.ones((4, 4)), np.ones((4, 3)), sample_weight=np.ones((4, 2)))
+    w = np.ones((4, 3))
+    w[2, 1] = -1
+    with pytest.raises(ValueError, match="^sample_weight: expected numbers >= 0, finite in float32, got -1.0 in row 2$"):
+        fastnn.value_and_grad(model, losses.Huber(), np.ones((4, 4)), np.ones((4, 3)), sample_weight=w)
+    one = small(outputs=1)
+    a, b = (fastnn.value_and_grad(one, losses.Huber(), np.ones((4, 4)), np.ones(4), sample_weight=w) for w in ([1, 2, 3, 4], [[1], [2], [3], [4]]))
+    assert a[0] == b[0]
+
+
+# ---- balanced classes ----
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.uint64, bool])
+def test_balanced_classes(dtype):
+    y = np.array([0] * 6 + [1] * 2).astype(dtype)
+    x = np.random.default_rng(0).normal(size=(8, 4))
+    made = {
+        "cross entropy": (losses.SoftmaxCrossEntropy(0.1, "balanced", ignore_index=9), losses.SoftmaxCrossEntropy(0.1, [8 / 12, 2, 1], ignore_index=9), 3),
+        "hinge": (losses.MulticlassHinge(class_weight="balanced"), losses.MulticlassHinge(class_weight=[8 / 12, 2, 1]), 3),
+        "binary": (losses.BinaryCrossEntropy(3.0, "balanced"), losses.BinaryCrossEntropy(3.0, [8 / 12, 2]), 1),
+        "binary hinge": (losses.BinaryHinge(class_weight="balanced"), losses.BinaryHinge(class_weight={0: 8 / 12, 1: 2}), 1),
+    }
+    for name, (balanced, plain, outputs) in made.items():
+        found = []
+        for loss in (balanced, plain):
+            model = small(outputs=outputs)
+            trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.1))
+            history = trainer.fit(x, y, epochs=2, validation_data=(x, y), verbose=0)
+            found.append((history["loss"], history["val_loss"], bits(model)))
+        assert found[0] == found[1], name
+        assert balanced.class_weight == "balanced"  # a loss stays as it was made
+
+
+def test_balanced_is_of_the_targets():
+    loss = losses.SoftmaxCrossEntropy(class_weight="balanced")
+    model = small()
+    trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters()))
+    x, y = np.ones((4, 4)), np.array([0, 0, 0, 2])
+    for call in (lambda: trainer.step(x, y), lambda: trainer.evaluate(x, y), lambda: fastnn.value_and_grad(model, loss, x, y)):
+        with pytest.raises(ValueError, match="^class_weight: expected numbers, since only Trainer.fit works out 'balanced'"):
+            call()
+    trainer.fit(x, y, verbose=0)
+    assert trainer.loss.class_weight == (4 / 6, 1.0, 2.0)
+    trainer.step(x, y)
+    trainer.loss = loss
+    trainer.fit(x, np.eye(3)[y], verbose=0)  # rows
+    assert trainer.loss.class_weight == (4 / 6, 1.0, 2.0)
+    signs = small(outputs=1)
+    hinge = fastnn.Trainer(signs, losses.BinaryHinge(class_weight="balanced"), optim.SGD(signs.parameters()))
+    hinge.fit(x, [-1, -1, -1, 1], verbose=0)
+    assert hinge.loss.class_weight == (4 / 6, 2.0)
+    with pytest.raises(ValueError, match="^class_weight: expected 'balanced', numbers, or a dict .*, got 'even'$"):
+        losses.BinaryCrossEntropy(class_weight="even")
+    ignoring = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(class_weight="balanced", ignore_index=-1), optim.SGD(model.parameters()))
+    ignoring.fit(x, [0, -1, -1, 1], verbose=0)
+    assert ignoring.loss.class_weight == (1.0, 1.0, 1.0)
+
+
+# ---- quantiles ----
+
+
+def test_quantiles_of_each_output():
+    z, t = F32([[1, 1, 1], [-1, 0, 2]]), F32([[0, 2, 1], [0, 0, 0]])
+    taus = [0.1, 0.5, 0.9]
+    d = z - t
+    expected = np.where(d > 0, 1 - F32(taus), -F32(taus)) * d
+    for function in (kernels.quantile, reference.quantile):
+        value, g = function(z, t, quantile=taus)
+        assert value == pytest.approx(expected.mean(), rel=1e-6)
+        np.testing.assert_allclose(g * 6, np.where(d > 0, 1 - F32(taus), np.where(d < 0, -F32(taus), 0)), rtol=1e-5)
+    found, (dw, db) = fastnn.value_and_grad(identity(3), losses.Quantile(taus), z, t)
+    assert found == pytest.approx(expected.mean(), rel=1e-6)
+    half = fastnn.value_and_grad(identity(3), losses.Quantile(), z, t)[0]
+    assert half == pytest.approx(fastnn.value_and_grad(identity(3), losses.MeanAbsoluteError(), z, t)[0] / 2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_target_for_several_quantiles(backend):
+    x, y = np.random.default_rng(0).normal(size=(40, 4)), np.random.default_rng(1).normal(size=40)
+    found = []
+    for targets in (y, y[:, None], np.repeat(y[:, None], 3, axis=1)):
+        model = small()
+        trainer = fastnn.Trainer(model, losses.Quantile((0.1, 0.5, 0.9)), optim.SGD(model.parameters(), lr=0.1), backend=backend)
+        numbers_ = trainer.fit(x, targets, epochs=2, batch_size=16, verbose=0)["loss"]
+        found.append((numbers_, [trainer.step(x, targets) for _ in range(3)], trainer.evaluate(x, targets)["loss"], bits(model)))
+    assert found[0] == found[1] == found[2]
+
+
 # ---- accuracy, classes, probabilities ----
 
 
@@ -779,9 +1007,16 @@ def test_custom_losses_in_threads_and_inside_each_other():
     (lambda: losses.SoftmaxCrossEntropy(1.1), ValueError, "label_smoothing: expected a number from 0 to 1, got 1.1"),
     (lambda: losses.SoftmaxCrossEntropy(True), TypeError, "label_smoothing: expected a number, got True"),
     (lambda: losses.SoftmaxCrossEntropy(class_weight=[1, -1]), ValueError, "class_weight: expected numbers >= 0, .* got -1"),
-    (lambda: losses.SoftmaxCrossEntropy(class_weight="balanced"), TypeError, "class_weight: expected numbers, got 'balanced'"),
+    (lambda: losses.SoftmaxCrossEntropy(class_weight="even"), ValueError, "class_weight: expected 'balanced', numbers, or a dict"),
+    (lambda: losses.SoftmaxCrossEntropy(class_weight=object()), TypeError, "class_weight: expected numbers, got <object"),
     (lambda: losses.SoftmaxCrossEntropy(class_weight=[[1, 2]]), ValueError, "class_weight: expected one number for each output"),
     (lambda: losses.SoftmaxCrossEntropy(class_weight={"a": 1}), ValueError, "class_weight: expected class numbers as keys, got 'a'"),
+    (lambda: losses.Quantile(0.0), ValueError, "quantile: expected numbers above 0 and below 1, got 0.0"),
+    (lambda: losses.Quantile([0.5, 1.0]), ValueError, "quantile: expected numbers above 0"),
+    (lambda: losses.Quantile([]), ValueError, "quantile: expected a number, or one for each output"),
+    (lambda: losses.Quantile("0.5"), TypeError, "quantile"),
+    (lambda: losses.SoftmaxCrossEntropy(ignore_index=1.0), TypeError, "ignore_index: expected an integer"),
+    (lambda: losses.SoftmaxCrossEntropy(ignore_index=2**64), ValueError, "ignore_index"),
     (lambda: losses.SoftmaxCrossEntropy(class_weight={0: np.inf}), ValueError, "class_weight: expected numbers >= 0"),
     (lambda: losses.SoftmaxCrossEntropy(reduction="none"), ValueError, "reduction: expected 'mean' or 'sum', got 'none'"),
     (lambda: losses.BinaryCrossEntropy(pos_weight=-1), ValueError, "pos_weight: expected a number >= 0"),
@@ -800,6 +1035,7 @@ def test_arguments_that_are_refused(make, error, message):
     (losses.SoftmaxCrossEntropy(class_weight={3: 1}), "class_weight: expected classes from 0 to 2, got 3"),
     (losses.MulticlassHinge(class_weight=[1, 2]), "class_weight: expected 3"),
     (losses.BinaryCrossEntropy(pos_weight=[1, 2]), "pos_weight: expected 3 numbers, one for each output, got 2"),
+    (losses.Quantile([0.1, 0.9]), "quantile: expected 3 numbers, one for each output, got 2"),
 ])
 def test_weights_that_do_not_fit_the_model(loss, message):
     model = small()

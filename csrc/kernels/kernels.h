@@ -271,6 +271,7 @@ typedef enum {
     FNN_BINARY_ENTROPY,
     FNN_HINGE, /* parameter: the margin */
     FNN_SQUARED_HINGE,
+    FNN_QUANTILE, /* the class weights say how much an output costs: above its target the first row, below it the second */
     FNN_LOSS_FORMS
 } fnn_loss_form;
 
@@ -284,12 +285,14 @@ typedef struct fnn_loss {
     const float *logits;
     size_t ldl;
     const int32_t *labels; /* [rows] or, when NULL, */
+    bool ignores;          /* labels below 0 may be among them, of rows that are left out */
     const float *targets;  /* [rows, classes] */
     size_t ldt;
     const float *weight; /* of the rows; NULL: 1 */
     size_t ldw;
+    bool each; /* weight [rows, classes] is of each output (elementwise losses) */
     const float *class_weight; /* [classes]; of the binary losses [2, classes], those of class 0, then of class 1; may be NULL */
-    double scale;              /* of the gradient: 1 / batch, or 1 for a sum */
+    double scale;              /* of the gradient: 1 / rows that count, or 1 for a sum */
     float *dlogits;            /* may be NULL (evaluation), may be logits */
     size_t ldd;
     double *loss;      /* per row, weighted */

@@ -17,6 +17,8 @@
  *     with L = log(1 + e^-|z|); p, q: the weights of class 1 and class 0; 0 times an infinite logit is 0, and so in the others
  *   hinge           m = max(0, margin - s z), or m^2; times p or q             -s, or -2 s m, where m > 0
  *     with s = 1 where t > 0 (weight p), else -1 (weight q)
+ *   quantile        q d where d > 0, else -p d                                 q, or -p, or 0 where d = 0
+ * Weights may also be w_ij, of each output.
  *
  * Multi-class hinge (Weston & Watkins 1999), y the row's label: loss_i = w_i c_y sum_{j != y} max(0, z_j - z_y + margin), or the
  * sum of the squares. */
@@ -43,11 +45,15 @@ FNN_INLINE size_t fnn_argmax(const float *x, size_t n, float max)
 FNN_INLINE double fnn_row_weight(const fnn_loss *o, size_t i) { return o->weight ? (double)o->weight[i * o->ldw] : 1.0; }
 FNN_INLINE float fnn_row_scale(const fnn_loss *o, size_t i) { return (float)(o->scale * fnn_row_weight(o, i)); }
 
-/* Whether a row is left out, and a row's loss with its weight. */
-FNN_INLINE bool fnn_left_out(const fnn_loss *o, size_t i) { return o->weight && o->weight[i * o->ldw] == 0.0f; }
+/* Whether a row's label says to ignore it; whether a row is left out; and a row's loss with its weight. */
+FNN_INLINE bool fnn_ignored(const fnn_loss *o, size_t i) { return o->ignores && o->labels && o->labels[i] < 0; }
+FNN_INLINE bool fnn_left_out(const fnn_loss *o, size_t i)
+{
+    return fnn_ignored(o, i) || (o->weight && o->weight[i * o->ldw] == 0.0f);
+}
 FNN_INLINE double fnn_row_loss(const fnn_loss *o, size_t i, double loss)
 {
-    return !o->weight ? loss : fnn_left_out(o, i) ? 0.0 : loss * fnn_row_weight(o, i);
+    return fnn_left_out(o, i) ? 0.0 : !o->weight ? loss : loss * fnn_row_weight(o, i);
 }
 
 /* 0 for what is NaN: of products with 0 those with infinity, and with NaN. */
@@ -132,7 +138,7 @@ static void fnn_cross_entropy_narrow(const fnn_loss *o, const fnn_target_rule *r
         double m = 1.0, loss;
         size_t wanted;
         if (o->labels) {
-            wanted = (size_t)o->labels[i0 + r];
+            wanted = fnn_ignored(o, i0 + r) ? 0 : (size_t)o->labels[i0 + r];
             label[r] = (float)wanted;
         } else {
             wanted = fnn_argmax(t, classes, fnn_row_max(t, classes));
@@ -143,7 +149,7 @@ static void fnn_cross_entropy_narrow(const fnn_loss *o, const fnn_target_rule *r
             loss = fnn_cross_entropy_row(rule, classes, z, t, wanted, (double)highest[r], (double)log_total[r], &m);
         o->loss[i0 + r] = fnn_row_loss(o, i0 + r, loss);
         mass[r] = (float)m;
-        o->correct[i0 + r] = (numbers >> r & 1) && (size_t)first[r] == wanted;
+        o->correct[i0 + r] = (numbers >> r & 1) && (size_t)first[r] == wanted && !fnn_ignored(o, i0 + r);
     }
     if (!o->dlogits) return;
 
@@ -172,9 +178,9 @@ static void fnn_cross_entropy_narrow(const fnn_loss *o, const fnn_target_rule *r
         for (size_t j = classes; j < FNN_VF; j++) x[j] = vf_zero();
     }
     vf_transpose(x);
-    if (o->weight)
+    if (o->weight || o->ignores)
         for (size_t r = 0; r < rows; r++)
-            if (fnn_left_out(o, i0 + r)) x[r] = vf_number_or_zero(x[r]);
+            if (fnn_left_out(o, i0 + r)) x[r] = fnn_ignored(o, i0 + r) ? vf_zero() : vf_number_or_zero(x[r]);
     for (size_t r = 0; r < rows; r++) vf_store_t(o->dlogits + (i0 + r) * o->ldd, x[r], vt_first(classes));
 }
 
@@ -202,8 +208,9 @@ static void fnn_softmax_cross_entropy(size_t rows, const fnn_loss *o)
             total[r] = vf_sum(sum);
             const size_t best = fnn_argmax(z, classes, max[r]);
             if (o->labels) {
-                picked[r] = z[o->labels[i0 + r]];
-                o->correct[i0 + r] = best == (size_t)o->labels[i0 + r];
+                const bool ignored = fnn_ignored(o, i0 + r);
+                picked[r] = z[ignored ? 0 : o->labels[i0 + r]];
+                o->correct[i0 + r] = !ignored && best == (size_t)o->labels[i0 + r];
             } else {
                 const float *t = o->targets + (i0 + r) * o->ldt;
                 o->correct[i0 + r] = best < classes && best == fnn_argmax(t, classes, fnn_row_max(t, classes));
@@ -214,7 +221,8 @@ static void fnn_softmax_cross_entropy(size_t rows, const fnn_loss *o)
 
         for (size_t r = 0; r < count; r++) {
             const float *z = o->logits + (i0 + r) * o->ldl, *t = o->labels ? NULL : o->targets + (i0 + r) * o->ldt;
-            const size_t label = o->labels ? (size_t)o->labels[i0 + r] : 0;
+            const bool left_out = fnn_left_out(o, i0 + r), ignored = fnn_ignored(o, i0 + r);
+            const size_t label = o->labels && !ignored ? (size_t)o->labels[i0 + r] : 0;
             double mass = 1.0, loss;
             if (by_label)
                 loss = (double)log_total[r] + ((double)max[r] - (double)picked[r]);
@@ -222,7 +230,6 @@ static void fnn_softmax_cross_entropy(size_t rows, const fnn_loss *o)
                 loss = fnn_cross_entropy_row(&rule, classes, z, t, label, (double)max[r], (double)log_total[r], &mass);
             o->loss[i0 + r] = fnn_row_loss(o, i0 + r, loss);
             if (!o->dlogits) continue;
-            const bool left_out = fnn_left_out(o, i0 + r);
             const vf s = vf_set1(fnn_row_scale(o, i0 + r)), m = vf_set1((float)mass);
             float *d = o->dlogits + (i0 + r) * o->ldd;
             for (size_t j = 0; j < classes; j += FNN_VF) {
@@ -240,7 +247,7 @@ static void fnn_softmax_cross_entropy(size_t rows, const fnn_loss *o)
                     p = vf_sub(vf_mul(p, m), target);
                 }
                 p = vf_mul(p, s);
-                fnn_row_store(d, j, classes, left_out ? vf_number_or_zero(p) : p);
+                fnn_row_store(d, j, classes, ignored ? vf_zero() : left_out ? vf_number_or_zero(p) : p);
             }
         }
     }
@@ -306,6 +313,12 @@ FNN_INLINE void fnn_loss_term(const fnn_loss_form form, const fnn_loss *o, vf z,
                                                    vf_mul(negative, vf_for_factor(negative, above))));
         *g = vf_sub(vf_mul(both, sigmoid), positive);
         *right = ~(vm_bits(vf_lt(zero, z)) ^ vm_bits(vf_lt(vf_set1(0.5f), t))) & vm_bits(vf_eq(d, d));
+        return;
+    }
+    case FNN_QUANTILE: {
+        const vm above = vf_lt(zero, d), below = vf_lt(d, zero);
+        *a = vf_mul(vf_select(above, q, p), vf_abs(d));
+        *g = vf_select(above, q, vf_select(below, vf_neg(p), d));
         return;
     }
     default: { /* FNN_HINGE, FNN_SQUARED_HINGE */
@@ -410,11 +423,48 @@ FNN_INLINE void fnn_loss_wide(const fnn_loss_form form, size_t rows, const fnn_l
     }
 }
 
+/* Rows in which each output has a weight of its own. A row's sum is in the order of its outputs. */
+FNN_INLINE void fnn_loss_each(const fnn_loss_form form, size_t rows, const fnn_loss *o)
+{
+    const size_t n = o->classes;
+    const double share = o->sum ? 1.0 : (double)n;
+    const vf one = vf_set1(1.0f);
+    for (size_t i = 0; i < rows; i++) {
+        double loss = 0.0;
+        uint32_t correct = 0;
+        for (size_t j = 0; j < n; j += FNN_VF) {
+            const size_t count = n - j < FNN_VF ? n - j : FNN_VF;
+            const vt tail = vt_first(count);
+            const vf p = o->class_weight ? vf_load_t(o->class_weight + n + j, tail) : one;
+            const vf q = o->class_weight ? vf_load_t(o->class_weight + j, tail) : one;
+            const float *w = o->weight + i * o->ldw + j;
+            vf va, vb, vg;
+            uint32_t right;
+            float a[FNN_VF], b[FNN_VF], g[FNN_VF];
+            fnn_loss_term(form, o, vf_load_t(o->logits + i * o->ldl + j, tail), vf_load_t(o->targets + i * o->ldt + j, tail), p,
+                          q, &va, &vb, &vg, &right);
+            vf_store(a, va);
+            vf_store(b, vb);
+            vf_store(g, vg);
+            for (size_t r = 0; r < count; r++) {
+                if (w[r] != 0.0f) loss += (double)a[r] * (double)b[r] * (double)w[r];
+                g[r] *= (float)(o->scale / share * (double)w[r]);
+                if (w[r] == 0.0f && g[r] != g[r]) g[r] = 0.0f;
+            }
+            correct += fnn_count(right & ((1u << count) - 1u));
+            if (o->dlogits) vf_store_t(o->dlogits + i * o->ldd + j, vf_load(g), tail);
+        }
+        o->loss[i] = loss / share;
+        o->correct[i] = correct;
+    }
+}
+
 static void fnn_elementwise_loss(size_t rows, const fnn_loss *o)
 {
 #define FNN_FORM(f)                                            \
     case f:                                                    \
-        if (o->classes < FNN_VF) fnn_loss_narrow(f, rows, o);  \
+        if (o->each) fnn_loss_each(f, rows, o);                \
+        else if (o->classes < FNN_VF) fnn_loss_narrow(f, rows, o); \
         else fnn_loss_wide(f, rows, o);                        \
         break;
     switch (o->form) {
@@ -426,6 +476,7 @@ static void fnn_elementwise_loss(size_t rows, const fnn_loss *o)
         FNN_FORM(FNN_BINARY_ENTROPY)
         FNN_FORM(FNN_HINGE)
         FNN_FORM(FNN_SQUARED_HINGE)
+        FNN_FORM(FNN_QUANTILE)
     default: break;
     }
 #undef FNN_FORM

@@ -35,6 +35,18 @@ static void prefetch_row(const fnn_gather *o, size_t r)
     for (size_t i = 0; i < bytes && i < PAGE; i += 64) __builtin_prefetch(row + i);
 }
 
+/* Whether all the weights of a row are 0. */
+static bool no_weight(const fnn_kernels *k, const fnn_gather *o, size_t row)
+{
+    const char *weight = o->weight + (ptrdiff_t)row * o->weight_stride;
+    for (size_t j = 0; j < o->weight_columns; j++) {
+        float value;
+        k->convert(o->weight_dtype, 1, weight + j * o->weight_item, 1.0, 0.0, &value);
+        if (value != 0.0f) return false;
+    }
+    return true;
+}
+
 void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s)
 {
     if (!o->out) return; /* read in place */
@@ -48,9 +60,7 @@ void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s)
         k->convert(o->dtype, o->features, o->source + (ptrdiff_t)row * o->row_stride, o->scale, o->shift, out);
         if (o->check_finite && !k->all_finite(o->features, out)) fnn_report(o->status, r, FNN_NOT_FINITE);
         if (!o->weight) continue;
-        float weight;
-        k->convert(o->weight_dtype, 1, o->weight + (ptrdiff_t)row * o->weight_stride, 1.0, 0.0, &weight);
-        if (weight == 0.0f && !k->all_finite(o->features, out)) memset(out, 0, o->features * sizeof(float));
+        if (no_weight(k, o, row) && !k->all_finite(o->features, out)) memset(out, 0, o->features * sizeof(float));
     }
 }
 
@@ -75,10 +85,24 @@ void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_
     for (size_t r = s.begin; r < s.end; r++) {
         const size_t row = source_row(o->index, o->source_rows, r, o->status);
         const int64_t label = label_value(o->source + (ptrdiff_t)row * o->stride, o->dtype);
+        if (o->ignores && label == o->ignore) {
+            o->out[r] = -1;
+            continue;
+        }
         const bool good = label >= 0 && label < o->classes;
         if (!good) fnn_report(o->status, r, FNN_BAD_LABEL);
         o->out[r] = good ? (int32_t)label : 0;
     }
+}
+
+size_t fnn_ignored_labels(const fnn_gather_labels *o, size_t rows)
+{
+    size_t found = 0;
+    for (size_t r = 0; o->ignores && r < rows; r++) {
+        const uint64_t row = o->index ? (uint64_t)o->index[r] : r;
+        if (row < o->source_rows) found += label_value(o->source + (ptrdiff_t)row * o->stride, o->dtype) == o->ignore;
+    }
+    return found;
 }
 
 /* ---- arguments, of a plan's operation and a step's buffers ---- */
@@ -118,6 +142,8 @@ static fnn_gather bind(const fnn_step *s, const fnn_op *op, const fnn_source *so
         .weight = weight ? batch_source(s, weight) : NULL,
         .weight_dtype = weight ? weight->dtype : FNN_F32,
         .weight_stride = weight ? weight->stride : 0,
+        .weight_columns = s->run->weight_columns,
+        .weight_item = weight ? weight->item : 0,
         .out = out->data,
         .ld = out->ld,
         .status = &s->run->status,
@@ -128,7 +154,7 @@ fnn_gather fnn_bind_gather(const fnn_step *s, const fnn_op *op) { return bind(s,
 fnn_gather fnn_bind_gather_targets(const fnn_step *s, const fnn_op *op) { return bind(s, op, &s->run->y); }
 fnn_gather fnn_bind_gather_weights(const fnn_step *s, const fnn_op *op) { return bind(s, op, &s->run->weight); }
 
-fnn_gather_labels fnn_bind_gather_labels(const fnn_step *s, const fnn_op *op)
+fnn_gather_labels fnn_labels_of(const fnn_step *s)
 {
     const fnn_source *y = &s->run->y;
     return (fnn_gather_labels){
@@ -138,7 +164,15 @@ fnn_gather_labels fnn_bind_gather_labels(const fnn_step *s, const fnn_op *op)
         .source_rows = source_rows(s, y),
         .index = batch_index(s),
         .classes = s->run->classes,
-        .out = fnn_buffer_of(s, op, 0).data,
+        .ignores = s->run->ignores,
+        .ignore = s->run->ignore,
         .status = &s->run->status,
     };
+}
+
+fnn_gather_labels fnn_bind_gather_labels(const fnn_step *s, const fnn_op *op)
+{
+    fnn_gather_labels o = fnn_labels_of(s);
+    o.out = fnn_buffer_of(s, op, 0).data;
+    return o;
 }

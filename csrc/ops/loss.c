@@ -26,8 +26,11 @@ static void check_rates(const fnn_loss *o, fnn_split s)
 {
     for (size_t i = s.begin; i < s.end; i++) {
         bool good = true;
-        for (size_t j = 0; j < o->classes; j++) good &= !(o->logits[i * o->ldl + j] + o->parameter < 0.0f);
-        if (!good && !(o->weight && o->weight[i * o->ldw] == 0.0f)) fnn_report(o->status, i, FNN_BAD_RATE);
+        for (size_t j = 0; j < o->classes; j++) {
+            const bool left_out = o->weight && o->weight[i * o->ldw + (o->each ? j : 0)] == 0.0f;
+            good &= left_out || !(o->logits[i * o->ldl + j] + o->parameter < 0.0f);
+        }
+        if (!good) fnn_report(o->status, i, FNN_BAD_RATE);
     }
 }
 
@@ -70,12 +73,14 @@ fnn_loss fnn_bind_loss(const fnn_step *s, const fnn_op *op)
         .logits = logits.data,
         .ldl = logits.ld,
         .labels = fnn_buffer_of(s, op, 1).data,
+        .ignores = s->run->ignores,
         .targets = targets.data,
         .ldt = targets.ld,
         .weight = weight.data,
         .ldw = weight.ld,
+        .each = weight.data && s->run->weight_columns > 1,
         .class_weight = fnn_buffer_of(s, op, 7).data,
-        .scale = op->sum ? 1.0 : 1.0 / (double)s->rows,
+        .scale = op->sum ? 1.0 : 1.0 / (double)(s->counted ? s->counted : 1),
         .dlogits = dlogits.data,
         .ldd = dlogits.ld,
         .loss = fnn_buffer_of(s, op, 4).data,
@@ -92,6 +97,6 @@ void fnn_run_reduce_loss(const fnn_step *s, const fnn_op *op, fnn_split split)
     const double sum = fnn_sum_rows(fnn_buffer_of(s, op, 0).data, s->rows);
     const uint32_t *correct = fnn_buffer_of(s, op, 1).data;
     run->loss_sum += sum;
-    if (run->losses) run->losses[s->number] = op->sum ? sum : sum / (double)s->rows;
+    if (run->losses) run->losses[s->number] = op->sum ? sum : sum / (double)(s->counted ? s->counted : 1);
     for (size_t i = 0; i < s->rows; i++) run->correct += correct[i];
 }

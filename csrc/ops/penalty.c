@@ -46,12 +46,12 @@ static fnn_penalty bind(const fnn_step *s, const fnn_op *op, bool forward)
 fnn_penalty fnn_bind_penalty_forward(const fnn_step *s, const fnn_op *op) { return bind(s, op, true); }
 fnn_penalty fnn_bind_penalty_backward(const fnn_step *s, const fnn_op *op) { return bind(s, op, false); }
 
-/* By the thread that reduces the loss, after it: every row counts the penalty once, as it does a mean. */
+/* By the thread that reduces the loss, after it: every row that counts has the penalty once, as it has a mean. */
 void fnn_run_reduce_penalty(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     if (split.id != split.count - 1) return;
     fnn_run *run = s->run;
     const double value = fnn_penalty_total(fnn_buffer_of(s, op, 0).data, op->out);
-    run->loss_sum += op->sum ? value : value * (double)s->rows;
+    run->loss_sum += op->sum ? value : value * (double)s->counted;
     if (run->losses) run->losses[s->number] += value;
 }

@@ -9,6 +9,7 @@ typedef struct fnn_step {
     const fnn_kernels *kernels;
     fnn_buffer *buffers; /* this thread's table: input and output may point into the user's arrays */
     size_t number, begin, rows; /* which step of the call, and its rows of the user's data */
+    size_t counted; /* rows that are not to be ignored */
     float *scratch; /* this thread's */
 } fnn_step;
 
@@ -26,6 +27,9 @@ static inline bool fnn_gather_in_place(const fnn_step *s, const fnn_source *sour
     return !s->run->index && source->dtype == FNN_F32 && source->scale == 1.0 && source->shift == 0.0 && !s->run->check_finite &&
            source->stride % (ptrdiff_t)sizeof(float) == 0 && source->stride >= 0;
 }
+
+/* The step's labels, without the buffer that they go to. */
+fnn_gather_labels fnn_labels_of(const fnn_step *s);
 
 #define FNN_OP(code, name, arguments, bind, split, roles, writes, phase, traits) \
     arguments bind(const fnn_step *s, const fnn_op *op);

@@ -41,6 +41,11 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     for (s.number = run->from; s.number < run->end; s.number++) {
         s.begin = s.number * run->batch;
         s.rows = run->rows - s.begin < run->batch ? run->rows - s.begin : run->batch;
+        s.counted = s.rows;
+        if (run->ignores) {
+            const fnn_gather_labels labels = fnn_labels_of(&s);
+            s.counted -= fnn_ignored_labels(&labels, s.rows);
+        }
         const fnn_split split = fnn_split_of(id, count, s.rows);
         if (run->output >= 0) s.buffers[run->output] = (fnn_buffer){run->out + s.begin * run->ldout, run->ldout};
         const double loss_sum = id == count - 1 ? run->loss_sum : 0.0; /* of the thread that reduces the losses: what the sums */
@@ -59,6 +64,8 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
             run->loss_sum = loss_sum;
             run->correct = correct;
             run->rows_left_out += s.rows;
+        } else if (id == count - 1) {
+            run->rows_left_out += s.rows - s.counted;
         }
         if (id == 0) {
             run->steps_done = s.number + 1;

@@ -64,7 +64,8 @@ class Builder:
         self.buffers = []
         self.scale, self.shift = 1.0, 0.0
         self.features = self.targets = self.classes = 0
-        self.weighted = False  # whether rows have weights
+        self.weighted = 0  # weights of a row
+        self.ignore = None  # the label of rows to be ignored
         self.output = None
         self.trainable = set()  # ids of parameters whose gradient is wanted
         self.parameter_gradients = {}  # id of a parameter -> (parameter, gradient buffer, the operations that add to it)
@@ -268,9 +269,9 @@ class Builder:
         """The buffer of an array that nobody changes."""
         return self.buffer(name, array.shape[-1], role="constant", array=array)
 
-    def labels(self, classes):
-        """Integer class labels of the batch."""
-        self.targets, self.classes = 1, classes
+    def labels(self, classes, ignore=None):
+        """Integer class labels of the batch; `ignore`: that of rows which are to count in no loss."""
+        self.targets, self.classes, self.ignore = 1, classes, ignore
         y = self.buffer("labels", 1, dtype="int32", role="input")
         self.emit("gather_labels", {"out": y}, n_out=1)
         return y
@@ -282,11 +283,11 @@ class Builder:
         self.emit("gather_targets", {"out": y}, n_out=columns)
         return y
 
-    def sample_weights(self):
-        """The weights of the batch's rows."""
-        self.weighted = True
-        w = self.buffer("sample_weights", 1, role="input")
-        self.emit("gather_weights", {"out": w}, n_out=1)
+    def sample_weights(self, columns=1):
+        """The weights of the batch's rows: one each, or one for each output."""
+        self.weighted = columns
+        w = self.buffer("sample_weights", columns, role="input")
+        self.emit("gather_weights", {"out": w}, n_out=columns)
         return w
 
     def softmax_cross_entropy(self, logits, targets, **options):
@@ -513,6 +514,7 @@ class Builder:
             targets=self.targets,
             classes=self.classes,
             weighted=self.weighted,
+            ignore=self.ignore,
             scale=self.scale,
             shift=self.shift,
             output=self.output,

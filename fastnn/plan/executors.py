@@ -35,7 +35,7 @@ class GroupState(NamedTuple):
 
 class Result(NamedTuple):
     """What a run reports. problem: None, "index", "label", "not finite" or "rate", in row `row` of batch number `steps`.
-    left_out: rows that are not in the sums, since their steps were skipped."""
+    left_out: rows that are not in the sums, since they are to be ignored or their steps were skipped."""
 
     steps: int
     loss_sum: float
@@ -127,6 +127,7 @@ class NativeExecutor:
             plan.scale,
             plan.shift,
             plan.weighted,
+            plan.ignore,
         )
         self._host = next((i for i, op in enumerate(plan.ops) if op.kind == "host_loss"), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
@@ -303,6 +304,7 @@ class ReferenceExecutor:
             if found.skipped:
                 left_out += len(chosen)
             else:
+                left_out += found.ignored
                 loss_sum += found.loss_sum
                 correct += found.correct
             if losses is not None:

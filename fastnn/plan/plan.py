@@ -23,8 +23,10 @@ class Plan:
         "rows" or "layers".
     features, targets, classes : int
         Values in a row of x and of y; classes if y holds labels, else 0.
-    weighted : bool
-        Whether a call takes a weight for every row.
+    weighted : int
+        How many weights a call takes for every row: none, one, or one for each output.
+    ignore : int or None
+        The label of rows that count in no loss.
     output : Buffer or None
         What a call hands to the user.
     update : Update or None
@@ -43,7 +45,8 @@ class Plan:
     features: int
     targets: int
     classes: int
-    weighted: bool
+    weighted: int
+    ignore: int
     scale: float
     shift: float
     output: Buffer

@@ -11,7 +11,7 @@ import numpy as np
 from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
 from .dense import bias_gradient, dense_forward
 from .gather import gather, gather_labels
-from .loss import loss_correct, loss_gradient, loss_rows, weighted
+from .loss import loss_correct, loss_gradient, loss_rows
 from .maxout import maxout_backward, maxout_forward
 from .noise import dropout_forward, gaussian_noise
 from .normalization import (
@@ -36,6 +36,7 @@ class Outcome(NamedTuple):
     row: int = 0
     skipped: bool = False  # no update, since the gradients were not finite
     progress: list = None  # (steps, memory) of each group behind this batch
+    ignored: int = 0  # rows that are to be ignored
 
 
 class Interpreter:
@@ -90,7 +91,8 @@ class Interpreter:
         if batch.problem:
             return Outcome(problem=batch.problem[1], row=batch.problem[0])
         progress = [optimizer_progress(g, float(lr)) for g, lr in zip(groups, rates)] if batch.updated else None
-        return Outcome(batch.loss_sum, batch.loss, batch.correct, skipped=batch.skip, progress=progress)
+        ignored = batch.rows - batch.counted
+        return Outcome(batch.loss_sum, batch.loss, batch.correct, skipped=batch.skip, progress=progress, ignored=ignored)
 
 
 class _Batch:
@@ -100,7 +102,7 @@ class _Batch:
         self.random = {"seed": random[0], "offset": random[1] % 2**32}
         self.interpreter, self.x, self.y, self.index = interpreter, x, y, np.asarray(index, np.int64)
         self.groups, self.rates, self.check_finite = groups, rates, check_finite
-        self.rows = len(self.index)
+        self.rows = self.counted = len(self.index)  # counted: those that are not to be ignored
         self.weights = weights
         self.loss_sum, self.loss, self.correct = 0.0, 0.0, 0
         self.problem = None  # (row, what), the lowest row
@@ -143,11 +145,13 @@ class _Batch:
         self._gather(op, self.y, 1.0, 0.0)
 
     def gather_labels(self, op):
-        labels = self.y[self.source_rows(self.y)]
-        bad = (labels < 0) | (labels >= self.interpreter.plan.classes)
+        labels, ignore = self.y[self.source_rows(self.y)], self.interpreter.plan.ignore
+        ignored = labels == ignore if ignore is not None else np.zeros(self.rows, bool)
+        bad = ~ignored & ((labels < 0) | (labels >= self.interpreter.plan.classes))
         self.report(bad, "label")
-        labels = np.where(bad, 0, labels).astype(np.int64)
-        self.at(op, "out")[:, 0] = gather_labels(labels, None, self.interpreter.plan.classes)
+        labels = np.where(bad | ignored, 0, labels).astype(np.int64)
+        self.at(op, "out")[:, 0] = np.where(ignored, -1, gather_labels(labels, None, self.interpreter.plan.classes))
+        self.counted = self.rows - int(np.count_nonzero(ignored))
 
     def dense_forward(self, op):
         dense_forward(self.at(op, "x"), self.at(op, "w"), self.at(op, "b"), op.activation, out=self.at(op, "y"),
@@ -190,19 +194,24 @@ class _Batch:
     def _loss(self, op):
         labels, weights = self.at(op, "labels"), self.at(op, "weight")
         targets = self.at(op, "targets") if labels is None else labels[:, 0]
-        weights = None if weights is None else weights[:, 0]
+        weights = weights[:, 0] if weights is not None and weights.shape[1] == 1 else weights
         class_weight = self.at(op, "class_weight")
-        outputs = self.at(op, "logits")
+        outputs, losses, gradient = self.at(op, "logits"), self.at(op, "loss"), self.at(op, "dlogits")
+        counted = slice(None)
+        if self.counted < self.rows:  # as if the batch had only the others
+            counted = np.flatnonzero(targets >= 0)
+            outputs, targets, weights = outputs[counted], targets[counted], None if weights is None else weights[counted]
+            losses[...] = 0
+            if gradient is not None:
+                gradient[...] = 0
         options = {"form": op.form, "parameter": op.alpha, "full": op.full, "class_weight": class_weight, "total": op.sum}
-        rows = loss_rows(op.kind, outputs, targets, **options)
-        with np.errstate(all="ignore"):
-            self.at(op, "loss")[:, 0] = rows if weights is None else weighted(rows, weights)
+        losses[counted, 0] = loss_rows(op.kind, outputs, targets, sample_weight=weights, **options)
         if op.form == "poisson" and self.check_finite:
-            bad = (outputs + outputs.dtype.type(op.alpha) < 0).any(axis=1)
-            self.report(bad if weights is None else bad & (weights != 0), "rate")
+            bad = outputs + outputs.dtype.type(op.alpha) < 0
+            self.report((bad if weights is None else bad & (weights.reshape(self.rows, -1) != 0)).any(axis=1), "rate")
         self.correct += loss_correct(op.kind, outputs, targets, op.form)
-        if op.buffers.get("dlogits") is not None:
-            self.at(op, "dlogits")[...] = loss_gradient(op.kind, outputs, targets, sample_weight=weights, **options)
+        if gradient is not None:
+            gradient[counted] = loss_gradient(op.kind, outputs, targets, sample_weight=weights, **options)
 
     softmax_cross_entropy = elementwise_loss = multiclass_hinge = _loss
 
@@ -249,7 +258,7 @@ class _Batch:
 
     def reduce_penalty(self, op):
         value = float(self.at(op, "sum").sum())
-        self.loss_sum += value if op.sum else self.rows * value
+        self.loss_sum += value if op.sum else self.counted * value
         self.loss += value
 
     def tied_forward(self, op):
@@ -335,7 +344,7 @@ class _Batch:
 
     def reduce_loss(self, op):
         self.loss_sum += float(self.at(op, "loss").sum())
-        self.loss = self.loss_sum if op.sum else self.loss_sum / self.rows
+        self.loss = self.loss_sum if op.sum else self.loss_sum / max(self.counted, 1)
 
     def gradient_of(self, i):
         """The array of the gradient of tensor i."""

@@ -143,7 +143,8 @@ def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduct
         t.
     out : array like outputs, optional
         Receives the gradient; may be outputs itself.
-    sample_weight : array [batch], dtype of outputs, optional
+    sample_weight : array [batch] or [batch, columns], dtype of outputs, optional
+        Of the rows, or of each output; the mean is over all of them all the same.
     reduction : {"mean", "sum"}, default "mean"
         The mean or the sum over all elements.
 
@@ -227,6 +228,47 @@ def huber(outputs, targets, out=None, *, delta=1.0, sample_weight=None, reductio
     return _elementwise("huber", outputs, targets, out, sample_weight, reduction, delta)
 
 
+def quantile(outputs, targets, out=None, *, quantile=0.5, sample_weight=None, reduction="mean"):
+    """Quantile (pinball) loss, with d = z - t and the quantile τ: mean of (1 - τ) · d where d > 0, else τ · |d|.
+
+    The gradient is 1 - τ where d > 0, -τ where d < 0, and 0 where d = 0, / (batch · columns). The loss is least where a share τ
+    of the targets is below z. (Koenker & Bassett 1978.)
+
+    Parameters
+    ----------
+    outputs, targets, out, sample_weight, reduction
+        As for `mean_squared_error`.
+    quantile : float or sequence of columns floats, default 0.5
+        τ, above 0 and below 1; for all columns, or one for each.
+
+    Returns
+    -------
+    loss, gradient
+        As of `mean_squared_error`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `mean_squared_error` and if a quantile is out of range.
+
+    Examples
+    --------
+    >>> quantile(np.array([[1.0], [2.0]]), np.array([[0.0], [4.0]]), quantile=0.25)
+    (0.625, array([[ 0.375],
+           [-0.125]]))
+    """
+    check_array(outputs, "outputs", shape=(None, None))
+    below = np.empty(outputs.shape[1], outputs.dtype)
+    try:
+        below[...] = quantile
+    except (TypeError, ValueError):
+        raise ValueError(f"quantile must be a number or {len(below)} of them, one for each column, got {quantile!r}") from None
+    if not ((below > 0) & (below < 1)).all():
+        raise ValueError(f"quantile must be above 0 and below 1, got {quantile}")
+    sides = np.stack([1 - below, below])
+    return _elementwise("quantile", outputs, targets, out, sample_weight, reduction, class_weight=sides)
+
+
 def poisson(outputs, targets, out=None, *, log_input=True, full=False, eps=1e-8, sample_weight=None, reduction="mean"):
     """Negative log-likelihood of counts t under Poisson distributions.
 
@@ -285,7 +327,7 @@ def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample
         Receives the gradient; may be logits itself.
     class_weight : array [2, columns], dtype of logits, optional
         q, then p, for each column.
-    sample_weight : array [batch], dtype of logits, optional
+    sample_weight : array [batch] or [batch, columns], dtype of logits, optional
     reduction : {"mean", "sum"}, default "mean"
 
     Returns
@@ -329,7 +371,7 @@ def binary_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class
     squared : bool, default False
     class_weight : array [2, columns], dtype of outputs, optional
         Of the class with t <= 0, then of the one with t > 0.
-    sample_weight : array [batch], dtype of outputs, optional
+    sample_weight : array [batch] or [batch, columns], dtype of outputs, optional
     reduction : {"mean", "sum"}, default "mean"
 
     Returns
@@ -416,13 +458,11 @@ def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, c
 # ---- what the plan's interpreter takes apart: the losses of rows, and how many of their outputs are right ----
 
 
-def weighted(losses, sample_weight):
-    """The losses of rows times their weights, 0 where those are 0."""
-    return np.where(sample_weight == 0, 0.0, losses * sample_weight.astype(np.float64))
-
-
-def loss_rows(kind, outputs, targets, *, form=None, parameter=0.0, full=False, class_weight=None, total=False):
-    """Unweighted losses of the rows [batch], as a plan's operation of that kind sums them."""
+def loss_rows(kind, outputs, targets, *, form=None, parameter=0.0, full=False, class_weight=None, sample_weight=None, total=False):
+    """Losses of the rows [batch], as a plan's operation of that kind sums them."""
+    if sample_weight is not None and sample_weight.ndim == 1:
+        unweighted = loss_rows(kind, outputs, targets, form=form, parameter=parameter, full=full, class_weight=class_weight, total=total)
+        return _weighted(unweighted, sample_weight)
     if kind == "softmax_cross_entropy":
         t = _smoothed(_target_rows(targets, outputs), outputs, parameter, class_weight)
         return _losses(outputs, t)
@@ -431,6 +471,7 @@ def loss_rows(kind, outputs, targets, *, form=None, parameter=0.0, full=False, c
         one = [multiclass_hinge(outputs[i : i + 1], targets[i : i + 1], **options)[0] for i in range(len(outputs))]
         return np.array(one, np.float64)
     values, _ = _terms(form, outputs, targets.astype(outputs.dtype), parameter, class_weight, full)
+    values = values if sample_weight is None else _weighted(values, sample_weight)
     return values.sum(axis=1) if total else values.sum(axis=1) / outputs.shape[1]
 
 
@@ -503,6 +544,19 @@ def _losses(logits, t):
         return np.where(t == 0, 0.0, t.astype(np.float64) * (lse - z)).sum(axis=1)
 
 
+def _weighted(losses, weights):
+    """Losses times their weights, 0 where those are 0."""
+    with np.errstate(all="ignore"):
+        return np.where(weights == 0, 0.0, losses * weights.astype(np.float64))
+
+
+def _weighted_gradient(gradient, weights):
+    """As `_weighted`, but the sign of a finite gradient stays with its 0."""
+    with np.errstate(all="ignore"):
+        product = gradient * weights
+    return np.where((weights == 0) & np.isnan(product), 0, product)
+
+
 def _product(factor, x):
     """factor · x, 0 where the factor is 0 and x infinite."""
     return factor * np.where((factor == 0) & np.isinf(x), 0, x)
@@ -549,6 +603,9 @@ def _terms(form, z, t, parameter, class_weight, full):
             below, above = np.where(z < 0, -wide, 0), np.where(z < 0, 0, wide)
             values = both * np.log1p(e) + _product(positive, below) + _product(negative, above)
             return np.where(np.isnan(z), np.nan, values), (both * sigmoid - positive).astype(dtype)
+        if form == "quantile":
+            weight = np.where(d > 0, q, p)
+            return np.abs(d).astype(np.float64) * weight, np.where(d > 0, q, np.where(d < 0, -p, d))
         side = np.where(t > 0, 1, np.where(np.isnan(t), t, -1)).astype(dtype)
         weight = np.where(t > 0, p, q)
         missing = _positive(c - side * z)
@@ -566,6 +623,10 @@ def _elementwise(form, outputs, targets, out, sample_weight, reduction, paramete
     values, gradient = _terms(form, outputs, targets, parameter, class_weight, full)
     columns = outputs.shape[1] if reduction == "mean" else 1
     gradient = gradient / np.asarray(columns, outputs.dtype)
+    if sample_weight is not None and sample_weight.ndim == 2:  # of each output
+        check_array(sample_weight, "sample_weight", outputs.dtype, outputs.shape)
+        values, gradient = _weighted(values, sample_weight), _weighted_gradient(gradient, sample_weight)
+        sample_weight = None
     with np.errstate(all="ignore"):
         losses = values.sum(axis=1) / columns
     return _finish(outputs, losses, gradient, out, sample_weight, reduction)
@@ -580,9 +641,7 @@ def _finish(outputs, losses, gradient, out, sample_weight, reduction):
     with np.errstate(all="ignore"):
         if sample_weight is not None:
             check_array(sample_weight, "sample_weight", outputs.dtype, (batch,))
-            losses = weighted(losses, sample_weight)
-            gradient = gradient * sample_weight[:, None]
-            gradient = np.where((sample_weight == 0)[:, None] & np.isnan(gradient), 0, gradient)
+            losses, gradient = _weighted(losses, sample_weight), _weighted_gradient(gradient, sample_weight[:, None])
         loss = losses.sum() if reduction == "sum" else losses.sum() / batch if batch else np.nan
         out[...] = gradient if reduction == "sum" else gradient / max(batch, 1)
     return float(loss), out
