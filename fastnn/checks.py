@@ -3,10 +3,68 @@ fastnn's, so that any module may use it. Each returns the value to keep, or rais
 and what came.
 """
 
+import difflib
+import functools
+import inspect
 import math
 import numbers
 
 import numpy as np
+
+# What arguments are called elsewhere, and the names that they may have here.
+_ELSEWHERE = {
+    "learning_rate": ("lr",), "eta": ("lr",), "alpha": ("lr",), "epsilon": ("eps",), "decay": ("weight_decay",),
+    "n_epochs": ("epochs",), "nb_epoch": ("epochs",), "num_epochs": ("epochs",), "max_iter": ("epochs",),
+    "val_data": ("validation_data",), "weights": ("sample_weight", "class_weight"), "weight": ("sample_weight", "class_weight"),
+    "units": ("out_features",), "input_dim": ("in_features",), "rate": ("p",), "prob": ("p",), "nonlinearity": ("activation",),
+    "use_bias": ("bias",), "kernel_initializer": ("init",), "kernel_regularizer": ("penalty",), "regularizer": ("penalty",),
+    "gradient_clip": ("clip_norm",), "clipnorm": ("clip_norm",), "clipvalue": ("clip_value",), "random_state": ("seed",),
+    "criterion": ("loss",), "loss_fn": ("loss",),
+}
+
+
+def nearest(name, known):
+    """A question for the end of a message: whether the known name that is nearest to an unknown one, or that which it has here,
+    was meant. Empty where none is near."""
+    known = list(known)
+    found = [k for k in _ELSEWHERE.get(name, ()) if k in known] or difflib.get_close_matches(name, known, 1, 0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def suggesting(function):
+    """The function, whose error for an unknown keyword says which is the nearest that it has."""
+    parameters = inspect.signature(function).parameters
+    known = [name for name, p in parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return function
+
+    @functools.wraps(function)
+    def call(*args, **keywords):
+        for name in keywords:
+            if name not in parameters:
+                hint = nearest(name, known)
+                raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {name!r}{hint}")
+        return function(*args, **keywords)
+
+    return call
+
+
+def instead(array, name, classes=False):
+    """What to do with an array that holds no numbers, or holds them as objects. classes: the array may be names of classes."""
+    if array.dtype.kind not in "OUST":
+        return ""
+    text = array.dtype.kind != "O" or any(isinstance(v, str) for v in array.flat)
+    if not (text and classes):
+        try:
+            found = array.astype(np.float64)
+        except (TypeError, ValueError):
+            pass
+        else:
+            kind = "int" if classes and (found == np.round(found)).all() else "float"
+            return f"; its elements are numbers, so write {name}.astype({kind})"
+    if classes:
+        return f"; for names of classes write classes, {name} = np.unique({name}, return_inverse=True)"
+    return f"; turn all its columns into numbers, then write {name}.astype(float)"
 
 
 def real(value, name):

@@ -2,6 +2,8 @@
 
 import functools
 
+from .checks import suggesting
+
 
 class Fixed:
     """Refuses to set or delete attributes once its constructor, that of a subclass included, has returned.
@@ -38,6 +40,8 @@ class Fixed:
 
 
 def _noting(init):
+    init = suggesting(init)
+
     @functools.wraps(init)
     def noting(self, *args, **settings):
         init(self, *args, **settings)

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .activations import FLOAT32_MAX, FLOAT32_TINY
+from .checks import instead
 from .fixed import Fixed
 from .nn.layer import check_number
 
@@ -206,7 +207,7 @@ class Loss(Fixed):
 def _check_rows(y, outputs, name):
     """Targets that stand in rows like the outputs: "rows"."""
     if y.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, got dtype {y.dtype}")
+        raise TypeError(f"{name}: expected real numbers, got dtype {y.dtype}{instead(y, name, True)}")
     if outputs == 1 and y.ndim == 1:
         return "rows"
     if y.ndim != 2 or y.shape[1] != outputs:
@@ -333,7 +334,7 @@ def _check_labels(y, outputs, name, expected):
     if y.dtype.kind == "f" and y.ndim == 1:
         raise TypeError(f"{name}: expected integer labels, got dtype {y.dtype}")
     if y.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected {expected}, got dtype {y.dtype}")
+        raise TypeError(f"{name}: expected {expected}, got dtype {y.dtype}{instead(y, name, True)}")
     return None
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import _native
 from .callbacks import check_callbacks, wants_steps
+from .checks import suggesting
 from .init import check_seed
 from .losses import check_loss
 from .nn import Sequential, as_array, as_rows, last_activation
@@ -95,7 +96,7 @@ def _warn(losses, epoch, before):
     else:
         what = f"no step of epoch {epoch + 1} was done, since none had finite gradients"
     hint = "check_finite=True looks for such data; a lower learning rate, or clip_norm, may help"
-    warnings.warn(f"{what}; {hint}", RuntimeWarning, stacklevel=4)
+    warnings.warn(f"{what}; {hint}", RuntimeWarning, stacklevel=5)
     return True
 
 
@@ -247,6 +248,7 @@ class Trainer:
     _training = (None, None)
     _fitting = False
 
+    @suggesting
     def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None, penalty=None):
         self._model = _check_model(model)
         check_loss(loss)
@@ -529,6 +531,7 @@ class Trainer:
     def _batch(self, xb, yb, sample_weight):
         return _Data(self._model, self._loss, xb, yb, ("xb", "yb", "sample_weight"), sample_weight)
 
+    @suggesting
     def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
             check_finite=False, callbacks=None, verbose=1, sample_weight=None):
         """Train for a number of epochs.
@@ -722,6 +725,7 @@ class Trainer:
 
     # ---- evaluation ----
 
+    @suggesting
     def evaluate(self, X, y, batch_size=None, sample_weight=None):
         """Loss and, where the loss has one, accuracy on data.
 

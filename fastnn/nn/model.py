@@ -173,9 +173,9 @@ class Sequential(Chain):
         """
         return {"layers": self.entry("", {})["layers"]}
 
-    def rows(self, X, name="X"):
+    def rows(self, X, name="X", empty=False):
         """Data checked against the model's input; see `as_rows`."""
-        return as_rows(X, name, self._flatten, self.in_features)
+        return as_rows(X, name, self._flatten, self.in_features, empty)
 
     def __getstate__(self):
         return {**vars(self), "_idle": {}}  # executors hold addresses of this model's arrays
@@ -227,13 +227,15 @@ class Sequential(Chain):
 
     def _infer_any(self, X, batch_size, out, softmax):
         """Whatever X and out are: a function of its own, for its closure would make the short way longer."""
-        X = self.rows(X)
+        X = self.rows(X, empty=True)
         batch = self._batch if batch_size is None else check_size(batch_size, "batch_size")
         batch = min(batch, 1 << (len(X) - 1).bit_length())
         if out is None:
             out = np.empty((len(X), self.out_features), np.float32)
         else:
             _check_out(out, (len(X), self.out_features), X, self._named())
+        if not len(X):
+            return out
         key = ("infer", batch, softmax)
         executor = self.borrow(key, lambda: NativeExecutor(self.plan(batch, softmax)))
         try:
@@ -270,7 +272,7 @@ class Sequential(Chain):
         Returns
         -------
         numpy.ndarray
-            float32 [rows, out_features].
+            float32 [rows, out_features]; of no rows where X has none.
 
         Raises
         ------

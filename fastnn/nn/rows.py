@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from ..checks import instead
+
 
 def as_array(obj, name):
     """`obj` itself if it is a plain NumPy array, else what it holds as one."""
@@ -15,25 +17,37 @@ def as_array(obj, name):
         raise ValueError(f"{name}: expected an array, got a {type(obj).__name__} that makes none ({error})") from None
 
 
-def as_rows(X, name, flatten, features=None):
+def _of_one(X, name, features):
+    """What to write where X is one sample, or many of one feature, and lacks a dimension."""
+    if features == 1 and X.ndim == 1 and X.size > 1:
+        return f"; for samples of one feature write {name}[:, None]"
+    return f"; for a single sample write {name}[None]" if X.ndim and X.size == features else ""
+
+
+def as_rows(X, name, flatten, features=None, empty=False):
     """Data as the executors take it: a NumPy array of a real dtype in native byte order, rows first, each row contiguous.
 
-    Lists become arrays; arrays that cannot be read in place are copied. `flatten`: whether samples may have any shape.
+    Lists become arrays; arrays that cannot be read in place are copied. `flatten`: whether samples may have any shape; `empty`:
+    whether there may be none.
     """
     X = as_array(X, name)
     if X.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, got dtype {X.dtype}")
+        raise TypeError(f"{name}: expected real numbers, got dtype {X.dtype}{instead(X, name)}")
+    if empty and X.shape == (0,):  # of an empty list
+        X = X.reshape(0, features)
     if X.dtype.itemsize > 8 or not X.dtype.isnative:
         X = X.astype(np.float64 if X.dtype.kind == "f" else X.dtype.newbyteorder("="))
     if X.ndim < 2 or (X.ndim > 2 and not flatten):
         what = "samples of at least 1 dimension, in rows" if flatten else "2 dimensions (rows, features)"
-        hint = "; put nn.Flatten() first for samples of more dimensions" if X.ndim > 2 else ""
+        hint = "; put nn.Flatten() first for samples of more dimensions" if X.ndim > 2 else _of_one(X, name, features)
         raise ValueError(f"{name}: expected {what}, got shape {X.shape}{hint}")
-    if X.size == 0:
+    if X.size == 0 and not (empty and len(X) == 0):
         raise ValueError(f"{name}: expected at least one row and one feature, got shape {X.shape}")
     width = math.prod(X.shape[1:])
     if features is not None and width != features:
-        raise ValueError(f"{name}: expected {features} features a row, got shape {X.shape}")
+        raise ValueError(f"{name}: expected {features} features a row, got shape {X.shape}{_of_one(X, name, features)}")
+    if not len(X):
+        return X
     row = X[0]
     if not (row.flags.c_contiguous and X.flags.aligned):
         X = np.ascontiguousarray(X)

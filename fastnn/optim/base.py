@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from .. import _native
+from ..checks import nearest
 from ..plan import Parameter
 from ..plan.builder import Update
 from ..plan.executors import RULES, GroupState
@@ -188,6 +189,7 @@ class Optimizer:
         if unknown:
             raise TypeError(
                 f"{type(self).__name__}: unknown arguments {unknown}; options are {sorted([*known, 'skip_nonfinite'])}"
+                f"{nearest(unknown[0], [*defaults, *known, 'skip_nonfinite'])}"
             )
         self._skip_nonfinite = checks.flag(options.get("skip_nonfinite", False), "skip_nonfinite")
         self.defaults = {**defaults, **known, **{k: v for k, v in options.items() if k != "skip_nonfinite"}}
@@ -202,7 +204,7 @@ class Optimizer:
                 raise ValueError(f"{name}: expected a group with an entry 'params', got keys {sorted(group)}")
             unknown = set(group) - set(self.defaults) - {"params"}
             if unknown:
-                raise ValueError(f"{name}: unknown hyper-parameters {sorted(unknown)}; known are {sorted(self.defaults)}")
+                raise ValueError(f"{name}: unknown hyper-parameters {sorted(unknown)}; known are {sorted(self.defaults)}{nearest(min(unknown), self.defaults)}")
             keys, values, labels = self._listed(group["params"], name)
             params += [self._check_param(v, n) for v, n in zip(values, labels)]
             merged = {**self.defaults, **group, "params": tuple(values)}
