@@ -67,11 +67,20 @@ def instead(array, name, classes=False):
     return f"; turn all its columns into numbers, then write {name}.astype(float)"
 
 
+def scalar(value):
+    """`value`, or the number in it where it is an array of no dimensions: NumPy's, PyTorch's, JAX's."""
+    if isinstance(value, numbers.Real) or getattr(value, "shape", None) != () or hasattr(value, "mask"):
+        return value
+    item = getattr(value, "item", None)
+    return item() if callable(item) else value
+
+
 def real(value, name):
-    """`value` as it is, once it is a number."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    """`value` as it is, once it is a number; of an array of no dimensions the number."""
+    found = scalar(value)
+    if isinstance(found, bool) or not isinstance(found, numbers.Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
-    return value
+    return found
 
 
 def number(value, name, least=-math.inf, most=math.inf, below=math.inf):

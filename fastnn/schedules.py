@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .checks import flag, number, real
+from .checks import flag, number, real, scalar
 
 __all__ = [
     "Constant",
@@ -78,7 +78,7 @@ def _steps(values, name):
         values = tuple(values)
     except TypeError:
         raise TypeError(f"{name}: expected a list of integers, got {values!r}") from None
-    values = tuple(_count(v, f"{name}[{i}]") for i, v in enumerate(values))
+    values = tuple(_count(v, f"{name}[{i}]", 0) for i, v in enumerate(values))
     if any(a >= b for a, b in zip(values, values[1:])):
         raise ValueError(f"{name}: expected increasing numbers, got {list(values)}")
     return values
@@ -121,6 +121,8 @@ class Schedule:
     def _set(self, **settings):
         self.__dict__.update(settings, _names=tuple(settings))
 
+    __array_ufunc__ = None  # a NumPy number times a schedule is a schedule
+
     def __setattr__(self, name, value):
         raise AttributeError(f"{name}: a schedule does not change; make another one")
 
@@ -160,11 +162,13 @@ class Schedule:
             return self._rates(t, clock)
 
     def __mul__(self, other):
+        other = scalar(other)
         if not callable(other) and (isinstance(other, bool) or not isinstance(other, numbers.Real)):
             return NotImplemented
         return Product(self, other)
 
     def __rmul__(self, other):
+        other = scalar(other)
         if not callable(other) and (isinstance(other, bool) or not isinstance(other, numbers.Real)):
             return NotImplemented
         return Product(other, self)
@@ -243,6 +247,7 @@ def _schedule(value, name):
         return value
     if callable(value):
         return _Function(value)
+    value = scalar(value)
     if isinstance(value, numbers.Real):
         return Constant(number(value, name, 0.0))
     raise TypeError(f"{name}: expected a schedule, a function of the step or a number, got {value!r}")
@@ -312,7 +317,7 @@ class MultiStep(Schedule):
     lr : float
         0 or more.
     milestones : list of int
-        Increasing, each 1 or more.
+        Increasing, each 0 or more.
     gamma : float, default 0.1
         0 or more.
 
@@ -671,7 +676,7 @@ class Sequence(Schedule):
     ----------
     schedules : list of Schedule, callable or float
     milestones : list of int
-        Increasing; one less than schedules.
+        Increasing, each 0 or more (a first schedule that ends at 0 has no step); one less than schedules.
 
     Examples
     --------
@@ -773,11 +778,12 @@ class PerEpoch(Schedule):
 class ReduceOnPlateau(Schedule):
     """Multiplied by `factor` when a metric has stopped improving.
 
-        better: metric < best * (1 - threshold)   (mode "min", threshold_mode "rel"; "abs": best - threshold)
-                metric > best * (1 + threshold)   (mode "max", threshold_mode "rel"; "abs": best + threshold)
+        better: metric < best - threshold * |best|   (mode "min", threshold_mode "rel"; "abs": best - threshold)
+                metric > best + threshold * |best|   (mode "max", threshold_mode "rel"; "abs": best + threshold)
         after more than `patience` epochs in a row without a better one: rate = max(rate * factor, min_lr)
 
-    PyTorch's ReduceLROnPlateau, and its defaults; Keras's has a factor and a threshold_mode "abs" of the same meaning, and there
+    PyTorch's ReduceLROnPlateau, and its defaults, but for metrics below 0, where PyTorch has best instead of |best| and so takes
+    what stays the same, or gets a little worse, for better. Keras's has a factor and a threshold_mode "abs" of the same meaning, and there
     `patience` epochs suffice. `Trainer.fit` calls `step` at the end of each epoch; in a loop of your own, call it yourself. A
     metric that is NaN is never better. An optimizer's `state_dict` holds what has been learned.
 
@@ -857,9 +863,12 @@ class ReduceOnPlateau(Schedule):
     def _better(self, metric):
         if self.best is None:
             return metric < math.inf if self.mode == "min" else metric > -math.inf
-        if self.mode == "min":
-            return metric < (self.best * (1 - self.threshold) if self.threshold_mode == "rel" else self.best - self.threshold)
-        return metric > (self.best * (1 + self.threshold) if self.threshold_mode == "rel" else self.best + self.threshold)
+        by = self.threshold if self.mode == "max" else -self.threshold
+        if self.threshold_mode == "rel":  # of |best|: metrics may be negative, such as log-likelihoods
+            bar = self.best * (1 + by if self.best >= 0 else 1 - by)
+        else:
+            bar = self.best + by
+        return metric > bar if self.mode == "max" else metric < bar
 
     def step(self, metric):
         """Note the metric of an epoch that has ended.

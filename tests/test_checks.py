@@ -14,6 +14,18 @@ from fastnn.optim import checks as settings
 NUMBERS = [0, 1, 0.5, -2.0, np.float32(0.25), np.float64(3), np.int8(3), Fraction(1, 4), 1e-320]
 
 
+class Scalar:
+    """What a framework's array of no dimensions has."""
+
+    shape = ()
+
+    def __init__(self, value):
+        self.value = value
+
+    def item(self):
+        return self.value
+
+
 @pytest.mark.parametrize("value", NUMBERS, ids=repr)
 def test_a_number_becomes_a_float(value):
     found = checks.number(value, "x")
@@ -21,8 +33,26 @@ def test_a_number_becomes_a_float(value):
     assert checks.real(value, "x") is value
 
 
+@pytest.mark.parametrize("value", [np.array(0.5), np.array(3), np.array(0.5, np.float16), Scalar(0.25), Scalar(2)])
+def test_arrays_of_no_dimensions_are_numbers(value):
+    for check in (checks.real, checks.number, settings.number, settings.any_number):
+        found = check(value, "x")
+        assert isinstance(found, (int, float)) and found == value.item()
+    if isinstance(value.item(), int):
+        assert settings.count(value, "x") == value.item()
+
+
+@pytest.mark.parametrize("value", [np.array(True), np.array("1"), np.array(1j), np.array(None), np.ma.masked, Scalar("1"), Scalar(True)])
+def test_arrays_of_no_dimensions_that_hold_no_number(value):
+    for check in (checks.real, checks.number, settings.number, settings.any_number):
+        with pytest.raises(TypeError, match="^x: expected a number, got "):
+            check(value, "x")
+    with pytest.raises(TypeError, match="^x: expected an integer, got "):
+        settings.count(value, "x")
+
+
 @pytest.mark.parametrize("check", [checks.real, checks.number, settings.number, settings.any_number])
-@pytest.mark.parametrize("value", [True, np.bool_(True), None, "1", 1j, [1], np.array(1.0)], ids=repr)
+@pytest.mark.parametrize("value", [True, np.bool_(True), None, "1", 1j, [1], np.array([1.0])], ids=repr)
 def test_what_is_no_number(check, value):
     with pytest.raises(TypeError) as error:
         check(value, "x")
@@ -61,6 +91,17 @@ def test_flags():
     for value in (0, 1, None, "True", np.array(True)):
         with pytest.raises(TypeError, match="^x: expected True or False, got "):
             checks.flag(value, "x")
+
+
+def test_what_was_meant():
+    known = ("lr", "betas", "eps", "weight_decay", "momentum")
+    for written, meant in {
+        "learning_rate": "lr", "epsilon": "eps", "beta1": "betas", "momentun": "momentum", "weightdecay": "weight_decay",
+        "temperature": None, "name": None,
+    }.items():  # fmt: skip
+        assert settings.nearest(written, known) == meant
+    assert settings.nearest("epsilon", ("lr",)) is None
+    assert settings.instead(["epsilon", "name"], known) == "; for epsilon write eps"
 
 
 def test_checks_of_an_optimizer_can_be_pickled():

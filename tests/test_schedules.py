@@ -238,7 +238,7 @@ BAD = [
     (schedules.Step, {"lr": 0.1, "step_size": 2, "gamma": -0.5}, ValueError, "gamma: expected a finite number >= 0"),
     (schedules.MultiStep, {"lr": 0.1, "milestones": 3}, TypeError, "milestones: expected a list of integers, got 3"),
     (schedules.MultiStep, {"lr": 0.1, "milestones": [3, 3]}, ValueError, r"milestones: expected increasing numbers, got \[3, 3\]"),
-    (schedules.MultiStep, {"lr": 0.1, "milestones": [0, 3]}, ValueError, r"milestones\[0\]: expected an integer from 1"),
+    (schedules.MultiStep, {"lr": 0.1, "milestones": [-1, 3]}, ValueError, r"milestones\[0\]: expected an integer from 0"),
     (schedules.Exponential, {"lr": 0.1, "gamma": math.inf}, ValueError, "gamma: expected a finite"),
     (schedules.Exponential, {"lr": 0.1, "gamma": 0.5, "staircase": 1}, TypeError, "staircase: expected True or False, got 1"),
     (schedules.InverseTime, {"lr": 0.1, "decay_rate": -0.5}, ValueError, "decay_rate: expected"),
@@ -270,6 +270,64 @@ BAD = [
     (schedules.ReduceOnPlateau, {"lr": 0.1, "cooldown": -1}, ValueError, "cooldown: expected"),
     (schedules.ReduceOnPlateau, {"lr": 0.1, "monitor": 3}, TypeError, "monitor: expected a string, got 3"),
 ]
+
+
+def test_a_milestone_of_zero():
+    """A part of no steps: the second schedule begins at once."""
+    parts = [schedules.Linear(0.5, 0, 1, 2), schedules.Exponential(0.5, 0.5)]
+    assert schedules.Sequence(parts, milestones=[0]).table(0, 3).tolist() == [0.5, 0.25, 0.125]
+    assert schedules.Sequence([*parts, 1.0], milestones=[0, 2]).table(0, 3).tolist() == [0.5, 0.25, 1.0]
+    assert schedules.MultiStep(0.5, [0, 2], gamma=0.5).table(0, 3).tolist() == [0.25, 0.25, 0.125]
+    s = schedules.Sequence(parts, milestones=[0])
+    assert schedules.from_config(s.config()) == s
+
+
+def test_scalars_as_numbers():
+    for number in (np.float32(0.5), np.array(0.5), np.float64(0.5)):
+        assert schedules.Step(number, 2, gamma=number)(2) == 0.25
+        assert (schedules.Constant(0.5) * number)(0) == (number * schedules.Constant(0.5))(0) == 0.25
+        assert isinstance(number * schedules.Constant(0.5), schedules.Product)
+        assert schedules.WarmUp(number, 0)(0) == 0.5
+    assert schedules.Step(0.5, np.array(3), gamma=0.5)(3) == 0.25
+    s = schedules.ReduceOnPlateau(0.5, factor=0.5, patience=0)
+    for metric in (np.array(1.0), np.float32(1.0)):
+        s.step(metric)
+    assert s.rate == 0.25 and type(s.best) is float
+
+
+@pytest.mark.parametrize("mode, sign", [("min", 1), ("max", -1)])
+@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+@pytest.mark.parametrize("level", [1.0, -1.0, 0.0, -250.0])
+def test_a_plateau_of_any_sign(mode, sign, threshold_mode, level):
+    """What stays or gets worse is no better, wherever 0 is; what gets better by more than the threshold of |best| is."""
+
+    def rates(metrics):
+        s, found = schedules.ReduceOnPlateau(1.0, mode, 0.1, 1, threshold=1e-2, threshold_mode=threshold_mode), []
+        for m in metrics:
+            s.step(m)
+            found.append(s.rate)
+        return found, s.best
+
+    reduced = [1.0, 1.0, 0.1]
+    assert rates([level] * 3) == (reduced, level)
+    step = 1e-2 * (abs(level) if threshold_mode == "rel" else 1)
+    assert rates([level, level + sign * step / 2, level + sign * step])[1] == level
+    found, best = rates([level - sign * 1.5 * k * step for k in range(3)])
+    assert found == ([1.0] * 3 if step else reduced) and best == level - sign * 3 * step
+    assert rates([level - sign * 0.5 * step] * 3)[0] == reduced
+    assert rates([level, level - sign * 0.5 * step, level - sign * 0.9 * step]) == (reduced, level)
+
+
+def test_a_plateau_has_the_bits_that_it_had():
+    """Of metrics above 0 the bar is best times 1 less, or more, the threshold."""
+    for mode, factor in (("min", 1 - 1e-4), ("max", 1 + 1e-4)):
+        for best in np.random.default_rng(0).random(100).tolist():
+            s = schedules.ReduceOnPlateau(1.0, mode)
+            s.step(best)
+            s.step(best * factor)
+            assert s.best == best
+            s.step(np.nextafter(best * factor, 0.0 if mode == "min" else 2.0))
+            assert s.best != best
 
 
 @pytest.mark.parametrize("kind, arguments, error, message", BAD)
