@@ -1,6 +1,7 @@
 """fastnn.losses beyond softmax cross-entropy: every loss through models, weights, custom functions, refusals, properties."""
 
 import copy
+import functools
 import threading
 
 import numpy as np
@@ -954,6 +955,41 @@ def test_what_a_custom_loss_gets_wrong(backend, fault):
     with pytest.raises(kind):
         trainer.step(x, y)
     assert bits(model) == bits(other) and trainer.steps_done == 2
+
+
+def test_custom_gets_weights_only_where_it_takes_them():
+    model = nn.Sequential(nn.Dense(2, 1, init="zeros"))
+    x, y, w, got = np.ones((3, 2)), np.ones((3, 1)), np.array([1.0, 0.0, 2.0]), []
+
+    def found(outputs, targets, weights):
+        got.append(weights)
+        d = outputs - targets
+        return float((d**2).mean()), 2 * d / d.size
+
+    class Callable:
+        def __call__(self, outputs, targets, eps=0.1, *, sample_weights=None):
+            return found(outputs, targets, sample_weights)
+
+    takes = [
+        lambda o, t, w: found(o, t, w),
+        lambda o, t, *more: found(o, t, *more or (None,)),
+        lambda o, t, weights=None: found(o, t, weights),
+        lambda o, t, eps=0.1, sample_weight=None: found(o, t, sample_weight),
+        Callable(),
+    ]
+    for function in takes:
+        fastnn.value_and_grad(model, losses.Custom(function), x, y, sample_weight=w)
+        assert got.pop().tolist() == w.tolist()
+    for function in takes[1:]:
+        fastnn.value_and_grad(model, losses.Custom(function), x, y)
+        assert got.pop() is None
+    for function in (lambda o, t: found(o, t, None), lambda o, t, eps=0.1: found(o, t, eps)):
+        fastnn.value_and_grad(model, losses.Custom(function), x, y)
+        trainer = fastnn.Trainer(model, losses.Custom(function), optim.SGD(model.parameters(), lr=0.1))
+        for call in (trainer.step, trainer.evaluate, functools.partial(trainer.fit, verbose=0)):
+            with pytest.raises(TypeError, match=r"sample_weight: expected None for Custom\(.*no parameter for them"):
+                call(x, y, sample_weight=w)
+    assert (model.layers[0].weight.data == 0).all()
 
 
 def test_custom_messages():
