@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..checks import flag
 from ..heads import PROBABILITIES, check_head
 from ..plan import Builder, NativeExecutor
 from ..plan.schedule import choose_schedule
@@ -337,22 +338,42 @@ class Sequential(Chain):
         """
         return {name: p.data.copy() for name, p in self._named()}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict, strict=True):
         """Copy values into the parameters and buffers.
+
+        Parameters
+        ----------
+        state_dict : dict
+            From names to arrays.
+        strict : bool, default True
+            With False, names that only the model or only the dict has are passed over.
+
+        Returns
+        -------
+        (missing, unknown) or None
+            With strict=False, the sorted lists of the names that the dict lacks, and that the model lacks.
 
         Raises
         ------
         ValueError, TypeError
             If names, shapes or dtypes are not the model's. Nothing has changed then.
+
+        Examples
+        --------
+        >>> body, model = nn.Sequential(nn.Dense(4, 3)), nn.Sequential(nn.Dense(4, 3), nn.Dense(3, 2))
+        >>> model.load_state_dict(body.state_dict(), strict=False)
+        (['1.bias', '1.weight'], [])
         """
+        strict = flag(strict, "strict")
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict: expected a dict, got {type(state_dict).__name__}")
         parameters = dict(self._named())
-        if set(state_dict) != set(parameters):
-            missing = sorted(set(parameters) - set(state_dict))
-            extra = sorted(map(str, set(state_dict) - set(parameters)))
+        missing = sorted(set(parameters) - set(state_dict))
+        extra = sorted(map(str, set(state_dict) - set(parameters)))
+        if strict and (missing or extra):
             raise ValueError(f"state_dict: expected the model's parameters; missing {missing}, unknown {extra}")
-        values = {name: as_array(value, f"state_dict[{name!r}]") for name, value in state_dict.items()}
+        parameters = {name: p for name, p in parameters.items() if name in state_dict}
+        values = {name: as_array(state_dict[name], f"state_dict[{name!r}]") for name in parameters}
         for name, p in parameters.items():
             value = values[name]
             if value.dtype.kind not in "biuf":
@@ -361,6 +382,7 @@ class Sequential(Chain):
                 raise ValueError(f"state_dict[{name!r}]: expected shape {p.shape}, got {value.shape}")
         for name, p in parameters.items():
             p.data = values[name]
+        return None if strict else (missing, extra)
 
     def save(self, path):
         """Write the model to a safetensors file: the parameters, and in its metadata the architecture and format version.
