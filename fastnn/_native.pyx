@@ -89,6 +89,20 @@ def block_bytes(size_t bytes):
 
 # ---- checks ----
 
+def plain(obj, str name):
+    """`obj` as it is, unless it is a subclass of NumPy's array that means more than its numbers say: TypeError with advice."""
+    if not cnp.PyArray_Check(obj) or cnp.PyArray_CheckExact(obj):
+        return obj
+    kind = type(obj)
+    if any(c.__name__ == "MaskedArray" and c.__module__.split(".")[0] == "numpy" for c in kind.__mro__):
+        raise TypeError(f"{name}: expected a plain array, got a masked one, of which the mask would be lost; "
+                        ".filled(value) fills it, np.asarray(...) takes what is under the mask")
+    if kind.__array_ufunc__ is not np.ndarray.__array_ufunc__ or kind.__array_function__ is not np.ndarray.__array_function__:
+        raise TypeError(f"{name}: expected a plain array, got a {kind.__name__}, of which the numbers alone would be taken; "
+                        "np.asarray(...) says that this is meant")
+    return obj
+
+
 def check_array(obj, str name, dtype=None, ndim=None, bint writable=False):
     """Return `obj` if it is what a kernel can work on, else raise.
 
@@ -96,23 +110,24 @@ def check_array(obj, str name, dtype=None, ndim=None, bint writable=False):
     dimensions (None: any), not empty and, where `writable`, not read-only. The message names the argument, what was
     expected and what came. Nothing is copied or cast.
     """
-    if not isinstance(obj, np.ndarray):
+    if not cnp.PyArray_Check(obj):
         raise TypeError(f"{name}: expected a NumPy array, got {type(obj).__name__}")
-    cdef cnp.ndarray a = obj
-    if dtype is not None and a.dtype != dtype:
-        raise TypeError(f"{name}: expected dtype {np.dtype(dtype)}, got {a.dtype}")
-    if a.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, got dtype {a.dtype}")
-    if not a.dtype.isnative:
-        raise TypeError(f"{name}: expected native byte order, got dtype {a.dtype.str}")
-    if ndim is not None and a.ndim != ndim:
+    cdef cnp.ndarray a = plain(obj, name)
+    found = _dtype(a)  # what the array is, whatever a subclass says of itself
+    if dtype is not None and found != dtype:
+        raise TypeError(f"{name}: expected dtype {np.dtype(dtype)}, got {found}")
+    if found.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, got dtype {found}")
+    if not found.isnative:
+        raise TypeError(f"{name}: expected native byte order, got dtype {found.str}")
+    if ndim is not None and cnp.PyArray_NDIM(a) != ndim:
         raise ValueError(f"{name}: expected {ndim} dimension{'s' if ndim != 1 else ''}, got shape {_shape(a)}")
-    if a.size == 0:
+    if cnp.PyArray_SIZE(a) == 0:
         raise ValueError(f"{name}: expected at least one element, got shape {_shape(a)}")
     if not cnp.PyArray_IS_C_CONTIGUOUS(a):
         hint = "" if writable else f"; np.ascontiguousarray({name}) makes one"  # of what is written to, a copy is no help
-        raise ValueError(f"{name}: expected a C-contiguous array, got strides {obj.strides} for shape {_shape(a)}{hint}")
-    if not a.flags.aligned:
+        raise ValueError(f"{name}: expected a C-contiguous array, got strides {_strides(a)} for shape {_shape(a)}{hint}")
+    if not cnp.PyArray_ISALIGNED(a):
         raise ValueError(f"{name}: expected an aligned array, got one that is not")
     if writable and not cnp.PyArray_ISWRITEABLE(a):
         raise ValueError(f"{name}: expected a writable array, got a read-only one")
@@ -120,7 +135,15 @@ def check_array(obj, str name, dtype=None, ndim=None, bint writable=False):
 
 
 cdef tuple _shape(cnp.ndarray a):
-    return (<object>a).shape
+    return tuple([cnp.PyArray_DIM(a, axis) for axis in range(cnp.PyArray_NDIM(a))])
+
+
+cdef tuple _strides(cnp.ndarray a):
+    return tuple([cnp.PyArray_STRIDE(a, axis) for axis in range(cnp.PyArray_NDIM(a))])
+
+
+cdef object _dtype(cnp.ndarray a):
+    return <object><void *>cnp.PyArray_DESCR(a)
 
 
 cdef int _check(object obj, str name, int type_number, int ndim, bint writable) except -1:
@@ -827,11 +850,13 @@ cdef int _fill_source(fnn_source *s, object obj, str name, size_t features, doub
     """Describe the rows of an array: any real dtype, rows anywhere, the elements of a row adjacent."""
     if not cnp.PyArray_Check(obj):
         raise TypeError(f"{name}: expected a NumPy array, got {type(obj).__name__}")
+    if not cnp.PyArray_CheckExact(obj):
+        plain(obj, name)
     cdef cnp.ndarray a = obj
     cdef int number = cnp.PyArray_TYPE(a), ndim = cnp.PyArray_NDIM(a)
     cdef int code = _dtype_codes[number] if 0 <= number < 32 else -1
     if code < 0 or not cnp.PyArray_ISNOTSWAPPED(a):
-        raise TypeError(f"{name}: expected a real dtype in native byte order, got {a.dtype.str}")
+        raise TypeError(f"{name}: expected a real dtype in native byte order, got {_dtype(a).str}")
     if not cnp.PyArray_ISALIGNED(a):
         raise ValueError(f"{name}: expected an aligned array, got one that is not")
     cdef size_t item = cnp.PyArray_ITEMSIZE(a), adjacent = item
@@ -840,7 +865,7 @@ cdef int _fill_source(fnn_source *s, object obj, str name, size_t features, doub
         raise ValueError(f"{name}: expected at least one row, got shape {_shape(a)}")
     for axis in range(ndim - 1, 0, -1):
         if cnp.PyArray_DIM(a, axis) != 1 and <size_t>cnp.PyArray_STRIDE(a, axis) != adjacent:
-            raise ValueError(f"{name}: expected the elements of a row side by side in memory, got strides {obj.strides}")
+            raise ValueError(f"{name}: expected the elements of a row side by side in memory, got strides {_strides(a)}")
         adjacent *= cnp.PyArray_DIM(a, axis)
     if adjacent != features * item:
         raise ValueError(f"{name}: expected rows of {features} value{'s' if features != 1 else ''}, got shape {_shape(a)}")
@@ -875,10 +900,10 @@ def gather(source, index, double scale, double shift, out, bint check_finite):
     """Returns (rows, problem, row of the index); rows is None for a bad index. `out` changes only if there is no problem."""
     cdef fnn_source s
     cdef size_t features = 1, rows
-    if isinstance(source, np.ndarray):
-        if source.ndim < 2:
-            raise ValueError(f"source: expected 2 dimensions or more, got shape {source.shape}")
-        for n in source.shape[1:]:
+    if cnp.PyArray_Check(source):
+        if cnp.PyArray_NDIM(source) < 2:
+            raise ValueError(f"source: expected 2 dimensions or more, got shape {_shape(source)}")
+        for n in _shape(source)[1:]:
             features *= <size_t>n
     _fill_source(&s, source, "source", features, scale, shift)
     rows = s.rows
@@ -916,10 +941,10 @@ def gather_labels(labels, index, int64_t classes, out):
     """Returns (labels, problem, row of the index). `out` changes only if there is no problem."""
     cdef fnn_source s
     cdef size_t rows
-    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "biu":
-        raise TypeError(f"labels: expected integers, got dtype {labels.dtype}")
-    if isinstance(labels, np.ndarray) and labels.ndim != 1:
-        raise ValueError(f"labels: expected 1 dimension, got shape {labels.shape}")
+    if cnp.PyArray_Check(labels) and _dtype(labels).kind not in "biu":
+        raise TypeError(f"labels: expected integers, got dtype {_dtype(labels)}")
+    if cnp.PyArray_Check(labels) and cnp.PyArray_NDIM(labels) != 1:
+        raise ValueError(f"labels: expected 1 dimension, got shape {_shape(labels)}")
     _fill_source(&s, labels, "labels", 1, 1.0, 0.0)
     rows = s.rows
     cdef fnn_gather_labels o
@@ -1038,6 +1063,12 @@ def rates_version():
     return _rates_version
 
 
+def settings_changed():
+    """Leave the mark of a changed Settings, where something else has changed that a step depends on."""
+    global _groups_version
+    _groups_version += 1
+
+
 _CHANGED = "expected the memory, dtype, shape and layout that it had, got an array that has been resized or changed"
 
 
@@ -1120,7 +1151,8 @@ cdef class Tensors:
                     or not (cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_IS_F_CONTIGUOUS(array))
                 ):
                     raise ValueError(f"{names[i]}: {_CHANGED}")
-                spans.append((<size_t>cnp.PyArray_DATA(array), t.n * cnp.PyArray_ITEMSIZE(p)))
+                if t.n:
+                    spans.append((<size_t>cnp.PyArray_DATA(array), t.n * cnp.PyArray_ITEMSIZE(p)))
             self.elements += t.n
         for i, (low, size) in enumerate(sorted(spans)):
             self.spans[i].low = <char *><size_t>low
@@ -1213,7 +1245,7 @@ cdef class Tensors:
                 begin = middle + 1
             else:
                 end = middle
-        return begin < self.n_spans and self.spans[begin].low < high
+        return begin < self.n_spans and self.spans[begin].low < high and low < high
 
     cdef bint _as_given(self, size_t i) noexcept:
         """Whether array i is still what and where it was, and writable."""
@@ -1233,7 +1265,7 @@ cdef class Tensors:
         """Whether g is what the gradient of array i must be."""
         cdef cnp.ndarray p = <cnp.ndarray><void *>self.params[i], a
         cdef char *low
-        if not cnp.PyArray_Check(g):
+        if not cnp.PyArray_CheckExact(g):
             return False
         if not self._as_given(i):
             return False
@@ -1243,31 +1275,44 @@ cdef class Tensors:
         low = cnp.PyArray_BYTES(a)
         return not self._taken(low, low + self.tensors[i].n * <size_t>cnp.PyArray_ITEMSIZE(p))
 
-    cdef int _refuse_gradient(self, size_t i, object g) except -1:
-        cdef cnp.ndarray p = self.params[i]
+    cdef object _fitted(self, size_t i, object g):
+        """What can be read in place of the gradient `g` of array i: of its numbers, a copy that lies as the array does. Raises
+        where they are no gradient of it."""
+        cdef cnp.ndarray p = self.params[i], a
+        cdef char *low
+        cdef char *high
         if not cnp.PyArray_ISWRITEABLE(p):
             raise ValueError(f"{self.names[i]}: expected a writable array, got a read-only one")
         if not self._as_given(i):
             raise ValueError(f"{self.names[i]}: {_CHANGED}")
         name = f"gradient of {self.names[i]}"
+        if not cnp.PyArray_Check(g) and cnp.PyArray_NDIM(p) == 0:  # NumPy makes scalars of what has no dimensions
+            if type(g) is float or type(g) is int:
+                g = np.array(g, _dtype(p))
+            elif isinstance(g, np.generic):
+                g = np.asarray(g)
         if not cnp.PyArray_Check(g):
             raise TypeError(f"{name}: expected a NumPy array, got {type(g).__name__}")
-        if g.dtype != p.dtype:
-            raise TypeError(f"{name}: expected the parameter's dtype {p.dtype}, got {g.dtype}")
-        if g.shape != _shape(p):
-            raise ValueError(f"{name}: expected the parameter's shape {_shape(p)}, got {g.shape}")
+        a = np.asarray(plain(g, name))
+        if a.dtype != _dtype(p):
+            raise TypeError(f"{name}: expected the parameter's dtype {_dtype(p)}, got {a.dtype}")
+        if _shape(a) != _shape(p):
+            raise ValueError(f"{name}: expected the parameter's shape {_shape(p)}, got {_shape(a)}")
         for other, array in zip(self.names, self.params):
-            if _overlap(g, array):
+            if _overlap(a, array):
                 raise ValueError(f"{name}: expected memory of its own, got an array that overlaps {other}")
-        if g.flags.aligned and g.strides == (<object>p).strides:
+        _extent(a, &low, &high)
+        if self._taken(low, high):
             raise ValueError(f"{name}: expected memory of its own, got an array that overlaps the optimizer's state")
-        raise ValueError(f"{name}: expected an aligned array with the parameter's memory layout (strides "
-                         f"{(<object>p).strides}), got strides {g.strides}")
+        if _alike(a, p) and cnp.PyArray_ISBEHAVED_RO(a):
+            return a
+        fitted = np.empty_like(p, subok=False)  # in the order of p
+        fitted[...] = a
+        return fitted
 
-    cdef int _run(self) except -1:
-        """The update, once all gradients and scalars stand."""
-        cdef size_t i, chunks
-        cdef int threads = _team_for(16.0 * self.elements)
+    cdef int _make_room(self) except -1:
+        """Before an update: for what the norms are summed up from."""
+        cdef size_t chunks
         cdef bint needs_norm = self.update.clip_norm > 0 or self.update.skip_nonfinite
         if needs_norm and not self.update.norms or self.trust and not self.update.trust:
             chunks = max(fnn_update_chunks(self.tensors, self.count), 1)
@@ -1277,6 +1322,13 @@ cdef class Tensors:
             self.update.trust = <double *>calloc(2 * chunks, sizeof(double))
             if not self.update.norms or not self.update.trust:
                 raise MemoryError
+        return 0
+
+    cdef int _run(self) except -1:
+        """The update, once all gradients and scalars stand."""
+        cdef size_t i
+        cdef int threads = _team_for(16.0 * self.elements)
+        self._make_room()
         self.busy = True
         with nogil:
             fnn_update_run(&self.update, self.trust, self.limits, threads)
@@ -1284,6 +1336,29 @@ cdef class Tensors:
         if not self.update.skip:
             for i in range(self.n_groups):
                 fnn_update_commit(&self.groups[i], &self.scalars[i])
+        return 0
+
+    cdef int _run_without(self, tuple flat) except -1:
+        """The same where some arrays have no gradient, None: those stay as they are, and the groups that have none at all."""
+        cdef size_t i
+        cdef list sizes = [self.tensors[i].n for i in range(self.count)]
+        cdef list idle = [True] * self.n_groups, before
+        self._make_room()
+        before = self.progress()
+        for i in range(self.count):
+            if flat[i] is None:
+                self.tensors[i].n = 0
+            else:
+                idle[self.tensors[i].group] = False
+        try:
+            if not all(idle):
+                self._run()
+        finally:
+            for i in range(self.count):
+                self.tensors[i].n = sizes[i]
+        for i in range(self.n_groups):
+            if idle[i]:
+                self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1]) = before[i]
         return 0
 
     def quick_step(self, grads):
@@ -1311,7 +1386,7 @@ cdef class Tensors:
         return True
 
     def step(self, list grads, list rates, double clip_norm=0.0, bint skip_nonfinite=False):
-        """One update of all arrays: a gradient for each array, a rate for each group.
+        """One update of all arrays: a gradient for each array, or None, a rate for each group.
 
         With clip_norm > 0 the gradients are scaled as if by min(1, clip_norm / (norm + 1e-6)). Returns (their global norm,
         or 0 if nothing asked for it; whether the step was left out).
@@ -1322,16 +1397,18 @@ cdef class Tensors:
             raise RuntimeError("this optimizer is in use: a second step was made while one was running")
         if <size_t>len(flat) != self.count:
             raise ValueError(f"grads: expected {self.count} gradients, one for each parameter, got {len(flat)}")
+        flat = tuple([g if g is None or self._fits(i, g) else self._fitted(i, g) for i, g in enumerate(flat)])
         for i in range(self.count):
-            if not self._fits(i, flat[i]):
-                self._refuse_gradient(i, flat[i])
-        for i in range(self.count):
-            self.tensors[i].g = cnp.PyArray_DATA(<cnp.ndarray>flat[i])
+            self.tensors[i].g = NULL if flat[i] is None else cnp.PyArray_DATA(<cnp.ndarray>flat[i])
         for i in range(self.n_groups):
             self.scalars[i] = fnn_update_prepare(&self.groups[i], rates[i])
         self.update.clip_norm, self.update.skip_nonfinite, self.update.norm = clip_norm, skip_nonfinite, 0.0
+        self.update.skip = False
         try:
-            self._run()
+            if any([g is None for g in flat]):
+                self._run_without(flat)
+            else:
+                self._run()
             return self.update.norm, self.update.skip
         finally:
             self.update.clip_norm, self.update.skip_nonfinite = 0.0, False
@@ -1523,7 +1600,7 @@ cdef class NativePlan:
             raise ValueError("y: expected None for a plan without targets, got an array")
         _fill_source(&self.r.y, y, "y", self.targets, 1.0, 0.0)
         if self.r.classes and (cnp.PyArray_NDIM(y) != 1 or self.r.y.dtype > 7):  # the integer dtypes come first
-            raise TypeError(f"y: expected integer labels of 1 dimension, got dtype {y.dtype} and shape {_shape(y)}")
+            raise TypeError(f"y: expected integer labels of 1 dimension, got dtype {_dtype(y)} and shape {_shape(y)}")
         return 0
 
     def set_random(self, uint64_t seed, uint64_t step0):
@@ -1822,9 +1899,9 @@ def streams(arrays):
         raise ValueError(f"arrays: expected from 2 to 6, got {len(arrays)}")
     for i, a in enumerate(arrays):
         _check(a, f"arrays[{i}]", cnp.NPY_FLOAT32, 1, i < len(arrays) - 1)
-        if a.shape != arrays[0].shape:
-            raise ValueError(f"arrays[{i}]: expected shape {arrays[0].shape}, got {a.shape}")
+        if _shape(a) != _shape(arrays[0]):
+            raise ValueError(f"arrays[{i}]: expected shape {_shape(arrays[0])}, got {_shape(a)}")
         pointers[i] = _f32(a)
-    cdef size_t count = len(arrays), n = arrays[0].size
+    cdef size_t count = len(arrays), n = cnp.PyArray_SIZE(arrays[0])
     with nogil:
         fnn_active_kernels().streams(count, n, pointers)

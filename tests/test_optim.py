@@ -360,7 +360,7 @@ def change(path, value):
         (change(["state"], [{}]), "got 1 and 1"),
         (change(["state"], "ab"), r"\['state'\]: expected a list of dicts"),
         (change(["groups", 0, "steps"], KeyError), r"\['groups'\]\[0\]: expected entries"),
-        (change(["groups", 0, "momentum"], 0.5), r"\['groups'\]\[0\]: expected entries"),
+        (change(["groups", 0, "momentum"], 0.5), r"\['groups'\]\[0\]: unknown hyper-parameters \['momentum'\]; known are"),
         (change(["groups", 0, "steps"], -1), "expected an integer from 0"),
         (change(["groups", 0, "steps"], 2**80), "expected an integer from 0"),
         (change(["groups", 0, "steps"], 1.5), "expected an integer from 0"),
@@ -419,7 +419,7 @@ OVERLAP = np.ones(10)
         ([np.ones(2, np.float16)], TypeError, r"params\[0\]: expected dtype float32 or float64, got <f2"),
         ([np.ones(2, ">f4")], TypeError, r"params\[0\]: expected dtype float32 or float64, got >f4"),
         ([np.ones(2, complex)], TypeError, r"got complex128"),
-        ([np.ones(0)], ValueError, r"params\[0\]: expected at least one element, got shape \(0,\)"),
+        ([np.ma.array([1.0, 2.0], mask=[0, 1])], TypeError, r"params\[0\]: expected a plain array, got a masked one"),
         ([np.ones((4, 4))[:, ::2]], ValueError, r"params\[0\]: expected a C- or F-contiguous array, got strides"),
         ([READ_ONLY], ValueError, r"params\[0\]: expected a writable array"),
         ([np.frombuffer(bytes(41), np.uint8)[1:].view(np.float64)], ValueError, r"params\[0\]: expected an aligned array"),
@@ -428,7 +428,9 @@ OVERLAP = np.ones(10)
         ({"w": OVERLAP, "v": OVERLAP[3:4]}, ValueError, r"params\['v'\]: expected memory of its own"),
         ({"w": [1.0]}, TypeError, r"params\['w'\]: expected a NumPy array"),
         ([{"lr": 1.0}], ValueError, r"params\[0\]: expected a group with an entry 'params', got keys \['lr'\]"),
-        ([{"params": [np.ones(1)], "rate": 1.0}], ValueError, r"params\[0\]: unknown hyper-parameters \['rate'\]"),
+        ([{"params": [np.ones(1)], "rate": 1.0}], ValueError, r"params\[0\]: unknown hyper-parameters \['rate'\]; for rate write lr;"),
+        ([{"params": [np.ones(1)], "wieght_decay": 1.0}], ValueError, r"\['wieght_decay'\]; for wieght_decay write weight_decay; known"),
+        ([{"params": [np.ones(1)], "betas": (0.9, 0.9)}], ValueError, r"unknown hyper-parameters \['betas'\]; known are"),
         ([{"params": np.ones(1)}], TypeError, r"params\[0\]: expected a list or dict of arrays, got a single one"),
         ([{"params": 3}], TypeError, r"params\[0\]: expected a list or dict of arrays, got int"),
         ([np.ones(1), {"params": [np.ones(1)]}], TypeError, r"params\[1\]: expected a NumPy array or a Parameter, got dict"),
@@ -492,17 +494,14 @@ def test_numpy_numbers_are_numbers():
         (None, TypeError, "grads: expected a list of arrays, got NoneType"),
         (np.ones((2, 4, 4)), TypeError, "grads: expected a list of arrays, got ndarray"),
         ([np.ones((4, 4))], ValueError, "grads: expected 2 gradients, one for each parameter, got 1"),
-        ([np.ones((4, 4)), None], TypeError, r"gradient of params\[1\]: expected a NumPy array, got NoneType"),
         ([np.ones((4, 4)), [1.0, 1, 1]], TypeError, r"gradient of params\[1\]: expected a NumPy array, got list"),
         ([np.ones((4, 4), np.float32), np.ones(3)], TypeError, r"gradient of params\[0\]: expected the parameter's dtype float64, got float32"),
         ([np.ones((4, 4)), np.ones(3, ">f8")], (TypeError, ValueError), r"gradient of params\[1\]: expected"),
         ([np.ones((4, 3)), np.ones(3)], ValueError, r"gradient of params\[0\]: expected the parameter's shape \(4, 4\), got \(4, 3\)"),
         ([np.ones(16), np.ones(3)], ValueError, r"gradient of params\[0\]: expected the parameter's shape"),
         ([np.ones((4, 4)), np.ones((1, 3))], ValueError, r"gradient of params\[1\]: expected the parameter's shape"),
-        ([np.ones((4, 4), order="F"), np.ones(3)], ValueError, r"gradient of params\[0\]: .*memory layout .*got strides"),
-        ([np.ones((4, 8))[:, ::2], np.ones(3)], ValueError, r"gradient of params\[0\]: .*memory layout"),
-        ([np.ones((4, 4)), np.ones(3)[::-1]], ValueError, r"gradient of params\[1\]: .*memory layout"),
-        ([np.ones((4, 4)), np.frombuffer(bytes(25), np.uint8)[1:].view(np.float64)], ValueError, r"gradient of params\[1\]: expected an aligned"),
+        ([np.ones((4, 4)), 1.0], TypeError, r"gradient of params\[1\]: expected a NumPy array, got float"),
+        ([np.ones((4, 4)), np.ma.array([1.0, 2, 3], mask=[0, 1, 0])], TypeError, r"gradient of params\[1\]: expected a plain array, got a masked"),
         ({"w": 1}, TypeError, "grads: expected a list of arrays, got dict"),
     ],
 )
@@ -547,6 +546,116 @@ def test_clip_norms_that_are_refused(clip, error):
     with pytest.raises(error, match="clip_norm: expected"):
         optim.SGD([w], lr=1.0).step([np.ones(2)], clip_norm=clip)
     assert (w == 1).all()
+
+
+def views(g):
+    """The same numbers in other places and orders."""
+    wide = np.zeros((*g.shape[:-1], 2 * g.shape[-1]), g.dtype)
+    wide[..., ::2] = g
+    loose = np.frombuffer(b"x" + g.tobytes(), np.uint8)[1:].view(g.dtype).reshape(g.shape)
+    turned = np.ascontiguousarray(g.T).T
+    backwards = np.ascontiguousarray(g[::-1])[::-1]
+    return {"turned": turned, "sliced": wide[..., ::2], "not aligned": loose, "backwards": backwards, "in another order": np.asfortranarray(g)}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.LAMB])
+def test_gradients_in_any_layout(kind, order):
+    rng = np.random.default_rng(3)
+    start, grads = rng.normal(size=(5, 7)), [rng.normal(size=(5, 7)) for _ in range(3)]
+    for name in views(grads[0]):
+        w, v = start.copy(order), start.copy(order)
+        one, other = kind([w], lr=0.1), kind([v], lr=0.1)
+        for g in grads:
+            one.step([g.copy(order)])
+            other.step([views(g)[name]])
+        assert w.tobytes("A") == v.tobytes("A"), name
+
+
+def test_a_gradient_that_is_one_row_for_all():
+    w = np.zeros((3, 4))
+    optim.SGD([w], lr=1.0).step([np.broadcast_to(np.arange(4.0), (3, 4))])
+    assert (w == -np.arange(4.0)).all()
+
+
+def test_a_view_of_the_parameter_is_no_gradient_in_any_layout():
+    w = np.ones((4, 4))
+    opt = optim.Adam([w], lr=1.0)
+    for g, what in ((w.T, "params"), (w[::-1], "params"), (np.broadcast_to(w[0], (4, 4)), "params"), (opt._state[0][1].T, "the optimizer's state")):
+        with pytest.raises(ValueError, match=rf"gradient of params\[0\]: expected memory of its own, got an array that overlaps {what}"):
+            opt.step([g])
+    assert (w == 1).all()
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.LAMB, optim.NAdam, optim.ScheduleFreeAdamW])
+@pytest.mark.parametrize("options", [{}, {"ema": 0.5}, {"max_norm": 0.1}, {"skip_nonfinite": True}], ids=str)
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_a_parameter_without_a_gradient_stays(kind, options, clip_norm):
+    """Decay and momentum included, while the others go as if they were alone."""
+    rng = np.random.default_rng(0)
+    start = [rng.normal(size=(3, 2)), rng.normal(size=5000), rng.normal(size=2)]
+    grads = [rng.normal(size=p.shape) for p in start]
+    params = [p.copy() for p in start]
+    settings = {"lr": 0.1, "weight_decay": 0.3, **options}
+    opt = kind(params, **settings)
+    opt.step(grads, clip_norm=clip_norm)
+    before, state = params[1].copy(), opt.state_dict()["state"][1]
+    alone = [p.copy() for p in (params[0], params[2])]
+    other = kind(alone, **settings)
+    whole = opt.state_dict()
+    other.load_state_dict({**whole, "state": [whole["state"][0], whole["state"][2]]})
+    given = [grads[0], None, grads[2]]
+    for _ in range(2):
+        norm = opt.step(given, clip_norm=clip_norm)
+        assert norm == other.step([grads[0], grads[2]], clip_norm=clip_norm)
+    assert params[1].tobytes() == before.tobytes()
+    assert all(a.tobytes() == state[k].tobytes() for k, a in opt.state_dict()["state"][1].items())
+    assert params[0].tobytes() == alone[0].tobytes() and params[2].tobytes() == alone[1].tobytes()
+    opt.step(grads, clip_norm=clip_norm)
+    assert params[1].tobytes() != before.tobytes()
+
+
+def test_a_group_without_gradients_counts_no_step():
+    opt = optim.Adam([{"params": [np.ones(2)]}, {"params": [np.ones(3), np.ones(1)]}])
+    opt.step([[np.ones(2)], [None, None]])
+    assert [g["steps"] for g in opt.state_dict()["groups"]] == [1, 0]
+    assert opt.step([None, None, None], clip_norm=1.0) == 0.0
+    assert [g["steps"] for g in opt.state_dict()["groups"]] == [1, 0]
+    opt.step([[np.ones(2)], [None, np.ones(1)]])
+    assert [g["steps"] for g in opt.state_dict()["groups"]] == [2, 1]
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.LAMB, optim.Lion, optim.RAdam, optim.ScheduleFreeAdamW])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_parameters_of_no_dimensions_and_of_no_elements(kind, dtype):
+    one, long = np.array(2.0, dtype), np.array([2.0], dtype)
+    none, empty = np.zeros((0, 3), dtype), np.zeros((3, 0), dtype)
+    a, b = kind([one, none, empty], lr=0.1, max_norm=1.0), kind([long], lr=0.1, max_norm=1.0)
+    for g in (dtype(0.5), np.array(0.5, dtype), 0.5, 1):
+        a.step([g, np.zeros((0, 3), dtype), None if g == 1 else np.zeros((3, 0), dtype)])
+        b.step([np.array([g], dtype)])
+    assert one == long[0] != 2.0
+    a.load_state_dict(pickle.loads(pickle.dumps(a.state_dict())))
+    with pytest.raises(TypeError, match=r"gradient of params\[0\]: expected the parameter's dtype"):
+        a.step([np.float16(1), none.copy(), empty.copy()])
+    with pytest.raises(TypeError, match=r"gradient of params\[0\]: expected a NumPy array, got bool"):
+        a.step([True, none.copy(), empty.copy()])
+
+
+def test_subclasses_that_mean_something():
+    """Units, say: their numbers are taken only when they are asked for."""
+
+    class Quantity(np.ndarray):
+        def __array_ufunc__(self, *arguments, **more):
+            raise AssertionError("not to be computed with")
+
+    q = np.ones(3).view(Quantity)
+    for params, grads, where in (([q], [np.ones(3)], r"params\[0\]"), ([np.ones(3)], [q], r"gradient of params\[0\]")):
+        with pytest.raises(TypeError, match=rf"^{where}: expected a plain array, got a Quantity, of which the numbers alone would be taken"):
+            optim.SGD(params, lr=1.0).step(grads)
+    w = np.ones(3).view(np.memmap)
+    optim.SGD([w], lr=1.0).step([np.ones(3).view(np.memmap)])
+    assert (np.asarray(w) == 0).all()
 
 
 def test_read_only_gradients_are_fine():

@@ -1,6 +1,7 @@
 """What surrounds the rules: options, groups that come later, averages, modes, steps left out, state from PyTorch."""
 
 import copy
+import json
 import math
 import pickle
 
@@ -319,6 +320,149 @@ def test_schedule_free_modes():
         again.load_state_dict({**saved, "train_mode": 3})
 
 
+def test_states_by_name():
+    """Names that stand in another order; what only one side has is an error, or passed over."""
+    start = {"a": np.ones(3), "b": np.ones(3), "c": np.ones(2)}
+    grads = {"a": np.full(3, 1.0), "b": np.full(3, -5.0), "c": np.full(2, 2.0)}
+    make = lambda order, **more: optim.Adam([{"params": {k: start[k].copy() for k in order}}], lr=0.1, **more)
+    opt = make("abc")
+    opt.step([grads])
+    saved = opt.state_dict()
+    assert saved["groups"][0]["params"] == ["a", "b", "c"]
+    other = make("cab")
+    other.load_state_dict(saved)
+    assert np.allclose([s["exp_avg"][0] for s in other.state_dict()["state"]], [0.2, 0.1, -0.5])
+    few = make("ba")
+    with pytest.raises(ValueError, match=r"expected 1 groups and 2 parameters, got 1 and 3"):
+        few.load_state_dict(saved)
+    few.load_state_dict(saved, strict=False)
+    assert np.allclose([s["exp_avg"][0] for s in few.state_dict()["state"]], [-0.5, 0.1])
+    assert few.state_dict()["groups"][0]["steps"] == 1
+    many = optim.Adam([{"params": {k: np.ones(3) for k in "axb"}}], lr=0.1)
+    with pytest.raises(ValueError, match=r"\['params'\]: expected the names \['a', 'b', 'x'\], got \['a', 'b', 'c'\]"):
+        many.load_state_dict(saved)
+    many.load_state_dict(saved, strict=False)
+    assert np.allclose([s["exp_avg"][0] for s in many.state_dict()["state"]], [0.1, 0.0, -0.5])
+    with pytest.raises(ValueError, match=r"\['exp_avg'\]: expected shape \(4,\), got \(3,\)"):
+        optim.Adam([{"params": {"a": np.ones(4)}}]).load_state_dict(saved, strict=False)
+    listed = optim.Adam([[np.ones(3), np.ones(3), np.ones(2)][i] for i in range(3)], lr=0.1)  # without names: by their order
+    listed.load_state_dict(saved)
+    assert np.allclose([s["exp_avg"][0] for s in listed.state_dict()["state"]], [0.1, -0.5, 0.2])
+    with pytest.raises(ValueError, match=r"\['params'\]: expected 2 parameters, got 3"):
+        optim.Adam([np.ones(3), np.ones(3)]).load_state_dict(saved, strict=False)
+
+
+def test_a_state_with_other_entries():
+    """strict=False: what decides on the arrays stays, what the state lacks stays, what is new is taken."""
+    opt = optim.Adam([np.ones(2)], lr=0.1, amsgrad=True)
+    opt.step([np.ones(2)])
+    saved = opt.state_dict()
+    plain = optim.Adam([np.ones(2)], lr=0.5)
+    with pytest.raises(ValueError, match="expected hyper-parameters with the states of this optimizer's"):
+        plain.load_state_dict(saved)
+    plain.load_state_dict(saved, strict=False)
+    assert plain.param_groups[0]["lr"] == 0.1 and plain.param_groups[0]["amsgrad"] is False
+    assert (plain.state_dict()["state"][0]["exp_avg"] == saved["state"][0]["exp_avg"]).all()
+    del saved["groups"][0]["steps"]
+    with pytest.raises(ValueError, match=r"state_dict\['groups'\]\[0\]: expected entries"):
+        opt.load_state_dict(saved)
+    opt.load_state_dict(saved, strict=False)
+    assert opt.state_dict()["groups"][0]["steps"] == 1
+
+
+def test_entries_of_a_groups_own():
+    w, v = np.ones(2), np.ones(2)
+    tag = ["head"]
+    opt = optim.SGD([{"params": [w], "name": "body", "initial_lr": 0.5}, {"params": [v], "tag": tag}], lr=0.5)
+    opt.step([[np.ones(2)], [np.ones(2)]])
+    saved = opt.state_dict()
+    tag.append("x")
+    assert saved["groups"][0]["name"] == "body" and saved["groups"][1]["tag"] == ["head"]
+    opt.param_groups[1]["note"] = 3
+    opt.step([[np.ones(2)], [np.ones(2)]])
+    assert (w == 0).all() and opt.param_groups[1]["note"] == 3
+    opt.param_groups[0]["name"] = "other"
+    opt.load_state_dict(saved)
+    assert opt.param_groups[0]["name"] == "body" and opt.param_groups[1]["note"] == 3
+    opt.param_groups[0]["learning_rate"] = 0.1
+    with pytest.raises(ValueError, match=r"param_groups\[0\]: unknown hyper-parameters \['learning_rate'\]; for learning_rate write lr"):
+        opt.step([[np.ones(2)], [np.ones(2)]])
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_states_in_files(name, tmp_path):
+    """Through JSON, NumPy's files and pickle: the same bits."""
+    kind, more = SETTINGS[name]
+    rng = np.random.default_rng(0)
+    start = {"w": rng.normal(size=(4, 5)).astype(np.float32), "s": np.array(rng.normal()), "none": np.zeros((0, 2))}
+    grads = [{k: rng.normal(size=p.shape).astype(p.dtype) if p.shape else np.array(0.5) for k, p in start.items()} for _ in range(4)]
+    opt = kind({k: p.copy() for k, p in start.items()}, **{**more, "ema": 0.9})
+    for g in grads[:2]:
+        opt.step(g)
+    saved = opt.state_dict()
+    np.savez(tmp_path / "state.npz", **saved)
+    ways = {
+        "json": lambda: json.loads(json.dumps(saved, default=np.ndarray.tolist)),
+        "npz": lambda: np.load(tmp_path / "state.npz", allow_pickle=True),
+        "pickle": lambda: pickle.loads(pickle.dumps(saved)),
+    }
+    bits = []
+    for way in ways.values():
+        again = kind({k: p.copy() for k, p in zip(start, opt._params)}, **{**more, "ema": 0.9, "lr": 9.0})
+        again.load_state_dict(way())
+        for g in grads[2:]:
+            again.step(g)
+        bits.append([np.asarray(p).tobytes() for p in (*again._params, *again._averages)])
+    for g in grads[2:]:
+        opt.step(g)
+    assert bits == [[np.asarray(p).tobytes() for p in (*opt._params, *opt._averages)]] * len(ways)
+
+
+def _a_rate_of_the_module(step):
+    return 0.1
+
+
+@pytest.mark.parametrize("lr", [lambda t: 0.1, schedules.Constant(0.5) * (lambda t: 0.1)], ids=["function", "schedule"])
+def test_a_rate_that_cannot_be_pickled(lr):
+    opt = optim.SGD([np.ones(2)], lr=lr)
+    opt.step([np.ones(2)])
+    with pytest.raises(TypeError, match=r"param_groups\[0\]\['lr'\]: expected a rate that can be pickled, got .*<lambda>.*of a module"):
+        pickle.dumps(opt)
+    for way in (copy.copy, copy.deepcopy):  # copies keep the function
+        assert way(opt).param_groups[0]["lr"](3) == lr(3)
+    assert "lr" not in pickle.loads(pickle.dumps(opt.state_dict()))["groups"][0]
+    fine = optim.SGD([np.ones(2)], lr=_a_rate_of_the_module)
+    assert pickle.loads(pickle.dumps(fine)).param_groups[0]["lr"] is _a_rate_of_the_module
+
+
+@pytest.mark.parametrize("lr", [np.float32(0.25), np.float16(0.25), np.array(0.25), lambda t: np.array(0.25), lambda t: np.float32(0.25)])
+def test_rates_as_scalars(lr):
+    w = np.ones(2)
+    opt = optim.SGD([w], lr=lr)
+    for _ in range(2):
+        opt.step([np.ones(2)])
+    opt.param_groups[0]["lr"] = lr
+    opt.step([np.ones(2)])
+    assert (w == 0.25).all()
+
+
+def test_rates_of_other_packages():
+    torch, jnp, optax = (pytest.importorskip(name) for name in ("torch", "jax.numpy", "optax"))
+    for lr in (torch.tensor(0.25), jnp.float32(0.25), optax.constant_schedule(0.25), lambda t: jnp.cos(jnp.pi / 2 * t) * 0.25):
+        w = np.ones(2)
+        opt = optim.SGD([w], lr=lr, momentum=torch.tensor(0.0))
+        opt.step([np.ones(2)])
+        assert (w == 0.75).all()
+    cosine = optax.cosine_decay_schedule(0.5, 4)
+    model = nn.Sequential(nn.Dense(2, 1, init="zeros"))
+    trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters(), lr=cosine))
+    trainer.fit(np.ones((16, 2)), np.ones(16), batch_size=4, epochs=2, verbose=0)
+    other = nn.Sequential(nn.Dense(2, 1, init="zeros"))
+    twin = fastnn.Trainer(other, losses.MeanSquaredError(), optim.SGD(other.parameters(), lr=schedules.Cosine(0.5, 4)))
+    twin.fit(np.ones((16, 2)), np.ones(16), batch_size=4, epochs=2, verbose=0)
+    assert np.allclose(model.layers[0].weight.data, other.layers[0].weight.data, rtol=1e-5)
+
+
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_a_trainer_evaluates_at_the_average(backend):
     rng = np.random.default_rng(0)
@@ -585,6 +729,9 @@ def test_options_that_are_refused(kind, option, value, error):
         (optim.ScheduleFreeAdamW, {"warmup_steps": 1.5}, TypeError, "warmup_steps: expected an integer"),
         (optim.ScheduleFreeAdamW, {"r": math.nan}, ValueError, "r: expected"),
         (optim.AdamW, {"decoupled_weight_decay": True}, TypeError, r"AdamW: unknown arguments \['decoupled_weight_decay'\]"),
+        (optim.Adam, {"learning_rate": 0.9}, TypeError, r"unknown arguments \['learning_rate'\]; for learning_rate write lr; options are"),
+        (optim.AdamW, {"wd": 0.1, "epsilon": 1e-6}, TypeError, r"; for epsilon write eps; for wd write weight_decay; options are"),
+        (optim.Adam, {"clip_norm": 1.0}, TypeError, "clip_norm is an argument of step, and of a Trainer; options are"),
         (optim.Adam, {"momentum": 0.9}, TypeError, r"Adam: unknown arguments \['momentum'\]; options are \['clip_value'"),
         *[(kind, {"betas": (1.0, 0.9)}, ValueError, r"betas\[0\]: expected") for kind in KINDS if "betas" in kind.checks],
         *[(kind, {"eps": -1e-9}, ValueError, "eps: expected") for kind in KINDS if "eps" in kind.checks],
@@ -703,7 +850,7 @@ def test_a_parameter_whose_kind_changes_under_the_optimizer(name, value, steps):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda g: g.update(learning_rate=1.0), r"param_groups\[0\]: expected the entries \[.*got .*learning_rate"),
+        (lambda g: g.update(learning_rate=1.0), r"param_groups\[0\]: unknown hyper-parameters \['learning_rate'\]; for learning_rate write lr"),
         (lambda g: g.pop("lr"), r"param_groups\[0\]: expected the entries \[.*'lr'"),
         (lambda g: g.update(params=[np.ones(2)]), r"param_groups\[0\]\['params'\]: expected the parameters that it had"),
         (lambda g: g.update(params=[]), r"param_groups\[0\]\['params'\]: expected the parameters that it had"),
@@ -787,7 +934,7 @@ def test_any_groups_and_options(data):
         grads = [[np.asarray(rng.normal(size=a.shape), a.dtype, order="F" if a.flags.f_contiguous else "C") for a in arrays] for arrays, _ in groups]
         before = [a.tobytes() for a in everything(together)]
         if data.draw(st.integers(0, 4)) == 0:  # something is wrong with the last
-            wrong = data.draw(st.sampled_from([None, [1.0], grads[-1][-1].astype("i4"), grads[-1][-1][None], together._params[0]]))
+            wrong = data.draw(st.sampled_from([[1.0], grads[-1][-1].astype("i4"), grads[-1][-1][None], together._params[0]]))
             with pytest.raises((TypeError, ValueError), match="gradient of params"):
                 together.step([*grads[:-1], [*grads[-1][:-1], wrong]])
             assert [a.tobytes() for a in everything(together)] == before

@@ -317,7 +317,7 @@ void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s)
     for (size_t i = 0; i < o->count; i++) {
         const fnn_tensor *t = &o->tensors[i];
         const fnn_update_scalars *scalars = &o->scalars[t->group];
-        if (!(scalars->max_norm > 0)) continue;
+        if (!(scalars->max_norm > 0) || t->n == 0) continue;
         const size_t units = t->units ? t->units : t->n, vectors = (units + 15) / 16; /* every array is cut for the team */
         const fnn_split mine = fnn_split_of(s.id, s.count, vectors);
         limit_units(k, t, scalars, mine.begin * 16, mine.end * 16 < units ? mine.end * 16 : units);

@@ -1,13 +1,14 @@
 """Optimizer: what all optimizers have in common, their parameters, groups, options, states and steps."""
 
 import contextlib
+import copy
 import numbers
-from collections.abc import Iterable
+import pickle
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from .. import _native
-from ..checks import nearest
 from ..plan import Parameter
 from ..plan.builder import Update
 from ..plan.executors import RULES, GroupState
@@ -27,12 +28,25 @@ _SWITCHES = ("max_norm", "ema")
 
 def _state_values(value, array, name):
     """`value` as an array that can be copied into `array`."""
-    value = np.asarray(value)
+    value = np.asarray(_native.plain(value, name))
     if value.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, got dtype {value.dtype}")
-    if value.shape != array.shape:
+    if value.shape != array.shape and (value.size or array.size):  # lists of nothing have lost their shape
         raise ValueError(f"{name}: expected shape {array.shape}, got {value.shape}")
-    return value
+    return value.reshape(array.shape)
+
+
+def _state_dict(given):
+    """A state as a dict of lists, numbers and strings, also where `np.savez` has made arrays of them."""
+    if not isinstance(given, Mapping):
+        return given
+    found = {k: given[k] for k in given}
+    return {k: v.tolist() if isinstance(v, np.ndarray) and (v.ndim == 0 or v.dtype == object) else v for k, v in found.items()}
+
+
+def _label(key):
+    """A parameter's key as JSON can hold it."""
+    return key if isinstance(key, (str, int)) else str(key)
 
 
 def _config(lr):
@@ -74,8 +88,9 @@ class Optimizer:
     Parameters
     ----------
     params : list, dict, or list of dicts
-        Arrays (float32 or float64, writable, C- or F-contiguous) or Parameters; a dict from names to them; or groups:
-        dicts with a "params" entry of either kind and hyper-parameters of their own.
+        Arrays (float32 or float64, writable, C- or F-contiguous, of any number of dimensions, 0 included) or Parameters; a
+        dict from names to them; or groups: dicts with a "params" entry of either kind and hyper-parameters of their own.
+        Other entries of a group ("name", say) are kept, in its state too.
     defaults : dict
         Hyper-parameters of the groups that do not say.
     options : dict
@@ -187,10 +202,11 @@ class Optimizer:
             self._checks["decoupled_weight_decay"] = checks.flag
         unknown = sorted(set(options) - set(known) - {"skip_nonfinite"})
         if unknown:
-            raise TypeError(
-                f"{type(self).__name__}: unknown arguments {unknown}; options are {sorted([*known, 'skip_nonfinite'])}"
-                f"{nearest(unknown[0], [*defaults, *known, 'skip_nonfinite'])}"
-            )
+            hint = checks.instead(unknown, {**defaults, **known, "skip_nonfinite": False})
+            if "clip_norm" in unknown:
+                hint += "; clip_norm is an argument of step, and of a Trainer"
+            options = sorted([*known, "skip_nonfinite"])
+            raise TypeError(f"{type(self).__name__}: unknown arguments {unknown}{hint}; options are {options}")
         self._skip_nonfinite = checks.flag(options.get("skip_nonfinite", False), "skip_nonfinite")
         self.defaults = {**defaults, **known, **{k: v for k, v in options.items() if k != "skip_nonfinite"}}
         self._checks = {name: check for name, check in self._checks.items() if name in self.defaults}
@@ -202,9 +218,7 @@ class Optimizer:
         for group, name in groups:
             if "params" not in group:
                 raise ValueError(f"{name}: expected a group with an entry 'params', got keys {sorted(group)}")
-            unknown = set(group) - set(self.defaults) - {"params"}
-            if unknown:
-                raise ValueError(f"{name}: unknown hyper-parameters {sorted(unknown)}; known are {sorted(self.defaults)}{nearest(min(unknown), self.defaults)}")
+            self._check_own(group, name)
             keys, values, labels = self._listed(group["params"], name)
             params += [self._check_param(v, n) for v, n in zip(values, labels)]
             merged = {**self.defaults, **group, "params": tuple(values)}
@@ -233,6 +247,18 @@ class Optimizer:
         self._had = [[bool(g[s]) for s in (*self.switches, *_SWITCHES)] for g in self.param_groups]
         self.structure += 1
 
+    def _check_own(self, group, name):
+        """A group may have entries of its user's own, but none that looks like a hyper-parameter."""
+        own = [k for k in group if k not in self.defaults and k != "params"]
+        if not own:
+            return
+        every = {"lr", "weight_decay", "decoupled_weight_decay", "skip_nonfinite", "clip_norm", *_OPTIONS}
+        every.update(name for kind in Optimizer.__subclasses__() for name in kind.checks)
+        unknown = sorted(k for k in own if isinstance(k, str) and (k in every or checks.nearest(k, self.defaults, 0.85)))
+        if unknown:
+            hint = checks.instead(unknown, self.defaults)
+            raise ValueError(f"{name}: unknown hyper-parameters {unknown}{hint}; known are {sorted(self.defaults)}")
+
     @staticmethod
     def _listed(params, name):
         """(keys or None, values, names for messages) of a list or dict."""
@@ -252,11 +278,9 @@ class Optimizer:
             return p.data
         if not issubclass(type(p), np.ndarray):
             raise TypeError(f"{name}: expected a NumPy array or a Parameter, got {type(p).__name__}")
-        given, p = p, np.asarray(p)  # a subclass may say what it likes
+        given, p = p, np.asarray(_native.plain(p, name))  # a subclass may say what it likes
         if p.dtype not in (np.float32, np.float64) or not p.dtype.isnative:
             raise TypeError(f"{name}: expected dtype float32 or float64, got {p.dtype.str if p.dtype.kind == 'f' else p.dtype}")
-        if p.size == 0:
-            raise ValueError(f"{name}: expected at least one element, got shape {p.shape}")
         if not (p.flags.c_contiguous or p.flags.f_contiguous):
             raise ValueError(f"{name}: expected a C- or F-contiguous array, got strides {p.strides} for shape {p.shape}")
         if not p.flags.aligned:
@@ -269,7 +293,7 @@ class Optimizer:
     def _check_apart(params, names):
         """No two parameters may share memory: they would be updated twice."""
         arrays = [np.asarray(p) for p in params]
-        spans = sorted((p.__array_interface__["data"][0], p.nbytes, n) for p, n in zip(arrays, names))
+        spans = sorted((p.__array_interface__["data"][0], p.nbytes, n) for p, n in zip(arrays, names) if p.size)
         for (begin, size, a), (other, _, b) in zip(spans, spans[1:]):
             if other < begin + size:
                 raise ValueError(f"{b}: expected memory of its own, got an array that overlaps {a}")
@@ -361,9 +385,10 @@ class Optimizer:
 
     def _check_entries(self, i, g):
         """A group has the entries and the parameters that it had."""
-        if g.keys() != self.defaults.keys() | {"params"}:
+        if not g.keys() >= self.defaults.keys() | {"params"}:
             entries = sorted([*self.defaults, "params"])
             raise ValueError(f"param_groups[{i}]: expected the entries {entries}, got {sorted(map(str, g))}")
+        self._check_own(g, f"param_groups[{i}]")
         mine = [p for p, number in zip(self._objects, self._group_of) if number == i]
         given = g["params"]
         if not isinstance(given, (list, tuple)) or len(given) != len(mine) or any(a is not b for a, b in zip(given, mine)):
@@ -554,7 +579,9 @@ class Optimizer:
         ----------
         grads : list, dict, or list of either
             One array for each parameter, in the structure in which the parameters were given (for groups, a list with an
-            entry for each group, or one flat list), with the parameter's dtype, shape and memory layout. Only read.
+            entry for each group, or one flat list), with the parameter's dtype and shape. Only read: in place where it lies
+            in memory as the parameter does, else by a copy that does. None: that parameter, its states and its average stay
+            as they are; a group that has no gradient at all counts no step.
         clip_norm : float, optional
             Scale the gradients as if by min(1, clip_norm / (norm + 1e-6)), norm being that of all gradients together.
 
@@ -566,7 +593,7 @@ class Optimizer:
         Raises
         ------
         TypeError, ValueError
-            If the structure, a dtype, a shape, a layout or a hyper-parameter does not fit. Nothing has changed then.
+            If the structure, a dtype, a shape or a hyper-parameter does not fit. Nothing has changed then.
         RuntimeError
             If another thread is in the middle of a step, or the parameters hold their averages.
         """
@@ -638,6 +665,29 @@ class Optimizer:
         self._pull()
         return {**self.__dict__, "_tensors": None, "_synced": None, "_quick": _never, "_ahead": {}}
 
+    def __reduce_ex__(self, protocol):
+        for i, g in enumerate(self.param_groups):
+            if callable(g["lr"]):
+                try:
+                    pickle.dumps(g["lr"])
+                except Exception as error:  # whatever a stranger's object raises
+                    raise TypeError(
+                        f"param_groups[{i}]['lr']: expected a rate that can be pickled, got {g['lr']!r}: of a function only the "
+                        "name is pickled, so it must be one of a module, not a lambda or a function within a function; "
+                        f"fastnn.schedules can be pickled, and so can state_dict(), which leaves functions out ({error})"
+                    ) from error
+        return super().__reduce_ex__(protocol)
+
+    def __copy__(self):
+        found = type(self).__new__(type(self))
+        found.__setstate__(self.__getstate__())
+        return found
+
+    def __deepcopy__(self, memo):
+        found = memo[id(self)] = type(self).__new__(type(self))
+        found.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return found
+
     def __setstate__(self, state):
         """A copy of a Parameter has an array of its own."""
         self.__dict__.update(state)
@@ -650,7 +700,11 @@ class Optimizer:
 
     def state_dict(self):
         """A plain dict of copies: {"optimizer": name, "groups": [hyper-parameters, "steps" and what else a group counts],
-        "state": [arrays by name], "skipped": number}.
+        "state": [arrays by name], "skipped": number}; where a group's parameters are a dict, "params" lists their names.
+
+        It can be pickled; ``json.dumps(state, default=np.ndarray.tolist)`` and ``np.savez(path, **state)`` keep it too, the latter
+        to be read with ``np.load(path, allow_pickle=True)``. `load_state_dict` takes what they give back. Rates that are
+        functions are left out: they are code.
 
         Examples
         --------
@@ -663,7 +717,10 @@ class Optimizer:
         self._pull()
         groups = []
         for g, t, memory in zip(self.param_groups, self._steps, self._memory):
-            groups.append({**{k: v for k, v in g.items() if k != "params"}, "steps": t, **dict(zip(self.memory, memory))})
+            entries = {k: v if k in self.defaults else copy.deepcopy(v) for k, v in g.items() if k != "params"}
+            keys = self._structure[len(groups)]
+            names = {} if keys is None else {"params": [_label(k) for k in keys]}
+            groups.append({**names, **entries, "steps": t, **dict(zip(self.memory, memory))})
             if callable(g["lr"]):
                 config = _config(groups[-1].pop("lr"))
                 if config is not None:  # functions are code: they are not state
@@ -671,16 +728,36 @@ class Optimizer:
         state = [{name: s.copy(order="K") for name, s in self._names_of(i).items()} for i in range(len(self._params))]
         return {"optimizer": type(self).__name__, "groups": groups, "state": state, "skipped": self.skipped}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict, strict=True):
         """Take over what `state_dict` gave: arrays are copied into this optimizer's own.
+
+        Parameters that have names, here and there, are matched by them, else by their order.
+
+        Parameters
+        ----------
+        state_dict : dict
+        strict : bool, default True
+            With False, names, arrays and entries of groups that only one of the two has are passed over: what the state lacks
+            stays as it is. Groups must be as many, and shapes equal, in any case.
 
         Raises
         ------
         TypeError, ValueError
             If it is of another optimizer, or groups, names, shapes or kinds differ. Nothing has changed then.
+
+        Examples
+        --------
+        >>> a, b, c = np.ones(1), np.ones(1), np.ones(1)
+        >>> opt = optim.SGD({"a": a, "b": b}, momentum=0.9)
+        >>> opt.step({"a": np.full(1, 2.0), "b": np.full(1, 3.0)})
+        >>> other = optim.SGD({"b": b, "c": c, "a": a}, momentum=0.9)
+        >>> other.load_state_dict(opt.state_dict(), strict=False)
+        >>> [float(s["momentum_buffer"][0]) for s in other.state_dict()["state"]]
+        [3.0, 0.0, 2.0]
         """
         self._refuse_while_swapped("load_state_dict")
-        name = type(self).__name__
+        name, strict = type(self).__name__, checks.flag(strict, "strict")
+        state_dict = _state_dict(state_dict)
         try:
             kind, groups, state = state_dict["optimizer"], state_dict["groups"], state_dict["state"]
         except (KeyError, TypeError):
@@ -690,33 +767,67 @@ class Optimizer:
         for key, value in (("groups", groups), ("state", state)):
             if not isinstance(value, (list, tuple)) or not all(isinstance(v, dict) for v in value):
                 raise ValueError(f"state_dict[{key!r}]: expected a list of dicts, got {value!r:.60}")
-        if len(groups) != len(self.param_groups) or len(state) != len(self._params):
+        if len(groups) != len(self.param_groups) or strict and len(state) != len(self._params):
             raise ValueError(
                 f"state_dict: expected {len(self.param_groups)} groups and {len(self._params)} parameters, "
                 f"got {len(groups)} and {len(state)}"
             )
         skipped = checks.count(state_dict.get("skipped", 0), "state_dict['skipped']")
+        places = self._places(groups, len(state), strict)
         new_groups = [
-            self._group_of_state(g, mine, f"state_dict['groups'][{i}]")
-            for i, (g, mine) in enumerate(zip(groups, self.param_groups))
+            self._group_of_state(g, i, f"state_dict['groups'][{i}]", strict) for i, g in enumerate(groups)
         ]
         new_state = []
-        for i, s in enumerate(state):
-            arrays = self._names_of(i)
-            if set(s) != set(arrays):
-                raise ValueError(f"state_dict['state'][{i}]: expected entries {sorted(arrays)}, got {sorted(s)}")
+        for i, place in enumerate(places):
+            if place is None:
+                continue
+            s, arrays = state[place], self._names_of(i)
+            if strict and set(s) != set(arrays):
+                raise ValueError(f"state_dict['state'][{place}]: expected entries {sorted(arrays)}, got {sorted(s)}")
             new_state.append(
-                [(array, _state_values(s[key], array, f"state_dict['state'][{i}][{key!r}]")) for key, array in arrays.items()]
+                [
+                    (array, _state_values(s[key], array, f"state_dict['state'][{place}][{key!r}]"))
+                    for key, array in arrays.items()
+                    if key in s
+                ]
             )
         self._take(new_groups, new_state)
         self.skipped = skipped
 
-    def _group_of_state(self, g, mine, name):
-        """(hyper-parameters, steps, memory) of a group of a state, checked against the group that takes them."""
-        known = set(self.defaults) | {"steps", *self.memory}
-        if set(g) - known or "steps" not in g or not set(self.memory) <= set(g):
-            raise ValueError(f"{name}: expected entries {sorted(known)}, got {sorted(g)}")
-        merged = {**mine, **{k: v for k, v in g.items() if k in self.defaults}}
+    def _places(self, groups, count, strict):
+        """For each parameter its place in the state of `count` parameters, or None: by name within a group where both sides have
+        names, else by order."""
+        places, begin = [], 0
+        for i, (g, mine, keys) in enumerate(zip(groups, self.param_groups, self._structure)):
+            theirs, name = g.get("params"), f"state_dict['groups'][{i}]['params']"
+            theirs = theirs.tolist() if isinstance(theirs, np.ndarray) else theirs
+            size = len(mine["params"]) if theirs is None else len(theirs)
+            if theirs is None or keys is None:
+                if size != len(mine["params"]):
+                    raise ValueError(f"{name}: expected {len(mine['params'])} parameters, got {size}")
+                places += range(begin, begin + size)
+            else:
+                labels = [_label(k) for k in keys]
+                if strict and (set(labels) != set(theirs) or size != len(labels)):
+                    raise ValueError(f"{name}: expected the names {sorted(map(str, labels))}, got {sorted(map(str, theirs))}")
+                at = {label: begin + n for n, label in enumerate(theirs)}
+                places += [at.get(label) for label in labels]
+            begin += size
+        if begin != count:
+            raise ValueError(f"state_dict['state']: expected {begin} parameters, got {count}")
+        return places
+
+    def _group_of_state(self, g, i, name, strict):
+        """(hyper-parameters, steps, memory) of a group of a state, checked against group i, which takes them."""
+        mine = self.param_groups[i]
+        counted = {"steps": self._steps_of(i), **dict(zip(self.memory, self._memory[i]))}
+        if strict and not set(counted) <= set(g):
+            raise ValueError(f"{name}: expected entries {sorted({*self.defaults, *counted})}, got {sorted(g)}")
+        g = {**counted, **g}
+        merged = {**mine, **{k: v for k, v in g.items() if k not in counted and k != "params"}}
+        self._check_own(merged, name)
+        if not strict:  # what decides on the arrays stays
+            merged.update({s: mine[s] for s in (*self.switches, *_SWITCHES)})
         if isinstance(merged["lr"], dict):
             merged["lr"] = from_config(merged["lr"])
         self._check_group(merged)

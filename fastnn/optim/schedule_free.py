@@ -1,6 +1,7 @@
 """Schedule-free AdamW: an average of the iterates in place of a schedule of rates."""
 
 import contextlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -148,8 +149,8 @@ class ScheduleFreeAdamW(Optimizer):
     def state_dict(self):
         return {**super().state_dict(), "train_mode": self.train_mode}
 
-    def load_state_dict(self, state_dict):
-        mode = state_dict.get("train_mode", True) if isinstance(state_dict, dict) else True
-        mode = checks.flag(mode, "state_dict['train_mode']")
-        super().load_state_dict(state_dict)
+    def load_state_dict(self, state_dict, strict=True):
+        mode = state_dict.get("train_mode", True) if isinstance(state_dict, Mapping) else True
+        mode = checks.flag(mode.item() if isinstance(mode, np.ndarray) and mode.ndim == 0 else mode, "state_dict['train_mode']")
+        super().load_state_dict(state_dict, strict)
         self._other, self._x_stands = None, _native.Exchange(not mode)
