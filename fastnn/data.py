@@ -168,7 +168,7 @@ def write_idx(path, array):
     00 00 0b 01 00 00 00 02 00 01 00 02
     """
     name = os.fsdecode(path)
-    array = np.asarray(array)
+    array = np.asarray(_native.plain(array, "array"))
     code = next((c for c, d in _IDX_DTYPES.items() if d == array.dtype.newbyteorder(">")), None)
     if code is None:
         known = ", ".join(d.name for d in _IDX_DTYPES.values())
@@ -260,7 +260,7 @@ def train_test_split(X, y, test_size=0.2, seed=0):
     >>> X_train.shape, X_test.shape, y_train.shape, y_test.shape
     ((1500, 8, 8), (297, 8, 8), (1500,), (297,))
     """
-    X, y = np.asarray(X), np.asarray(y)
+    X, y = np.asarray(_native.plain(X, "X")), np.asarray(_native.plain(y, "y"))
     for name, array in (("X", X), ("y", y)):
         if array.ndim == 0:
             raise ValueError(f"{name}: expected an array of at least 1 dimension, got a single {array.dtype}")
@@ -321,7 +321,7 @@ def one_hot(labels, classes=None, dtype=np.float32):
     array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
-    labels = np.asarray(labels)
+    labels = np.asarray(_native.plain(labels, "labels"))
     dtype = np.dtype(dtype)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels: expected an integer dtype, got {labels.dtype}")

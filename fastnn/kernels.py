@@ -1883,6 +1883,7 @@ def _activation(activation, alpha):
 def _require_array(obj, name):
     if not isinstance(obj, np.ndarray):
         raise TypeError(f"{name}: expected a NumPy array, got {type(obj).__name__}")
+    _native.plain(obj, name)
 
 
 def _integer(value, name, low, high):

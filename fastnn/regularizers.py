@@ -23,6 +23,7 @@ PyTorch has no penalties but these decays. Keras's `L2(λ)` adds λ Σw², witho
 import numpy as np
 
 from . import kernels
+from ._native import plain
 from .checks import number
 from .fixed import Fixed
 
@@ -49,11 +50,11 @@ class Penalty(Fixed):
 
     def __call__(self, w):
         """R(w) of a float32 array, as a float."""
-        return kernels.penalty_forward(np.asarray(w), self.l1, self.l2)
+        return kernels.penalty_forward(np.asarray(plain(w, "w")), self.l1, self.l2)
 
     def gradient(self, w):
         """l1 sign(w) + l2 w, a new float32 array."""
-        w = np.asarray(w)
+        w = np.asarray(plain(w, "w"))
         return kernels.penalty_backward(w, np.zeros_like(w), self.l1, self.l2)
 
     def config(self):

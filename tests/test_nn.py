@@ -59,6 +59,85 @@ def bits(model):
 # --- layers and models ---
 
 
+def test_masked_arrays_are_refused_at_every_entry():
+    model = nn.Sequential(nn.Dense(2, 1))
+    X, y = np.ones((3, 2), np.float32), np.ones(3)
+    masked = {a.shape: np.ma.array(a, mask=a > 2) for a in (X, y, np.ones((3, 1), np.float32), np.ones((2, 1)))}
+    trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters(), lr=0.1))
+    calls = {
+        "X": lambda: model.predict(masked[3, 2]),
+        "out": lambda: model.predict(X, out=masked[3, 1]),
+        r"X\[1\]": lambda: model.predict([X[0], masked[3, 2][1], X[2]]),
+        "xb": lambda: trainer.step(masked[3, 2], y),
+        "yb": lambda: trainer.step(X, masked[3,]),
+        "y": lambda: trainer.fit(X, masked[3,], verbose=0),
+        r"validation_data\[1\]": lambda: trainer.fit(X, y, validation_data=(X, masked[3,]), verbose=0),
+        "sample_weight": lambda: trainer.evaluate(X, y, sample_weight=masked[3,]),
+        "x": lambda: fastnn.value_and_grad(model, losses.MeanSquaredError(), masked[3, 2], y),
+        r"state_dict\['0.bias'\]": lambda: model.load_state_dict({**model.state_dict(), "0.bias": masked[3,][:1]}),
+        "0.weight": lambda: setattr(model.parameters()[0], "data", masked[2, 1]),
+        "parameter": lambda: nn.Parameter(masked[2, 1]),
+        "labels": lambda: fastnn.data.one_hot(masked[3,]),
+        "array": lambda: fastnn.data.write_idx(os.devnull, masked[3,]),
+        " X": lambda: fastnn.data.train_test_split(masked[3, 2], y),
+        "x ": lambda: fastnn.kernels.softmax_forward(masked[3, 2]),
+        "targets": lambda: fastnn.kernels.softmax_cross_entropy(X, masked[3,]),
+        "source": lambda: fastnn.kernels.gather(masked[3, 2], np.arange(2)),
+        "w": lambda: fastnn.regularizers.L2(0.1)(masked[2, 1]),
+    }
+    before = bits(model)
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=rf"^{name.strip()}: expected a plain array, got a masked one, of which the mask would be lost"):
+            call()
+    assert bits(model) == before
+    assert model.predict(X.view(np.memmap)).shape == (3, 1)  # which means nothing else
+
+
+def test_arrays_that_lie_about_themselves():
+    """Checks read what an array is: kernels must not read, or write, beyond its memory."""
+
+    def lying(a, **what):
+        return a.view(type("Liar", (np.ndarray,), {k: property(lambda self, v=v: v) for k, v in what.items()}))
+
+    x = np.ones((4, 3), np.float32)
+    room = np.full(4 * 64, 7, np.int8)
+    small = lying(room[:12].reshape(4, 3), dtype=np.dtype("f4"))
+    model = nn.Sequential(nn.Dense(3, 3))
+    more = [
+        lambda: model.predict(x, out=small),
+        lambda: fastnn.kernels.softmax_forward(small),
+        lambda: fastnn.kernels.activation_forward(x, "relu", out=small),
+        lambda: fastnn.kernels.activation_forward(x, "relu", out=lying(x[:2].copy(), shape=(4, 3))),
+        lambda: fastnn.kernels.activation_backward(x, lying(x[:2].copy(), shape=(4, 3)), "relu"),
+        lambda: fastnn.kernels.dense_forward(x, lying(x[:1].copy(), shape=(3, 3), size=9), None),
+        lambda: fastnn.kernels.softmax_cross_entropy(x, lying(np.zeros(2, np.int64), shape=(4,))),
+        lambda: fastnn.kernels.gather(lying(x.astype(np.complex64), dtype=np.dtype("f4")), np.arange(4)),
+        lambda: fastnn.kernels.gather_labels(lying(np.ones(4, np.float16), dtype=np.dtype("i8")), None, 2**31),
+        lambda: fastnn.kernels.penalty_forward(small, 0.1, 0.1),
+    ]
+    for call in more:
+        with pytest.raises((TypeError, ValueError)):
+            call()
+    assert (room == 7).all()
+
+
+def test_a_state_that_has_other_names():
+    body, model = nn.Sequential(nn.Dense(4, 3), nn.BatchNorm(3)), nn.Sequential(nn.Dense(4, 3), nn.PReLU(3), nn.Dense(3, 2))
+    before = {name: p.data.copy() for name, p in model.named_parameters()}
+    with pytest.raises(ValueError, match=r"missing \['1.slope', '2.bias', '2.weight'\], unknown \['1.bias'"):
+        model.load_state_dict(body.state_dict())
+    missing, unknown = model.load_state_dict(body.state_dict(), strict=False)
+    assert missing == ["1.slope", "2.bias", "2.weight"]
+    assert unknown == ["1.bias", "1.running_mean", "1.running_var", "1.weight"]
+    after = dict(model.named_parameters())
+    assert (after["0.weight"].data == body.layers[0].weight.data).all() and (after["0.weight"].data != before["0.weight"]).any()
+    assert all((after[name].data == before[name]).all() for name in missing)
+    with pytest.raises(ValueError, match=r"state_dict\['0.bias'\]: expected shape \(3,\), got \(2,\)"):
+        model.load_state_dict({"0.bias": np.ones(2)}, strict=False)
+    with pytest.raises(TypeError, match="strict: expected True or False, got 0"):
+        model.load_state_dict(model.state_dict(), strict=0)
+
+
 def test_outputs():
     model = mlp()
     x = RNG.normal(size=(50, 3, 4))

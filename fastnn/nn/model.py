@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .._native import plain
 from ..checks import flag
 from ..heads import PROBABILITIES, check_head
 from ..plan import Builder, NativeExecutor
@@ -417,6 +418,7 @@ class Sequential(Chain):
 def _check_out(out, shape, X, named):
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
+    out = np.asarray(plain(out, "out"))  # a subclass may say what it likes
     if out.shape != shape:
         raise ValueError(f"out: expected shape {shape}, got {out.shape}")
     if out.dtype == np.float32 and np.may_share_memory(out, X):

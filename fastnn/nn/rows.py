@@ -4,13 +4,20 @@ import math
 
 import numpy as np
 
+from .._native import plain
 from ..checks import instead
 
 
 def as_array(obj, name):
-    """`obj` itself if it is a plain NumPy array, else what it holds as one."""
+    """`obj` itself if it is a plain NumPy array, else what it holds as one. Masked arrays, and others that mean more than their
+    numbers say, are refused, in a list too."""
     if type(obj) is np.ndarray:
         return obj
+    plain(obj, name)
+    if isinstance(obj, (list, tuple)):
+        for i, row in enumerate(obj):
+            if isinstance(row, np.ndarray):
+                plain(row, f"{name}[{i}]")
     try:
         return np.asarray(obj)
     except ValueError as error:

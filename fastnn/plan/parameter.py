@@ -27,7 +27,7 @@ class Parameter:
     """
 
     def __init__(self, data, name="parameter", trained=True):
-        data = np.asarray(data)
+        data = np.asarray(_native.plain(data, name))
         self._data = _native.aligned_zeros(data.shape, np.float32)
         self._data[...] = data
         self.name = name
@@ -43,7 +43,7 @@ class Parameter:
 
     @data.setter
     def data(self, value):
-        value = np.asarray(value)
+        value = np.asarray(_native.plain(value, self.name))
         if value.shape != self._data.shape:
             raise ValueError(f"{self.name}: expected shape {self._data.shape}, got {value.shape}")
         self._data[...] = value
