@@ -130,6 +130,13 @@ def _check_weights(sample_weight, rows, name, outputs=0):
     return weights
 
 
+def _memory(a):
+    """(the array that owns the memory of `a`, its address, its bytes)"""
+    while isinstance(a.base, np.ndarray):
+        a = a.base
+    return a, a.__array_interface__["data"][0], a.nbytes
+
+
 class _Data:
     """Inputs, targets and weights, checked against a model and a loss."""
 
@@ -153,6 +160,17 @@ class _Data:
         self.ignore = loss.ignore_index
         self.names = names
         self.classes = model.out_features if self.kind == "labels" else 0
+
+    def hold(self):
+        """Note whose memory it is: views do not keep their owner from being resized. Returns itself."""
+        self._held = [(name, *_memory(a)) for name, a in zip(self.names, (self.X, self.y, self.weight)) if a is not None]
+        return self
+
+    def check_memory(self):
+        """ValueError where an array has been resized since `hold`: what is left of it must not be read."""
+        for name, owner, address, size in self._held:
+            if owner.nbytes != size or owner.__array_interface__["data"][0] != address:
+                raise ValueError(f"{name}: expected the memory that it had, got an array that has been resized meanwhile")
 
     def check_labels(self):
         """ValueError where a label is out of range."""
@@ -580,14 +598,14 @@ class Trainer:
             If another thread is using the trainer.
         """
         epochs, batch_size = _count(epochs, "epochs", 0), _count(batch_size, "batch_size", 1)
-        train = _Data(self._model, self._loss, X, y, sample_weight=sample_weight)
+        train = _Data(self._model, self._loss, X, y, sample_weight=sample_weight).hold()
         train.check_labels()
         validation = None
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
                 raise ValueError("validation_data: expected a pair (X, y), or (X, y, sample_weight)")
             names = tuple(f"validation_data[{i}]" for i in range(3))
-            validation = _Data(self._model, self._loss, *validation_data[:2], names, *validation_data[2:])
+            validation = _Data(self._model, self._loss, *validation_data[:2], names, *validation_data[2:]).hold()
             validation.check_labels()
         if check_finite:
             for pair in (train, validation):
@@ -688,6 +706,7 @@ class Trainer:
         go into the array `losses`."""
         if self._structure != self._optimizer.structure:
             self._refresh()
+        pair.check_memory()
         executor = self._executor(batch_size, pair, True)  # a callback may have changed what it is made of
         last = min(rows, done + batch_size) if one else rows
         x, y, w, index = pair.X, pair.y, pair.weight, None
@@ -748,7 +767,7 @@ class Trainer:
         TypeError, ValueError
             If the data does not fit.
         """
-        pair = _Data(self._model, self._loss, X, y, sample_weight=sample_weight)
+        pair = _Data(self._model, self._loss, X, y, sample_weight=sample_weight).hold()
         pair.check_labels()
         if batch_size is not None:
             batch_size = _count(batch_size, "batch_size", 1)
@@ -764,6 +783,7 @@ class Trainer:
         loss_sum, correct, done, left_out = 0.0, 0, 0, 0
         with self._optimizer.evaluating():
             while done < len(pair.X):
+                pair.check_memory()
                 w = None if pair.weight is None else pair.weight[done:]
                 try:
                     self._busy = True

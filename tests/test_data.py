@@ -6,6 +6,7 @@ import importlib.resources
 import os
 import stat
 import struct
+import subprocess
 import sys
 import tempfile
 import tracemalloc
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastnn import data
+from fastnn import data, files
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 DTYPES = [np.dtype(order + code) for code in CODES for order in "<>"]
@@ -277,6 +278,67 @@ def test_new_file_has_ordinary_permissions_and_links_survive(tmp_path):
     data.write_idx(tmp_path / "link", np.ones(2, np.uint8))
     assert (tmp_path / "link").is_symlink()
     assert data.read_idx(tmp_path / "a.idx").tolist() == [1, 1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, monkeypatch, mode):
+    path, seen = tmp_path / "a.idx", []
+    path.write_bytes(b"")
+    path.chmod(mode)
+    opened = os.open
+    monkeypatch.setattr(os, "open", lambda *a, **k: seen.append(a) or opened(*a, **k))
+    data.write_idx(path, np.zeros(5, np.uint8))
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert all(a[2] == 0o600 for a in seen)  # and is private until then
+
+
+KILLED = """
+import os, sys
+from fastnn import files
+with files.replacing(sys.argv[1]) as file:
+    file.write(b"x" * 1000)
+    file.flush()
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="needs locks of files")
+def test_what_killed_processes_leave(tmp_path):
+    """One file at most, whatever their number, and none once a write ends; what is being written by another is left alone."""
+    path = tmp_path / "a.idx"
+    run = lambda: subprocess.Popen([sys.executable, "-c", KILLED, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for _ in range(3):
+        process = run()
+        assert process.stdout.readline() == "writing\n"
+        process.kill()
+        process.communicate()
+        assert len(os.listdir(tmp_path)) == 1
+    other = run()
+    assert other.stdout.readline() == "writing\n"
+    data.write_idx(path, np.arange(3, dtype=np.uint8))
+    assert data.read_idx(path).tolist() == [0, 1, 2]
+    assert len(os.listdir(tmp_path)) == 2
+    other.communicate("")
+    assert other.returncode == 0 and path.read_bytes() == b"x" * 1000
+    assert os.listdir(tmp_path) == ["a.idx"]
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="needs locks of files")
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_temporary_name_that_is_taken(tmp_path, kind):
+    folder, victim = tmp_path / "folder", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_bytes(b"precious")
+    with files.replacing(folder / "a") as file:
+        temporary = folder / os.listdir(folder)[0]
+        file.write(b"1")
+    {"link": lambda p: p.symlink_to(victim), "pipe": os.mkfifo, "folder": os.mkdir}[kind](temporary)
+    with files.replacing(folder / "a") as file:
+        file.write(b"2")
+    assert (folder / "a").read_bytes() == b"2" and victim.read_bytes() == b"precious"
+    assert sorted(os.listdir(folder)) == [temporary.name, "a"]
 
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason=f"no MNIST in {MNIST}")

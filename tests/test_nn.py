@@ -6,6 +6,8 @@ import os
 import pathlib
 import pickle
 import struct
+import subprocess
+import sys
 import threading
 import tracemalloc
 
@@ -514,6 +516,43 @@ def test_files_are_plain_safetensors(tmp_path, good):
     assert {k: v.tobytes() for k, v in tensors.items()} == {k: v.tobytes() for k, v in good[1].state_dict().items()}
     with safe_open(path, "numpy") as file:
         assert file.metadata()["format"] == "fastnn" and file.metadata()["version"] == "1"
+
+
+def test_files_hold_what_safetensors_writes(tmp_path):
+    """The same tensors at the same places; the header is in an order of ours, for theirs is one by chance."""
+    from safetensors.numpy import save
+
+    model = nn.Sequential(*(nn.Dense(3, 3) for _ in range(11)), nn.BatchNorm(3))
+    model.save(tmp_path / "m")
+    found = (tmp_path / "m").read_bytes()
+    length = int.from_bytes(found[:8], "little")
+    header = json.loads(found[8 : 8 + length])
+    theirs = save(model.state_dict(), header["__metadata__"])
+    other = int.from_bytes(theirs[:8], "little")
+    assert header == json.loads(theirs[8 : 8 + other]) and found[8 + length :] == theirs[8 + other :] and length % 8 == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a limit of memory")
+def test_saving_and_loading_without_memory(tmp_path):
+    """A model is saved whatever is left; one that has no room is a MemoryError."""
+    code = """
+import os, resource, sys
+from fastnn import nn
+model = nn.Sequential(nn.Dense(3000, 3000, init="zeros"))
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+loaded = refused = 0
+for extra in range(2, 120, 8):
+    resource.setrlimit(resource.RLIMIT_AS, (used + extra * 10**6, -1))
+    model.save(sys.argv[1])
+    try:
+        nn.load(sys.argv[1])
+        loaded += 1
+    except MemoryError:
+        refused += 1
+print(loaded > 0, refused > 0)
+"""
+    found = subprocess.run([sys.executable, "-c", code, tmp_path / "m"], capture_output=True, text=True)
+    assert found.stdout == "True True\n", found.stderr
 
 
 def test_special_values_survive(tmp_path):

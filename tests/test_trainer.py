@@ -1100,3 +1100,28 @@ def test_a_loss_that_calls_its_trainer(backend):
         assert all(np.array_equal(p.data, b) for p, b in zip(model.parameters(), before)) and t.steps_done == 0
         calls[outer](t)
         assert t.steps_done == (outer != "evaluate")
+
+
+# --- arrays that are resized under a running fit ---
+
+
+@pytest.mark.parametrize("which", ["X", "y", "rows", "weights", "validation"])
+@pytest.mark.parametrize("when", ["on_step_end", "on_epoch_end"])
+def test_an_array_that_a_callback_resizes(which, when):
+    """Views do not keep their owner's memory: what is gone must not be read."""
+    x, labels = np.random.default_rng(0).normal(size=(40000, 8)).astype(np.float32), np.arange(40000) % 3
+    arrays = {"X": x, "y": labels, "rows": labels.astype(np.float32), "weights": np.ones(40000, np.float32), "validation": labels.copy()}
+    loss, outputs = (losses.MeanSquaredError(), 1) if which == "rows" else (losses.SoftmaxCrossEntropy(), 3)
+    y = arrays["rows"] if which == "rows" else labels
+    model = nn.Sequential(nn.Dense(8, outputs))
+    trainer = fastnn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.1))
+
+    class Resize(Callback):
+        pass
+
+    setattr(Resize, when, lambda self, *more: arrays[which].resize((4,), refcheck=False))
+    with pytest.raises(ValueError, match="expected the memory that it had, got an array that has been resized meanwhile"):
+        trainer.fit(
+            x[:], y, batch_size=1000, epochs=3, callbacks=[Resize()], verbose=0, sample_weight=arrays["weights"],
+            validation_data=None if which == "rows" else (np.ones((40000, 8)), arrays["validation"]),
+        )

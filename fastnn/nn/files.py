@@ -1,6 +1,8 @@
 """Model files: safetensors, with the architecture and the format's version in the metadata."""
 
+import math
 import os
+import sys
 
 import numpy as np
 
@@ -21,22 +23,25 @@ FORMAT_VERSION = 1  # of model files; older ones stay readable, newer ones are r
 
 
 def write(model, path):
-    """What `Sequential.save` does."""
+    """What `Sequential.save` does. The format is safetensors' own: the header's length, the header, the tensors by name. They go
+    into the file from where they are: a model needs no memory to be saved."""
     import json
-
-    from safetensors.numpy import save
 
     metadata = {"format": "fastnn", "version": str(FORMAT_VERSION), "architecture": json.dumps(model.architecture())}
     if model.head not in (None, "sigmoid" if model.out_features == 1 else "softmax"):  # else the outputs tell
         metadata["head"] = model.head
-    data = save(model.state_dict(), metadata)
-    length = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()  # safetensors writes any order
+    entries, end = {"__metadata__": metadata}, 0
+    tensors = sorted((*model.named_parameters(), *model.named_buffers()))
+    for name, p in tensors:
+        begin, end = end, end + p.data.nbytes
+        entries[name] = {"dtype": "F32", "shape": list(p.shape), "data_offsets": [begin, end]}
+    header = json.dumps(entries, sort_keys=True).encode()
     header += b" " * (-len(header) % 8)
     with replacing(os.fsdecode(path)) as file:
         file.write(len(header).to_bytes(8, "little"))
         file.write(header)
-        file.write(memoryview(data)[8 + length :])
+        for _, p in tensors:
+            file.write(p.data if sys.byteorder == "little" else p.data.astype("<f4"))
 
 
 _LAYERS = {
@@ -126,17 +131,12 @@ def load(path, layers=()):
 def _parse(data, name, classes):
     import json
 
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as parse
-
     def refuse(why):
         return ValueError(f"{name!r}: expected a model file of fastnn, got {why}")
 
     try:
-        tensors = parse(data)
-        length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        tensors, metadata = _tensors(data)
+    except (ValueError, RecursionError) as error:
         raise refuse(f"no safetensors file ({error})") from None
     if metadata.get("format") != "fastnn":
         raise refuse("a safetensors file of another program")
@@ -167,6 +167,55 @@ def _parse(data, name, classes):
             raise refuse(f"outputs of a kind that is not known: {error}") from None
         model.head = metadata["head"]
     return model
+
+
+_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4",
+    "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+
+
+def _tensors(data):
+    """({name: array}, metadata) of a file in safetensors' format; ValueError where it is none. The arrays look into `data`: of a
+    header that lies nothing is allocated."""
+    import json
+
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > len(data) - 8:
+        raise ValueError(f"{len(data)} bytes, which is less than a header")
+    header = json.loads(data[8 : 8 + length].decode())
+    if not isinstance(header, dict):
+        raise ValueError("a header that is no table")
+    metadata = header.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise ValueError("metadata that are no table of strings")
+    found, places = {}, []
+    for name, entry in header.items():
+        places.append((*_place(name, entry), name))
+    end, whole = 0, len(data) - 8 - length
+    for begin, until, dtype, shape, name in sorted(places, key=lambda place: place[:2]):
+        if begin != end or until > whole:
+            raise ValueError(f"tensor {name!r:.60} at bytes {begin} to {until} of {whole}, where {end} are taken")
+        found[name] = np.frombuffer(data, dtype, math.prod(shape), 8 + length + begin).reshape(shape)
+        end = until
+    if end != whole:
+        raise ValueError(f"tensors of {end} bytes in {whole}")
+    return found, metadata
+
+
+def _place(name, entry):
+    """(first byte, the one behind the last, dtype, shape) of a tensor, whose size is as its shape says."""
+    entry = entry if isinstance(entry, dict) else {}
+    dtype = _DTYPES.get(entry.get("dtype")) if isinstance(entry.get("dtype"), str) else None
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
+    if dtype is None or len(shape if isinstance(shape, list) else ()) > 32 or not all(type(n) is int and n >= 0 for n in numbers):
+        raise ValueError(f"tensor {name!r:.60} with an entry of another kind, {entry!r:.80}")
+    if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * np.dtype(dtype).itemsize:
+        raise ValueError(f"tensor {name!r:.60} of shape {shape!r:.60} at bytes {offsets!r:.60}")
+    if max(shape, default=0) >= 2**31:
+        raise ValueError(f"tensor {name!r:.60} of shape {shape!r:.60}")
+    return offsets[0], offsets[1], dtype, tuple(shape)
 
 
 def _pieces(entry):
