@@ -12,25 +12,32 @@ others (sigmoid, tanh, hard_tanh, softmax, none). Biases start at zero.
 """
 
 import math
+import numbers
 import operator
 
 import numpy as np
 
 from . import _native
-from .checks import number
+from .checks import number, scalar
 from .reference.rng import to_normal, to_uniform
 
 __all__ = [
     "calculate_gain",
     "constant",
+    "glorot_normal",
+    "glorot_uniform",
     "he_normal",
     "he_uniform",
     "identity",
+    "kaiming_normal",
+    "kaiming_uniform",
     "lecun_normal",
+    "lecun_uniform",
     "manual_seed",
     "normal",
     "orthogonal",
     "truncated_normal",
+    "uniform",
     "xavier_normal",
     "xavier_uniform",
     "zeros",
@@ -202,6 +209,31 @@ def identity(gain=1.0):
     return Initializer("identity", lambda shape, n, dtype: gain * np.eye(*_matrix(shape, "identity")), gain=gain)
 
 
+def uniform(low=-0.05, high=0.05):
+    """Uniform on [low, high).
+
+    Parameters
+    ----------
+    low, high : float, default -0.05 and 0.05
+        As in Keras; PyTorch's ``uniform_`` has 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If low is above high.
+
+    Examples
+    --------
+    >>> w = fastnn.init.uniform(-0.5, 0.25)((300, 100)); bool(w.min() >= -0.5 and w.max() <= 0.25)
+    True
+    """
+    low, high = number(low, "low"), number(high, "high")
+    if low > high:
+        raise ValueError(f"low, high: expected low <= high, got {low} and {high}")
+    draw = lambda shape, n, dtype: _in_blocks(n, dtype, lambda words: low + (high - low) * to_uniform(words))
+    return Initializer("uniform", draw, low=low, high=high)
+
+
 def truncated_normal(std=0.01, mean=0.0, low=-2.0, high=2.0):
     """Gaussian without its tails: values beyond `low` and `high` standard deviations from the mean do not occur.
 
@@ -274,6 +306,17 @@ def lecun_normal():
     return Initializer("lecun_normal", lambda s, n, dtype: _gaussian(n, dtype, 1.0 / math.sqrt(_fans(s)[0])))
 
 
+def lecun_uniform():
+    """Uniform on ±√(3 / fan_in): the variance of `lecun_normal`.
+
+    Examples
+    --------
+    >>> w = fastnn.init.lecun_uniform()((300, 100)); bool(abs(w).max() <= (3 / 300) ** 0.5)
+    True
+    """
+    return Initializer("lecun_uniform", lambda s, n, dtype: _uniform(n, dtype, math.sqrt(3.0 / _fans(s)[0])))
+
+
 def xavier_normal(gain=1.0):
     """Gaussian of standard deviation gain · √(2 / (fan_in + fan_out)), for sigmoid, tanh and linear units.
 
@@ -331,6 +374,9 @@ def he_uniform(slope=0.0):
         "he_uniform", lambda s, n, dtype: _uniform(n, dtype, _he_gain(slope) * math.sqrt(3.0 / _fans(s)[0])), slope=slope
     )
 
+
+# as Keras and JAX call Xavier's, and PyTorch He's
+glorot_normal, glorot_uniform, kaiming_normal, kaiming_uniform = xavier_normal, xavier_uniform, he_normal, he_uniform
 
 _GAINS = {
     "identity": 1.0,
@@ -393,7 +439,8 @@ def default_for(activation, alpha=0.0):
 
 
 def resolve(init, activation, alpha):
-    """An Initializer from what a layer was given: None, a name, one of this module's functions, or an Initializer."""
+    """An Initializer from what a layer was given: None, a name, one of this module's functions, an Initializer, or the standard
+    deviation of a Gaussian."""
     if init is None:
         return default_for(activation, alpha)
     if isinstance(init, str):
@@ -404,13 +451,18 @@ def resolve(init, activation, alpha):
         return init()
     if isinstance(init, Initializer):
         return init
-    raise TypeError(f"init: expected a name or an initialiser of fastnn.init, got {type(init).__name__}")
+    found = scalar(init)
+    if isinstance(found, numbers.Real) and not isinstance(found, bool):
+        return normal(std=number(found, "init", 0))
+    raise TypeError(f"init: expected a name, an initialiser of fastnn.init or a standard deviation, got {type(init).__name__}")
 
 
 _BY_NAME = {
     f.__name__: f
     for f in (
-        zeros, constant, identity, normal, truncated_normal, orthogonal, xavier_normal, xavier_uniform, he_normal, he_uniform,
-        lecun_normal,
+        zeros, constant, identity, normal, uniform, truncated_normal, orthogonal, xavier_normal, xavier_uniform, he_normal,
+        he_uniform, lecun_normal, lecun_uniform,
     )
-}
+} | {
+    "glorot_normal": xavier_normal, "glorot_uniform": xavier_uniform, "kaiming_normal": he_normal, "kaiming_uniform": he_uniform,
+}  # fmt: skip

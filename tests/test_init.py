@@ -13,9 +13,10 @@ MAKERS = {
     name: getattr(init, name)
     for name in (
         "zeros", "constant", "identity", "normal", "truncated_normal", "orthogonal", "xavier_normal", "xavier_uniform",
-        "he_normal", "he_uniform", "lecun_normal",
+        "he_normal", "he_uniform", "lecun_normal", "lecun_uniform", "uniform",
     )
 }
+ALIASES = {"glorot_normal": "xavier_normal", "glorot_uniform": "xavier_uniform", "kaiming_normal": "he_normal", "kaiming_uniform": "he_uniform"}
 FIXED = ("zeros", "constant", "identity")  # nothing is drawn
 SHAPE = (300, 200)
 STD = {
@@ -26,6 +27,8 @@ STD = {
     "he_normal": math.sqrt(2 / 300),
     "he_uniform": math.sqrt(2 / 300),
     "lecun_normal": math.sqrt(1 / 300),
+    "lecun_uniform": math.sqrt(1 / 300),
+    "uniform": 0.05 / math.sqrt(3),
     # of a Gaussian cut at two deviations: 1 - 4 φ(2) / (Φ(2) - Φ(-2))
     "truncated_normal": 0.01 * math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2))),
     "orthogonal": math.sqrt(1 / 300),  # each of the 200 columns has length 1
@@ -40,6 +43,8 @@ GOLDEN = {  # the first two numbers of weights [3, 2], drawn one after the other
     "he_normal": (-0.770905156, -0.696179546),
     "he_uniform": (-1.216562232, -0.665869792),
     "lecun_normal": (-0.41112333, -0.733052309),
+    "lecun_uniform": (-0.099179122, -0.551591322),
+    "uniform": (-0.029359407, 0.046083653),
 }
 
 
@@ -55,7 +60,31 @@ def kurtosis(x):
 
 
 def test_every_initialiser_is_tested():
-    assert set(MAKERS) == set(init._BY_NAME) == set(init.__all__) - {"manual_seed", "calculate_gain"}
+    assert set(MAKERS) | set(ALIASES) == set(init._BY_NAME) == set(init.__all__) - {"manual_seed", "calculate_gain"}
+
+
+def test_other_names():
+    for alias, name in ALIASES.items():
+        assert getattr(init, alias) is MAKERS[name]
+        fastnn.manual_seed(3)
+        w = nn.Dense(4, 3, init=alias).weight.data
+        fastnn.manual_seed(3)
+        assert (nn.Dense(4, 3, init=name).weight.data == w).all()
+
+
+@pytest.mark.parametrize("std", [0.5, np.float32(0.5), np.array(0.5)])
+def test_a_number_is_a_deviation(std):
+    fastnn.manual_seed(3)
+    w = nn.Dense(40, 30, init=std).weight.data
+    fastnn.manual_seed(3)
+    assert (nn.Dense(40, 30, init=init.normal(std=0.5)).weight.data == w).all()
+    assert not nn.Maxout(4, 3, init=0).weight.data.any()
+
+
+def test_uniform():
+    w = init.uniform(-1.0, 3.0)((200, 300))
+    assert w.min() >= -1 and w.max() < 3 and abs(w.mean() - 1) < 0.02 and abs(w.std() - 4 / math.sqrt(12)) < 0.02
+    assert (init.uniform(2.0, 2.0)((3,)) == 2).all()
 
 
 @pytest.mark.parametrize("name", [m for m in MAKERS if m not in ("constant", "identity")])
@@ -64,7 +93,7 @@ def test_mean_and_spread(name):
     assert w.shape == SHAPE and w.dtype == np.float64
     std = STD[name]
     assert abs(w.std() - std) <= 0.01 * std and abs(w.mean()) <= 5 * std / math.sqrt(w.size)
-    if name.endswith("_uniform"):
+    if name.endswith("uniform"):
         assert np.abs(w).max() <= std * math.sqrt(3) and abs(kurtosis(w) - 1.8) < 0.05
     elif name == "truncated_normal":
         assert np.abs(w).max() <= 0.02 and np.abs(w).max() > 0.0199 and abs(kurtosis(w) - 2.37) < 0.05
@@ -308,7 +337,11 @@ def test_a_refused_seed_changes_nothing():
         (lambda: init.calculate_gain(3), "activation", TypeError),
         (lambda: init.calculate_gain("leaky_relu", "x"), "alpha", TypeError),
         (lambda: nn.Dense(2, 2, init="he"), "init", ValueError),
-        (lambda: nn.Dense(2, 2, init=3), "init", TypeError),
+        (lambda: nn.Dense(2, 2, init=True), "init", TypeError),
+        (lambda: nn.Dense(2, 2, init=-0.5), "init", ValueError),
+        (lambda: nn.Dense(2, 2, init=math.nan), "init", ValueError),
+        (lambda: init.uniform(low=1, high=0), "low, high", ValueError),
+        (lambda: init.uniform(high=math.inf), "high", ValueError),
         (lambda: nn.Dense(2, 2, init=np.zeros((2, 2))), "init", TypeError),
         (lambda: nn.Dense(2, 2, init=lambda shape: np.zeros(shape)), "init", TypeError),
     ],

@@ -21,8 +21,8 @@ class Dense(Layer):
         A name that `Activation` takes, identity by default, or prelu; an `Activation` where it needs an alpha.
     bias : bool, default True
         Whether there is a b.
-    init : str or fastnn.init initialiser, optional
-        For the weights: an initialiser, or its name. By default the one that suits the activation: He's Gaussian for relu and
+    init : str, fastnn.init initialiser or float, optional
+        For the weights: an initialiser, its name, or the standard deviation of a Gaussian. By default the one that suits the activation: He's Gaussian for relu and
         what resembles it, LeCun's for selu, Xavier's for the others (see `fastnn.init`). Biases start at 0.
 
     penalty : fastnn.regularizers penalty, optional
