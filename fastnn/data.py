@@ -223,7 +223,7 @@ def load_digits():
         return arrays["images"], arrays["labels"]
 
 
-def train_test_split(X, y, test_size=0.2, seed=0):
+def train_test_split(X, y, test_size=0.2, seed=None, *, stratify=None, random_state=None):
     """Split rows at random into a training and a test set.
 
     The rows are shuffled by a permutation that depends on their number and on `seed` only (Philox4x32-10): its first
@@ -240,6 +240,11 @@ def train_test_split(X, y, test_size=0.2, seed=0):
         least one on each side. An int from 1 to n - 1 is a number of rows.
     seed : int, default 0
         In [0, 2**64). The same seed gives the same split, on any machine.
+    stratify : array_like [n], optional
+        Classes, usually `y` itself: each gives its share of the test rows, (rows of the class) · tests / n. The largest remainders
+        are rounded up, of equal ones those of the first classes, as many as make the number of test rows right.
+    random_state : int, optional
+        What scikit-learn calls the seed.
 
     Returns
     -------
@@ -251,11 +256,15 @@ def train_test_split(X, y, test_size=0.2, seed=0):
     ValueError
         If `X` or `y` has no rows to split, their numbers of rows differ, or `test_size` or `seed` is out of range.
     TypeError
-        If `test_size` is not a number.
+        If `test_size` is not a number, or `seed` and `random_state` are both given.
 
     Examples
     --------
     >>> from fastnn.data import load_digits, train_test_split
+    >>> labels = np.array([0] * 90 + [1] * 10)
+    >>> *_, y_test = train_test_split(labels, labels, test_size=20, stratify=labels)
+    >>> np.bincount(y_test)
+    array([18,  2])
     >>> X_train, X_test, y_train, y_test = train_test_split(*load_digits(), test_size=297, seed=1)
     >>> X_train.shape, X_test.shape, y_train.shape, y_test.shape
     ((1500, 8, 8), (297, 8, 8), (1500,), (297,))
@@ -271,9 +280,28 @@ def train_test_split(X, y, test_size=0.2, seed=0):
         raise ValueError(f"X: expected at least 2 rows to split, got {n}")
 
     tests = _test_rows(test_size, n)
-    order = _native.permutation(n, check_seed(seed), 0)
+    if seed is not None and random_state is not None:
+        raise TypeError("seed, random_state: expected one of them, for they are the same, got both")
+    order = _native.permutation(n, check_seed(0 if seed is random_state else random_state if seed is None else seed), 0)
+    if stratify is not None:
+        order = _stratified(order, stratify, tests)
     train, test = order[tests:], order[:tests]
     return tuple(np.ascontiguousarray(array[rows]) for array in (X, y) for rows in (train, test))
+
+
+def _stratified(order, stratify, tests):
+    """The same rows, each class's share of the `tests` first in front, in the order that they had."""
+    classes = np.asarray(_native.plain(stratify, "stratify"))
+    if classes.shape != order.shape:
+        raise ValueError(f"stratify: expected one class for each of the {len(order)} rows, got shape {classes.shape}")
+    _, classes, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    shares = counts * tests  # in units of 1 / n: whole numbers, so that no machine rounds otherwise
+    taken, remainders = np.divmod(shares, len(order))
+    taken[np.argsort(-remainders, kind="stable")[: tests - taken.sum()]] += 1
+    place = np.empty(len(order), np.int64)  # of each row of the order among those of its class
+    by_class = np.argsort(classes[order], kind="stable")
+    place[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return order[np.argsort(place >= taken[classes[order]], kind="stable")]
 
 
 def _test_rows(test_size, n):

@@ -232,6 +232,36 @@ def test_write_rejects_shapes_that_idx_lacks(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("test_size", [1, 7, 0.25, 0.5, 99])
+@pytest.mark.parametrize("kind", [int, str])
+def test_stratified_splits(test_size, kind):
+    rng = np.random.default_rng(0)
+    classes = np.array([0] * 70 + [1] * 25 + [2] * 4 + [3])[rng.permutation(100)].astype(kind)
+    rows = np.arange(100)
+    X_train, X_test, y_train, y_test = data.train_test_split(rows, classes, test_size, seed=3, stratify=classes)
+    tests = test_size if test_size >= 1 else round(test_size * 100)
+    assert sorted([*X_train, *X_test]) == list(rows) and len(X_test) == tests
+    assert (classes[X_train] == y_train).all() and (classes[X_test] == y_test).all()
+    for c in np.unique(classes):
+        assert abs((y_test == c).sum() - (classes == c).sum() * tests / 100) < 1
+    again = data.train_test_split(rows, classes, test_size, random_state=3, stratify=classes)
+    assert (again[1] == X_test).all()
+    other = data.train_test_split(rows, classes, test_size, seed=4, stratify=classes)[1]
+    assert (other != X_test).any() or tests == 99
+    assert len(np.unique(np.diff(X_test))) > 1 or tests == 1  # in a random order
+
+
+def test_splits_by_the_name_that_others_use():
+    rows = np.arange(50)
+    plain = data.train_test_split(rows, rows, seed=5)
+    assert all((a == b).all() for a, b in zip(plain, data.train_test_split(rows, rows, random_state=5)))
+    assert all((a == b).all() for a, b in zip(data.train_test_split(rows, rows), data.train_test_split(rows, rows, seed=0)))
+    with pytest.raises(TypeError, match="seed, random_state: expected one of them"):
+        data.train_test_split(rows, rows, seed=1, random_state=1)
+    with pytest.raises(ValueError, match=r"stratify: expected one class for each of the 50 rows, got shape \(49,\)"):
+        data.train_test_split(rows, rows, stratify=rows[1:])
+
+
 def test_gzip_files_are_equal(tmp_path):
     values = np.arange(1000, dtype=np.int16)
     for name in ("first.gz", "second-name.gz"):
