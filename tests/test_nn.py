@@ -61,6 +61,78 @@ def bits(model):
 # --- layers and models ---
 
 
+def test_a_model_as_a_sequence_and_a_function():
+    model = mlp()
+    x = np.random.default_rng(0).random((3, 12)).astype(np.float32)
+    assert len(model) == 7 and model[2] is model.layers[2] and model[-1] is model.layers[-1]
+    assert list(model) == list(model.layers)
+    assert (model(x) == model.predict(x)).all()
+    part = model[:3]
+    assert isinstance(part, nn.Sequential) and part[2] is model[2] and part(x).shape == (3, 9)
+    with pytest.raises(IndexError):
+        model[7]
+    with pytest.raises(TypeError, match=r"params: expected a list or dict of arrays, got Sequential; write model.parameters\(\)"):
+        optim.SGD(model)
+
+
+def test_what_layers_are_called_elsewhere():
+    assert nn.Linear is nn.Dense and nn.BatchNorm1d is nn.BatchNorm
+    x = np.linspace(-3, 3, 8, dtype=np.float32).reshape(2, 4)
+    for layer, name, alpha in (
+        (nn.Identity(), "identity", None), (nn.Sigmoid(), "sigmoid", None), (nn.Tanh(), "tanh", None), (nn.ReLU(), "relu", None),
+        (nn.LeakyReLU(), "leaky_relu", 0.01), (nn.LeakyReLU(0.2), "leaky_relu", 0.2), (nn.ELU(2.0), "elu", 2.0), (nn.SELU(), "selu", None),
+        (nn.GELU(), "gelu", None), (nn.GELU(approximate="tanh"), "gelu_tanh", None), (nn.SiLU(), "silu", None),
+        (nn.Softplus(2.0), "softplus", 2.0), (nn.Hardtanh(), "hard_tanh", None),
+    ):  # fmt: skip
+        assert repr(layer) == repr(nn.Activation(name, alpha))
+        assert (nn.Sequential(nn.Linear(4, 4, init="identity"), layer)(x) == fastnn.kernels.activation_forward(x, name, alpha=alpha)).all()
+    with pytest.raises(ValueError, match="approximate: expected 'none' or 'tanh', got 'erf'"):
+        nn.GELU("erf")
+
+
+def test_names_and_numbers_like_torch():
+    torch = pytest.importorskip("torch")
+    x = np.linspace(-4, 4, 33, dtype=np.float32)[None]
+    makes = {
+        "Sigmoid": (), "Tanh": (), "ReLU": (), "LeakyReLU": (), "ELU": (), "SELU": (), "GELU": (), "SiLU": (), "Softplus": (), "Hardtanh": (),
+    }  # fmt: skip
+    for name, arguments in makes.items():
+        mine = nn.Sequential(nn.Linear(33, 33, init="identity"), getattr(nn, name)(*arguments))(x)
+        theirs = getattr(torch.nn, name)(*arguments)(torch.tensor(x)).numpy()
+        np.testing.assert_allclose(mine, theirs, rtol=2e-6, atol=1e-6, err_msg=name)
+
+
+def test_rescaling_by_column(tmp_path):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(50, 3)) * [1, 1e3, 1e-3] + [0, 1e6, 5]).astype(np.float32)
+    mean, std = X.astype(np.float64).mean(axis=0), X.astype(np.float64).std(axis=0)
+    model = nn.Sequential(nn.Rescaling(1 / std, -mean / std))
+    assert model.in_features == 3
+    assert np.abs(model.predict(X) - (X - mean) / std).max() < 2e-3  # of a million with a deviation of a thousand
+    both = nn.Sequential(nn.Flatten(), nn.Rescaling(2.0), nn.Rescaling([1.0, 0.0, -1.0], [0.5, 7.0, 0.0]), nn.Rescaling(0.5, 1.0), nn.Dense(3, 1))
+    x = np.array([[[1], [2], [3]]], np.uint8)
+    inputs = np.array([[(2 + 0.5) * 0.5 + 1, 7 * 0.5 + 1, -6 * 0.5 + 1]])
+    np.testing.assert_allclose(both.predict(x), inputs @ both[-1].weight.data, rtol=1e-6)
+    both.save(tmp_path / "m")
+    again = nn.load(tmp_path / "m")
+    assert (again.predict(x) == both.predict(x)).all() and repr(again) == repr(both)
+    trainer = fastnn.Trainer(both, losses.MeanSquaredError(), optim.SGD(both.parameters(), lr=0.0))
+    assert abs(trainer.step(x, [0.0]) - both.predict(x)[0, 0] ** 2) < 1e-5
+    for arguments, error, message in (
+        (([1.0, 2.0], [1.0]), ValueError, "scale, offset: expected as many of both, got 2 and 1"),
+        (([],), ValueError, "scale: expected a number, or one for each feature, got none"),
+        (([1.0, np.inf],), ValueError, r"scale\[1\]: expected a finite number in"),
+        (([1.0, "x"],), TypeError, r"scale\[1\]: expected a number, got 'x'"),
+        ((np.ones((2, 2)),), TypeError, r"scale\[0\]: expected a number"),
+        ((1.0, None), TypeError, "offset: expected a number, got None"),
+        ((np.ma.array([1.0]),), TypeError, "scale: expected a plain array, got a masked one"),
+    ):
+        with pytest.raises(error, match=message):
+            nn.Rescaling(*arguments)
+    with pytest.raises(ValueError, match="expected 3 input features, got 2"):
+        nn.Sequential(nn.Rescaling([1.0, 2.0]), nn.Dense(3, 1))
+
+
 def test_masked_arrays_are_refused_at_every_entry():
     model = nn.Sequential(nn.Dense(2, 1))
     X, y = np.ones((3, 2), np.float32), np.ones(3)
@@ -287,8 +359,8 @@ def test_predict_from_many_threads():
         (lambda: nn.Activation("leaky_relu", alpha=1e39), ValueError, "^alpha: expected"),
         (lambda: nn.Activation("leaky_relu", alpha=10**400), ValueError, "^alpha: expected"),
         (lambda: nn.Activation("leaky_relu", alpha="0.1"), TypeError, "^alpha: expected a number, got str"),
-        (lambda: nn.Rescaling("1"), TypeError, "^scale: expected a number, got str"),
-        (lambda: nn.Rescaling(1, None), TypeError, "^offset: expected a number, got NoneType"),
+        (lambda: nn.Rescaling("1"), TypeError, "^scale: expected a number, got '1'"),
+        (lambda: nn.Rescaling(1, None), TypeError, "^offset: expected a number, got None"),
         (lambda: nn.Rescaling(float("inf")), ValueError, "^scale: expected a finite number, got inf"),
         (lambda: nn.Rescaling(1, float("nan")), ValueError, "^offset: expected a finite number, got nan"),
         (lambda: nn.Rescaling(10**400), ValueError, "^scale: expected a finite number"),

@@ -5,7 +5,23 @@ saves a model (safetensors, with the architecture in its metadata) and loads it 
 """
 
 from ..plan import Parameter
-from .activation import Activation, LogSoftmax, PReLU, Softmax
+from .activation import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Hardtanh,
+    Identity,
+    LeakyReLU,
+    LogSoftmax,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from .containers import Residual
 from .dense import Dense
 from .files import load
@@ -18,25 +34,42 @@ from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .rows import as_array, as_rows
 from .shared import Maxout, Tied
 
+# as PyTorch calls them
+Linear = Dense
+BatchNorm1d = BatchNorm
+
 __all__ = [
     "Activation",
     "BatchNorm",
+    "BatchNorm1d",
     "Dense",
     "DropConnect",
     "Dropout",
+    "ELU",
     "Flatten",
+    "GELU",
     "GaussianNoise",
+    "Hardtanh",
+    "Identity",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
+    "Linear",
     "LogSoftmax",
     "Maxout",
     "PReLU",
     "Parameter",
     "RMSNorm",
+    "ReLU",
     "Rescaling",
     "Residual",
+    "SELU",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
     "Softmax",
+    "Softplus",
+    "Tanh",
     "Tied",
     "load",
     "mlp",

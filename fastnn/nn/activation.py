@@ -57,6 +57,69 @@ class Activation(Layer):
         return emit_activation(builder, x, self.name, self.alpha)
 
 
+def Identity():
+    """``Activation("identity")``: does nothing."""
+    return Activation("identity")
+
+
+def Sigmoid():
+    """``Activation("sigmoid")``, as PyTorch calls it."""
+    return Activation("sigmoid")
+
+
+def Tanh():
+    """``Activation("tanh")``, as PyTorch calls it."""
+    return Activation("tanh")
+
+
+def ReLU():
+    """``Activation("relu")``, as PyTorch and Keras call it.
+
+    Examples
+    --------
+    >>> nn.ReLU()
+    Activation(name='relu')
+    """
+    return Activation("relu")
+
+
+def LeakyReLU(negative_slope=0.01):
+    """``Activation("leaky_relu", alpha=negative_slope)``, as PyTorch calls it; Keras's default is 0.3."""
+    return Activation("leaky_relu", negative_slope)
+
+
+def ELU(alpha=1.0):
+    """``Activation("elu", alpha)``, as PyTorch calls it."""
+    return Activation("elu", alpha)
+
+
+def SELU():
+    """``Activation("selu")``, as PyTorch calls it."""
+    return Activation("selu")
+
+
+def GELU(approximate="none"):
+    """``Activation("gelu")``, or "gelu_tanh" with ``approximate="tanh"``, as PyTorch calls it."""
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
+    return Activation("gelu" if approximate == "none" else "gelu_tanh")
+
+
+def SiLU():
+    """``Activation("silu")``, as PyTorch calls it; also called swish."""
+    return Activation("silu")
+
+
+def Softplus(beta=1.0):
+    """``Activation("softplus", alpha=beta)``, as PyTorch calls it."""
+    return Activation("softplus", beta)
+
+
+def Hardtanh():
+    """``Activation("hard_tanh")``, as PyTorch calls it."""
+    return Activation("hard_tanh")
+
+
 class Softmax(Layer):
     """Softmax over the features of each row: outputs above 0 that sum to 1.
 

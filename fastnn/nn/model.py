@@ -73,6 +73,8 @@ class Sequential(Chain):
     ['0.weight', '0.bias', '1.weight', '1.bias']
     >>> model.predict(np.zeros((2, 784), np.float32)).shape
     (2, 10)
+    >>> len(model), model[1], model(np.zeros((2, 784))).shape
+    (2, Dense(in_features=100, out_features=10, activation='identity', bias=True), (2, 10))
     """
 
     changes = ("head",)
@@ -90,6 +92,21 @@ class Sequential(Chain):
         self.head = None
 
     # ---- structure ----
+
+    def __len__(self):
+        """The number of layers."""
+        return len(self.layers)
+
+    def __getitem__(self, index):
+        """A layer, or for a slice a model of these layers, which share their parameters with this one."""
+        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+
+    def __iter__(self):
+        return iter(self.layers)
+
+    def __call__(self, X):
+        """The model's outputs; `predict` has options."""
+        return self.predict(X)
 
     def output_features(self, features):
         super().output_features(features)

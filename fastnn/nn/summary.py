@@ -7,7 +7,7 @@ _SHOWN = ("activation", "name", "p", "std", "pieces", "scale", "offset")  # sett
 
 def _label(layer):
     config = layer.config()
-    settings = [config[k] for k in _SHOWN if config.get(k) not in (None, "identity", 0.0)]
+    settings = [config[k] for k in _SHOWN if config.get(k) not in (None, "identity", 0.0) and not isinstance(config[k], list)]
     return " ".join([type(layer).__name__, *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in settings)])
 
 

@@ -137,8 +137,9 @@ class Optimizer:
         self.param_groups = ()
         if isinstance(params, (np.ndarray, Parameter)):
             raise TypeError("params: expected a list or dict of arrays, got a single one; write [array]")
-        if not isinstance(params, Iterable):
-            hint = "; write model.parameters()" if callable(getattr(params, "parameters", None)) else ""
+        owner = callable(getattr(params, "parameters", None))
+        if owner or not isinstance(params, Iterable):
+            hint = "; write model.parameters()" if owner else ""
             raise TypeError(f"params: expected a list or dict of arrays, got {type(params).__name__}{hint}")
         params = params if isinstance(params, dict) else list(params)
         self._grouped = isinstance(params, list) and bool(params) and all(isinstance(p, dict) for p in params)

@@ -7,6 +7,8 @@ against each other.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from .. import _native
 from ..activations import ACTIVATIONS
 from . import backward
@@ -74,7 +76,8 @@ class Builder:
         self._gradients = {}  # id of a buffer -> its gradient's buffer
         self._shared = set()  # ids of gradients' buffers that stand for several buffers: nobody may change them
         self._pinned = set()  # ids of buffers that are read again later: nothing may be done in place
-        self._running = []  # (statistics, running mean, running variance, momentum) of batch normalisations
+        self._running = []  # (statistics, running mean, running variance, count or None, momentum) of batch normalisations
+        self._rescaled = set()  # ids of buffers that `rescale` has made
         self._streams = 0  # random streams handed out
         self._norms = ()  # what updates must wait for, where they may be left out
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
@@ -132,8 +135,10 @@ class Builder:
         return x
 
     def rescale(self, x, scale, shift):
-        """x * scale + shift, done while the rows are gathered: `x` must be the input, which nothing has read yet."""
-        if len(self.ops) != 1 or self.ops[0].buffers.get("out") is not x or self.ops[0].kind != "gather":
+        """x * scale + shift for numbers, done while the rows are gathered: `x` must be the input, which nothing has read yet. Or for
+        arrays, one of each for a column, by an operation of its own; it may follow one of its kind."""
+        first = len(self.ops) == 1 and self.ops[0].kind == "gather" and self.ops[0].buffers.get("out") is x
+        if not first and id(x) not in self._rescaled:
             raise ValueError("rescaling: expected to be the first layer, got one behind others")
         self.scale, self.shift = self.scale * scale, self.shift * scale + shift
         return x
@@ -141,9 +146,26 @@ class Builder:
     def dense(self, x, weight, bias, activation="identity", alpha=0.0):
         """f(x w + b). `weight`: a Parameter, or what `drop_weights` makes of one."""
         n_in, n_out = weight.whole if isinstance(weight, Buffer) else weight.shape
+        if np.ndim(scale) or np.ndim(shift) or not first:
+            return self._rescale_columns(x, scale, shift)
         if x.columns != n_in:
             raise ValueError(f"{weight.name}: expected inputs of {n_in} features, got {x.columns}")
         w = weight if isinstance(weight, Buffer) else self.parameter(weight)
+    def _rescale_columns(self, x, scale, shift):
+        """(x - mean) scale, as a normalisation whose statistics are given: where mean = -shift / scale is large, nothing is lost."""
+        scale, shift = (np.broadcast_to(np.asarray(a, np.float64), (x.columns,)) for a in (scale, shift))
+        with np.errstate(all="ignore"):
+            mean = (-shift / scale).astype(np.float32)
+        given = np.isfinite(mean)
+        constants = {"w": scale, "mean": np.where(given, mean, 0), "var": np.ones(x.columns)}
+        if not given.all():
+            constants["b"] = np.where(given, 0, shift)
+        y = self.buffer("rescaled", x.columns)
+        self._rescaled.add(id(y))
+        buffers = {role: self.constant(f"rescaling.{role}", a.astype(np.float32)) for role, a in constants.items()}
+        self.emit("batchnorm_inference", {"x": x, **buffers, "y": y}, n_in=x.columns, n_out=x.columns)
+        return y
+
         buffers = {"x": x, "w": w, "b": self.optional(bias)}
         y = self.buffer(f"y{self._count('dense_forward')}", n_out)
         self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
