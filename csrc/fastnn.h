@@ -186,6 +186,7 @@ typedef struct fnn_running {
     size_t lds;
     float momentum;
     float *mean, *var;
+    float *count; /* of the steps so far, where the mean is over all of them; or NULL */
 } fnn_running;
 
 
@@ -297,7 +298,7 @@ typedef struct fnn_op {
     uint32_t stream;        /* of the random numbers that the op draws */
     double l1, l2;          /* PENALTY_*, and DENSE_BACKWARD_WEIGHTS with a w: of w */
     fnn_loss_form form;     /* of a loss; its parameter is alpha */
-    bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form */
+    bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form. DROPOUT: full: whole rows */
     size_t scratch;         /* a product's: floats of each thread's own that it may use for any batch up to the plan's; 0: none */
 } fnn_op;
 

@@ -140,7 +140,7 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
     seed = check_seed(seed)
     rng = np.random.default_rng(seed)
     _check_end(_check_model(model), check_loss(loss))
-    if not model.parameters():
+    if all(p.frozen for p in model.parameters()):
         raise ValueError("model: expected parameters to compare the gradients of, got none")
     batch = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
     _check_batch(model, len(batch.X), "x")
@@ -161,7 +161,10 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
 
     noise = _ULPS * 2.0**-52 * max(1.0, abs(at_weights))
     worst, errors, checked = None, {}, {}
-    for name, p in model.named_parameters():  # p.name is that in the last model that the layer went into
+    for name, p in model.named_parameters():
+        if p.frozen:
+            continue
+        # p.name is that in the last model that the layer went into
         analytic, w = executor.array(names[id(p)]), forward.parameter(p)
         entries = np.arange(p.size)
         if samples is not None and samples < p.size:

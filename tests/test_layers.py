@@ -43,6 +43,17 @@ def tied_often():
     return nn.Sequential(dense, nn.Tied(dense, activation="sigmoid"), *rest)
 
 
+def frozen(*layers):
+    """A model with its batch normalisations frozen, whose running statistics are like none."""
+    model = nn.Sequential(*layers)
+    for _, layer in model.walk():
+        if isinstance(layer, nn.BatchNorm):
+            model.freeze(layer)
+            layer.running_mean.data = np.linspace(-1, 1, layer.features)
+            layer.running_var.data = np.linspace(0.5, 3, layer.features)
+    return model
+
+
 MODELS = {
     "batchnorm before": lambda: nn.Sequential(nn.Dense(12, 17, bias=False), nn.BatchNorm(17), nn.Activation("tanh"), nn.Dense(17, 5)),
     "batchnorm behind": lambda: nn.Sequential(
@@ -76,6 +87,17 @@ MODELS = {
         nn.Residual(nn.Softmax()), nn.RMSNorm(16), nn.Activation("elu"),
         nn.Residual(nn.DropConnect(nn.Dense(16, 16, activation="prelu"), 0.2)), nn.LogSoftmax(), nn.Dense(16, 5, activation="selu"),
     ),
+    "batchnorm frozen": lambda: frozen(
+        nn.Dense(12, 17), nn.BatchNorm(17), nn.Activation("tanh"), nn.Residual(nn.BatchNorm(17, affine=False), nn.Activation("relu")),
+        nn.Dense(17, 5),
+    ),
+    "stochastic depth": lambda: nn.Sequential(
+        nn.Dense(12, 16), nn.Residual(nn.Dense(16, 16, activation="tanh"), stochastic_depth=0.4),
+        nn.Residual(nn.LayerNorm(16), nn.Residual(nn.Dense(16, 16), stochastic_depth=0.2), stochastic_depth=0.5), nn.Dense(16, 5),
+    ),
+    "rescaling by column": lambda: nn.Sequential(
+        nn.Rescaling(0.5), nn.Rescaling(np.arange(1.0, 13), np.arange(12)), nn.Rescaling(0.25, 0.5), nn.Dense(12, 5, activation="tanh"),
+    ),
     "tied": tied_autoencoder,
     "tied often": tied_often,
 }  # fmt: skip
@@ -92,7 +114,7 @@ def made(name, seed=0):
 
 def gradient_plan(model, composite=True, schedule="rows", batch=ROWS + 3):
     builder = Builder(batch, composite, training=True)
-    builder.trainable = {id(p) for p in model.parameters()}
+    builder.train(model.parameters())
     outputs = model.emit(builder, builder.input(model.in_features))
     losses.SoftmaxCrossEntropy().emit(builder, outputs, "labels")
     builder.differentiate()
@@ -141,6 +163,9 @@ def test_gradients_are_central_differences(name):
     x = x.astype(np.float64)
     gradients = step(executor, x, y)[1]
     for p in model.parameters():
+        if p.frozen:
+            assert p.name not in gradients
+            continue
         a = executor._interpreter.parameters[id(p.data)]
         for _ in range(3):
             at = tuple(r.integers(0, n) for n in a.shape)
@@ -320,6 +345,212 @@ def test_running_statistics():
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
 @pytest.mark.parametrize("n", [1, 3])
+def test_cumulative_statistics(backend, n, team, tmp_path):
+    """momentum=None: the mean over all batches, whose number is counted, saved, and there in this case only."""
+    x, y = np.random.default_rng(0).normal(5, 2, size=(80, 40)).astype(np.float32), np.zeros(80, int)
+    model = nn.Sequential(nn.BatchNorm(40, momentum=None), nn.Dense(40, 2))
+    assert [name for name, _ in model.named_buffers()] == [f"0.{k}" for k in ("running_mean", "running_var", "num_batches_tracked")]
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), lr=0.01), backend=backend)
+    with team(n):
+        trainer.fit(x[:60], y[:60], batch_size=20, shuffle=False, verbose=0)
+    parts = [x[i : i + 20].astype(np.float64) for i in range(0, 80, 20)]
+    bn = model.layers[0]
+    assert bn.num_batches_tracked.data.tolist() == [3]
+    np.testing.assert_allclose(bn.running_mean.data, np.mean([p.mean(axis=0) for p in parts[:3]], axis=0), rtol=1e-5)
+    np.testing.assert_allclose(bn.running_var.data, np.mean([p.var(axis=0, ddof=1) for p in parts[:3]], axis=0), rtol=1e-5)
+    model.save(tmp_path / "m")
+    again = nn.load(tmp_path / "m")
+    assert again.layers[0].momentum is None
+    for m in (model, again):
+        t = fastnn.Trainer(m, losses.SoftmaxCrossEntropy(), optim.SGD(m.parameters(), lr=0.01), backend=backend)
+        t.step(x[60:], y[60:])
+        assert m.layers[0].num_batches_tracked.data.tolist() == [4]
+        np.testing.assert_allclose(m.layers[0].running_mean.data, np.mean([p.mean(axis=0) for p in parts], axis=0), rtol=1e-5)
+    with pytest.raises(ValueError, match="momentum: expected a number from 0 to 1, or None, got 2"):
+        nn.BatchNorm(3, momentum=2)
+
+
+def test_cumulative_statistics_like_torch():
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32)
+    theirs, mine = torch.nn.BatchNorm1d(5, momentum=None), nn.BatchNorm(5, momentum=None)
+    model = nn.Sequential(mine)
+    trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters(), lr=0.0))
+    for i in range(0, 64, 16):
+        theirs(torch.tensor(x[i : i + 16]))
+        trainer.step(x[i : i + 16], np.zeros((16, 5)))
+    np.testing.assert_allclose(mine.running_mean.data, theirs.running_mean.numpy(), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(mine.running_var.data, theirs.running_var.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_freezing(backend):
+    """Between steps by the short way and the long one, within fit, and back: what is frozen does not change by a bit, nor does its
+    state; the rest goes as if the optimizer had been made of the rest."""
+    r = np.random.default_rng(0)
+    x, y = r.standard_normal((48, 6)).astype(np.float32), r.integers(0, 3, 48)
+
+    def make(frozen=True):
+        fastnn.manual_seed(1)
+        model = nn.Sequential(nn.Dense(6, 8), nn.BatchNorm(8), nn.Activation("relu"), nn.Dense(8, 8), nn.Residual(nn.Dense(8, 8)), nn.Dense(8, 3))
+        rest = [p for name, p in model.named_parameters() if name.split(".")[0] not in "01"]
+        opt = optim.AdamW(model.parameters() if frozen else rest, lr=0.01, ema=0.9)
+        return model, fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), opt, backend=backend)
+
+    model, trainer = make()
+    twin, other = make(frozen=False)
+    model.freeze(0, "1")
+    held = [p for name, p in (*model.named_parameters(), *model.named_buffers()) if name[0] in "01"]
+    before = [p.data.copy() for p in held]
+    for i in range(0, 48, 16):
+        assert trainer.step(x[i : i + 16], y[i : i + 16]) == other.step(x[i : i + 16], y[i : i + 16])
+    trainer.fit(x, y, batch_size=16, verbose=0)
+    other.fit(x, y, batch_size=16, verbose=0)
+    assert all((p.data == b).all() for p, b in zip(held, before))
+    assert {k: v.tobytes() for k, v in model.state_dict().items()} == {k: v.tobytes() for k, v in twin.state_dict().items()}
+    assert all(not s.any() for (p, states, _) in trainer.optimizer.update_tensors() if any(p is h for h in held) for s in states)
+    loss, gradients = fastnn.value_and_grad(model, losses.SoftmaxCrossEntropy(), x, y)
+    assert [g is None for g in gradients] == [True] * 4 + [False] * 6
+    assert fastnn.check_gradients(model, losses.SoftmaxCrossEntropy(), x[:5], y[:5], samples=4)
+    for _ in range(3):
+        trainer.step(x, y)  # the last by the short way
+    model.unfreeze()
+    trainer.step(x, y)
+    assert all((p.data != b).any() for p, b in zip(held, before))
+    now = [p.data.copy() for p in held]
+    model.freeze(model.layers[1])
+    trainer.step(x, y)
+    assert [(p.data == b).all() for p, b in zip(held, now)] == [False, False, True, True, True, True]
+    assert all(g is not None for g in fastnn.value_and_grad(twin, losses.SoftmaxCrossEntropy(), x, y)[1])
+
+    class Freeze(fastnn.callbacks.Callback):
+        def on_step_end(self, step, logs):
+            model.freeze()
+            model.unfreeze("5.bias")
+            held[:] = [p for p in model.parameters()[:-1]]
+            now[:] = [p.data.copy() for p in held]
+            self.on_step_end = lambda *more: None
+
+    trainer.fit(x, y, batch_size=16, epochs=2, callbacks=[Freeze()], verbose=0)
+    assert all((p.data == b).all() for p, b in zip(held, now))
+    model.freeze()
+    with pytest.raises(ValueError, match="optimizer: expected at least one parameter that is not frozen, got none"):
+        trainer.step(x, y)
+    model.unfreeze()
+    trainer.step(x, y)
+
+
+def test_a_frozen_normalisation_takes_a_single_row():
+    model = nn.Sequential(nn.BatchNorm(3), nn.Dense(3, 1))
+    trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(ValueError, match="expected at least 2 rows"):
+        trainer.step(np.ones((1, 3)), [1.0])
+    model.freeze(0)
+    trainer.step(np.ones((1, 3)), [1.0])
+    model.unfreeze(0)
+    with pytest.raises(ValueError, match="expected at least 2 rows"):
+        trainer.step(np.ones((1, 3)), [1.0])
+
+
+def test_what_can_be_frozen():
+    inner = nn.Dense(4, 4)
+    model = nn.Sequential(nn.Dense(2, 4), nn.Residual(inner, nn.BatchNorm(4, affine=False)), nn.Dense(4, 1))
+    frozen = lambda: [name for name, p in (*model.named_parameters(), *model.named_buffers()) if p.frozen]
+    for which, expected in (
+        ((-1,), ["2.weight", "2.bias"]),
+        (("1.0",), ["1.0.weight", "1.0.bias"]),
+        ((inner, "0.bias"), ["0.bias", "1.0.weight", "1.0.bias"]),
+        (("1",), ["1.0.weight", "1.0.bias", "1.1.running_mean", "1.1.running_var"]),
+    ):
+        model.freeze(*which)
+        assert frozen() == expected
+        assert [p.frozen for p in pickle.loads(pickle.dumps(model)).parameters()] == [p.frozen for p in model.parameters()]
+        model.unfreeze(*which)
+        assert not frozen()
+    model.freeze()
+    assert len(frozen()) == 8
+    model.unfreeze()
+    for which, error, message in (
+        (3, ValueError, "expected a number below 3, got 3"),
+        ("3", ValueError, "expected the name of a layer or of a parameter, 0.weight, .*, got '3'"),
+        ("1.1.running_mean", ValueError, "expected the name of a layer or of a parameter"),
+        ("", ValueError, "expected the name of a layer"),
+        (nn.Dense(2, 2), ValueError, "expected a layer of this one, got another"),
+        (1.5, TypeError, "expected layers, their numbers or names, got 1.5"),
+    ):
+        with pytest.raises(error, match=f"freeze: {message}"):
+            model.freeze(0, which)
+        assert not frozen()
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_statistics_taken_anew(backend, monkeypatch):
+    r = np.random.default_rng(0)
+    x, y = r.normal(2, 3, size=(101, 4)).astype(np.float32), r.integers(0, 2, 101)
+    fastnn.manual_seed(0)
+    model = nn.Sequential(nn.Dense(4, 6), nn.BatchNorm(6), nn.Dense(6, 6), nn.BatchNorm(6, affine=False), nn.Dense(6, 2))
+    opt = optim.Adam(model.parameters(), lr=0.1, ema=0.5)
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), opt, backend=backend)
+    trainer.fit(x, y, verbose=0)
+    monkeypatch.setattr(fastnn.trainer, "_SLICE", 1e-9)  # several native calls
+    model.layers[1].running_mean.data[0] = np.nan
+    weights = {k: v for k, v in model.state_dict().items() if "running" not in k}
+    with opt.averaged():
+        trainer.update_bn(x, batch_size=20)
+        h = x[:100] @ model.layers[0].weight.data + model.layers[0].bias.data
+        parts = h.reshape(5, 20, 6).astype(np.float64)  # the last row would be a batch by itself
+    first, second = model.layers[1], model.layers[3]
+    np.testing.assert_allclose(first.running_mean.data, parts.mean(axis=(0, 1)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(first.running_var.data, parts.var(axis=1, ddof=1).mean(axis=0), rtol=1e-4)
+    assert all((model.state_dict()[k] == v).all() for k, v in weights.items())
+    assert trainer.steps_done == 4
+    found = [second.running_mean.data.copy(), second.running_var.data.copy()]
+    model.freeze(first)
+    kept = first.running_mean.data.copy()
+    trainer.update_bn(x)
+    assert (first.running_mean.data == kept).all() and (second.running_mean.data != found[0]).any()
+    for bad, error in (((x[:, :2],), ValueError), ((x[:1],), ValueError), ((x, 1), ValueError), ((x, 2.5), TypeError)):
+        with pytest.raises(error):
+            trainer.update_bn(*bad)
+    plain = nn.Sequential(nn.Dense(4, 2))
+    fastnn.Trainer(plain, losses.SoftmaxCrossEntropy(), optim.SGD(plain.parameters()), backend=backend).update_bn(x)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.25, 1.0])
+def test_stochastic_depth(p):
+    """Rows stay or go as a whole, the others grow so that the mean is the same; nothing in inference."""
+    n = 4000
+    block = nn.Residual(nn.Dense(3, 3, init="identity"), stochastic_depth=p)
+    model = nn.Sequential(block)
+    builder = Builder(n, training=True)
+    builder.mark_output(model.emit(builder, builder.input(3)))
+    executor, x, draws = NativeExecutor(builder.build()), np.ones((n, 3), np.float32), []
+    for step in range(2):
+        out = np.zeros((n, 3), np.float32)
+        executor.set_random(5, step)
+        executor.run(x, out=out)
+        grown = 1 / (1 - round(p * 65536) / 65536) if p < 1 else 0.0
+        assert all(v == 0 or abs(v - grown) < 1e-6 for v in np.unique(out - 1))
+        assert (out == out[:, :1]).all()
+        assert abs((out[:, 0] == 1).mean() - p) < 0.03
+        draws.append(out[:, 0].tobytes())
+    assert (draws[0] != draws[1]) == (0 < p < 1)
+    assert (model.predict(x) == 2).all()
+    assert ("stochastic_depth" in repr(model)) == ("stochastic_depth" in str(model.architecture())) == (p > 0)
+
+
+def test_stochastic_depth_in_files(tmp_path):
+    model = nn.Sequential(nn.Dense(2, 3), nn.Residual(nn.Dense(3, 3), stochastic_depth=0.25))
+    model.save(tmp_path / "m")
+    assert nn.load(tmp_path / "m")[1].stochastic_depth == 0.25
+    assert repr(nn.load(tmp_path / "m")) == repr(model)
+    assert np.allclose(model.fold().predict(np.ones((4, 2))), model.predict(np.ones((4, 2))))
+    with pytest.raises(ValueError, match="stochastic_depth: expected a number from 0 to 1, got 1.5"):
+        nn.Residual(nn.Dense(3, 3), stochastic_depth=1.5)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("n", [1, 3])
 def test_a_refused_step_changes_nothing(n, backend):
     threads(n)
     trainer, x, y = training("batchnorm before", backend=backend)
@@ -457,8 +688,8 @@ def test_the_optimizer_takes_no_running_statistics():
 
 @pytest.mark.parametrize("make, error, message", [
     (lambda: nn.BatchNorm(0), ValueError, "^features: expected"),
-    (lambda: nn.BatchNorm(3, momentum=1.5), ValueError, "^momentum: expected a number from 0 to 1, got 1.5"),
-    (lambda: nn.BatchNorm(3, momentum=None), TypeError, "^momentum: expected a number, got None"),
+    (lambda: nn.BatchNorm(3, momentum=1.5), ValueError, "^momentum: expected a number from 0 to 1, or None, got 1.5"),
+    (lambda: nn.BatchNorm(3, momentum="0.1"), TypeError, "^momentum: expected a number, got '0.1'"),
     (lambda: nn.BatchNorm(3, eps=-1), ValueError, "^eps: expected a number >= 0"),
     (lambda: nn.LayerNorm(3, eps=float("nan")), ValueError, "^eps: expected"),
     (lambda: nn.RMSNorm("3"), TypeError, "^features: expected an integer"),

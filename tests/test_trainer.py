@@ -1125,3 +1125,26 @@ def test_an_array_that_a_callback_resizes(which, when):
             x[:], y, batch_size=1000, epochs=3, callbacks=[Resize()], verbose=0, sample_weight=arrays["weights"],
             validation_data=None if which == "rows" else (np.ones((40000, 8)), arrays["validation"]),
         )
+
+
+# --- what it says of itself ---
+
+
+def test_a_trainer_says_what_it_is():
+    model, trainer = make()
+    text = repr(trainer)
+    for part in ("Sequential(2 layers, 75 parameters)", "loss=SoftmaxCrossEntropy()", "optimizer=Adam(4 parameters, lr=0.01", "seed=0",
+                 "backend='native'", "0 steps and 0 epochs done", "in batches of 32"):
+        assert part in text
+    assert "clip_norm" not in text and "frozen" not in text
+    trainer.fit(*samples(50), batch_size=10, epochs=2, verbose=0)
+    trainer.clip_norm = 2.0
+    model.freeze(0)
+    trainer.step(*samples(7))
+    text = repr(trainer)
+    for part in ("11 steps and 2 epochs done", "in batches of 7", "clip_norm=2.0", "54 of them frozen"):
+        assert part in text
+    memory = float(text.split("memory at most ")[1].split()[0])
+    assert abs(memory - trainer.plan(7).peak_bytes / 1e6) <= 0.005 * memory
+    model.freeze()
+    assert "memory at most none: optimizer: expected at least one parameter that is not frozen" in repr(trainer)

@@ -223,6 +223,7 @@ typedef struct fnn_noise {
     size_t rows, columns;
     uint64_t first_row; /* number of the first of the rows, for the draws */
     uint32_t threshold; /* dropout: of 65536 elements so many are dropped */
+    bool whole_rows;    /* dropout: a row stays or goes as a whole, by one draw */
     float scale;        /* dropout: of those that stay; noise: the standard deviation */
     const float *x;
     size_t ldx;

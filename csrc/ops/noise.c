@@ -11,10 +11,28 @@ static fnn_noise rows_of(const fnn_noise *o, fnn_split s)
     return part;
 }
 
+/* Row r has the low half of draw r. It is memory that this waits for: one form serves all instruction sets. */
+static void drop_rows(const fnn_noise *o)
+{
+    uint32_t words[64];
+    for (size_t r = 0; r < o->rows; r++) {
+        const size_t left = o->rows - r;
+        if (r % 64 == 0) fnn_random_bits(o->draw.seed, o->draw.stream, o->draw.step, o->first_row + r, left < 64 ? left : 64, words);
+        const bool stays = (words[r % 64] & 0xFFFF) >= o->threshold;
+        const float *x = o->x + r * o->ldx;
+        float *y = o->y + r * o->ldy;
+        for (size_t j = 0; j < o->columns; j++) y[j] = stays ? x[j] * o->scale : 0.0f;
+    }
+}
+
 void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_split s)
 {
     const fnn_noise part = rows_of(o, s);
-    if (part.rows) k->dropout(&part);
+    if (!part.rows) return;
+    if (part.whole_rows)
+        drop_rows(&part);
+    else
+        k->dropout(&part);
 }
 
 void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_split s)
@@ -32,6 +50,7 @@ static fnn_noise bind(const fnn_step *s, const fnn_op *op, float scale)
                        .rows = s->rows,
                        .columns = op->out,
                        .threshold = op->threshold,
+                       .whole_rows = op->full,
                        .scale = scale,
                        .x = x.data,
                        .ldx = x.ld,

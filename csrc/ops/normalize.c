@@ -43,16 +43,19 @@ void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fn
     k->batchnorm_inference(&part);
 }
 
-/* running <- (1 - momentum) running + momentum new, the new variance with n - 1. */
+/* running <- (1 - momentum) running + momentum new, the new variance with n - 1. With a count of the steps so far, momentum is
+ * 1 / (count + 1), which makes the mean over all steps; then one thread does it, for all columns need the count as it was. */
 void fnn_op_batchnorm_running(const fnn_kernels *k, const fnn_running *o, fnn_split s)
 {
     (void)k;
-    const fnn_split mine = fnn_split_of(s.id, s.count, o->columns);
+    if (o->count && s.id) return;
+    const fnn_split mine = fnn_split_of(s.id, o->count ? 1 : s.count, o->columns);
     const float *mean = o->statistics, *rest = mean + o->lds, *var = mean + 3 * o->lds;
-    const float old = 1.0f - o->momentum, unbiased = (float)((double)o->rows / (double)(o->rows > 1 ? o->rows - 1 : 1));
+    const float momentum = o->count ? 1.0f / (o->count[0] += 1.0f) : o->momentum;
+    const float old = 1.0f - momentum, unbiased = (float)((double)o->rows / (double)(o->rows > 1 ? o->rows - 1 : 1));
     for (size_t j = mine.begin; j < mine.end; j++) {
-        o->mean[j] = old * o->mean[j] + o->momentum * (mean[j] + rest[j]);
-        o->var[j] = old * o->var[j] + o->momentum * (var[j] * unbiased);
+        o->mean[j] = old * o->mean[j] + momentum * (mean[j] + rest[j]);
+        o->var[j] = old * o->var[j] + momentum * (var[j] * unbiased);
     }
 }
 
@@ -129,7 +132,8 @@ fnn_running fnn_bind_batchnorm_running(const fnn_step *s, const fnn_op *op)
 {
     const bool skip = s->run->update && s->run->update->skip;
     return (fnn_running){.rows = s->rows, .columns = skip ? 0 : op->out, .statistics = fnn_buffer_of(s, op, 0).data, .lds = op->out,
-                         .momentum = op->rate, .mean = fnn_buffer_of(s, op, 1).data, .var = fnn_buffer_of(s, op, 2).data};
+                         .momentum = op->rate, .mean = fnn_buffer_of(s, op, 1).data, .var = fnn_buffer_of(s, op, 2).data,
+                         .count = skip ? NULL : fnn_buffer_of(s, op, 3).data};
 }
 
 static fnn_rownorm bind_rownorm(const fnn_step *s, const fnn_op *op, bool forward, bool inward)

@@ -1,7 +1,7 @@
 """Chains of layers, and Residual: a chain that is added to its input."""
 
 from .inputs import Flatten, Rescaling
-from .layer import Layer
+from .layer import Layer, check_number
 
 
 def check_chain(layers, top=True):
@@ -63,11 +63,16 @@ class Residual(Chain):
     ----------
     *layers : Layer
         Residual blocks and Sequentials included.
+    stochastic_depth : float, default 0.0
+        From 0 to 1: in training a row goes around the block with this probability, y = x, and else y = x + f(x) / (1 -
+        stochastic_depth); each row draws for itself, anew every step. In inference y = x + f(x). (Huang et al., "Deep networks
+        with stochastic depth", 2016, where a batch draws as one, and inference multiplies f(x) by 1 - stochastic_depth instead.)
+        Rounded to a multiple of 1 / 65536.
 
     Raises
     ------
     TypeError, ValueError
-        If something is not a layer, layers do not fit together, or the block changes the number of features.
+        If something is not a layer, layers do not fit together, the probability is out of range, or the block changes the number of features.
 
     Examples
     --------
@@ -80,15 +85,23 @@ class Residual(Chain):
     ['1.0.weight', '1.0.bias']
     """
 
-    def __init__(self, *layers):
+    def __init__(self, *layers, stochastic_depth=0.0):
         self.layers = tuple(layers)
+        self.stochastic_depth = check_number(stochastic_depth, "stochastic_depth", 0, 1, "a number from 0 to 1")
         self.in_features, out = check_chain(self.layers, top=False)
         if out != self.in_features:
             raise ValueError(f"layers: expected as many features out as in, got {self.in_features} in and {out} out")
 
+    def config(self):
+        return {"stochastic_depth": self.stochastic_depth} if self.stochastic_depth else {}
+
     def emit(self, builder, x):
         builder.pin(x)
-        return builder.add(x, super().emit(builder, x))
+        y, threshold = super().emit(builder, x), round(self.stochastic_depth * 65536)
+        return builder.add(x, builder.dropout(y, threshold, rows=True) if builder.training and threshold else y)
+
+    def __repr__(self):
+        return super().__repr__()[:-1] + (f"  stochastic_depth={self.stochastic_depth},\n)" if self.stochastic_depth else ")")
 
     def output_features(self, features):
         super().output_features(features)

@@ -229,7 +229,10 @@ _SIZES = {
     "Dense": lambda e: {"weight": (e.get("in_features"), e.get("out_features"))},
     "Maxout": lambda e: {"weight": (e.get("in_features"), _pieces(e))},
     "PReLU": lambda e: {"slope": (e.get("num_parameters"),)},
-    "BatchNorm": lambda e: {"running_mean": (e.get("features"),)},
+    "BatchNorm": lambda e: {
+        "running_mean": (e.get("features"),),
+        **({"num_batches_tracked": (1,)} if e.get("momentum", 0.1) is None else {}),
+    },
     "LayerNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine", True) else {},
     "RMSNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine", True) else {},
 }

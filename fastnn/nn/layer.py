@@ -2,6 +2,7 @@
 
 import operator
 
+from .._native import settings_changed
 from ..checks import real
 from ..fixed import Fixed
 from ..plan import Parameter
@@ -99,6 +100,61 @@ class Layer(Fixed):
     def parameters(self):
         """Its Parameters, in order, those of the layers inside it included."""
         return [p for _, p in self.named_parameters()]
+
+    def freeze(self, *which):
+        """Hold parameters: no gradient of them is made, and no optimizer changes them until `unfreeze`. A frozen BatchNorm uses and
+        keeps its running statistics in training too. May be called between steps; files do not record it.
+
+        Parameters
+        ----------
+        *which : Layer, int, or str
+            Layers inside this one: themselves, by their number, or by their name; or names of parameters. All, if none are given.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such layer or parameter. Nothing has changed then.
+
+        Examples
+        --------
+        >>> model = nn.Sequential(nn.Dense(4, 8), nn.BatchNorm(8), nn.Dense(8, 2))
+        >>> model.freeze(0, 1)
+        >>> [name for name, p in model.named_parameters() if not p.frozen]
+        ['2.weight', '2.bias']
+        >>> model.unfreeze()
+        """
+        self._set_frozen(which, True)
+
+    def unfreeze(self, *which):
+        """Let parameters that `freeze` holds be trained again. Parameters as there."""
+        self._set_frozen(which, False)
+
+    def _set_frozen(self, which, frozen):
+        chosen = [p for w in which for p in self._chosen(w)] if which else [p for _, p in self._named()]
+        for p in chosen:
+            p.frozen = frozen
+        settings_changed()  # steps by the short way look again
+
+    def _chosen(self, which):
+        """The Parameters that are meant, running statistics included where it is a layer."""
+        layers, children = dict(self.walk()), [layer for _, layer in self.children()]
+        if isinstance(which, Layer):
+            if not any(which is layer for layer in layers.values()):
+                raise ValueError(f"freeze: expected a layer of this one, got another, {which!r}")
+            return [p for _, p in which._named()]
+        if isinstance(which, str):
+            parameters = dict(self.named_parameters())
+            if which in parameters:
+                return [parameters[which]]
+            if which not in layers or not which:
+                raise ValueError(f"freeze: expected the name of a layer or of a parameter, {', '.join(parameters)}, got {which!r}")
+            return [p for _, p in layers[which]._named()]
+        try:
+            return [p for _, p in children[operator.index(which)]._named()]
+        except TypeError:
+            raise TypeError(f"freeze: expected layers, their numbers or names, got {which!r:.60}") from None
+        except IndexError:
+            raise ValueError(f"freeze: expected a number below {len(children)}, got {which}") from None
 
     def penalties(self):
         """(Parameter, penalty) of the weights, those of the layers inside it included, that have a penalty of their own."""

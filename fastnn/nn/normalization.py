@@ -22,15 +22,18 @@ class BatchNorm(Layer):
         running <- (1 - momentum) · running + momentum · new,    the new variance divided by n - 1
 
     In inference the running averages take their place. Conventions are PyTorch's, momentum and the two divisors included;
-    Keras' momentum is 1 - momentum. S. Ioffe and C. Szegedy, "Batch normalization", 2015. The layer may stand before or
+    Keras' momentum is 1 - momentum. A frozen one (`Layer.freeze`), or one of whose parameters the optimizer was given none, uses
+    and keeps its running averages in training too. S. Ioffe and C. Szegedy, "Batch normalization", 2015. The layer may stand before or
     behind an activation; a dense layer before it needs no bias.
 
     Parameters
     ----------
     features : int
         Columns of its input.
-    momentum : float, default 0.1
-        Weight of the newest batch in the running averages, from 0 to 1.
+    momentum : float or None, default 0.1
+        Weight of the newest batch in the running averages, from 0 to 1. None: that of all batches is the same,
+
+            running <- running + (new - running) / number of batches so far
     eps : float, default 1e-5
         Added to the variance; at least 0.
     affine : bool, default True
@@ -41,6 +44,8 @@ class BatchNorm(Layer):
     weight, bias : Parameter [features] or None
     running_mean, running_var : Parameter [features]
         Saved with the model, not trained. They start at 0 and 1.
+    num_batches_tracked : Parameter [1]
+        The number of batches so far, saved too; only with ``momentum=None``.
 
     Raises
     ------
@@ -54,23 +59,29 @@ class BatchNorm(Layer):
     ['1.running_mean', '1.running_var']
     """
 
-    least_rows = 2
+    @property
+    def least_rows(self):
+        """2, for a single row has no variance; 1 where it is frozen."""
+        return 1 if all(p.frozen for p in (self.weight, self.bias) if p is not None) and self.running_mean.frozen else 2
 
     def __init__(self, features, momentum=0.1, eps=1e-5, affine=True):
         self.in_features = self.features = check_size(features, "features")
-        self.momentum = check_number(momentum, "momentum", 0, 1, "a number from 0 to 1")
+        self.momentum = None if momentum is None else check_number(momentum, "momentum", 0, 1, "a number from 0 to 1, or None")
         self.eps = _check_eps(eps)
         self.affine = bool(affine)
         self.weight = Parameter(np.ones(features), "weight") if affine else None
         self.bias = Parameter(np.zeros(features), "bias") if affine else None
         self.running_mean = Parameter(np.zeros(features), "running_mean", trained=False)
         self.running_var = Parameter(np.ones(features), "running_var", trained=False)
+        if momentum is None:
+            self.num_batches_tracked = Parameter(np.zeros(1), "num_batches_tracked", trained=False)
 
     def config(self):
         return {"features": self.features, "momentum": self.momentum, "eps": self.eps, "affine": self.affine}
 
     def emit(self, builder, x):
-        return builder.batchnorm(x, self.weight, self.bias, self.running_mean, self.running_var, self.momentum, self.eps)
+        count = getattr(self, "num_batches_tracked", None)
+        return builder.batchnorm(x, self.weight, self.bias, self.running_mean, self.running_var, self.momentum, self.eps, count)
 
 
 class LayerNorm(Layer):

@@ -561,12 +561,14 @@ class Optimizer:
         """For a plan: (parameter as given, its state arrays, its group) of each parameter."""
         return tuple(zip(self._objects, self._state, self._group_of))
 
-    def plan_update(self, tensors, clip_norm=None):
-        """For a plan: the Update of these tensors, which are those of `update_tensors` with Parameters for arrays."""
+    def plan_update(self, tensors, clip_norm=None, chosen=None):
+        """For a plan: the Update of these tensors, which are those of `update_tensors` with Parameters for arrays; `chosen`: the
+        numbers of those that are updated, all by default."""
+        chosen = range(len(tensors)) if chosen is None else chosen
         return Update(
-            tensors,
+            tuple(tensors[i] for i in chosen),
             len(self.param_groups),
-            averages=tuple(self._averages),
+            averages=tuple(self._averages[i] for i in chosen),
             clip_norm=clip_norm or 0.0,
             skip_nonfinite=self.skip_nonfinite,
             trusted=frozenset(range(len(self.param_groups)) if not self.elementwise else ()),

@@ -8,6 +8,8 @@ buffers at once (both sides of a sum) is shared, and nothing changes it in place
 one gradient to which each of them adds.
 """
 
+import numpy as np
+
 from ..activations import ACTIVATIONS
 
 
@@ -137,6 +139,19 @@ def _batchnorm(builder, op):
         builder.add_gradient(x, dx)
 
 
+def _batchnorm_inference(builder, op):
+    """Of one that is frozen: dx = dy weight / √(var + eps), the normalisation of dy about 0."""
+    dy = builder.gradient(op.buffers["y"])
+    if dy is None or not builder.wants(op.buffers["x"]):
+        return
+    dz = _through_activation(builder, op, dy, _saved(op))
+    dx = builder.changed(dz)
+    zero = builder.constant("zero", np.zeros(dz.columns, np.float32))
+    buffers = {"x": dz, "w": op.buffers.get("w"), "y": dx, "mean": zero, "var": op.buffers["var"]}
+    builder.emit("batchnorm_inference", buffers, n_in=op.n_in, n_out=op.n_out, eps=op.eps)
+    builder.add_gradient(op.buffers["x"], dx)
+
+
 def _rownorm(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is None:
@@ -159,7 +174,8 @@ def _dropout(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is not None and builder.wants(op.buffers["x"]):
         dx = builder.changed(dy)
-        builder.emit("dropout", {"x": dy, "y": dx}, n_in=op.n_in, n_out=op.n_out, threshold=op.threshold, stream=op.stream)
+        fields = {"n_in": op.n_in, "n_out": op.n_out, "threshold": op.threshold, "stream": op.stream, "full": op.full}
+        builder.emit("dropout", {"x": dy, "y": dx}, **fields)
         builder.add_gradient(op.buffers["x"], dx)
 
 
@@ -234,6 +250,7 @@ RULES = {
     "activation_forward": _activation,
     "add": _add,
     "batchnorm_forward": _batchnorm,
+    "batchnorm_inference": _batchnorm_inference,
     "layernorm_forward": _rownorm,
     "rmsnorm_forward": _rownorm,
     "dropout": _dropout,

@@ -70,6 +70,8 @@ class Builder:
         self.ignore = None  # the label of rows to be ignored
         self.output = None
         self.trainable = set()  # ids of parameters whose gradient is wanted
+        self.changing = None  # ids of those that training changes, where that is known: normalisations of others keep their statistics
+        self.anew = False  # whether running statistics become the means over the batches of a call, without a step
         self.parameter_gradients = {}  # id of a parameter -> (parameter, gradient buffer, the operations that add to it)
         self._parameters = {}  # id of a parameter -> (parameter, buffer)
         self._names = {}  # name of a buffer -> how many have asked for it
@@ -134,23 +136,21 @@ class Builder:
         self.emit("gather", {"out": x}, n_out=features)
         return x
 
+    def train(self, parameters):
+        """Gradients are wanted of these parameters, but for the frozen ones; they alone will change."""
+        self.trainable = self.changing = {id(p) for p in parameters if not p.frozen}
+
     def rescale(self, x, scale, shift):
         """x * scale + shift for numbers, done while the rows are gathered: `x` must be the input, which nothing has read yet. Or for
         arrays, one of each for a column, by an operation of its own; it may follow one of its kind."""
         first = len(self.ops) == 1 and self.ops[0].kind == "gather" and self.ops[0].buffers.get("out") is x
         if not first and id(x) not in self._rescaled:
             raise ValueError("rescaling: expected to be the first layer, got one behind others")
+        if np.ndim(scale) or np.ndim(shift) or not first:
+            return self._rescale_columns(x, scale, shift)
         self.scale, self.shift = self.scale * scale, self.shift * scale + shift
         return x
 
-    def dense(self, x, weight, bias, activation="identity", alpha=0.0):
-        """f(x w + b). `weight`: a Parameter, or what `drop_weights` makes of one."""
-        n_in, n_out = weight.whole if isinstance(weight, Buffer) else weight.shape
-        if np.ndim(scale) or np.ndim(shift) or not first:
-            return self._rescale_columns(x, scale, shift)
-        if x.columns != n_in:
-            raise ValueError(f"{weight.name}: expected inputs of {n_in} features, got {x.columns}")
-        w = weight if isinstance(weight, Buffer) else self.parameter(weight)
     def _rescale_columns(self, x, scale, shift):
         """(x - mean) scale, as a normalisation whose statistics are given: where mean = -shift / scale is large, nothing is lost."""
         scale, shift = (np.broadcast_to(np.asarray(a, np.float64), (x.columns,)) for a in (scale, shift))
@@ -166,6 +166,12 @@ class Builder:
         self.emit("batchnorm_inference", {"x": x, **buffers, "y": y}, n_in=x.columns, n_out=x.columns)
         return y
 
+    def dense(self, x, weight, bias, activation="identity", alpha=0.0):
+        """f(x w + b). `weight`: a Parameter, or what `drop_weights` makes of one."""
+        n_in, n_out = weight.whole if isinstance(weight, Buffer) else weight.shape
+        if x.columns != n_in:
+            raise ValueError(f"{weight.name}: expected inputs of {n_in} features, got {x.columns}")
+        w = weight if isinstance(weight, Buffer) else self.parameter(weight)
         buffers = {"x": x, "w": w, "b": self.optional(bias)}
         y = self.buffer(f"y{self._count('dense_forward')}", n_out)
         self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
@@ -209,18 +215,28 @@ class Builder:
         self.emit("tied_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
         return self.activation(y, activation, alpha)
 
-    def batchnorm(self, x, weight, bias, mean, var, momentum, eps):
-        """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference."""
+    def keeps_statistics(self, weight, bias, mean):
+        """Whether a batch normalisation uses and keeps its running statistics in training too: one that has parameters none of which
+        will change, or one without parameters that is frozen."""
+        own = [p for p in (weight, bias) if p is not None]
+        if own and self.changing is not None:
+            return not any(id(p) in self.changing for p in own)
+        return all(p.frozen for p in own or [mean])
+
+    def batchnorm(self, x, weight, bias, mean, var, momentum, eps, count=None):
+        """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference. count: of the
+        steps, where the running statistics are means over all of them."""
         fields = {"n_in": x.columns, "n_out": x.columns, "eps": eps}
         buffers = {"x": x, "w": self.optional(weight), "b": self.optional(bias)}
         y = self.buffer("normal", x.columns)
-        if not self.training:
+        if not self.training or self.keeps_statistics(weight, bias, mean):
             buffers |= {"y": y, "mean": self.parameter(mean), "var": self.parameter(var)}
             self.emit("batchnorm_inference", buffers, **fields)
             return y
         statistics = self.buffer("statistics", x.columns, role="scratch", whole=(4, x.columns))
         self.emit("batchnorm_forward", {**buffers, "y": y, "statistics": statistics}, **fields)
-        self._running.append((statistics, self.parameter(mean), self.parameter(var), momentum))
+        count = self.constant("steps", np.zeros(1, np.float32)) if self.anew else self.optional(count)
+        self._running.append((statistics, self.parameter(mean), self.parameter(var), count, momentum or 0.0))
         return y
 
     def rownorm(self, kind, x, weight, bias, eps):
@@ -241,10 +257,11 @@ class Builder:
         self._streams += 1
         return _LAYER_STREAMS + self._streams - 1
 
-    def dropout(self, x, threshold):
-        """x without `threshold` in 65536 of its elements, drawn anew every step; the others grow by as much."""
+    def dropout(self, x, threshold, rows=False):
+        """x without `threshold` in 65536 of its elements, or of its rows, drawn anew every step; the others grow by as much."""
         y = self.buffer("kept", x.columns)
-        self.emit("dropout", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, threshold=threshold, stream=self.stream())
+        fields = {"n_in": x.columns, "n_out": x.columns, "threshold": threshold, "stream": self.stream(), "full": rows}
+        self.emit("dropout", {"x": x, "y": y}, **fields)
         return y
 
     def drop_weights(self, weight, threshold):
@@ -509,12 +526,13 @@ class Builder:
 
     def build(self, schedule="rows"):
         """The plan. schedule: "rows" or "layers" (see `fastnn.plan.schedule`)."""
-        if self._update is not None:
+        if self._update is not None or self.anew:
             # behind the loss, so that a step which is refused leaves them as they were
             behind = (*((self._loss.buffers["loss"],) if self._loss else ()), *self._norms)
-            for statistics, mean, var, momentum in self._running:
-                buffers = {"statistics": statistics, "mean": mean, "var": var}
-                self.emit("batchnorm_running", buffers, n_out=mean.columns, rate=momentum, reads_also=(mean, var, *behind))
+            for statistics, mean, var, count, momentum in self._running:
+                buffers = {"statistics": statistics, "mean": mean, "var": var, "count": count}
+                also = (mean, var, *behind) if count is None else (mean, var, count, *behind)
+                self.emit("batchnorm_running", buffers, n_out=mean.columns, rate=momentum, reads_also=also)
         if self._loss:
             self.emit("reduce_loss", {role: self._loss.buffers[role] for role in ("loss", "correct")}, sum=self._loss.sum)
         for w, _, _, terms in self._penalties:

@@ -134,7 +134,7 @@ class Op:
     stream: int = 0
     form: str = "squared"  # of a loss; its parameter is alpha
     sum: bool = False
-    full: bool = False
+    full: bool = False  # of a loss: Poisson's full form; of dropout: rows stay or go as a whole
     function: object = None  # of a host operation: what Python calls
     by_rows: bool = False
     barrier: bool = False

@@ -32,9 +32,10 @@ class Parameter:
         self._data[...] = data
         self.name = name
         self.trained = trained
+        self.frozen = False  # `Layer.freeze` sets it
 
     def __reduce__(self):
-        return Parameter, (np.array(self._data), self.name, self.trained)
+        return Parameter, (np.array(self._data), self.name, self.trained), {"frozen": self.frozen}
 
     @property
     def data(self):

@@ -13,7 +13,7 @@ from .dense import bias_gradient, dense_forward
 from .gather import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
 from .maxout import maxout_backward, maxout_forward
-from .noise import dropout_forward, gaussian_noise
+from .noise import drop_rows, dropout_forward, gaussian_noise
 from .normalization import (
     _rownorm_backward,
     _rownorm_forward,
@@ -291,9 +291,13 @@ class _Batch:
         if self.skip:
             return
         mean, rest, _, var = self.at(op, "statistics")
-        unbiased = var * (self.rows / max(1, self.rows - 1))
+        unbiased, rate = var * (self.rows / max(1, self.rows - 1)), op.rate
+        if op.buffers.get("count") is not None:  # the mean over all steps so far
+            count = self.at(op, "count")
+            count += 1
+            rate = 1 / count
         for running, new in ((self.at(op, "mean"), mean + rest), (self.at(op, "var"), unbiased)):
-            running[...] = (1 - op.rate) * running + op.rate * new
+            running[...] = (1 - rate) * running + rate * new
 
     def layernorm_forward(self, op, centered=True):
         y, statistics = _rownorm_forward(
@@ -329,6 +333,9 @@ class _Batch:
                 out[...] = out + value if op.accumulate and role != "dx" else value
 
     def dropout(self, op):
+        if op.full:
+            drop_rows(self.at(op, "x"), op.threshold, self.at(op, "y"), stream=op.stream, **self.random)
+            return
         dropout_forward(self.at(op, "x"), op.threshold / 65536, out=self.at(op, "y"), stream=op.stream, **self.random)
 
     drop_weights = drop_weight_gradients = dropout

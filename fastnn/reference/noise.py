@@ -8,7 +8,7 @@ blocks of the generator be computed side by side.
 import numpy as np
 
 from ._check import check_array, check_out
-from .rng import _check_range, philox
+from .rng import _check_range, philox, random_bits
 
 LAYER_STREAM = 16  # the first stream of layers that draw
 
@@ -109,6 +109,14 @@ def dropout_forward(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
     with np.errstate(all="ignore"):
         out[...] = np.where(dropout_mask(x.shape, p, seed, offset, stream), x * scale, 0)
     return out
+
+
+def drop_rows(x, threshold, out, seed, offset, stream):
+    """Dropout of whole rows, `threshold` in 65536 of them: row r stays if the low half of word r is at least the threshold."""
+    stays = (random_bits(len(x), seed, stream, offset) & np.uint32(0xFFFF)) >= threshold
+    scale = x.dtype.type(65536 / (65536 - threshold) if threshold < 65536 else 0)
+    with np.errstate(all="ignore"):
+        out[...] = np.where(stays[:, None], x * scale, 0)
 
 
 def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
