@@ -1245,7 +1245,7 @@ cdef class Tensors:
                 begin = middle + 1
             else:
                 end = middle
-        return begin < self.n_spans and self.spans[begin].low < high and low < high
+        return begin < self.n_spans and self.spans[begin].low < high
 
     cdef bint _as_given(self, size_t i) noexcept:
         """Whether array i is still what and where it was, and writable."""
@@ -1302,7 +1302,7 @@ cdef class Tensors:
             if _overlap(a, array):
                 raise ValueError(f"{name}: expected memory of its own, got an array that overlaps {other}")
         _extent(a, &low, &high)
-        if self._taken(low, high):
+        if low < high and self._taken(low, high):
             raise ValueError(f"{name}: expected memory of its own, got an array that overlaps the optimizer's state")
         if _alike(a, p) and cnp.PyArray_ISBEHAVED_RO(a):
             return a
