@@ -47,7 +47,7 @@ def bits(model):
 
 
 def test_the_tables_are_the_enums():
-    assert [a.code for a in ACTIVATIONS.values()] == list(range(len(ACTIVATIONS))) and list(FORMS.values()) == list(range(8))
+    assert [a.code for a in ACTIVATIONS.values()] == list(range(len(ACTIVATIONS))) and list(FORMS.values()) == list(range(len(FORMS)))
     assert list(ACTIVATIONS) == list(reference.ACTIVATIONS)
     for name, record in reference.ACTIVATIONS.items():
         assert (record.saves or "") == ACTIVATIONS[name].saves and record.alpha == ACTIVATIONS[name].alpha
