@@ -119,6 +119,8 @@ def test_the_result_is_the_twins(problem):
             old = {k: np.array(v, np.float64) for k, v in old.items()}
             average = old.pop("ema", None)
             sure = well_conditioned(g, w, hyper[i], clip_scale(exact, clip_norm))
+            if p.dtype == np.float32:  # of smaller ones the squares are subnormal, with few digits or none
+                sure &= (g == 0) | (np.abs(g) > 1e-16)
             if kind == "Lion":  # rounding may turn the sign of what is all but zero
                 assume(np.abs(lion_argument(g, old["exp_avg"], hyper[i], clip_scale(exact, clip_norm))).min() > 1e-6)
             optimizer_update(w, g.astype(np.float64), tuple(old.values()), average, hyper[i], rates[i], clip_scale(exact, clip_norm))
