@@ -37,8 +37,8 @@ def versions():
 
 
 def held(isa):
-    """XLA gives products and sums to libraries, which choose their kernels by the CPU: YNNPACK's product is an AVX2 kernel with
-    FMA even under --xla_cpu_max_isa=SSE4_2 (seen with perf, jaxlib 0.10.2). What it has compiled names them."""
+    """XLA gives products and sums to libraries, which choose their kernels by the CPU: in jaxlib 0.10.2 the products are YNNPACK's,
+    and become no slower under --xla_cpu_max_isa=SSE4_2. What it has compiled names them."""
     x = np.ones((64, 64), np.float32)
     text = jax.jit(lambda x, w: jax.nn.relu(x @ w).sum()).lower(x, x).compile().as_text()
     known = {"ynn": "YNNPACK", "xnn": "XNNPACK", "onednn": "oneDNN"}
