@@ -3,9 +3,7 @@ fastnn's, so that any module may use it. Each returns the value to keep, or rais
 and what came.
 """
 
-import difflib
 import functools
-import inspect
 import math
 import numbers
 
@@ -13,36 +11,39 @@ import numpy as np
 
 # What arguments are called elsewhere, and the names that they may have here.
 _ELSEWHERE = {
-    "learning_rate": ("lr",), "eta": ("lr",), "alpha": ("lr",), "epsilon": ("eps",), "decay": ("weight_decay",),
-    "n_epochs": ("epochs",), "nb_epoch": ("epochs",), "num_epochs": ("epochs",), "max_iter": ("epochs",),
-    "val_data": ("validation_data",), "weights": ("sample_weight", "class_weight"), "weight": ("sample_weight", "class_weight"),
-    "units": ("out_features",), "input_dim": ("in_features",), "rate": ("p",), "prob": ("p",), "nonlinearity": ("activation",),
-    "use_bias": ("bias",), "kernel_initializer": ("init",), "kernel_regularizer": ("penalty",), "regularizer": ("penalty",),
-    "gradient_clip": ("clip_norm",), "clipnorm": ("clip_norm",), "clipvalue": ("clip_value",), "random_state": ("seed",),
-    "criterion": ("loss",), "loss_fn": ("loss",),
-}
+    "learning_rate": ("lr",), "step_size": ("lr",), "eta": ("lr",), "alpha": ("lr",), "rate": ("p", "lr"), "prob": ("p",),
+    "epsilon": ("eps",), "decay": ("weight_decay",), "wd": ("weight_decay",), "l2": ("weight_decay",), "mu": ("momentum",),
+    "beta": ("betas",), "beta1": ("betas",), "beta2": ("betas",), "beta_1": ("betas",), "beta_2": ("betas",), "b1": ("betas",),
+    "b2": ("betas",), "ema_momentum": ("ema",), "ema_decay": ("ema",), "use_ema": ("ema",), "gradient_clip": ("clip_norm",),
+    "clipnorm": ("clip_norm",), "clipvalue": ("clip_value",), "n_epochs": ("epochs",), "nb_epoch": ("epochs",),
+    "num_epochs": ("epochs",), "max_iter": ("epochs",), "val_data": ("validation_data",), "random_state": ("seed",),
+    "weights": ("sample_weight", "class_weight"), "weight": ("sample_weight", "class_weight"), "units": ("out_features",),
+    "input_dim": ("in_features",), "nonlinearity": ("activation",), "use_bias": ("bias",), "kernel_initializer": ("init",),
+    "kernel_regularizer": ("penalty",), "regularizer": ("penalty",), "criterion": ("loss",), "loss_fn": ("loss",),
+}  # fmt: skip
 
 
-def nearest(name, known):
-    """A question for the end of a message: whether the known name that is nearest to an unknown one, or that which it has here,
-    was meant. Empty where none is near."""
-    known = list(known)
-    found = [k for k in _ELSEWHERE.get(name, ()) if k in known] or difflib.get_close_matches(name, known, 1, 0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+def nearest(name, known, cutoff=0.6):
+    """The name among `known` that someone who wrote `name` most likely meant, or None."""
+    import difflib
+
+    meant = [k for k in _ELSEWHERE.get(name, ()) if k in known]
+    return next(iter(meant or difflib.get_close_matches(name, list(known), 1, cutoff)), None)
 
 
 def suggesting(function):
     """The function, whose error for an unknown keyword says which is the nearest that it has."""
-    parameters = inspect.signature(function).parameters
-    known = [name for name, p in parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    code = function.__code__
+    if code.co_flags & 0x08:  # it takes any
         return function
+    known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
     @functools.wraps(function)
     def call(*args, **keywords):
         for name in keywords:
-            if name not in parameters:
-                hint = nearest(name, known)
+            if name not in known:
+                meant = nearest(name, known)
+                hint = f"; did you mean {meant!r}?" if meant else ""
                 raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {name!r}{hint}")
         return function(*args, **keywords)
 

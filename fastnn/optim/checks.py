@@ -6,32 +6,14 @@ import math
 import numbers
 
 from ..checks import flag as flag  # one of those here
+from ..checks import nearest as nearest
 from ..checks import number as _number
 from ..checks import scalar
 
 
-# What hyper-parameters are called elsewhere.
-_ELSEWHERE = {
-    "learning_rate": "lr", "rate": "lr", "step_size": "lr", "eta": "lr", "beta": "betas", "beta1": "betas", "beta2": "betas",
-    "beta_1": "betas", "beta_2": "betas", "b1": "betas", "b2": "betas", "epsilon": "eps", "decay": "weight_decay",
-    "wd": "weight_decay", "l2": "weight_decay", "mu": "momentum", "clipvalue": "clip_value", "ema_momentum": "ema",
-    "ema_decay": "ema", "use_ema": "ema",
-}  # fmt: skip
-
-
-def nearest(name, known, cutoff=0.8):
-    """The name among `known` that someone who wrote `name` most likely meant, or None."""
-    import difflib
-
-    meant = _ELSEWHERE.get(name)
-    if meant in known:
-        return meant
-    return next(iter(difflib.get_close_matches(name, list(known), 1, cutoff)), None)
-
-
 def instead(unknown, known):
     """For a message: which names of `known` to write in place of the unknown ones, where that can be guessed."""
-    found = [(name, nearest(name, known)) for name in unknown]
+    found = [(name, nearest(name, known, 0.8)) for name in unknown]
     return "".join(f"; for {name} write {meant}" for name, meant in found if meant)
 
 
