@@ -1,9 +1,9 @@
 /* Products and updates by tiles of at most 6 rows x 16 columns, for 16 registers or fewer (AVX2, generic).
  *
  * The five loops of Goto & van de Geijn 2008, for matrices of which one or two dimensions are small: groups of rows, blocks of k,
- * panels of 16 columns, tiles of rows, k. A block of B of one panel stays in the L1 cache while all tiles of the group use it;
- * what the group has of A stays in the L2 cache while all panels use it. Where B's rows lie apart, the panel's first tile packs
- * the block while it computes with it, which costs it nothing but stores.
+ * panels of 16 columns, tiles of rows, k. A block of B of one panel comes from the L2 cache, packed, as fast as tiles read it, and
+ * is long, so that few tiles begin and end. Where B's rows lie apart, the panel's first tile packs the block while it computes with
+ * it, and the others prefetch the next panel's.
  * An update goes through W in the order in which it lies in memory. */
 #ifndef FNN_GEMM_NARROW_H
 #define FNN_GEMM_NARROW_H
@@ -126,8 +126,7 @@ FNN_INLINE void fnn_tile_looks_ahead(fnn_tile_task *t, const fnn_product *g, con
     t->ahead_rows = g->b_transposed && end > from ? (next->depth + 15) / 16 : end - from;
 }
 
-/* One block of k of one panel, for the m rows from i on. The first field of each pair is where it is, the other how far apart its
- * rows are. */
+/* One block of k of one panel, for the m rows from i on. */
 typedef struct fnn_block_task {
     fnn_block block;
     bool first, final;       /* of its panel */

@@ -101,7 +101,7 @@ typedef struct fnn_product {
 
 #define FNN_UPDATE_DEPTH 256 /* k up to which an update never packs B */
 #define FNN_PACK_LD 512 /* a row of B of 2 KB: from here on rows lie too far apart to be read as they are by many tiles */
-#define FNN_LARGE_K_MIN_ROWS 384 /* a deep update, see below, goes through at least so many rows of w at a time, ... */
+#define FNN_LARGE_K_MIN_ROWS 384 /* an update over many k, see below, goes through at least so many rows of w at a time, ... */
 #define FNN_LARGE_K_MAX_ROWS 768 /* ... at most so many, for all of which B is packed once, ... */
 #define FNN_LARGE_K_ROOM (FNN_LARGE_K_MAX_ROWS * (1024 + 64)) /* ... and more than the least only where this holds what they need */
 #define FNN_KC_SCRATCH 1056   /* k in a block of B where there is scratch to pack it in: 264 KB, of which the L2 cache holds two */
@@ -110,7 +110,7 @@ typedef struct fnn_product {
 static inline size_t fnn_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t fnn_max(size_t a, size_t b) { return a > b ? a : b; }
 
-/* Rows of w that a deep update over k goes through at a time: each needs k floats for its column of A and 64 for gradients. */
+/* Rows of w that such an update goes through at a time: each needs k floats for its column of A and 64 for gradients. */
 static inline size_t fnn_large_k_rows(size_t k)
 {
     return fnn_max(FNN_LARGE_K_MIN_ROWS, fnn_min(FNN_LARGE_K_MAX_ROWS, FNN_LARGE_K_ROOM / (k + 64)));
