@@ -605,6 +605,7 @@ def test_files_hold_what_safetensors_writes(tmp_path):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a limit of memory")
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer ends a process without memory")
 def test_saving_and_loading_without_memory(tmp_path):
     """A model is saved whatever is left; one that has no room is a MemoryError."""
     code = """

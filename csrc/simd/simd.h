@@ -26,7 +26,11 @@
 #define FNN_VF 16 /* lanes of vf */
 #define FNN_VD 8  /* lanes of vd */
 
+#if defined(__SANITIZE_ADDRESS__) /* inlined, the checks around every access take gcc many minutes */
+#define FNN_INLINE static inline
+#else
 #define FNN_INLINE static inline __attribute__((always_inline))
+#endif
 
 /* In front of a loop of a constant number of rounds, at most 16: unrolled whole, so that arrays it goes through can be registers;
  * or left as it is. */
