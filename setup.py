@@ -100,7 +100,7 @@ extension = Extension(
     "fastnn._native",
     ["fastnn/_native.pyx"],
     include_dirs=[str(CSRC)],
-    depends=["setup.py", *headers, *(str(s) for s in sorted(CSRC.glob("**/*.c")))],
+    depends=["setup.py", *(str(p) for p in sorted(Path("fastnn", "_cython").glob("*.pxi"))), *headers, *(str(s) for s in sorted(CSRC.glob("**/*.c")))],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
 )
 

@@ -1,0 +1,362 @@
+# The plan: operations bound to buffers, and runs of many whole steps.
+
+PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite", FNN_BAD_RATE: "rate"}
+
+
+cdef class NativePlan:
+    """A plan's operations over the buffers of one workspace, ready to run.
+
+    ops: tuples in the order of fnn_op's fields; buffers: (array or None, leading dimension); tensors: what the updates
+    update, or None; gradients: for each tensor the array of its gradient, or None where the update is fused.
+    """
+
+    cdef fnn_op *ops
+    cdef size_t n_ops
+    cdef fnn_buffer *buffers
+    cdef size_t n_buffers
+    cdef int tables
+    cdef Tensors tensors
+    cdef list arrays
+    cdef cnp.ndarray scratch
+    cdef fnn_run r
+    cdef fnn_autotune autotune
+    cdef readonly double work  # floating-point operations of a full batch
+    cdef readonly size_t batch
+    cdef size_t features, targets, outputs, n_groups
+    cdef readonly bint busy
+    cdef size_t weighted  # weights of a row, 0 for none
+    cdef double scale, shift
+
+    def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
+                  size_t features, size_t targets, int64_t classes, int output, size_t outputs, double scale,
+                  double shift, size_t weighted, ignore):
+        cdef size_t i
+        cdef fnn_op *op
+        self.n_ops = len(ops)
+        # a table fills whole cache lines, so that no thread waits for another that writes to its own
+        self.n_buffers = (max(len(buffers), 1) * sizeof(fnn_buffer) + 63) // 64 * 64 // sizeof(fnn_buffer)
+        self.ops = <fnn_op *>calloc(max(self.n_ops, 1), sizeof(fnn_op))
+        self.buffers = <fnn_buffer *>fnn_aligned_alloc(2 * self.n_buffers * sizeof(fnn_buffer))
+        if not self.ops or not self.buffers:
+            raise MemoryError
+        memset(self.buffers, 0, 2 * self.n_buffers * sizeof(fnn_buffer))
+        self.tables = 1
+        for i in range(self.n_ops):
+            op = &self.ops[i]
+            (kind, by_rows, barrier, slots, n_in, n_out, activation, alpha, accumulate, update_w, update_b, first,
+             last, eps, rate, threshold, stream, l1, l2, form, total, full, scratch) = ops[i]
+            if not (0 <= kind < FNN_OP_KINDS and 0 <= activation < FNN_ACTIVATIONS and 0 <= form < FNN_LOSS_FORMS):
+                raise ValueError(f"operation {i}: expected codes that the extension knows, got kind {kind}, activation "
+                                 f"{activation}, form {form}; was the extension built again?")
+            op.kind, op.by_rows, op.barrier = kind, by_rows, barrier
+            for j in range(8):
+                op.buffer[<int>j] = slots[j] if j < len(slots) else -1
+            op.n_in, op.n_out, op.activation, op.alpha = n_in, n_out, activation, alpha
+            op.accumulate, op.update_w, op.update_b, op.first, op.last = accumulate, update_w, update_b, first, last
+            op.eps, op.rate, op.threshold, op.stream = eps, rate, threshold, stream
+            op.l1, op.l2 = l1, l2
+            op.form, op.sum, op.full = form, total, full
+            op.scratch = scratch // sizeof(float)
+            self.r.scratch_floats = max(self.r.scratch_floats, op.scratch)
+        self.arrays = []
+        for i in range(<size_t>len(buffers)):
+            array, ld = buffers[i]
+            self.arrays.append(array)
+            self.buffers[i].data = NULL if array is None else cnp.PyArray_DATA(array)
+            self.buffers[i].ld = ld
+        self.tensors = tensors
+        if tensors is not None:
+            for i in range(tensors.count):
+                if gradients[i] is not None:
+                    self.arrays.append(gradients[i])
+                    tensors.tensors[i].g = cnp.PyArray_DATA(gradients[i])
+            self.r.update = &tensors.update
+            self.r.groups = tensors.groups
+            self.n_groups = tensors.n_groups
+        self.work, self.batch, self.features, self.targets, self.outputs = work, batch, features, targets, outputs
+        self.scale, self.shift, self.weighted = scale, shift, weighted
+        self.r.ops = self.ops
+        self.r.n_buffers = self.n_buffers
+        self.r.classes = classes
+        self.r.weight_columns = weighted
+        self.r.ignores = ignore is not None
+        self.r.ignore = ignore if ignore is not None else 0
+        self.r.output = output
+        self.r.batch = batch
+
+    def __dealloc__(self):
+        free(self.ops)
+        free(self.buffers)
+
+    cdef int _tables_for(self, int threads) except -1:
+        """Room for one private table of buffers a thread."""
+        cdef fnn_buffer *grown
+        if threads > self.tables:
+            grown = <fnn_buffer *>fnn_aligned_alloc((threads + 1) * self.n_buffers * sizeof(fnn_buffer))
+            if not grown:
+                raise MemoryError
+            memcpy(grown, self.buffers, self.n_buffers * sizeof(fnn_buffer))
+            free(self.buffers)
+            self.buffers = grown
+            self.tables = threads
+        if self.r.scratch_floats and (self.scratch is None or self.scratch.size < threads * self.r.scratch_floats):
+            self.scratch = aligned_zeros((threads * self.r.scratch_floats,), np.float32)
+            self.r.scratch = <float *>cnp.PyArray_DATA(self.scratch)
+        self.r.buffers = self.buffers
+        self.r.threads = threads
+        return 0
+
+    cdef int _choose(self, double work) except -1:
+        """The threads for a call whose batches are `work`."""
+        cdef int threads = _team_for(work)
+        self.r.autotune = NULL
+        if _team_work == _TEAM_WORK and work >= _PACE_WORK:
+            threads = _team()
+            if self.autotune.cost[0] == 0 and self.autotune.cost[1] == 0:
+                self.autotune.team = work >= _TEAM_WORK
+            self.r.autotune = &self.autotune
+        return self._tables_for(threads)
+
+    @property
+    def costs(self):
+        """Seconds a row as measured so far, (alone, by the team); 0 where not yet, and whether the team is chosen."""
+        return self.autotune.cost[0], self.autotune.cost[1], self.autotune.team
+
+    cdef int _enter(self) except -1:
+        """Before a call touches the run's fields: another thread must not be using them."""
+        if self.busy:
+            raise RuntimeError("this plan is in use: a second call was made while one was running")
+        return 0
+
+    cdef int _run(self) except -1:
+        cdef fnn_run *r = &self.r
+        self.busy = True
+        with nogil:
+            fnn_plan_run(r)
+        self.busy = False
+        return 0
+
+    cdef int _fill_targets(self, y) except -1:
+        if not self.targets:
+            raise ValueError("y: expected None for a plan without targets, got an array")
+        _fill_source(&self.r.y, y, "y", self.targets, 1.0, 0.0)
+        if self.r.classes and (cnp.PyArray_NDIM(y) != 1 or self.r.y.dtype > 7):  # the integer dtypes come first
+            raise TypeError(f"y: expected integer labels of 1 dimension, got dtype {_dtype(y)} and shape {_shape(y)}")
+        return 0
+
+    def set_random(self, uint64_t seed, uint64_t step0):
+        """What the next call draws at random from: the seed, and the number of its first step."""
+        self._enter()
+        self.r.seed, self.r.step0 = seed, step0
+
+    cdef int _fill_weights(self, weights) except -1:
+        if (weights is not None) != (self.weighted > 0):
+            raise ValueError(f"weights: expected {'an array' if self.weighted else 'None'} for this plan, got "
+                             f"{type(weights).__name__}")
+        if self.weighted:
+            _fill_source(&self.r.weight, weights, "weights", self.weighted, 1.0, 0.0)
+            if self.r.weight.rows != self.r.x.rows:
+                raise ValueError(f"weights: expected one for each of x's {self.r.x.rows} rows, got {self.r.weight.rows}")
+        return 0
+
+    def run(self, x, y, index, size_t first_op, size_t last_op, rates, losses, bint check_finite, double seconds, out,
+            weights=None, done=None):
+        """Run ops [first_op, last_op) for every batch of the rows, or until `seconds` have passed.
+
+        x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups] or None;
+        losses: float64 [steps] or None; out: float32 [rows, outputs] that receives the output buffer, or None; weights: one for
+        each row, or each of its outputs, where the plan is weighted, else None; done: what the tensors' count of steps becomes, the steps of this
+        call by default.
+        Returns (steps done, sum of row losses, correct rows, problem, row of the problem within its batch, rows that the sums
+        leave out: ignored ones, and those of steps that were skipped).
+        """
+        cdef fnn_run *r = &self.r
+        cdef size_t rows
+        if last_op > self.n_ops or first_op > last_op:
+            raise ValueError(f"first, last: expected 0 <= first <= last <= {self.n_ops}, got {first_op}, {last_op}")
+        self._enter()
+        _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
+        rows = r.x.rows
+        if y is not None or self.targets:
+            self._fill_targets(y)
+            if r.y.rows != r.x.rows:
+                raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
+        self._fill_weights(weights)
+        r.index = _index_data(index, &rows)
+        r.rows = rows
+        r.steps = (rows + self.batch - 1) // self.batch
+        r.first_op, r.last_op = first_op, last_op
+        r.check_finite, r.seconds = check_finite, seconds
+        r.lr = NULL
+        if self.n_groups:
+            _check(rates, "rates", cnp.NPY_FLOAT64, 2, False)
+            _check_shape(rates, "rates", r.steps, self.n_groups)
+            r.lr = <double *>cnp.PyArray_DATA(rates)
+        r.losses = NULL
+        if losses is not None:
+            _check(losses, "losses", cnp.NPY_FLOAT64, 1, True)
+            _check_shape(losses, "losses", r.steps)
+            r.losses = <double *>cnp.PyArray_DATA(losses)
+        r.out = NULL
+        output = r.output
+        if out is None:
+            r.output = -1
+        else:
+            _check(out, "out", cnp.NPY_FLOAT32, 2, True)
+            _check_shape(out, "out", rows)
+            r.out, r.ldout = _f32(out), cnp.PyArray_DIM(out, 1)
+        try:
+            self._choose(self.work * (rows if rows < self.batch else self.batch) / self.batch)
+            self._run()
+            if self.tensors is not None:
+                if done is None:
+                    self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
+                else:
+                    self.tensors.skipped = r.steps_skipped + (self.tensors.skipped if done else 0)
+                    self.tensors.done = done
+        finally:
+            r.output = output
+        return (r.steps_done, r.loss_sum, r.correct, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status),
+                r.rows_left_out)
+
+    def infer(self, x, out, int ndim):
+        """All operations on at most a batch of rows, the low-overhead door of inference: out = the output buffer.
+
+        Returns False, and does nothing, where anything about the arrays asks for a closer look: x is to be of `ndim`
+        dimensions, readable in place, at most a batch; out float32 [rows, outputs], writable and apart from x.
+        """
+        cdef fnn_run *r = &self.r
+        cdef cnp.ndarray a, o
+        if self.tensors is not None or self.targets or self.weighted or r.output < 0:
+            raise RuntimeError("infer: expected a plan that only predicts")
+        if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(out)):
+            return False
+        a, o = x, out
+        if not (
+            cnp.PyArray_NDIM(a) == ndim
+            and cnp.PyArray_NDIM(o) == 2
+            and cnp.PyArray_TYPE(o) == cnp.NPY_FLOAT32
+            and cnp.PyArray_ISCARRAY(o)
+            and cnp.PyArray_ISCARRAY_RO(a)
+            and 0 < cnp.PyArray_DIM(a, 0) <= <cnp.npy_intp>self.batch
+            and cnp.PyArray_DIM(o, 0) == cnp.PyArray_DIM(a, 0)
+            and <size_t>cnp.PyArray_DIM(o, 1) == self.outputs
+            and <size_t>cnp.PyArray_SIZE(a) == self.features * <size_t>cnp.PyArray_DIM(a, 0)
+            and 0 <= cnp.PyArray_TYPE(a) < 32
+            and _dtype_codes[cnp.PyArray_TYPE(a)] >= 0
+            and not _overlap(o, a)
+        ):
+            return False
+        for array in self.arrays:
+            if array is not None and _overlap(o, array):
+                return False
+        self._enter()
+        _fill_source(&r.x, a, "X", self.features, self.scale, self.shift)
+        r.index = NULL
+        r.rows, r.steps = r.x.rows, 1
+        r.first_op, r.last_op = 0, self.n_ops
+        r.check_finite, r.seconds = False, 0.0
+        r.lr, r.losses = NULL, NULL
+        r.out, r.ldout = _f32(o), self.outputs
+        self._choose(self.work * r.rows / self.batch)
+        self._run()
+        return True
+
+    def plain(self, x, y, Py_ssize_t least):
+        """Whether `step` may have this batch without a closer look: float32 [rows, features], of `least` rows to a batch, and
+        signed labels [rows] or real targets [rows, columns], both NumPy's own arrays, C-contiguous and in native byte order."""
+        return self._plain(x, y, least)
+
+    cdef bint _plain(self, object x, object y, Py_ssize_t least) noexcept:
+        cdef cnp.ndarray a, b
+        if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
+            return False
+        a, b = x, y
+        return (
+            cnp.PyArray_NDIM(a) == 2
+            and cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32
+            and cnp.PyArray_ISCARRAY_RO(a)
+            and least <= cnp.PyArray_DIM(a, 0) <= <Py_ssize_t>self.batch
+            and cnp.PyArray_NDIM(b) == (1 if self.r.classes else 2)
+            and (cnp.PyArray_ISSIGNED(b) if self.r.classes else cnp.PyArray_ISFLOAT(b))
+            and cnp.PyArray_ITEMSIZE(b) <= 8
+            and cnp.PyArray_ISCARRAY_RO(b)
+        )
+
+    cdef double _step(self) except *:
+        """One step on the batch that the run's sources hold, with the tensors' rates; its mean loss."""
+        cdef fnn_run *r = &self.r
+        cdef double loss = 0.0
+        cdef int output = r.output
+        r.index = NULL
+        r.rows, r.steps = r.x.rows, 1
+        r.first_op, r.last_op = 0, self.n_ops
+        r.check_finite, r.seconds = False, 0.0
+        r.lr, r.losses, r.out = self.tensors.rates if self.n_groups else NULL, &loss, NULL
+        self._choose(self.work * r.rows / self.batch)
+        r.output = -1
+        self._run()
+        r.output = output
+        return loss
+
+    def step(self, x, y, rates, weights=None):
+        """One step on one batch with nothing else optional: the low-overhead door. rates: a float for each group.
+        Returns (mean loss, problem or None, row)."""
+        cdef fnn_run *r = &self.r
+        cdef size_t i
+        self._enter()
+        _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
+        self._fill_targets(y)
+        if r.y.rows != r.x.rows:
+            raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
+        if r.x.rows > self.batch:
+            raise ValueError(f"x: expected at most {self.batch} rows, got {r.x.rows}")
+        self._fill_weights(weights)
+        for i in range(self.n_groups):
+            self.tensors.rates[i] = rates[i]
+        loss = self._step()
+        if self.tensors is not None:
+            self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
+        return loss, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
+
+    def arm(self, uint64_t version):
+        """After a `step` with these versions of the settings, added: whether from now on `again` may do those that follow. The
+        tensors go on counting."""
+        if (
+            self.busy
+            or self.weighted
+            or self.tensors is None
+            or not self.tensors.current
+            or self.r.steps_done != 1
+        ):
+            return False
+        self.tensors.armed = version
+        return True
+
+    def again(self, x, y, Py_ssize_t least, uint64_t seed):
+        """A step like the one before, at the same rates, if all is as it was and the batch `plain`: the door with the lowest
+        overhead. Returns its mean loss, or None where anything asks for a closer look; nothing has changed then."""
+        cdef fnn_run *r = &self.r
+        cdef Tensors tensors = self.tensors
+        cdef double loss
+        if (
+            tensors is None
+            or not self._plain(x, y, least)
+            or <size_t>cnp.PyArray_DIM(x, 1) != self.features
+            or cnp.PyArray_DIM(y, 0) != cnp.PyArray_DIM(x, 0)
+            or not r.classes and <size_t>cnp.PyArray_DIM(y, 1) != self.targets
+            or r.seed != seed
+            or r.step0 + 1 == 0  # there are no more numbers for steps
+            or tensors.armed != _groups_version + _rates_version
+            or self.busy
+        ):
+            return None
+        _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
+        self._fill_targets(y)
+        r.step0 += 1
+        loss = self._step()
+        if r.steps_done == 0:  # a label out of range: `step` will say so
+            r.step0 -= 1
+            return None
+        tensors.done += 1
+        return loss

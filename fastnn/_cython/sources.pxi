@@ -1,0 +1,131 @@
+# The user's data: rows taken by index, converted and scaled as they are read.
+
+# By NumPy's type number: the fnn_dtype, in the order of its enum, or -1.
+cdef int _dtype_codes[32]
+for _i in range(32):
+    _dtype_codes[_i] = -1
+_ORDER = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")
+for _char in "?bBhHiIlLqQefd":
+    _dtype_codes[np.dtype(_char).num] = _ORDER.index(np.dtype(_char).str[1:].replace("b", "u"))
+
+
+cdef int _fill_source(fnn_source *s, object obj, str name, size_t features, double scale, double shift) except -1:
+    """Describe the rows of an array: any real dtype, rows anywhere, the elements of a row adjacent."""
+    if not cnp.PyArray_Check(obj):
+        raise TypeError(f"{name}: expected a NumPy array, got {type(obj).__name__}")
+    if not cnp.PyArray_CheckExact(obj):
+        plain(obj, name)
+    cdef cnp.ndarray a = obj
+    cdef int number = cnp.PyArray_TYPE(a), ndim = cnp.PyArray_NDIM(a)
+    cdef int code = _dtype_codes[number] if 0 <= number < 32 else -1
+    if code < 0 or not cnp.PyArray_ISNOTSWAPPED(a):
+        raise TypeError(f"{name}: expected a real dtype in native byte order, got {_dtype(a).str}")
+    if not cnp.PyArray_ISALIGNED(a):
+        raise ValueError(f"{name}: expected an aligned array, got one that is not")
+    cdef size_t item = cnp.PyArray_ITEMSIZE(a), adjacent = item
+    cdef int axis
+    if ndim < 1 or cnp.PyArray_DIM(a, 0) == 0:
+        raise ValueError(f"{name}: expected at least one row, got shape {_shape(a)}")
+    for axis in range(ndim - 1, 0, -1):
+        if cnp.PyArray_DIM(a, axis) != 1 and <size_t>cnp.PyArray_STRIDE(a, axis) != adjacent:
+            raise ValueError(f"{name}: expected the elements of a row side by side in memory, got strides {_strides(a)}")
+        adjacent *= cnp.PyArray_DIM(a, axis)
+    if adjacent != features * item:
+        raise ValueError(f"{name}: expected rows of {features} value{'s' if features != 1 else ''}, got shape {_shape(a)}")
+    s.data = cnp.PyArray_BYTES(a)
+    s.dtype = code
+    s.stride = cnp.PyArray_STRIDE(a, 0) if cnp.PyArray_DIM(a, 0) > 1 else adjacent
+    s.item = item
+    s.rows = cnp.PyArray_DIM(a, 0)
+    s.scale = scale
+    s.shift = shift
+    return 0
+
+
+cdef const int64_t *_index_data(object index, size_t *rows) except? NULL:
+    if index is None:
+        return NULL
+    _check(index, "index", cnp.NPY_INT64, 1, False)
+    rows[0] = cnp.PyArray_SIZE(index)
+    return <const int64_t *>cnp.PyArray_DATA(index)
+
+
+cdef size_t _first_bad_index(const int64_t *index, size_t n, size_t rows) noexcept nogil:
+    """The first position whose index is not a row; n where there is none."""
+    cdef size_t i
+    for i in range(n):
+        if <uint64_t>index[i] >= rows:
+            return i
+    return n
+
+
+def gather(source, index, double scale, double shift, out, bint check_finite):
+    """Returns (rows, problem, row of the index); rows is None for a bad index. `out` changes only if there is no problem."""
+    cdef fnn_source s
+    cdef size_t features = 1, rows
+    if cnp.PyArray_Check(source):
+        if cnp.PyArray_NDIM(source) < 2:
+            raise ValueError(f"source: expected 2 dimensions or more, got shape {_shape(source)}")
+        for n in _shape(source)[1:]:
+            features *= <size_t>n
+    _fill_source(&s, source, "source", features, scale, shift)
+    rows = s.rows
+    cdef fnn_gather o
+    memset(&o, 0, sizeof(o))
+    o.index = _index_data(index, &rows)
+    cdef cnp.ndarray result = _out_f32(out, "out", rows, features)
+    if out is not None:
+        _check_apart(result, "out", ((source, "source"), (index, "index")))
+        if check_finite:
+            result = _new_f32(rows, features)
+    cdef size_t bad
+    if o.index:
+        with nogil:
+            bad = _first_bad_index(o.index, rows, s.rows)
+        if bad < rows:
+            return None, FNN_BAD_INDEX, bad
+    cdef fnn_status status
+    memset(&status, 0, sizeof(status))
+    o.source, o.dtype, o.row_stride, o.item, o.source_rows = s.data, s.dtype, s.stride, s.item, s.rows
+    o.features = features
+    o.scale, o.shift, o.check_finite = scale, shift, check_finite
+    o.out, o.ld = _f32(result), features
+    o.status = &status
+    cdef int threads = _team_for(4.0 * rows * features)
+    with nogil:
+        fnn_eager(FNN_OP_GATHER, &o, rows, threads)
+    if out is not None and out is not result and fnn_status_problem(&status) == FNN_OK:
+        out[...] = result
+        result = out
+    return result, fnn_status_problem(&status), fnn_status_row(&status)
+
+
+def gather_labels(labels, index, int64_t classes, out):
+    """Returns (labels, problem, row of the index). `out` changes only if there is no problem."""
+    cdef fnn_source s
+    cdef size_t rows
+    if cnp.PyArray_Check(labels) and _dtype(labels).kind not in "biu":
+        raise TypeError(f"labels: expected integers, got dtype {_dtype(labels)}")
+    if cnp.PyArray_Check(labels) and cnp.PyArray_NDIM(labels) != 1:
+        raise ValueError(f"labels: expected 1 dimension, got shape {_shape(labels)}")
+    _fill_source(&s, labels, "labels", 1, 1.0, 0.0)
+    rows = s.rows
+    cdef fnn_gather_labels o
+    memset(&o, 0, sizeof(o))
+    o.index = _index_data(index, &rows)
+    if out is not None:
+        _check(out, "out", cnp.NPY_INT32, 1, True)
+        _check_shape(out, "out", rows)
+        _check_apart(out, "out", ((labels, "labels"), (index, "index")))
+    cdef fnn_status status
+    memset(&status, 0, sizeof(status))
+    o.source, o.dtype, o.stride, o.source_rows, o.classes = s.data, s.dtype, s.stride, s.rows, classes
+    taken = np.empty(rows, np.int32)
+    o.out = <int32_t *>cnp.PyArray_DATA(taken)
+    o.status = &status
+    with nogil:
+        fnn_eager(FNN_OP_GATHER_LABELS, &o, rows, 1)
+    if out is not None and fnn_status_problem(&status) == FNN_OK:
+        out[...] = taken
+        taken = out
+    return taken, fnn_status_problem(&status), fnn_status_row(&status)
