@@ -10,7 +10,7 @@ import pytest
 
 import fastnn
 from fastnn import kernels, reference
-from fastnn.activations import ACTIVATIONS
+from fastnn.core.activations import ACTIVATIONS
 
 from .conftest import check, note
 

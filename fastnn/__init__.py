@@ -12,13 +12,12 @@ if _find_spec("fastnn._native") is None:
         "run 'pip install -e .' in it, or start Python elsewhere to use an installed fastnn"
     )
 
-from . import callbacks, data, init, kernels, losses, nn, optim, reference, regularizers, schedules
+from . import data, init, kernels, losses, nn, optim, reference, regularizers, schedules
 from ._version import __version__
-from .gradients import GradientCheck, check_gradients
 from .init import manual_seed
-from .runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
+from .core.runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
 from .selftest import selftest
-from .trainer import History, Trainer, value_and_grad
+from .training import GradientCheck, History, Trainer, callbacks, check_gradients, value_and_grad
 
 __all__ = [
     "GradientCheck",

@@ -146,7 +146,7 @@ def _sizes(text):
 
 
 def _parser():
-    from .activations import ACTIVATIONS
+    from .core.activations import ACTIVATIONS
 
     activations = (*ACTIVATIONS, "prelu")
     plain = argparse.RawDescriptionHelpFormatter
@@ -346,10 +346,11 @@ def _read_npy(name):
 def _train(args):
     import numpy as np
 
-    from . import data, losses, nn, runtime
-    from .callbacks import Callback
+    from . import data, losses, nn
+    from .core import runtime
+    from .training.callbacks import Callback
     from .init import manual_seed
-    from .trainer import Trainer
+    from .training import Trainer
 
     if args.images is not None and args.labels is None:
         raise UsageError("argument LABELS: expected the file of the labels after that of the images, got none")
@@ -507,8 +508,7 @@ def _check_memory(needed, message):
 def _predict(args):
     import numpy as np
 
-    from . import nn
-    from .files import replacing
+    from .core.atomic_files import replacing
 
     if args.output is not None:
         if not args.output.endswith((".npy", ".txt")):
@@ -566,7 +566,7 @@ def _lines(result):
 
 
 def _info(args):
-    from .runtime import show_config
+    from .core.runtime import show_config
 
     show_config()
     return 0
@@ -580,7 +580,7 @@ def _with_threads(args):
     threads = getattr(args, "threads", None)
     if threads is None:
         return args.run(args)
-    from .runtime import get_num_threads, set_num_threads
+    from .core.runtime import get_num_threads, set_num_threads
 
     before = get_num_threads()
     set_num_threads(threads)

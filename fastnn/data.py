@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from . import _native
-from .files import replacing
+from .core.atomic_files import replacing
 from .init import check_seed
 
 __all__ = ["load_digits", "one_hot", "read_idx", "train_test_split", "write_idx"]

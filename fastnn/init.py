@@ -18,7 +18,7 @@ import operator
 import numpy as np
 
 from . import _native
-from .checks import number, scalar
+from .core.checks import number, scalar
 from .reference.rng import to_normal, to_uniform
 
 __all__ = [

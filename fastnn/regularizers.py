@@ -24,8 +24,8 @@ import numpy as np
 
 from . import kernels
 from ._native import plain
-from .checks import number
-from .fixed import Fixed
+from .core.checks import number
+from .core.fixed import Fixed
 
 __all__ = ["ElasticNet", "L1", "L2", "Penalty"]
 

@@ -5,7 +5,8 @@ It is for users who doubt an installation. The suite in tests/ is the thorough o
 
 import numpy as np
 
-from . import kernels, optim, reference, runtime
+from . import kernels, optim, reference
+from .core import runtime
 from .reference.optimizer import optimizer_update
 
 __all__ = ["selftest"]

@@ -11,9 +11,10 @@ from hypothesis.extra import numpy as hnp
 
 import fastnn
 from fastnn import _native, kernels, losses, nn, optim, reference
-from fastnn.activations import ACTIVATIONS, FORMS, PARAMETRIC, check_activation
-from fastnn.plan import NativeExecutor, ReferenceExecutor
-from fastnn.trainer import _Data, _gradient_plan
+from fastnn.core.activations import ACTIVATIONS, FORMS, PARAMETRIC, check_activation
+from fastnn.executors import NativeExecutor, ReferenceExecutor
+from fastnn.training.arrays import _Data
+from fastnn.training.functional import _gradient_plan
 
 F32 = np.float32
 ROWWISE = ["softmax", "log_softmax"]

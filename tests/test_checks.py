@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import checks, losses, nn, optim, regularizers
+from fastnn import losses, nn, optim, regularizers
+from fastnn.core import checks
 from fastnn.optim import checks as settings
 
 NUMBERS = [0, 1, 0.5, -2.0, np.float32(0.25), np.float64(3), np.int8(3), Fraction(1, 4), 1e-320]

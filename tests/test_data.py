@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastnn import data, files
+from fastnn import data
+from fastnn.core import atomic_files as files
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 DTYPES = [np.dtype(order + code) for code in CODES for order in "<>"]

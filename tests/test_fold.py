@@ -19,7 +19,7 @@ def fill(model, seed=0):
 
 def exact(model, x):
     """The model's outputs in float64, by the NumPy reference."""
-    from fastnn.plan import ReferenceExecutor
+    from fastnn.executors import ReferenceExecutor
 
     executor = ReferenceExecutor(model.plan(len(x)), np.float64)
     executor.run(x)

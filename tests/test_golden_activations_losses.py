@@ -8,7 +8,7 @@ import pytest
 
 import fastnn
 from fastnn import kernels, losses, nn, reference
-from fastnn.activations import ACTIVATIONS
+from fastnn.core.activations import ACTIVATIONS
 
 FOLDER = Path(__file__).parent / "golden"
 spec = importlib.util.spec_from_file_location("make_activations_losses", FOLDER / "make_activations_losses.py")

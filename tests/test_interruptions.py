@@ -9,7 +9,7 @@ import pytest
 
 import fastnn
 from fastnn import _native, losses, nn, optim
-from fastnn.callbacks import Callback
+from fastnn.training.callbacks import Callback
 
 # Python itself drops an interrupt that comes where a generator is closed.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -18,8 +18,9 @@ import pytest
 
 import fastnn
 from fastnn import _native, kernels, reference
-from fastnn.activations import ACTIVATIONS
-from fastnn.plan import Builder, NativeExecutor
+from fastnn.core.activations import ACTIVATIONS
+from fastnn.executors import NativeExecutor
+from fastnn.plan import Builder
 
 U = 2.0**-24
 TINY = 2.0**-149  # the smallest subnormal: the spacing of floats around zero

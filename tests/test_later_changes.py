@@ -8,7 +8,7 @@ import pytest
 
 import fastnn
 from fastnn import losses, nn, optim, regularizers, schedules
-from fastnn.callbacks import Callback
+from fastnn.training.callbacks import Callback
 
 
 def samples():

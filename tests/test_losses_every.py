@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import _native, kernels, losses, nn, optim, reference, regularizers
-from fastnn.plan import NativeExecutor, ReferenceExecutor
-from fastnn.trainer import _Data, _gradient_plan
+from fastnn.executors import NativeExecutor, ReferenceExecutor
+from fastnn.training.arrays import _Data
+from fastnn.training.functional import _gradient_plan
 
 BACKENDS = ["native", "reference"]
 F32 = np.float32

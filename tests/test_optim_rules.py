@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import _native, losses, nn, optim
-from fastnn.plan.executors import RULES
+from fastnn.executors import RULES
 from fastnn.reference import optimizer as twin
 
 ISAS = fastnn.available_isas()

@@ -8,7 +8,7 @@ import pytest
 
 import fastnn
 from fastnn import losses, nn, optim, regularizers
-from fastnn.plan import NativeExecutor
+from fastnn.executors import NativeExecutor
 
 LOSS = losses.SoftmaxCrossEntropy()
 PENALTIES = [regularizers.L1(0.02), regularizers.L2(0.3), regularizers.ElasticNet(0.01, 0.1)]
@@ -309,7 +309,7 @@ def test_files_and_pickles_keep_it(tmp_path, penalty):
 
 
 def test_hostile_penalties_in_files():
-    from fastnn.nn.files import layers_from
+    from fastnn.nn.serialization import layers_from
 
     for bad in ({"l1": 1.0}, {"l1": -1.0, "l2": 0.0}, {"l1": "x", "l2": 0.0}, [1, 2], {"l1": 0.0, "l2": 1e39}, 3, {"l1": True, "l2": 0}):
         config = {"layers": [{"class": "Dense", "in_features": 2, "out_features": 2, "penalty": bad}]}

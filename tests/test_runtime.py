@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _native, kernels, runtime
+from fastnn import _native, kernels
+from fastnn.core import runtime
 
 ROOT = Path(__file__).parents[1]
 ISAS = fastnn.available_isas()
@@ -177,7 +178,7 @@ def test_a_limit_put_on_openmp_later_is_kept():
         pytest.skip("needs two CPUs")
     code = """
 import ctypes
-version, path = fastnn.runtime.openmp_runtime()
+version, path = fastnn.core.runtime.openmp_runtime()
 library = ctypes.CDLL(path)
 before = fastnn.get_num_threads()
 library.omp_set_num_threads(1)

@@ -18,8 +18,8 @@ import pytest
 
 import fastnn
 from fastnn import _native, losses, nn, optim, regularizers
-from fastnn.callbacks import Callback
-from fastnn.progress import _layout
+from fastnn.training.callbacks import Callback
+from fastnn.training.progress import _layout
 
 BACKENDS = ["native", "reference"]
 

@@ -4,7 +4,7 @@
 saves a model (safetensors, with the architecture in its metadata) and loads it again.
 """
 
-from ..plan import Parameter
+from ..core.parameter import Parameter
 from .activation import (
     ELU,
     GELU,
@@ -24,7 +24,7 @@ from .activation import (
 )
 from .containers import Residual
 from .dense import Dense
-from .files import load
+from .serialization import load
 from .inputs import Flatten, Rescaling
 from .layer import Layer
 from .mlp import mlp

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from ..activations import ACTIVATIONS, FLOAT32_MAX, PARAMETRIC, check_activation
-from ..plan import Parameter
-from .layer import Layer, check_number, check_size
+from ..core.activations import ACTIVATIONS, FLOAT32_MAX, PARAMETRIC, check_activation
+from ..core.parameter import Parameter
+from ..core.checks import check_number
+from .layer import Layer, check_size
 
 ROWWISE = ("softmax", "log_softmax")  # those that look across a row
 

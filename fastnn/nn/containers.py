@@ -1,7 +1,8 @@
 """Chains of layers, and Residual: a chain that is added to its input."""
 
 from .inputs import Flatten, Rescaling
-from .layer import Layer, check_number
+from ..core.checks import check_number
+from .layer import Layer
 
 
 def check_chain(layers, top=True):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._native import plain
-from ..checks import number
+from ..core.checks import number
 from .layer import Layer
 
 

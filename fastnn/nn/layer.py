@@ -3,9 +3,8 @@
 import operator
 
 from .._native import settings_changed
-from ..checks import real
-from ..fixed import Fixed
-from ..plan import Parameter
+from ..core.fixed import Fixed
+from ..core.parameter import Parameter
 
 
 def check_size(value, name):
@@ -17,13 +16,6 @@ def check_size(value, name):
     if not 1 <= n < 2**31:
         raise ValueError(f"{name}: expected an integer from 1 to 2**31 - 1, got {n}")
     return n
-
-
-def check_number(value, name, low, high, what):
-    """`value` as a float within [low, high]; `what` says that in words."""
-    if not low <= real(value, name) <= high:
-        raise ValueError(f"{name}: expected {what}, got {value}")
-    return float(value)
 
 
 class Layer(Fixed):

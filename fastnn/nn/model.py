@@ -6,11 +6,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from .._native import plain
-from ..checks import flag
-from ..heads import PROBABILITIES, check_head
-from ..plan import Builder, NativeExecutor
-from ..plan.schedule import choose_schedule
-from ..runtime import get_num_threads
+from ..core.checks import flag
+from ..core.heads import PROBABILITIES, check_head
+from ..executors import NativeExecutor
+from ..plan import Builder
+from ..plan.execution_order import choose_schedule
+from ..core.runtime import get_num_threads
 from .activation import Activation, LogSoftmax, Softmax
 from .containers import Chain, check_chain
 from .inputs import Flatten
@@ -427,7 +428,7 @@ class Sequential(Chain):
         >>> bool((again.predict(np.ones((1, 4))) == model.predict(np.ones((1, 4)))).all())
         True
         """
-        from .files import write
+        from .serialization import write
 
         write(self, path)
 

@@ -5,7 +5,8 @@ threads or instruction sets, and training resumes exactly.
 """
 
 from .dense import Dense
-from .layer import Layer, check_number
+from ..core.checks import check_number
+from .layer import Layer
 
 _FLOAT32_MAX = 3.4028234663852886e38
 

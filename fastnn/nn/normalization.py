@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from ..plan import Parameter
-from .layer import Layer, check_number, check_size
+from ..core.parameter import Parameter
+from ..core.checks import check_number
+from .layer import Layer, check_size
 
 _FLOAT32_MAX = 3.4028234663852886e38
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .._native import plain
-from ..checks import instead
+from ..core.checks import instead
 
 
 def as_array(obj, name):

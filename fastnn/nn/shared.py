@@ -3,8 +3,8 @@
 import numpy as np
 
 from .. import init as initialisers
-from ..activations import PARAMETRIC
-from ..plan import Parameter
+from ..core.activations import PARAMETRIC
+from ..core.parameter import Parameter
 from ..regularizers import check_penalty
 from .activation import Activation, check_layer_activation, emit_activation
 from .dense import Dense

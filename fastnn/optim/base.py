@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from .. import _native
-from ..plan import Parameter
+from ..core.parameter import Parameter
 from ..plan.builder import Update
-from ..plan.executors import RULES, GroupState
+from ..executors import RULES, GroupState
 from ..schedules import Clock, Schedule, from_config
 from . import checks
 

@@ -5,10 +5,10 @@ import functools
 import math
 import numbers
 
-from ..checks import flag as flag  # one of those here
-from ..checks import nearest as nearest
-from ..checks import number as _number
-from ..checks import scalar
+from ..core.checks import flag as flag  # one of those here
+from ..core.checks import nearest as nearest
+from ..core.checks import number as _number
+from ..core.checks import scalar
 
 
 def instead(unknown, known):

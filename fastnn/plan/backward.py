@@ -10,7 +10,7 @@ one gradient to which each of them adds.
 
 import numpy as np
 
-from ..activations import ACTIVATIONS
+from ..core.activations import ACTIVATIONS
 
 
 def _saved(op):

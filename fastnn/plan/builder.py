@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _native
-from ..activations import ACTIVATIONS
+from ..core.activations import ACTIVATIONS
 from . import backward
-from .ops import Buffer, Op
+from ..ops import Buffer, Op
 from .plan import Plan
-from .schedule import arrange
+from .execution_order import arrange
 
 
 def _chunks(size):

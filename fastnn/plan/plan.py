@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _native
-from ..runtime import get_num_threads
-from .ops import Buffer
+from ..core.runtime import get_num_threads
+from ..ops import Buffer
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Plan:
         kept = sum(_native.block_bytes(a.nbytes) for a in arrays)
         return _native.block_bytes(self.workspace_bytes) + kept + scratch * get_num_threads()
 
-    def run(self, first=0, last=None, *, x, y=None, executor=None, rates=None, groups=None, weights=None):
+    def run(self, first=0, last=None, *, x, executor, y=None, rates=None, groups=None, weights=None):
         """Run the operations [first, last) once, for tests and debugging.
 
         Parameters
@@ -81,8 +81,8 @@ class Plan:
             Positions in `ops`; all by default.
         x, y : numpy.ndarray
             At most `batch` rows of data and targets.
-        executor : executor, optional
-            A NativeExecutor or ReferenceExecutor of this plan, which keeps its buffers between calls; a native one by default.
+        executor : executor
+            A NativeExecutor or ReferenceExecutor of this plan, which keeps its buffers between calls.
         rates : list of float, optional
             The learning rate of each group, where the plan updates.
         groups : list of GroupState, optional
@@ -95,10 +95,6 @@ class Plan:
         executor
             Its `array(name)` gives the contents of a buffer by the name that `describe` shows.
         """
-        if executor is None:
-            from .executors import NativeExecutor
-
-            executor = NativeExecutor(self)
         if len(x) > self.batch:
             raise ValueError(f"x: expected at most {self.batch} rows, got {len(x)}")
         last = len(self.ops) if last is None else last

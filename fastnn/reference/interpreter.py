@@ -14,13 +14,7 @@ from .gather import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
 from .maxout import maxout_backward, maxout_forward
 from .noise import drop_rows, dropout_forward, gaussian_noise
-from .normalization import (
-    _rownorm_backward,
-    _rownorm_forward,
-    batchnorm_backward,
-    batchnorm_forward,
-    batchnorm_inference,
-)
+from .normalization import _rownorm_backward, _rownorm_forward, batchnorm_backward, batchnorm_forward, batchnorm_inference
 from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progress, optimizer_update
 from .penalty import penalty_backward, penalty_forward
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward

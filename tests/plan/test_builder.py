@@ -5,7 +5,9 @@ import pytest
 
 import fastnn
 from fastnn import losses, nn, optim
-from fastnn.plan import Builder, NativeExecutor, Parameter, ReferenceExecutor
+from fastnn.core.parameter import Parameter
+from fastnn.executors import NativeExecutor, ReferenceExecutor
+from fastnn.plan import Builder
 from fastnn.plan.builder import Update
 
 RNG = np.random.default_rng(5)

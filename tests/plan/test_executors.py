@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import _native, losses, nn, optim
-from fastnn.plan import NativeExecutor, ReferenceExecutor
+from fastnn.executors import NativeExecutor, ReferenceExecutor
 
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leaky_relu"]
 
@@ -333,7 +333,8 @@ def test_any_architecture(team, case, seed):
 @pytest.mark.parametrize("kind", ["labels", "rows"])
 def test_gradients_of_whole_models(activation, kind):
     """Of the reference in float64 against central differences of its loss; then native against the reference."""
-    from fastnn.trainer import _Data, _gradient_plan
+    from fastnn.training.arrays import _Data
+    from fastnn.training.functional import _gradient_plan
 
     widths = (6, 7, 5, 4)
     model, _, _ = make(widths, activation)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fastnn import _native
-from fastnn.plan import ops
+from fastnn.ops import op as ops
 
 TRAITS = {"by_rows", "is_product", "fuses_activation", "fuses_derivative", "fuses_update"}
 REGISTER = Path(__file__).parents[2] / "csrc/defs/ops.def"

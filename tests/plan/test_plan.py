@@ -5,7 +5,13 @@ import pytest
 
 import fastnn
 from fastnn import _native, losses, nn, optim
-from fastnn.plan import NativeExecutor, Plan, ReferenceExecutor
+from fastnn.executors import NativeExecutor, ReferenceExecutor
+from fastnn.plan import Plan
+
+
+def run(plan, *args, **given):
+    """plan.run with compiled kernels."""
+    return plan.run(*args, executor=NativeExecutor(plan), **given)
 
 
 def trainer(optimizer=optim.Adam):
@@ -108,9 +114,9 @@ def test_operation_by_operation_is_the_whole(Executor, composite, schedule, dtyp
         given = {"x": x, "y": y, "executor": Executor(plan), "rates": [0.01], "groups": t.optimizer.group_states()}
         if one_by_one:
             for i in range(len(plan.ops)):
-                plan.run(i, i + 1, **given)
+                run(plan, i, i + 1, **given)
         else:
-            plan.run(**given)
+            run(plan, **given)
         results.append([p.data.tobytes() for p in t.model.parameters()])
     assert results[0] == results[1]
     assert results[0] != [p.data.tobytes() for p in trainer().model.parameters()]
@@ -120,7 +126,7 @@ def test_buffers_can_be_read_in_between():
     t = trainer()
     plan = t.plan(8, training=False)
     x, y = batch()
-    executor = plan.run(0, 1, x=x, y=y)
+    executor = run(plan, 0, 1, x=x, y=y)
     assert np.array_equal(executor.array("x"), x)  # float32 rows too, which a whole run reads where they are
     plan.run(1, 2, x=x, y=y, executor=executor)
     hidden = np.maximum(x @ t.model.layers[0].weight.data, 0)
@@ -135,7 +141,7 @@ def test_buffers_can_be_read_in_between():
 def test_run_without_anything_is_the_whole_plan_natively():
     t = trainer()
     x, _ = batch()
-    executor = t.model.plan(8).run(x=x[:5])
+    executor = run(t.model.plan(8), x=x[:5])
     assert isinstance(executor, NativeExecutor)
     assert executor.array("y2")[:5].tobytes() == t.model.predict(x[:5]).tobytes()
 
@@ -145,17 +151,17 @@ def test_what_run_refuses():
     plan = t.plan(4)
     x, y = batch()
     with pytest.raises(ValueError, match="x: expected at most 4 rows, got 8"):
-        plan.run(x=x, y=y, rates=[0.1])
+        run(plan, x=x, y=y, rates=[0.1])
     for first, last in ((-1, None), (0, 99), (5, 3), (99, None)):
         with pytest.raises(ValueError, match="first, last: expected 0 <= first <= last <= 9"):
-            plan.run(first, last, x=x[:4], y=y[:4], rates=[0.1])
+            run(plan, first, last, x=x[:4], y=y[:4], rates=[0.1])
     with pytest.raises(TypeError, match="y: expected"):
-        plan.run(x=x[:4], rates=[0.1])
+        run(plan, x=x[:4], rates=[0.1])
     with pytest.raises(TypeError, match="rates: expected"):
-        plan.run(x=x[:4], y=y[:4])
+        run(plan, x=x[:4], y=y[:4])
     with pytest.raises(ValueError, match="y: expected None for a plan without targets"):
-        t.model.plan(4).run(x=x[:4], y=y[:4])
+        run(t.model.plan(4), x=x[:4], y=y[:4])
     with pytest.raises(ValueError, match="expected at least one row"):
-        plan.run(x=x[:0], y=y[:0], rates=[0.1])
+        run(plan, x=x[:0], y=y[:0], rates=[0.1])
     with pytest.raises(KeyError):
-        t.model.plan(4).run(x=x[:4]).array("no such buffer")
+        run(t.model.plan(4), x=x[:4]).array("no such buffer")

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import losses, nn, optim
-from fastnn.plan import Builder, NativeExecutor, Parameter
+from fastnn.core.parameter import Parameter
+from fastnn.executors import NativeExecutor
+from fastnn.plan import Builder
 from fastnn.plan.builder import Update
-from fastnn.plan.ops import Buffer, Op
-from fastnn.plan.schedule import arrange, choose_schedule
+from fastnn.ops import Buffer, Op
+from fastnn.plan.execution_order import arrange, choose_schedule
 
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leaky_relu"]
 

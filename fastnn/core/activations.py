@@ -7,7 +7,7 @@ import math
 import numbers
 from typing import NamedTuple
 
-from . import _native
+from .. import _native
 
 FLOAT32_MAX, FLOAT32_TINY = 3.4028234663852886e38, 2.0**-126
 

@@ -106,3 +106,10 @@ def flag(value, name):
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
     return bool(value)
+
+
+def check_number(value, name, low, high, what):
+    """`value` as a float within [low, high]; `what` says that in words."""
+    if not low <= real(value, name) <= high:
+        raise ValueError(f"{name}: expected {what}, got {value}")
+    return float(value)

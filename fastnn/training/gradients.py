@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .init import check_seed
-from .losses import check_loss
-from .plan import ReferenceExecutor
-from .regularizers import check_penalty
-from .trainer import _check_batch, _check_end, _check_model, _count, _Data, _gradient_plan, _loss_plan
+from ..init import check_seed
+from ..losses import check_loss
+from ..executors import ReferenceExecutor
+from ..regularizers import check_penalty
+from .arrays import _Data
+from .checks import _check_batch, _check_end, _check_model, _count
+from .functional import _gradient_plan, _loss_plan
 
 __all__ = ["Entry", "GradientCheck", "check_gradients"]
 

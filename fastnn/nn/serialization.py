@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 
-from ..files import replacing
-from ..heads import check_head
+from ..core.atomic_files import replacing
+from ..core.heads import check_head
 from ..regularizers import from_config
 from .activation import Activation, LogSoftmax, PReLU, Softmax
 from .containers import Residual

@@ -14,8 +14,8 @@ import os
 import platform
 import sys
 
-from . import _native
-from ._version import __version__
+from .. import _native
+from .._version import __version__
 
 __all__ = [
     "available_isas",

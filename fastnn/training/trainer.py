@@ -1,217 +1,30 @@
-"""Trainer: a model, a loss and an optimizer, compiled into plans and run. Also `value_and_grad`."""
+"""Trainer: a model, a loss and an optimizer, compiled into plans and run."""
 
 import operator
 import threading
 import time
-import warnings
 
 import numpy as np
 
-from . import _native
+from .. import _native
+from ..core.checks import suggesting
+from ..core.runtime import get_num_threads
+from ..executors import NativeExecutor, ReferenceExecutor
+from ..init import check_seed
+from ..losses import check_loss
+from ..optim import Optimizer
+from ..optim.checks import positive
+from ..plan import Builder
+from ..plan.execution_order import choose_schedule
+from ..regularizers import check_penalty, emit_penalties, penalized
+from .arrays import _Data
 from .callbacks import check_callbacks, wants_steps
-from .checks import suggesting
-from .init import check_seed
-from .losses import check_loss
-from .nn import Sequential, as_array, as_rows, last_activation
-from .optim import Optimizer
-from .optim.checks import positive
-from .plan import Builder, NativeExecutor, ReferenceExecutor
-from .plan.schedule import choose_schedule
+from .checks import _check_batch, _check_end, _check_model, _count, _warn, _watched
+from .history import History
 from .progress import progress
-from .regularizers import check_penalty, emit_penalties, penalized
-from .runtime import get_num_threads
-
-__all__ = ["History", "Trainer", "value_and_grad"]
 
 _SLICE = 0.05  # seconds in one native call: how long Ctrl-C and the progress bar may wait
 _BACKENDS = {"native": NativeExecutor, "reference": ReferenceExecutor}
-
-
-class History(dict):
-    """What `fit` returns: a dict from the name of a number to the list of its values, one for each epoch.
-
-    Names: loss, accuracy where the loss has one, seconds, and with validation data val_loss and val_accuracy. Loss and
-    accuracy are means over the epoch's samples (the loss their sum, where it is one) as they were trained on, so the weights
-    moved meanwhile. Steps that were left out because their gradients were not finite are in neither of them.
-    """
-
-    def __repr__(self):
-        """Short, since a notebook shows it where `fit` ends a cell; ``dict(history)`` has all."""
-        epochs = max(map(len, self.values()), default=0)
-        what = f"{epochs} epoch{'' if epochs == 1 else 's'}"
-        if epochs:
-            ends = (f"{k} {v[0]:.4g} -> {v[-1]:.4g}" for k, v in self.items() if k != "seconds")
-            what = f"{what}, {sum(self.get('seconds', ())):.3g} s: {', '.join(ends)}"
-        return f"<History of {what}>"
-
-    @property
-    def history(self):
-        """The dict itself, for code that knows Keras."""
-        return self
-
-    def add(self, logs):
-        """Append an epoch."""
-        for k, v in logs.items():
-            self.setdefault(k, []).append(v)
-
-
-def _count(value, name, least):
-    try:
-        n = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
-    if n < least:
-        raise ValueError(f"{name}: expected an integer >= {least}, got {n}")
-    return n
-
-
-def _watched(plateau, validation):
-    """Which of an epoch's numbers a `schedules.ReduceOnPlateau` watches."""
-    known = ["loss", "accuracy", "seconds"] + (["val_loss", "val_accuracy"] if validation is not None else [])
-    name = plateau.monitor or ("loss" if validation is None else "val_loss")
-    if name not in known:
-        raise ValueError(f"monitor: expected one of {known} in this fit, got {name!r} in {plateau!r}")
-    return name
-
-
-def _check_model(model):
-    if not isinstance(model, Sequential):
-        raise TypeError(f"model: expected a fastnn.nn.Sequential, got {type(model).__name__}")
-    return model
-
-
-def _check_end(model, loss):
-    """ValueError where the loss cannot have outputs such as the model's."""
-    loss.check_outputs(model.out_features, last_activation(model.layers))
-
-
-def _warn(losses, epoch, before):
-    """Tell the user of `fit` that the loss is not finite any more: in which epoch, from 0, and in which of its steps, before these
-    of which there were so many. No losses: all steps were skipped. Returns True."""
-    bad = np.flatnonzero(~np.isfinite(losses))
-    if len(bad):
-        what = f"the loss became {losses[bad[0]]} in epoch {epoch + 1}, step {before + bad[0] + 1}"
-    elif len(losses):
-        what = f"the sum of the losses overflowed in epoch {epoch + 1}"
-    else:
-        what = f"no step of epoch {epoch + 1} was done, since none had finite gradients"
-    hint = "check_finite=True looks for such data; a lower learning rate, or clip_norm, may help"
-    warnings.warn(f"{what}; {hint}", RuntimeWarning, stacklevel=5)
-    return True
-
-
-def _check_batch(model, rows, name, hint=""):
-    """ValueError where a batch of so many rows is too small for one of the model's layers to be trained on."""
-    if rows < model.least_rows:
-        raise ValueError(
-            f"{name}: expected at least {model.least_rows} rows to train on, since the model has a batch normalisation, "
-            f"got {rows}{hint}"
-        )
-
-
-def _check_weights(sample_weight, rows, name, outputs=0):
-    """The rows' weights as float32, or None; `outputs`: how many of a row there may be instead of one."""
-    if sample_weight is None:
-        return None
-    w = as_array(sample_weight, name)
-    if w.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, got dtype {w.dtype}")
-    if outputs and w.shape == (rows, outputs):
-        w = w if outputs > 1 else w[:, 0]
-    elif w.shape != (rows,):
-        each = f", or ({rows}, {outputs})" if outputs and w.ndim == 2 else ""
-        raise ValueError(f"{name}: expected shape ({rows},){each}, one weight for each row{' or output' * bool(each)}, got {w.shape}")
-    with np.errstate(over="ignore"):
-        weights = np.ascontiguousarray(w, np.float32)
-    bad = ~((weights >= 0) & np.isfinite(weights))
-    if bad.any():
-        at = np.unravel_index(int(bad.argmax()), bad.shape)
-        raise ValueError(f"{name}: expected numbers >= 0, finite in float32, got {w[at]} in row {at[0]}")
-    return weights
-
-
-def _memory(a):
-    """(the array that owns the memory of `a`, its address, its bytes)"""
-    while isinstance(a.base, np.ndarray):
-        a = a.base
-    return a, a.__array_interface__["data"][0], a.nbytes
-
-
-class _Data:
-    """Inputs, targets and weights, checked against a model and a loss."""
-
-    def __init__(self, model, loss, X, y, names=("X", "y", "sample_weight"), sample_weight=None):
-        self.X = model.rows(X, names[0])
-        y = as_array(y, names[1])
-        if len(self.X) != (len(y) if y.ndim else 0):
-            raise ValueError(f"{names[1]}: expected {len(self.X)} targets, one for each row of {names[0]}, got shape {y.shape}")
-        self.kind = loss.check_targets(y, model.out_features, names[1])
-        if self.kind == "labels":
-            self.y = as_rows(y[:, None], names[1], False)[:, 0]
-        elif self.kind == "rows":
-            y = loss.spread(y, model.out_features)
-            self.y = as_rows(y[:, None] if y.ndim == 1 else y, names[1], False)
-        else:
-            self.y = y
-        if loss.checks_values:
-            loss.check_values(self.y, names[1])
-        self.weight = _check_weights(sample_weight, len(self.X), names[2], model.out_features if loss.takes_each else 0)
-        self.weighted = 0 if self.weight is None else self.weight.size // len(self.X)  # weights of a row
-        self.ignore = loss.ignore_index
-        self.names = names
-        self.classes = model.out_features if self.kind == "labels" else 0
-
-    def hold(self):
-        """Note whose memory it is: views do not keep their owner from being resized. Returns itself."""
-        self._held = [(name, *_memory(a)) for name, a in zip(self.names, (self.X, self.y, self.weight)) if a is not None]
-        return self
-
-    def check_memory(self):
-        """ValueError where an array has been resized since `hold`: what is left of it must not be read."""
-        for name, owner, address, size in self._held:
-            if owner.nbytes != size or owner.__array_interface__["data"][0] != address:
-                raise ValueError(f"{name}: expected the memory that it had, got an array that has been resized meanwhile")
-
-    def check_labels(self):
-        """ValueError where a label is out of range."""
-        if self.classes:
-            if self.y.min() < 0 or self.y.max() >= self.classes:
-                if self.ignore is None or self._bad(self.y).any():
-                    self.refuse("label")
-
-    def _bad(self, labels):
-        """Which labels are neither of a class nor to be ignored."""
-        bad = (labels < 0) | (labels >= self.classes)
-        return bad if self.ignore is None else bad & (labels != self.ignore)
-
-    def check_finite(self):
-        """ValueError where a row is not finite; block by block, so that memory-mapped data need not fit in memory."""
-        for name, a in zip(self.names, (self.X, self.y)):
-            if a.dtype.kind != "f":
-                continue
-            for begin in range(0, len(a), 4096):
-                block = a[begin : begin + 4096].reshape(len(a[begin : begin + 4096]), -1)
-                with np.errstate(over="ignore"):
-                    bad = np.flatnonzero(~np.isfinite(block.astype(np.float32, copy=False)).all(axis=1))
-                if len(bad):
-                    what = "NaN or infinity" if not np.isfinite(block[bad[0]]).all() else "one beyond float32"
-                    raise ValueError(f"{name}: expected finite values, got {what} in row {begin + bad[0]}")
-
-    def refuse(self, problem, rows=None, row=None):
-        """Raise for a problem that was found in a batch of these rows (None: somewhere), in that row of all."""
-        if problem == "label":
-            labels = self.y if rows is None else self.y[rows]
-            bad = np.flatnonzero(self._bad(labels))
-            where = bad if rows is None else rows[bad]
-            listed = ", ".join(f"{self.y[r]} in row {r}" for r in where[:5]) + (", ..." if len(where) > 5 else "")
-            raise ValueError(f"{self.names[1]}: expected labels from 0 to {self.classes - 1}, got {listed}")
-        if problem == "rate":
-            raise ValueError(
-                f"{self.names[0]}: expected rates of at least 0 from the model, for Poisson(log_input=False), got one below 0 in "
-                f"row {row}; end the model in softplus, or take Poisson(), whose outputs are logarithms of rates"
-            )
-        self.check_finite()
-        raise ValueError(f"{self.names[0]}: expected rows that can be read, got a bad one ({problem})")
 
 
 class Trainer:
@@ -902,87 +715,3 @@ class Trainer:
             if self._loss.reduction == "sum":
                 loss_sum += sum(r(p) for p, r in penalized(self._model, self._penalty))
         return self._logs(loss_sum, correct, len(pair.X) - left_out)
-
-
-def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed=0, step=0, penalty=None):
-    """The loss on a batch and its gradients, for SciPy's minimisers or an optimizer of one's own.
-
-    A function of its arguments: it changes nothing, running statistics included, and draws the same random numbers for the
-    same seed and step.
-
-    Parameters
-    ----------
-    model : nn.Sequential
-    loss : losses.Loss
-    x, y : array_like
-        The batch and its targets.
-    sample_weight : array_like [rows], optional
-        Each at least 0.
-    training : bool, default True
-        Layers do what they do in training: statistics of the batch, dropout, noise. Else a model with batch normalisation
-        is refused, since its gradient in inference mode is not offered, and dropout and noise are left out.
-    seed, step : int, default 0
-        What dropout and noise are drawn from, as by a Trainer with that seed in that step.
-    penalty : regularizers.Penalty, optional
-        As for `Trainer`.
-
-    Returns
-    -------
-    loss : float
-    gradients : list of numpy.ndarray
-        New float32 arrays, in the order of ``model.parameters()``; None for one that is frozen.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the batch does not fit.
-
-    Examples
-    --------
-    >>> model = nn.Sequential(nn.Dense(4, 3))
-    >>> loss, (dw, db) = fastnn.value_and_grad(model, losses.SoftmaxCrossEntropy(), np.ones((2, 4)), [0, 2])
-    >>> dw.shape, db.shape
-    ((4, 3), (3,))
-    """
-    _check_model(model)
-    _check_end(model, check_loss(loss))
-    pair = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
-    seed, step = check_seed(seed), check_seed(step, "step")
-    if training:
-        _check_batch(model, len(pair.X), "x")
-    elif model.least_rows > 1:
-        raise ValueError("training: expected True for a model with batch normalisation, got False")
-    frozen = tuple(p.frozen for _, p in (*model.named_parameters(), *model.named_buffers()))
-    setting = (bool(training), check_penalty(penalty), frozen)
-    key = ("gradient", len(pair.X), pair.kind, pair.weighted, *loss.key(), *setting)
-    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, training=training, penalty=penalty)))
-    try:
-        executor.set_random(seed, step)
-        losses = np.zeros(1)
-        result = executor.run(pair.X, pair.y, losses=losses, weights=pair.weight)
-        if result.problem:
-            pair.refuse(result.problem)
-        names = {id(p): g.name for p, g in executor.plan.gradients}
-        found = [names.get(id(p)) for p in model.parameters()]
-        return float(losses[0]), [None if name is None else executor.array(name).copy() for name in found]
-    finally:
-        model.give_back(key, executor)
-
-
-def _gradient_plan(model, loss, pair, composite=True, training=True, penalty=None):
-    builder = Builder(len(pair.X), composite, training)
-    builder.train(model.parameters())
-    outputs = model.emit(builder, builder.input(model.in_features))
-    loss.emit(builder, outputs, pair.kind, pair.weighted)
-    emit_penalties(builder, model, penalty)
-    builder.differentiate()
-    return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))
-
-
-def _loss_plan(model, loss, pair, training=True, penalty=None):
-    """The plan of the same loss without gradients."""
-    builder = Builder(len(pair.X), training=training)
-    builder.changing = {id(p) for p in model.parameters() if not p.frozen}
-    loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind, pair.weighted)
-    emit_penalties(builder, model, penalty)
-    return builder.build()

@@ -1,48 +1,13 @@
-"""The two executors of a plan: compiled kernels and the NumPy interpreter. Same list, same interface.
-
-An executor owns a workspace, so one call at a time may use it.
-"""
+"""Runs a plan with the compiled kernels of csrc/. It owns a workspace, so one call at a time may use it."""
 
 import math
 import time
-from typing import NamedTuple
 
 import numpy as np
 
 from .. import _native
-from ..activations import ACTIVATIONS, FORMS
-from ..reference.interpreter import Interpreter
-
-# The optimizers' compiled rules: name -> code.
-RULES = {name: code for code, (name, _) in enumerate(_native.UPDATE_RULES)}
-
-
-class GroupState(NamedTuple):
-    """A parameter group at a moment: its rule, hyper-parameters, options, and how far it has come."""
-
-    rule: str
-    hyper: tuple = ()  # the rule's own, in the order that csrc/ops/optimizer.c takes them
-    weight_decay: float = 0.0
-    decoupled: bool = False
-    maximize: bool = False
-    l1: float = 0.0
-    clip_value: float = 0.0
-    max_norm: float = 0.0
-    ema: float = 0.0
-    t: int = 0  # steps done
-    memory: tuple = (0.0, 0.0)  # numbers that the rule keeps from step to step
-
-
-class Result(NamedTuple):
-    """What a run reports. problem: None, "index", "label", "not finite" or "rate", in row `row` of batch number `steps`.
-    left_out: rows that are not in the sums, since they are to be ignored or their steps were skipped."""
-
-    steps: int
-    loss_sum: float
-    correct: int
-    problem: str
-    row: int
-    left_out: int = 0
+from ..core.activations import ACTIVATIONS, FORMS
+from .base import RULES, Result
 
 
 class NativeExecutor:
@@ -232,91 +197,3 @@ class NativeExecutor:
     def array(self, name):
         """A buffer's contents, [batch, columns] or the parameter's shape; a view."""
         return self._arrays[name]
-
-
-class ReferenceExecutor:
-    """Runs the same plan operation by operation in NumPy, in float32 or float64.
-
-    In float64 the parameters are converted once, when it is made, and updates stay in the copies: for checking gradients.
-    """
-
-    def __init__(self, plan, dtype=np.float32):
-        self.plan = plan
-        self._interpreter = Interpreter(plan, dtype)
-        self._groups = None
-        self._seed = self._step0 = 0
-        self.steps_done = self.steps_skipped = 0  # of the last run, as in NativeExecutor
-
-    def set_groups(self, groups):
-        """Take over the optimizer's hyper-parameters."""
-        self._groups = list(groups)
-        self.steps_done = self.steps_skipped = 0
-
-    def progress(self):
-        """(steps, memory) of each group."""
-        return [(g.t, g.memory) for g in self._groups]
-
-    def set_random(self, seed, step0):
-        """What the next run draws at random from: the seed, and the number of its first step."""
-        self._seed, self._step0 = seed, step0
-
-    def plain(self, x, y, least):
-        """Every batch is looked at closely."""
-        return False
-
-    def arm(self, version):
-        """No step is like another."""
-        return False
-
-    def disarm(self):
-        """There is no short way."""
-
-    def step(self, x, y, rates, weights=None):
-        """One step; (loss, problem, row)."""
-        losses = np.zeros(1)
-        result = self.run(x, y, rates=[rates], losses=losses, weights=weights)
-        return float(losses[0]), result.problem, result.row
-
-    def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
-            first=0, last=None, weights=None):
-        """As NativeExecutor.run; `seconds` is ignored."""
-        if groups is not None:
-            self.set_groups(groups)
-        rows, batch = len(x) if index is None else len(index), self.plan.batch
-        if not rows or not len(x):
-            raise ValueError(f"x: expected at least one row, got shape {x.shape}")
-        if y is not None and len(y) != len(x):
-            raise ValueError(f"y: expected one target for each of x's {len(x)} rows, got {len(y)}")
-        loss_sum, correct, left_out = 0.0, 0, 0
-        self.steps_done = self.steps_skipped = 0
-        for step, begin in enumerate(range(0, rows, batch)):
-            chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
-            found = self._interpreter.run(
-                x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first,
-                last, (self._seed, self._step0 + step), weights,
-            )
-            if found.problem:
-                return Result(step, loss_sum, correct, found.problem, found.row)
-            self.steps_done = step + 1
-            self.steps_skipped += found.skipped
-            if found.progress and not found.skipped:
-                self._groups = [g._replace(t=t, memory=m) for g, (t, m) in zip(self._groups, found.progress)]
-            if found.skipped:
-                left_out += len(chosen)
-            else:
-                left_out += found.ignored
-                loss_sum += found.loss_sum
-                correct += found.correct
-            if losses is not None:
-                losses[step] = found.loss
-            if out is not None:
-                out[begin : begin + len(chosen)] = self.array(self.plan.output.name)[: len(chosen)]
-        return Result(-(-rows // batch), loss_sum, correct, None, 0, left_out)
-
-    def array(self, name):
-        """A buffer's contents; a view."""
-        return self._interpreter.arrays[name]
-
-    def parameter(self, p):
-        """The values of a Parameter that this executor computes with: in float64 a copy of its own, which may be written to."""
-        return self._interpreter.parameters[id(p.data)]

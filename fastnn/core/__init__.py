@@ -1,0 +1,1 @@
+"""What all parts of the package stand on: checks, fixed objects, tables of the kernels, atomic files, Parameter, threads and ISA."""

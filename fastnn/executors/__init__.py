@@ -1,0 +1,7 @@
+"""The two executors of a plan, compiled kernels and the NumPy interpreter: the same list, the same interface."""
+
+from .base import RULES, GroupState, Result
+from .native import NativeExecutor
+from .reference import ReferenceExecutor
+
+__all__ = ["RULES", "GroupState", "NativeExecutor", "ReferenceExecutor", "Result"]

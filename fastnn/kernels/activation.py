@@ -1,0 +1,191 @@
+"""Eager kernels: activations, PReLU included."""
+
+from .. import _native
+from ..core.activations import ACTIVATIONS
+from ._check import _activation
+
+
+def activation_forward(x, activation, out=None, *, alpha=None):
+    """Apply an activation to every element: y = f(x).
+
+    ==========  ==================================================  ===================================
+    name        f(x)                                                source
+    ==========  ==================================================  ===================================
+    identity    x
+    sigmoid     1 / (1 + exp(-x))
+    tanh        tanh(x)
+    relu        0 if x <= 0 else x                                  Nair & Hinton 2010
+    leaky_relu  x if x > 0 else alpha · x                           Maas, Hannun & Ng 2013
+    elu         x if x >= 0 else alpha · (exp(x) - 1)               Clevert, Unterthiner & Hochreiter 2016
+    selu        1.0507… · (x if x >= 0 else 1.6732… · (exp(x) - 1)) Klambauer et al. 2017
+    gelu        x · Φ(x), Φ the normal distribution (erf)           Hendrycks & Gimpel 2016
+    gelu_tanh   x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))) / 2    Hendrycks & Gimpel 2016
+    silu        x · sigmoid(x)                                      Elfwing, Uchibe & Doya 2018
+    softplus    log(1 + exp(alpha · x)) / alpha                     Dugas et al. 2001
+    hard_tanh   -1 if x < -1 else 1 if x > 1 else x                 Collobert 2004
+    ==========  ==================================================  ===================================
+
+    NaN stays NaN in all of them; gelu, gelu_tanh and silu are -0 at minus infinity, their limit.
+    Sigmoid and tanh are within 4 ulp of the exact value, gelu within 2^-22 · max(1, |x|).
+
+    Parameters
+    ----------
+    x : float32 array of any shape
+    activation : str
+        A name from the table.
+    out : float32 array like x, optional
+        Receives y; may be x itself.
+    alpha : float, optional
+        Of leaky_relu the slope for x <= 0, 0.01 by default, and of elu the scale for x < 0, 1 by default: finite and >= 0. Of
+        softplus the sharpness, 1 by default: finite and > 0. The others have no parameter and ignore it.
+
+    Returns
+    -------
+    y : float32 array like x
+
+    Raises
+    ------
+    ValueError
+        Unknown activation, negative or non-finite alpha, arrays that are empty or not contiguous, `out` of another shape,
+        read-only, or overlapping a part of x.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.activation_forward(np.float32([-1, 0, 2]), "relu")
+    array([0., 0., 2.], dtype=float32)
+    """
+    code, alpha = _activation(activation, alpha)
+    return _native.activation_forward(x, code, alpha, out)
+
+
+def activation_backward(dy, saved, activation, out=None, *, alpha=None):
+    """Carry a gradient back through an activation: dx = dy · f'.
+
+    ==========  ==================================================================
+    name        dx, from the output y or, the last three, from the input z
+    ==========  ==================================================================
+    identity    dy
+    sigmoid     dy · (y · (1 - y))
+    tanh        dy · (1 - y · y)
+    relu        0 if y <= 0 else dy
+    leaky_relu  dy if y > 0 else alpha · dy
+    elu         dy if y > 0 else dy · (y + alpha)
+    selu        dy · (1.0507… if y > 0 else y + 1.7580…)
+    softplus    dy · (1 - exp(-alpha · y))
+    hard_tanh   0 if |y| >= 1 else dy
+    gelu        dy · (Φ(z) + z · φ(z)), φ the normal density
+    gelu_tanh   dy · (s + z · s · (1 - s) · v'), s = sigmoid(v), v = 2√(2/π) · (z + 0.044715 · z³)
+    silu        dy · (s + z · s · (1 - s)), s = sigmoid(z)
+    ==========  ==================================================================
+
+    Parameters
+    ----------
+    dy : float32 array of any shape
+        Gradient of the loss with respect to y.
+    saved : float32 array like dy, or None
+        What the activation saves: the output y of `activation_forward`; for gelu, gelu_tanh and silu its input. Identity needs
+        nothing and does not look at it.
+    activation : str
+        The name given to `activation_forward`.
+    out : float32 array like dy, optional
+        Receives dx; may be dy or saved itself.
+    alpha : float, optional
+        The slope given to `activation_forward`.
+
+    Returns
+    -------
+    dx : float32 array like dy
+
+    Raises
+    ------
+    ValueError
+        Unknown activation, negative or non-finite alpha, arrays that are empty or not contiguous, `saved` missing or of
+        another shape, `out` of another shape, read-only, or overlapping a part of an input.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.activation_backward(np.float32([1, 1]), np.float32([0, 2]), "relu")
+    array([0., 1.], dtype=float32)
+    """
+    code, alpha = _activation(activation, alpha)
+    if not ACTIVATIONS[activation or "identity"].saves:
+        saved = dy
+    elif saved is None:
+        what = "output" if ACTIVATIONS[activation].saves == "y" else "input"
+        raise ValueError(f"saved: expected the {what} of {activation}, got None")
+    return _native.activation_backward(dy, saved, code, alpha, out)
+
+
+def prelu_forward(x, slope, out=None):
+    """PReLU, a leaky ReLU whose slope is learned: y = x if x > 0 else slope · x.
+
+    (He, Zhang, Ren & Sun 2015.)
+
+    Parameters
+    ----------
+    x : float32 array [batch, features]
+    slope : float32 array [features] or [1]
+        One for every feature, or one for all.
+    out : float32 array like x, optional
+        Receives y; may be x itself.
+
+    Returns
+    -------
+    y : float32 array like x
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping a part of an input.
+    TypeError
+        Not an array, or not float32.
+
+    Examples
+    --------
+    >>> fastnn.kernels.prelu_forward(np.float32([[-1, 2]]), np.float32([0.25]))
+    array([[-0.25,  2.  ]], dtype=float32)
+    """
+    return _native.prelu_forward(x, slope, out)
+
+
+def prelu_backward(dy, x, slope, out=None):
+    """Gradients of PReLU: dx = dy if x > 0 else slope · dy; dslope = Σ_rows dy · (0 if x > 0 else x).
+
+    Parameters
+    ----------
+    dy : float32 array [batch, features]
+        Gradient of the loss with respect to y.
+    x : float32 array like dy
+        The input of `prelu_forward`.
+    slope : float32 array [features] or [1]
+        With one slope for all, dslope is the sum over the features too.
+    out : tuple (dx, dslope), optional
+        Arrays that receive the gradients; None in a place makes a new array. dx may be dy or x.
+
+    Returns
+    -------
+    dx : float32 array like dy
+    dslope : float32 array like slope
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, arrays that are empty or not contiguous, a read-only or overlapping array in `out`.
+    TypeError
+        Not an array, or not float32; an `out` that is not a pair.
+
+    Examples
+    --------
+    >>> fastnn.kernels.prelu_backward(np.float32([[1, 1]]), np.float32([[-2, 3]]), np.float32([0.25]))
+    (array([[0.25, 1.  ]], dtype=float32), array([-2.], dtype=float32))
+    """
+    if out is None:
+        out = (None, None)
+    if not isinstance(out, tuple) or len(out) != 2:
+        got = f"{len(out)} items" if isinstance(out, tuple) else type(out).__name__
+        raise TypeError(f"out: expected None or a tuple (dx, dslope), got {got}")
+    return _native.prelu_backward(dy, x, slope, *out)

@@ -1,0 +1,113 @@
+"""Eager kernels: dropout and Gaussian noise."""
+
+import numpy as np
+
+from .. import _native
+from ._check import _at_least_zero, _draws, _number
+
+_LAYER_STREAM = 16  # the first random stream of layers, as in csrc/fastnn.h
+
+
+def dropout_forward(x, p, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
+    """Drop each element with probability p, and let the others grow: y = x · 65536 / (65536 - t) or 0, t = round(65536 p).
+
+    N. Srivastava et al., "Dropout", 2014, in the inverted form: the expectation of y is x, so inference does nothing. What
+    is dropped is a function of p, seed, offset, stream and the element's place, whatever the threads.
+
+    Parameters
+    ----------
+    x : float32 array of any shape
+    p : float
+        From 0 to 1; rounded to a multiple of 1 / 65536, which the scale takes into account.
+    seed : int
+        In [0, 2^64).
+    offset : int, default 0
+        In [0, 2^32): e.g. the number of the step.
+    out : float32 array like x, optional
+        Receives y; may be x itself.
+    stream : int, default 16
+        In [0, 2^32): e.g. the number of the layer.
+
+    Returns
+    -------
+    y : float32 array like x
+        A dropped element is 0, whatever it was.
+
+    Raises
+    ------
+    ValueError
+        p, seed, offset or stream out of range, arrays that are empty or not contiguous, `out` of another shape, read-only,
+        or overlapping a part of x.
+    TypeError
+        Not an array, or not float32; p that is not a number.
+
+    Examples
+    --------
+    >>> fastnn.kernels.dropout_forward(np.ones(8, np.float32), 0.5, seed=0)
+    array([0., 2., 0., 0., 2., 2., 0., 0.], dtype=float32)
+    """
+    p = _number(p, "p")
+    if not 0 <= p <= 1:
+        raise ValueError(f"p: expected a number from 0 to 1, got {p}")
+    threshold = round(p * 65536)
+    scale = 65536 / (65536 - threshold) if threshold < 65536 else 0.0
+    return _native.noise(x, threshold, scale, False, *_draws(seed, offset, stream), out)
+
+
+def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
+    """Carry a gradient back through `dropout_forward`: the same mask and scale, made anew.
+
+    Parameters
+    ----------
+    dy : float32 array of any shape
+    p, seed, offset, out, stream
+        As for `dropout_forward`.
+
+    Returns
+    -------
+    dx : float32 array like dy
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dropout_forward`.
+
+    Examples
+    --------
+    >>> fastnn.kernels.dropout_backward(np.ones(8, np.float32), 0.5, seed=0)
+    array([0., 2., 0., 0., 2., 2., 0., 0.], dtype=float32)
+    """
+    _native.check_array(dy, "dy", np.float32)
+    return dropout_forward(dy, p, seed, offset, out, stream=stream)
+
+
+def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
+    """Add noise: y = x + std · z, z standard normal numbers by Box and Muller (1958).
+
+    Parameters
+    ----------
+    x : float32 array of any shape
+    std : float
+        At least 0.
+    seed, offset, out, stream
+        As for `dropout_forward`.
+
+    Returns
+    -------
+    y : float32 array like x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dropout_forward`.
+
+    Examples
+    --------
+    >>> noise = fastnn.kernels.gaussian_noise(np.zeros((100, 100), np.float32), 2.0, seed=0)
+    >>> bool(abs(noise.std() - 2.0) < 0.05)
+    True
+    """
+    (std,) = _at_least_zero(std=std)
+    if std > 3.4e38:
+        raise ValueError(f"std: expected a number that is finite in float32, got {std}")
+    return _native.noise(x, 0, std, True, *_draws(seed, offset, stream), out)

@@ -1,0 +1,75 @@
+"""Eager kernels: L1 and L2 penalties."""
+
+from .. import _native
+from ._check import _FLOAT32_MAX, _at_least_zero
+
+
+def penalty_forward(w, l1=0.0, l2=0.0):
+    """The penalty of an array: R(w) = l1 · Σ|w| + l2 / 2 · Σw².
+
+    (Tibshirani 1996 for L1, Hoerl & Kennard 1970 for L2, Zou & Hastie 2005 for both.)
+
+    Parameters
+    ----------
+    w : float32 array
+        Of any shape.
+    l1, l2 : float, default 0.0
+        >= 0. A part whose factor is 0 is left out.
+
+    Returns
+    -------
+    value : float
+        Added up in double, in an order that does not depend on the number of threads.
+
+    Raises
+    ------
+    ValueError
+        A factor that is negative or not finite, an array that is empty or not C-contiguous.
+    TypeError
+        Another dtype.
+
+    Examples
+    --------
+    >>> fastnn.kernels.penalty_forward(np.array([1.0, -3.0], np.float32), l1=0.5, l2=0.25)
+    3.25
+    """
+    return _native.penalty_forward(w, *_factors(l1, l2))
+
+
+def penalty_backward(w, dw, l1=0.0, l2=0.0):
+    """Add the penalty's gradient in place: dw = dw + l2 · w + l1 · sign(w), with sign(0) = 0.
+
+    Parameters
+    ----------
+    w : float32 array
+        Of any shape.
+    dw : float32 array of w's shape
+        Changed in place.
+    l1, l2 : float, default 0.0
+        >= 0. A part whose factor is 0 is left out.
+
+    Returns
+    -------
+    dw : the array itself
+
+    Raises
+    ------
+    ValueError
+        A shape that is not w's, arrays that overlap, a read-only `dw`, a factor that is negative or not finite.
+    TypeError
+        Another dtype.
+
+    Examples
+    --------
+    >>> fastnn.kernels.penalty_backward(np.array([1.0, -3.0], np.float32), np.zeros(2, np.float32), l1=0.5, l2=0.25)
+    array([ 0.75, -1.25], dtype=float32)
+    """
+    return _native.penalty_backward(w, dw, *_factors(l1, l2))
+
+
+def _factors(l1, l2):
+    l1, l2 = _at_least_zero(l1=l1, l2=l2)
+    for name, value in (("l1", l1), ("l2", l2)):
+        if value > _FLOAT32_MAX:
+            raise ValueError(f"{name}: expected a number that is finite in float32, got {value}")
+    return l1, l2

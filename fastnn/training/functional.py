@@ -1,0 +1,97 @@
+"""`value_and_grad`, and the plans of a loss that a model's own calls make."""
+
+import numpy as np
+
+from ..core.runtime import get_num_threads
+from ..executors import NativeExecutor
+from ..init import check_seed
+from ..losses import check_loss
+from ..plan import Builder
+from ..plan.execution_order import choose_schedule
+from ..regularizers import check_penalty, emit_penalties
+from .arrays import _Data
+from .checks import _check_batch, _check_end, _check_model
+
+
+def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed=0, step=0, penalty=None):
+    """The loss on a batch and its gradients, for SciPy's minimisers or an optimizer of one's own.
+
+    A function of its arguments: it changes nothing, running statistics included, and draws the same random numbers for the
+    same seed and step.
+
+    Parameters
+    ----------
+    model : nn.Sequential
+    loss : losses.Loss
+    x, y : array_like
+        The batch and its targets.
+    sample_weight : array_like [rows], optional
+        Each at least 0.
+    training : bool, default True
+        Layers do what they do in training: statistics of the batch, dropout, noise. Else a model with batch normalisation
+        is refused, since its gradient in inference mode is not offered, and dropout and noise are left out.
+    seed, step : int, default 0
+        What dropout and noise are drawn from, as by a Trainer with that seed in that step.
+    penalty : regularizers.Penalty, optional
+        As for `Trainer`.
+
+    Returns
+    -------
+    loss : float
+    gradients : list of numpy.ndarray
+        New float32 arrays, in the order of ``model.parameters()``; None for one that is frozen.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the batch does not fit.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dense(4, 3))
+    >>> loss, (dw, db) = fastnn.value_and_grad(model, losses.SoftmaxCrossEntropy(), np.ones((2, 4)), [0, 2])
+    >>> dw.shape, db.shape
+    ((4, 3), (3,))
+    """
+    _check_model(model)
+    _check_end(model, check_loss(loss))
+    pair = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
+    seed, step = check_seed(seed), check_seed(step, "step")
+    if training:
+        _check_batch(model, len(pair.X), "x")
+    elif model.least_rows > 1:
+        raise ValueError("training: expected True for a model with batch normalisation, got False")
+    frozen = tuple(p.frozen for _, p in (*model.named_parameters(), *model.named_buffers()))
+    setting = (bool(training), check_penalty(penalty), frozen)
+    key = ("gradient", len(pair.X), pair.kind, pair.weighted, *loss.key(), *setting)
+    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, training=training, penalty=penalty)))
+    try:
+        executor.set_random(seed, step)
+        losses = np.zeros(1)
+        result = executor.run(pair.X, pair.y, losses=losses, weights=pair.weight)
+        if result.problem:
+            pair.refuse(result.problem)
+        names = {id(p): g.name for p, g in executor.plan.gradients}
+        found = [names.get(id(p)) for p in model.parameters()]
+        return float(losses[0]), [None if name is None else executor.array(name).copy() for name in found]
+    finally:
+        model.give_back(key, executor)
+
+
+def _gradient_plan(model, loss, pair, composite=True, training=True, penalty=None):
+    builder = Builder(len(pair.X), composite, training)
+    builder.train(model.parameters())
+    outputs = model.emit(builder, builder.input(model.in_features))
+    loss.emit(builder, outputs, pair.kind, pair.weighted)
+    emit_penalties(builder, model, penalty)
+    builder.differentiate()
+    return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))
+
+
+def _loss_plan(model, loss, pair, training=True, penalty=None):
+    """The plan of the same loss without gradients."""
+    builder = Builder(len(pair.X), training=training)
+    builder.changing = {id(p) for p in model.parameters() if not p.frozen}
+    loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind, pair.weighted)
+    emit_penalties(builder, model, penalty)
+    return builder.build()
