@@ -13,8 +13,8 @@ import fastnn
 from fastnn import _native, kernels, losses, nn, optim, reference
 from fastnn.core.activations import ACTIVATIONS, FORMS, PARAMETRIC, check_activation
 from fastnn.executors import NativeExecutor, ReferenceExecutor
-from fastnn.training.arrays import _Data
-from fastnn.training.functional import _gradient_plan
+from fastnn.training.arrays import ArrayData
+from fastnn.training.functional import gradient_plan
 
 F32 = np.float32
 ROWWISE = ["softmax", "log_softmax"]
@@ -57,7 +57,7 @@ def test_the_tables_are_the_enums():
 
 @pytest.mark.parametrize("form", FORMS_OF_MODELS)
 @pytest.mark.parametrize("name", NAMES)
-def test_training_is_the_references_and_composite_is_plain(name, form):
+def test_training_is_the_references_and_fused_is_plain(name, form):
     x, y = samples()
     ends = []
     for backend in ("native", "reference"):
@@ -69,11 +69,11 @@ def test_training_is_the_references_and_composite_is_plain(name, form):
     np.testing.assert_allclose(ends[0][1], ends[1][1], rtol=2e-5)
 
     found = []
-    for composite in (True, False):
+    for fused in (True, False):
         for schedule in ("rows", "layers"):
             model = model_of(name, form)
             opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-            plan = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), opt).plan(16, composite=composite, schedule=schedule)
+            plan = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), opt).plan(16, fused=fused, schedule=schedule)
             NativeExecutor(plan).run(x, y, None, [[0.1]] * 3, opt.group_states())
             found.append(bits(model))
     assert all(f == found[0] for f in found)
@@ -87,10 +87,10 @@ def test_gradients_are_central_differences(name, form):
     for p in model.parameters():
         if p.name.endswith("bias"):  # so that no unit sits on a kink
             p.data = np.linspace(-0.2, 0.3, p.size)
-    pair = _Data(model, losses.SoftmaxCrossEntropy(), x.astype(float), y)
+    pair = ArrayData(model, losses.SoftmaxCrossEntropy(), x.astype(float), y)
     value = np.zeros(1)
-    for composite in (True, False):
-        executor = ReferenceExecutor(_gradient_plan(model, losses.SoftmaxCrossEntropy(), pair, composite), np.float64)
+    for fused in (True, False):
+        executor = ReferenceExecutor(gradient_plan(model, losses.SoftmaxCrossEntropy(), pair, fused), np.float64)
         executor.run(pair.X, pair.y, losses=value)
         gradients = {id(p): executor.array(g.name).copy() for p, g in executor.plan.gradients}
         native = dict(zip(map(id, model.parameters()), fastnn.value_and_grad(model, losses.SoftmaxCrossEntropy(), x, y)[1]))

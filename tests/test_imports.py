@@ -252,7 +252,7 @@ def test_a_breach_is_seen(by, text):
         ("nn.dense", "from .. import init as initialisers\nfrom ..plan import Parameter\nfrom .layer import _anything"),
         ("optim.base", "from ..schedules import Schedule\nfrom .. import _native\n_native.__name__"),
         ("reference.loss", "import math\nimport numpy as np\nfrom ._check import check_array"),
-        ("training.gradients", "from .arrays import _Data"),
+        ("training.gradients", "from .arrays import ArrayData"),
         ("__init__", "from . import cli\nfrom ._version import __version__\nfrom .training import Trainer"),
     ],
 )

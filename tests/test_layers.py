@@ -113,8 +113,8 @@ def made(name, seed=0):
     return model, r.standard_normal((ROWS, INPUTS)).astype(np.float32), r.integers(0, CLASSES, ROWS)
 
 
-def gradient_plan(model, composite=True, schedule="rows", batch=ROWS + 3):
-    builder = Builder(batch, composite, training=True)
+def gradient_plan(model, fused=True, schedule="rows", batch=ROWS + 3):
+    builder = Builder(batch, fused, training=True)
     builder.train(model.parameters())
     outputs = model.emit(builder, builder.input(model.in_features))
     losses.SoftmaxCrossEntropy().emit(builder, outputs, "labels")
@@ -143,14 +143,14 @@ def test_the_same_bits_everywhere(name):
         threads(n)
         for isa in ISAS:
             fastnn.use_isa(isa)
-            for composite, schedule in itertools.product((True, False), ("rows", "layers")):
-                loss, gradients = step(NativeExecutor(gradient_plan(model, composite, schedule)), x, y)
+            for fused, schedule in itertools.product((True, False), ("rows", "layers")):
+                loss, gradients = step(NativeExecutor(gradient_plan(model, fused, schedule)), x, y)
                 expected = first.setdefault(isa == "generic", (loss, gradients))
                 assert loss == expected[0] and set(gradients) == set(expected[1])
                 for k, g in gradients.items():
-                    assert g.tobytes() == expected[1][k].tobytes(), (k, isa, n, composite, schedule)
-    for dtype, composite in ((np.float32, True), (np.float64, False)):
-        loss, gradients = step(ReferenceExecutor(gradient_plan(model, composite), dtype), x.astype(dtype), y)
+                    assert g.tobytes() == expected[1][k].tobytes(), (k, isa, n, fused, schedule)
+    for dtype, fused in ((np.float32, True), (np.float64, False)):
+        loss, gradients = step(ReferenceExecutor(gradient_plan(model, fused), dtype), x.astype(dtype), y)
         for expected_loss, expected in first.values():
             assert abs(loss - expected_loss) < 1e-5 * loss
             for k, g in gradients.items():
@@ -191,7 +191,7 @@ def filled(layer, **values):
     return layer
 
 
-def our_results(composite):
+def our_results(fused):
     """The cases of golden/layers.py by fastnn."""
     a, found = golden.arrays(), {}
     bn, ln, rms = (c(golden.WIDTH) for c in (nn.BatchNorm, nn.LayerNorm, nn.RMSNorm))
@@ -210,7 +210,7 @@ def our_results(composite):
     }
     for case, (layers, parameters) in cases.items():
         for backward in (False, True):
-            builder = Builder(golden.ROWS, composite, training=True)
+            builder = Builder(golden.ROWS, fused, training=True)
             builder.trainable = {id(p) for p in parameters.values()} if backward else set()
             y = x = builder.input(golden.WIDTH)
             if backward:
@@ -237,19 +237,19 @@ def our_results(composite):
     return found
 
 
-def assert_like_torch(expected, composite):
-    found = our_results(composite)
+def assert_like_torch(expected, fused):
+    found = our_results(fused)
     assert set(found) == set(expected)
     for k, e in expected.items():
         assert np.abs(found[k] - e).max() <= 4e-6 * max(1.0, np.abs(e).max()), k
 
 
-@pytest.mark.parametrize("composite", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("isa", ISAS)
-def test_like_torch(isa, composite):
+def test_like_torch(isa, fused):
     fastnn.use_isa(isa)
     with np.load(golden.FILE) as file:
-        assert_like_torch(dict(file), composite)
+        assert_like_torch(dict(file), fused)
 
 
 def test_like_torch_live():
@@ -649,7 +649,7 @@ def test_inference_in_parts(name):
     model, x, _ = made(name)
     whole = model.predict(x)
     assert (np.concatenate([model.predict(x[i : i + 5]) for i in range(0, ROWS, 5)]) == whole).all()
-    plain = ReferenceExecutor(model.plan(ROWS, composite=False), np.float64)
+    plain = ReferenceExecutor(model.plan(ROWS, fused=False), np.float64)
     out = np.empty(whole.shape)
     plain.run(x.astype(np.float64), out=out)
     np.testing.assert_allclose(whole, out, rtol=1e-4, atol=1e-5)

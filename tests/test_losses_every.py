@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import fastnn
 from fastnn import _native, kernels, losses, nn, optim, reference, regularizers
 from fastnn.executors import NativeExecutor, ReferenceExecutor
-from fastnn.training.arrays import _Data
-from fastnn.training.functional import _gradient_plan
+from fastnn.training.arrays import ArrayData
+from fastnn.training.functional import gradient_plan
 
 BACKENDS = ["native", "reference"]
 F32 = np.float32
@@ -100,8 +100,8 @@ def test_gradients_are_central_differences(name):
             assert abs(slope - d[place]) < 1e-6 * max(1, abs(slope)), (place, slope, d[place])
 
     model, x = small(4, 4), rng.normal(size=(6, 4))
-    pair = _Data(model, loss, x, t, sample_weight=weight)
-    executor = ReferenceExecutor(_gradient_plan(model, loss, pair), np.float64)
+    pair = ArrayData(model, loss, x, t, sample_weight=weight)
+    executor = ReferenceExecutor(gradient_plan(model, loss, pair), np.float64)
     run = lambda: executor.run(pair.X, pair.y, losses=value, weights=pair.weight)
     value = np.zeros(1)
     run()
@@ -119,7 +119,7 @@ def test_gradients_are_central_differences(name):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", LOSSES)
-def test_training_is_the_references_and_composite_is_plain(name, weighted):
+def test_training_is_the_references_and_fused_is_plain(name, weighted):
     loss, what, *_ = LOSSES[name]
     rng = np.random.default_rng(3)
     x, y, w = rng.normal(size=(50, 4)).astype(F32), targets_of(what, rng, 50, 3), rng.random(50) if weighted else None
@@ -136,13 +136,13 @@ def test_training_is_the_references_and_composite_is_plain(name, weighted):
         np.testing.assert_allclose(histories[0][k], histories[1][k], rtol=1e-4, atol=1e-6)
 
     found = []
-    for composite in (True, False):
+    for fused in (True, False):
         for schedule in ("rows", "layers"):
             model = small(activation="gelu")
             opt = optim.SGD(model.parameters(), lr=0.01)
             trainer = fastnn.Trainer(model, loss, opt)
-            pair = _Data(model, loss, x, y, sample_weight=w)
-            plan = trainer.plan(16, pair.kind, composite=composite, schedule=schedule, weighted=weighted)
+            pair = ArrayData(model, loss, x, y, sample_weight=w)
+            plan = trainer.plan(16, pair.kind, fused=fused, schedule=schedule, weighted=weighted)
             values = np.zeros(4)
             NativeExecutor(plan).run(pair.X, pair.y, None, [[0.01]] * 4, opt.group_states(), losses=values, weights=pair.weight)
             found.append((bits(model), values.tobytes()))
@@ -1171,7 +1171,7 @@ def test_repr_and_equal_plans():
 NUMBERS = st.floats(-50, 50, width=32)
 
 
-@st.composite
+@st.fused
 def problems(draw):
     rows, outputs = draw(st.integers(1, 20)), draw(st.integers(1, 20))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))

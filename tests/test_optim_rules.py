@@ -155,7 +155,7 @@ def test_the_same_bits_for_any_team(team, name, option):
 # --- in plans ---
 
 
-def trained(name, options, backend="native", composite=True, schedule="rows", clip_norm=None, steps=5, call=None, **more):
+def trained(name, options, backend="native", fused=True, schedule="rows", clip_norm=None, steps=5, call=None, **more):
     """(trainer, optimizer) after some steps on a little network."""
     fastnn.manual_seed(3)
     model = nn.Sequential(nn.Dense(20, 33, activation="tanh"), nn.Dense(33, 5))
@@ -166,7 +166,7 @@ def trained(name, options, backend="native", composite=True, schedule="rows", cl
     if call is not None:
         call(trainer, opt, x, y)
     else:
-        executor = fastnn.plan.NativeExecutor(trainer.plan(16, composite=composite, schedule=schedule))
+        executor = fastnn.plan.NativeExecutor(trainer.plan(16, fused=fused, schedule=schedule))
         opt.sync(executor.tensors)
         executor.run(x, y, rates=[[opt.param_groups[0]["lr"]]] * steps)
         opt.take_back(executor)
@@ -196,9 +196,9 @@ def test_fused_apart_and_on_arrays_the_same_bits(team, name, option, clip_norm):
     if "clip_value" in OPTIONS[option]:
         more["clip_value"] = 0.003
     results = []
-    for composite, schedule in itertools.product((True, False), ("rows", "layers")):
-        with team(2 if composite else 1):
-            _, opt = trained(name, OPTIONS[option], composite=composite, schedule=schedule, clip_norm=clip_norm, **more)
+    for fused, schedule in itertools.product((True, False), ("rows", "layers")):
+        with team(2 if fused else 1):
+            _, opt = trained(name, OPTIONS[option], fused=fused, schedule=schedule, clip_norm=clip_norm, **more)
         results.append(opt)
     for call in (by_hand, by_steps, by_fit):
         results.append(trained(name, OPTIONS[option], call=call, clip_norm=clip_norm, **more)[1])

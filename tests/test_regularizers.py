@@ -153,8 +153,8 @@ def test_frozen_weights_count_in_the_loss_only():
     expected = fastnn.value_and_grad(plain, LOSS, x, y)[0] + penalty(weights(model)[0]) + penalty(weights(model)[1])
     assert trainer.step(x, y) == pytest.approx(expected, rel=1e-6)
     assert (weights(model)[0].data == before).all()
-    for composite in (True, False):
-        kinds = [op.kind for op in trainer.plan(10, composite=composite).ops]
+    for fused in (True, False):
+        kinds = [op.kind for op in trainer.plan(10, fused=fused).ops]
         assert kinds.count("penalty_forward") == kinds.count("reduce_penalty") == 2
         assert not any("penalty" in op.kind and "backward" in op.kind for op in trainer.plan(10).ops)
 
@@ -162,13 +162,13 @@ def test_frozen_weights_count_in_the_loss_only():
 # --- the same bits ---
 
 
-def run(team, penalties, optimizer, composite=True, schedule="rows", threads=1, steps=3, whole=None):
+def run(team, penalties, optimizer, fused=True, schedule="rows", threads=1, steps=3, whole=None):
     x, y = samples()
     model = network(penalties)
     opt = optimizer(model.parameters())
     trainer = fastnn.Trainer(model, LOSS, opt, penalty=whole)
     with team(threads):
-        executor = NativeExecutor(trainer.plan(10, composite=composite, schedule=schedule))
+        executor = NativeExecutor(trainer.plan(10, fused=fused, schedule=schedule))
         found = []
         for _ in range(steps):
             losses_ = np.zeros(3)
@@ -191,9 +191,9 @@ def test_fusion_schedule_and_team_change_no_bit(team, penalty, optimizer):
     penalties = (penalty, None, penalty)
     losses_, expected = run(team, penalties, OPTIMIZERS[optimizer])
     assert (run(team, (None,) * 3, OPTIMIZERS[optimizer])[1] != expected) and np.isfinite(losses_).all()
-    for composite, schedule, threads in itertools.product((True, False), ("rows", "layers"), (1, 2, 3)):
-        again, bits = run(team, penalties, OPTIMIZERS[optimizer], composite, schedule, threads)
-        assert bits == expected and (again == losses_).all(), (composite, schedule, threads)
+    for fused, schedule, threads in itertools.product((True, False), ("rows", "layers"), (1, 2, 3)):
+        again, bits = run(team, penalties, OPTIMIZERS[optimizer], fused, schedule, threads)
+        assert bits == expected and (again == losses_).all(), (fused, schedule, threads)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=ids)
@@ -215,13 +215,13 @@ def test_large_weights(team, widths):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(300, widths[0])).astype(np.float32), rng.integers(0, 5, 300)
     results = []
-    for composite, threads in ((True, 1), (False, 1), (True, 3), (False, 2)):
+    for fused, threads in ((True, 1), (False, 1), (True, 3), (False, 2)):
         fastnn.manual_seed(1)
         model = nn.Sequential(nn.Dense(*widths, activation="relu"), nn.Dense(widths[1], 5))
         opt = optim.Adam(model.parameters(), amsgrad=True)
         trainer = fastnn.Trainer(model, LOSS, opt, penalty=regularizers.ElasticNet(1e-3, 1e-2))
         with team(threads):
-            executor = NativeExecutor(trainer.plan(300, composite=composite))
+            executor = NativeExecutor(trainer.plan(300, fused=fused))
             losses_ = np.zeros(1)
             for _ in range(2):
                 executor.run(x, y, None, [[0.01]], opt.group_states(), losses_)
@@ -237,7 +237,7 @@ def test_updates_stay_inside_the_products():
     assert "update" not in kinds and "penalty_backward" not in kinds
     assert all(op.update_w >= 0 and op.l1 == 0.01 for op in plan.ops if op.kind == "dense_backward_weights")
     assert "dense_backward_weights+penalty+update" in plan.describe() and "penalty_forward" in plan.describe()
-    plain = fastnn.Trainer(model, LOSS, optim.Adam(model.parameters())).plan(10, composite=False)
+    plain = fastnn.Trainer(model, LOSS, optim.Adam(model.parameters())).plan(10, fused=False)
     assert [op.kind for op in plain.ops].count("penalty_backward") == 3
 
 

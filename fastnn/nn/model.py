@@ -205,9 +205,9 @@ class Sequential(Chain):
 
     # ---- inference ----
 
-    def plan(self, batch, softmax=False, composite=True, schedule=None):
+    def plan(self, batch, softmax=False, fused=True, schedule=None):
         """The plan of an inference over batches of at most `batch` rows; `softmax`: of probabilities, as `predict_proba`."""
-        builder = Builder(batch, composite)
+        builder = Builder(batch, fused)
         y = self.emit(builder, builder.input(self.in_features))
         link = self._link() if softmax else None
         builder.mark_output(builder.softmax(y) if link == "softmax" else builder.activation(y, link or "identity"))
@@ -257,19 +257,19 @@ class Sequential(Chain):
         if not len(X):
             return out
         key = ("infer", batch, softmax)
-        executor = self.borrow(key, lambda: NativeExecutor(self.plan(batch, softmax)))
+        executor = self.acquire(key, lambda: NativeExecutor(self.plan(batch, softmax)))
         try:
             executor.run(X, out=out)
         finally:
-            self.give_back(key, executor)
+            self.release(key, executor)
         return out
 
-    def borrow(self, key, make):
+    def acquire(self, key, make):
         """An executor that no other call is using: the idle one that was made for `key`, or a new one."""
         executor = self._idle.pop(key, None)  # atomic, and so are the other uses of the dict: no lock
         return make() if executor is None else executor
 
-    def give_back(self, key, executor):
+    def release(self, key, executor):
         """Keep an executor for the next call; of too many, the one unused for longest is let go."""
         self._idle[key] = executor
         if len(self._idle) > 8:

@@ -21,12 +21,12 @@ def _saved(op):
 
 
 def _through_activation(builder, op, dy, saved):
-    """The gradient before the activation. In a composite plan, the product that made dy multiplies by the derivative."""
+    """The gradient before the activation. In a fused plan, the product that made dy multiplies by the derivative."""
     if op.activation == "identity":
         return dy
     producer = builder.producer(dy)
     fits = producer.has("fuses_derivative") and not producer.accumulate and producer.activation == "identity"
-    if builder.composite and fits and not builder.is_shared(dy):
+    if builder.fused and fits and not builder.is_shared(dy):
         producer.activation, producer.alpha = op.activation, op.alpha
         producer.buffers["saved"] = saved
         return dy
@@ -45,7 +45,7 @@ def _through_activation(builder, op, dy, saved):
 def _input(builder, op, kind, dz):
     """dX of a product, added to what other readers of x have given."""
     x = op.buffers["x"]
-    if not builder.wants(x):
+    if not builder.requires_grad(x):
         return
     held = builder.gradient(x)
     accumulate = held is not None and not builder.is_shared(held)
@@ -71,7 +71,7 @@ def _contribute(builder, kind, buffers, wanted, together=True, **fields):
 def _wanted(builder, op, **roles):
     """Of {role of a gradient: role of its parameter}, the parameters whose gradients are wanted."""
     found = {role: op.buffers.get(of) for role, of in roles.items()}
-    return {role: p for role, p in found.items() if p is not None and builder.wants(p)}
+    return {role: p for role, p in found.items() if p is not None and builder.requires_grad(p)}
 
 
 def _dense(builder, op):
@@ -90,7 +90,7 @@ def _dense(builder, op):
         builder.add_gradient(w, dw)
         del wanted["dw"]
     if wanted:
-        _contribute(builder, "dense_backward_weights", buffers, wanted, builder.composite, **sizes)
+        _contribute(builder, "dense_backward_weights", buffers, wanted, builder.fused, **sizes)
 
 
 def _tied(builder, op):
@@ -116,7 +116,7 @@ def _add(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is None:
         return
-    wanted = [op.buffers[role] for role in ("a", "b") if builder.wants(op.buffers[role])]
+    wanted = [op.buffers[role] for role in ("a", "b") if builder.requires_grad(op.buffers[role])]
     if len(wanted) > 1:
         builder.share(dy)
     for x in wanted:
@@ -128,7 +128,7 @@ def _batchnorm(builder, op):
     if dy is None:
         return
     dz, x = _through_activation(builder, op, dy, _saved(op)), op.buffers["x"]
-    dx = builder.changed(dz) if builder.wants(x) else None
+    dx = builder.changed(dz) if builder.requires_grad(x) else None
     buffers = {"dy": dz, "x": x, "w": op.buffers.get("w"), "statistics": op.buffers["statistics"], "dx": dx}
     sizes = {"n_in": op.n_in, "n_out": op.n_out}
     if wanted := _wanted(builder, op, dw="w", db="b"):
@@ -142,7 +142,7 @@ def _batchnorm(builder, op):
 def _batchnorm_inference(builder, op):
     """Of one that is frozen: dx = dy weight / √(var + eps), the normalisation of dy about 0."""
     dy = builder.gradient(op.buffers["y"])
-    if dy is None or not builder.wants(op.buffers["x"]):
+    if dy is None or not builder.requires_grad(op.buffers["x"]):
         return
     dz = _through_activation(builder, op, dy, _saved(op))
     dx = builder.changed(dz)
@@ -160,7 +160,7 @@ def _rownorm(builder, op):
     dz, x = _through_activation(builder, op, dy, _saved(op)), op.buffers["x"]
     statistics, sizes = op.buffers["statistics"], {"n_in": op.n_in, "n_out": op.n_out}
     wanted = _wanted(builder, op, dw="w", db="b")
-    if builder.wants(x):
+    if builder.requires_grad(x):
         # the gradients of the weights, later, read dz as well
         dx = builder.buffer(f"d{x.name}", x.columns, role="gradient") if wanted else builder.changed(dz)
         buffers = {"dy": dz, "x": x, "w": op.buffers.get("w"), "statistics": statistics, "dx": dx}
@@ -172,7 +172,7 @@ def _rownorm(builder, op):
 
 def _dropout(builder, op):
     dy = builder.gradient(op.buffers["y"])
-    if dy is not None and builder.wants(op.buffers["x"]):
+    if dy is not None and builder.requires_grad(op.buffers["x"]):
         dx = builder.changed(dy)
         fields = {"n_in": op.n_in, "n_out": op.n_out, "threshold": op.threshold, "stream": op.stream, "full": op.full}
         builder.emit("dropout", {"x": dy, "y": dx}, **fields)
@@ -181,7 +181,7 @@ def _dropout(builder, op):
 
 def _drop_weights(builder, op):
     dw, x = builder.gradient(op.buffers["y"]), op.buffers["x"]
-    if dw is None or not builder.wants(x):
+    if dw is None or not builder.requires_grad(x):
         return
     total, again = builder.parameter_gradient(x)
     if again:
@@ -194,24 +194,24 @@ def _drop_weights(builder, op):
 
 def _gaussian_noise(builder, op):
     dy = builder.gradient(op.buffers["y"])
-    if dy is not None and builder.wants(op.buffers["x"]):
+    if dy is not None and builder.requires_grad(op.buffers["x"]):
         builder.add_gradient(op.buffers["x"], dy)
 
 
 def _maxout(builder, op):
     dy, x = builder.gradient(op.buffers["y"]), op.buffers["x"]
-    if dy is not None and builder.wants(x):
+    if dy is not None and builder.requires_grad(x):
         dx = builder.buffer(f"d{x.name}", x.columns, role="gradient")
         builder.emit("maxout_backward", {"dy": dy, "x": x, "dx": dx}, n_in=op.n_in, n_out=op.n_out, first=op.first)
         builder.add_gradient(x, dx)
 
 
 def add_penalty(builder, w, l1, l2):
-    """Add a penalty's gradient to that of `w`, which is complete. In a composite plan the product that makes it, if it is
+    """Add a penalty's gradient to that of `w`, which is complete. In a fused plan the product that makes it, if it is
     the last to do so, adds the penalty to its tiles."""
     gradient, _ = builder.parameter_gradient(w)
     last = builder.gradient_producers(w)[-1]
-    if builder.composite and last.kind == "dense_backward_weights" and last.buffers.get("dw") is gradient:
+    if builder.fused and last.kind == "dense_backward_weights" and last.buffers.get("dw") is gradient:
         last.buffers["w"], last.l1, last.l2 = w, l1, l2
         return
     penalty = builder.emit("penalty_backward", {"w": w, "dw": gradient}, n_out=w.array.size, accumulate=True, l1=l1, l2=l2)
@@ -232,12 +232,12 @@ def _prelu(builder, op):
     if dy is None:
         return
     sizes = {"n_in": op.n_in, "n_out": op.n_out}
-    learned = builder.wants(slope)
+    learned = builder.requires_grad(slope)
     if learned:
         gradient, again = builder.parameter_gradient(slope)
         made = builder.emit("prelu_slope_gradient", {"dy": dy, "x": x, "dslope": gradient}, accumulate=again, **sizes)
         builder.gradient_producers(slope).append(made)
-    if builder.wants(x):
+    if builder.requires_grad(x):
         # the slope's gradient reads dy, at a time of its own
         dx = builder.buffer(f"d{x.name}", x.columns, role="gradient") if learned else builder.changed(dy)
         builder.emit("prelu_backward", {"dy": dy, "x": x, "slope": slope, "dx": dx}, **sizes)

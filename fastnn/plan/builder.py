@@ -1,6 +1,6 @@
 """Emits the operations of a plan: layers call its methods, one for each operation, and get buffers back.
 
-With `composite` it emits what the kernels do best (product with bias and activation; dX with the derivative of the layer
+With `fused` it emits what the kernels do best (product with bias and activation; dX with the derivative of the layer
 below; dW with the update); without, the plain operations one by one. Both give the same bits, which the tests hold
 against each other.
 """
@@ -50,17 +50,17 @@ class Builder:
     ----------
     batch : int
         The most rows that a call will have at once.
-    composite : bool, default True
+    fused : bool, default True
         Emit fused operations.
     training : bool, default False
         Layers emit what they do in training: statistics of the batch, dropout, noise.
     """
 
-    def __init__(self, batch, composite=True, training=False):
+    def __init__(self, batch, fused=True, training=False):
         if batch < 1:
             raise ValueError(f"batch: expected at least 1 row, got {batch}")
         self.batch = batch
-        self.composite = composite
+        self.fused = fused
         self.training = training
         self.ops = []
         self.buffers = []
@@ -178,15 +178,15 @@ class Builder:
         return self.activation(y, activation, alpha)
 
     def activation(self, x, name, alpha=0.0):
-        """f(x); in a composite plan the dense operation that makes x does it, if nothing came between."""
+        """f(x); in a fused plan the dense operation that makes x does it, if nothing came between."""
         if name == "identity":
             return x
         last = self.ops[-1]
         fits = last.has("fuses_activation") and last.buffers.get("y") is x and last.activation == "identity"
         fits = fits and id(x) not in self._pinned and (last.kind == "dense_forward" or ACTIVATIONS[name].saves != "z")
-        if self.composite and fits:
+        if self.fused and fits:
             last.activation, last.alpha = name, alpha
-            if ACTIVATIONS[name].saves == "z" and self.wants(x):
+            if ACTIVATIONS[name].saves == "z" and self.requires_grad(x):
                 last.buffers["z"] = self.buffer(f"z{x.name[1:]}", x.columns)
             return x
         y = self.buffer(f"a{self._count('activation_forward')}", x.columns)
@@ -390,7 +390,7 @@ class Builder:
         for op in reversed([op for op in self.ops if op.kind in backward.RULES]):
             backward.RULES[op.kind](self, op)
         for w, l1, l2, _ in self._penalties:
-            if self.wants(w):
+            if self.requires_grad(w):
                 backward.add_penalty(self, w, l1, l2)
 
     def gradient(self, buffer):
@@ -422,7 +422,7 @@ class Builder:
             return gradient
         return self.buffer(f"{gradient.name}'", gradient.columns, role="gradient")
 
-    def wants(self, buffer):
+    def requires_grad(self, buffer):
         """Whether the buffer's gradient is needed."""
         return id(buffer) in self._wanted
 
@@ -454,7 +454,7 @@ class Builder:
             _, gradient, ops = self.parameter_gradients[id(p)]
             buffer = self._parameters[id(p)][1]
             alone = len(ops) == 1 and ops[0].kind == "dense_backward_weights"
-            if self.composite and alone and not update.needs_norm and group not in update.trusted:
+            if self.fused and alone and not update.needs_norm and group not in update.trusted:
                 op = ops[0]
                 role = "dw" if op.buffers.get("dw") is gradient else "db"
                 del op.buffers[role]
@@ -549,7 +549,7 @@ class Builder:
             buffers=tuple(keep),
             batch=self.batch,
             schedule=schedule,
-            composite=self.composite,
+            fused=self.fused,
             features=self.features,
             targets=self.targets,
             classes=self.classes,

@@ -41,7 +41,7 @@ class Plan:
     buffers: tuple
     batch: int
     schedule: str
-    composite: bool
+    fused: bool
     features: int
     targets: int
     classes: int

@@ -5,7 +5,7 @@ import numpy as np
 from ..nn import as_array, as_rows
 
 
-def _check_weights(sample_weight, rows, name, outputs=0):
+def check_weights(sample_weight, rows, name, outputs=0):
     """The rows' weights as float32, or None; `outputs`: how many of a row there may be instead of one."""
     if sample_weight is None:
         return None
@@ -33,7 +33,7 @@ def _memory(a):
     return a, a.__array_interface__["data"][0], a.nbytes
 
 
-class _Data:
+class ArrayData:
     """Inputs, targets and weights, checked against a model and a loss."""
 
     def __init__(self, model, loss, X, y, names=("X", "y", "sample_weight"), sample_weight=None):
@@ -51,7 +51,7 @@ class _Data:
             self.y = y
         if loss.checks_values:
             loss.check_values(self.y, names[1])
-        self.weight = _check_weights(sample_weight, len(self.X), names[2], model.out_features if loss.takes_each else 0)
+        self.weight = check_weights(sample_weight, len(self.X), names[2], model.out_features if loss.takes_each else 0)
         self.weighted = 0 if self.weight is None else self.weight.size // len(self.X)  # weights of a row
         self.ignore = loss.ignore_index
         self.names = names

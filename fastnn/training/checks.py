@@ -8,7 +8,7 @@ import numpy as np
 from ..nn import Sequential, last_activation
 
 
-def _count(value, name, least):
+def count(value, name, least):
     try:
         n = operator.index(value)
     except TypeError:
@@ -18,7 +18,7 @@ def _count(value, name, least):
     return n
 
 
-def _watched(plateau, validation):
+def watched(plateau, validation):
     """Which of an epoch's numbers a `schedules.ReduceOnPlateau` watches."""
     known = ["loss", "accuracy", "seconds"] + (["val_loss", "val_accuracy"] if validation is not None else [])
     name = plateau.monitor or ("loss" if validation is None else "val_loss")
@@ -27,18 +27,18 @@ def _watched(plateau, validation):
     return name
 
 
-def _check_model(model):
+def check_model(model):
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a fastnn.nn.Sequential, got {type(model).__name__}")
     return model
 
 
-def _check_end(model, loss):
+def check_end(model, loss):
     """ValueError where the loss cannot have outputs such as the model's."""
     loss.check_outputs(model.out_features, last_activation(model.layers))
 
 
-def _warn(losses, epoch, before):
+def warn_not_finite(losses, epoch, before):
     """Tell the user of `fit` that the loss is not finite any more: in which epoch, from 0, and in which of its steps, before these
     of which there were so many. No losses: all steps were skipped. Returns True."""
     bad = np.flatnonzero(~np.isfinite(losses))
@@ -53,7 +53,7 @@ def _warn(losses, epoch, before):
     return True
 
 
-def _check_batch(model, rows, name, hint=""):
+def check_batch(model, rows, name, hint=""):
     """ValueError where a batch of so many rows is too small for one of the model's layers to be trained on."""
     if rows < model.least_rows:
         raise ValueError(

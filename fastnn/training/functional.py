@@ -9,8 +9,8 @@ from ..losses import check_loss
 from ..plan import Builder
 from ..plan.execution_order import choose_schedule
 from ..regularizers import check_penalty, emit_penalties
-from .arrays import _Data
-from .checks import _check_batch, _check_end, _check_model
+from .arrays import ArrayData
+from .checks import check_batch, check_end, check_model
 
 
 def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed=0, step=0, penalty=None):
@@ -53,18 +53,18 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
     >>> dw.shape, db.shape
     ((4, 3), (3,))
     """
-    _check_model(model)
-    _check_end(model, check_loss(loss))
-    pair = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
+    check_model(model)
+    check_end(model, check_loss(loss))
+    pair = ArrayData(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
     seed, step = check_seed(seed), check_seed(step, "step")
     if training:
-        _check_batch(model, len(pair.X), "x")
+        check_batch(model, len(pair.X), "x")
     elif model.least_rows > 1:
         raise ValueError("training: expected True for a model with batch normalisation, got False")
     frozen = tuple(p.frozen for _, p in (*model.named_parameters(), *model.named_buffers()))
     setting = (bool(training), check_penalty(penalty), frozen)
     key = ("gradient", len(pair.X), pair.kind, pair.weighted, *loss.key(), *setting)
-    executor = model.borrow(key, lambda: NativeExecutor(_gradient_plan(model, loss, pair, training=training, penalty=penalty)))
+    executor = model.acquire(key, lambda: NativeExecutor(gradient_plan(model, loss, pair, training=training, penalty=penalty)))
     try:
         executor.set_random(seed, step)
         losses = np.zeros(1)
@@ -75,11 +75,11 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
         found = [names.get(id(p)) for p in model.parameters()]
         return float(losses[0]), [None if name is None else executor.array(name).copy() for name in found]
     finally:
-        model.give_back(key, executor)
+        model.release(key, executor)
 
 
-def _gradient_plan(model, loss, pair, composite=True, training=True, penalty=None):
-    builder = Builder(len(pair.X), composite, training)
+def gradient_plan(model, loss, pair, fused=True, training=True, penalty=None):
+    builder = Builder(len(pair.X), fused, training)
     builder.train(model.parameters())
     outputs = model.emit(builder, builder.input(model.in_features))
     loss.emit(builder, outputs, pair.kind, pair.weighted)
@@ -88,7 +88,7 @@ def _gradient_plan(model, loss, pair, composite=True, training=True, penalty=Non
     return builder.build(choose_schedule(model.parameters(), len(pair.X), get_num_threads()))
 
 
-def _loss_plan(model, loss, pair, training=True, penalty=None):
+def loss_plan(model, loss, pair, training=True, penalty=None):
     """The plan of the same loss without gradients."""
     builder = Builder(len(pair.X), training=training)
     builder.changing = {id(p) for p in model.parameters() if not p.frozen}

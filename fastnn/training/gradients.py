@@ -8,9 +8,9 @@ from ..init import check_seed
 from ..losses import check_loss
 from ..executors import ReferenceExecutor
 from ..regularizers import check_penalty
-from .arrays import _Data
-from .checks import _check_batch, _check_end, _check_model, _count
-from .functional import _gradient_plan, _loss_plan
+from .arrays import ArrayData
+from .checks import check_batch, check_end, check_model, count
+from .functional import gradient_plan, loss_plan
 
 __all__ = ["Entry", "GradientCheck", "check_gradients"]
 
@@ -138,22 +138,22 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
             raise TypeError(f"{name}: expected a number, got {value!r}")
         if not 0 < value < 1:
             raise ValueError(f"{name}: expected a number between 0 and 1, got {value}")
-    samples = None if samples is None else _count(samples, "samples", 1)
+    samples = None if samples is None else count(samples, "samples", 1)
     seed = check_seed(seed)
     rng = np.random.default_rng(seed)
-    _check_end(_check_model(model), check_loss(loss))
+    check_end(check_model(model), check_loss(loss))
     if all(p.frozen for p in model.parameters()):
         raise ValueError("model: expected parameters to compare the gradients of, got none")
-    batch = _Data(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
-    _check_batch(model, len(batch.X), "x")
-    executor = ReferenceExecutor(_gradient_plan(model, loss, batch, penalty=check_penalty(penalty)), np.float64)
+    batch = ArrayData(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
+    check_batch(model, len(batch.X), "x")
+    executor = ReferenceExecutor(gradient_plan(model, loss, batch, penalty=check_penalty(penalty)), np.float64)
     executor.set_random(seed, 0)
     found = np.zeros(1)
     result = executor.run(batch.X, batch.y, losses=found, weights=batch.weight)
     if result.problem:
         batch.refuse(result.problem)
     names = {id(p): g.name for p, g in executor.plan.gradients}
-    forward = ReferenceExecutor(_loss_plan(model, loss, batch, penalty=penalty), np.float64)
+    forward = ReferenceExecutor(loss_plan(model, loss, batch, penalty=penalty), np.float64)
     forward.set_random(seed, 0)
     at_weights = float(found[0])
 

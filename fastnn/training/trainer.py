@@ -17,9 +17,9 @@ from ..optim.checks import positive
 from ..plan import Builder
 from ..plan.execution_order import choose_schedule
 from ..regularizers import check_penalty, emit_penalties, penalized
-from .arrays import _Data
+from .arrays import ArrayData
 from .callbacks import check_callbacks, wants_steps
-from .checks import _check_batch, _check_end, _check_model, _count, _warn, _watched
+from .checks import check_batch, check_end, check_model, count, warn_not_finite, watched
 from .history import History
 from .progress import progress
 
@@ -89,7 +89,7 @@ class Trainer:
 
     @suggesting
     def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None, penalty=None):
-        self._model = _check_model(model)
+        self._model = check_model(model)
         check_loss(loss)
         if not isinstance(optimizer, Optimizer):
             hint = f"; write optim.{optimizer.__name__}(model.parameters())" if isinstance(optimizer, type) else ""
@@ -149,7 +149,7 @@ class Trainer:
     def loss(self, loss):
         if self._fitting:  # its data has been checked for another
             raise RuntimeError("loss: may not be changed while fit runs")
-        _check_end(self._model, check_loss(loss))
+        check_end(self._model, check_loss(loss))
         loss.check_choice(self._model.out_features)
         self._loss = loss
         # what a loss learns from its targets stays while the loss is of the same kind
@@ -211,7 +211,7 @@ class Trainer:
 
     # ---- plans ----
 
-    def plan(self, batch, kind=None, training=True, composite=True, schedule=None, weighted=0):
+    def plan(self, batch, kind=None, training=True, fused=True, schedule=None, weighted=0):
         """The plan of a training step, or of an evaluation.
 
         Parameters
@@ -222,7 +222,7 @@ class Trainer:
             How targets stand: integer labels, rows of numbers, or as a custom loss takes them. By default the loss's usual way.
         training : bool, default True
             With backward operations and the optimizer's update.
-        composite : bool, default True
+        fused : bool, default True
             Fused operations; else the plain ones, with the same results.
         schedule : {"rows", "layers"}, optional
             Chosen by size where it is not given.
@@ -237,7 +237,7 @@ class Trainer:
         kind = self._loss.kinds[0] if kind is None else kind
         if kind not in self._loss.kinds:
             raise ValueError(f"kind: expected {' or '.join(map(repr, self._loss.kinds))} for {self._loss!r}, got {kind!r}")
-        builder = Builder(batch, composite, training)
+        builder = Builder(batch, fused, training)
         if training:
             builder.train([p for p, _, _ in self._tensors])
             chosen = [i for i, (p, _, _) in enumerate(self._tensors) if not p.frozen]
@@ -365,7 +365,7 @@ class Trainer:
                 batch, kind, weighted = key or (0, None, 0)
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
-                _check_batch(self._model, len(xb), "xb")
+                check_batch(self._model, len(xb), "xb")
                 self._model.head = self._loss.head_of(yb, self._model.head)
                 if len(xb) > batch or pair.kind != kind or pair.weighted != weighted:
                     executor = self._executor(len(xb), pair, True)
@@ -398,7 +398,7 @@ class Trainer:
             self._again = executor
 
     def _batch(self, xb, yb, sample_weight):
-        return _Data(self._model, self._loss, xb, yb, ("xb", "yb", "sample_weight"), sample_weight)
+        return ArrayData(self._model, self._loss, xb, yb, ("xb", "yb", "sample_weight"), sample_weight)
 
     @suggesting
     def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
@@ -448,15 +448,15 @@ class Trainer:
         RuntimeError
             If another thread is using the trainer.
         """
-        epochs, batch_size = _count(epochs, "epochs", 0), _count(batch_size, "batch_size", 1)
-        train = _Data(self._model, self._loss, X, y, sample_weight=sample_weight).hold()
+        epochs, batch_size = count(epochs, "epochs", 0), count(batch_size, "batch_size", 1)
+        train = ArrayData(self._model, self._loss, X, y, sample_weight=sample_weight).hold()
         train.check_labels()
         validation = None
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
                 raise ValueError("validation_data: expected a pair (X, y), or (X, y, sample_weight)")
             names = tuple(f"validation_data[{i}]" for i in range(3))
-            validation = _Data(self._model, self._loss, *validation_data[:2], names, *validation_data[2:]).hold()
+            validation = ArrayData(self._model, self._loss, *validation_data[:2], names, *validation_data[2:]).hold()
             validation.check_labels()
         if check_finite:
             for pair in (train, validation):
@@ -464,16 +464,16 @@ class Trainer:
                     pair.check_finite()
         callbacks = check_callbacks(callbacks)
         for p in self._optimizer.plateaus:
-            _watched(p, validation)
+            watched(p, validation)
         rows = len(train.X)
         batch_size = min(batch_size, rows) if not drop_last else batch_size
         if drop_last:
             rows -= rows % batch_size
             if not rows:
                 raise ValueError(f"batch_size: expected at most {len(train.X)} rows with drop_last, got {batch_size}")
-        _check_batch(self._model, batch_size, "batch_size")
+        check_batch(self._model, batch_size, "batch_size")
         if rows % batch_size:
-            _check_batch(self._model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
+            check_batch(self._model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
         if seed is not None:
             seed = check_seed(seed)
             if self.steps_done and seed != self.seed:
@@ -520,13 +520,13 @@ class Trainer:
                 left_out += result.left_out
                 fresh = min(rows - done, result.steps * batch_size)
                 if not (warned or np.isfinite(result.loss_sum)):
-                    warned = _warn(losses[: result.steps], self.epochs_done, done // batch_size)
+                    warned = warn_not_finite(losses[: result.steps], self.epochs_done, done // batch_size)
                 done += fresh
                 display.advance(fresh, self._logs(loss_sum, correct, done - left_out))
                 for c in stepwise:
                     c.on_step_end(self.steps_done, {"loss": self._logs(result.loss_sum, 0, fresh - result.left_out)["loss"]})
             if left_out == rows and not warned:
-                warned = _warn(losses[:0], self.epochs_done, 0)
+                warned = warn_not_finite(losses[:0], self.epochs_done, 0)
             logs = {**self._logs(loss_sum, correct, rows - left_out), "seconds": time.perf_counter() - start}
             if validation is not None:
                 logs |= {f"val_{k}": v for k, v in self._evaluate(validation, None).items()}
@@ -535,7 +535,7 @@ class Trainer:
             history.add(logs)
             display.end(number, logs)
             for p in self._optimizer.plateaus:
-                p.step(logs[_watched(p, validation)])
+                p.step(logs[watched(p, validation)])
             for c in callbacks:
                 c.on_epoch_end(epoch, dict(logs))
             if self.stop_training:
@@ -631,8 +631,8 @@ class Trainer:
         >>> bool(abs(model.layers[0].running_mean.data - 3).max() < 0.2)
         True
         """
-        X, batch_size = self._model.rows(X), _count(batch_size, "batch_size", 1)
-        _check_batch(self._model, min(len(X), batch_size), "X" if len(X) < batch_size else "batch_size")
+        X, batch_size = self._model.rows(X), count(batch_size, "batch_size", 1)
+        check_batch(self._model, min(len(X), batch_size), "X" if len(X) < batch_size else "batch_size")
         if len(X) % batch_size and len(X) % batch_size < self._model.least_rows:
             X = X[: -(len(X) % batch_size)]
         self._enter()
@@ -683,10 +683,10 @@ class Trainer:
         TypeError, ValueError
             If the data does not fit.
         """
-        pair = _Data(self._model, self._loss, X, y, sample_weight=sample_weight).hold()
+        pair = ArrayData(self._model, self._loss, X, y, sample_weight=sample_weight).hold()
         pair.check_labels()
         if batch_size is not None:
-            batch_size = _count(batch_size, "batch_size", 1)
+            batch_size = count(batch_size, "batch_size", 1)
         self._enter()
         try:
             return self._evaluate(pair, batch_size)

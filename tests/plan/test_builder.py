@@ -33,7 +33,7 @@ def count(plan, kind):
 # --- what is emitted ---
 
 
-def test_a_composite_step():
+def test_a_fused_step():
     plan = mlp().plan(8, schedule="rows")
     assert kinds(plan) == [
         "gather",
@@ -52,7 +52,7 @@ def test_a_composite_step():
 
 
 def test_a_plain_step():
-    plan = mlp().plan(8, composite=False)
+    plan = mlp().plan(8, fused=False)
     assert all(op.activation == "identity" for op in plan.ops if op.kind.startswith("dense"))
     assert count(plan, "activation_forward") == count(plan, "activation_backward") == 2
     assert count(plan, "dense_backward_weights") == 6  # weights and biases apart
@@ -76,7 +76,7 @@ def test_an_inference():
     assert plan.output.name == "probabilities" and plan.targets == 0
 
 
-@pytest.mark.parametrize("composite", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize(
     "chosen, inputs, weights",
     [
@@ -89,11 +89,11 @@ def test_an_inference():
         (slice(5, 6), 0, 1),
     ],
 )
-def test_frozen_parameters_cost_nothing(composite, chosen, inputs, weights):
+def test_frozen_parameters_cost_nothing(fused, chosen, inputs, weights):
     t = mlp(parameters=lambda model: model.parameters()[chosen])
-    plan = t.plan(8, composite=composite)
+    plan = t.plan(8, fused=fused)
     assert count(plan, "dense_backward_input") == inputs
-    if composite:
+    if fused:
         assert count(plan, "dense_backward_weights") == weights
     updated = {
         b.name for op in plan.ops for b in op.writes() if b.role == "parameter"
@@ -122,7 +122,7 @@ def test_buffers_have_names_of_their_own():
     t = trainer(*layers)
     for p in t.model.parameters():
         p.name = "x"
-    plan = t.plan(3, composite=False)
+    plan = t.plan(3, fused=False)
     names = [b.name for b in plan.buffers]
     assert len(set(names)) == len(names)
 
@@ -190,10 +190,10 @@ def two_heads(builder):
 GRAPHS = {"shared_weights": shared_weights, "two_heads": two_heads}
 
 
-def graph_plan(name, composite, schedule, update=False):
+def graph_plan(name, fused, schedule, update=False):
     global RNG
     RNG = np.random.default_rng(5)
-    builder = Builder(6, composite)
+    builder = Builder(6, fused)
     ps = GRAPHS[name](builder)
     builder.differentiate()
     opt = optim.SGD(ps, lr=0.1)
@@ -208,11 +208,11 @@ def graph_data():
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-@pytest.mark.parametrize("composite", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("schedule", ["rows", "layers"])
-def test_gradients_add_up(name, composite, schedule):
+def test_gradients_add_up(name, fused, schedule):
     x, y = graph_data()
-    ps, _, plan = graph_plan(name, composite, schedule)
+    ps, _, plan = graph_plan(name, fused, schedule)
     assert any(op.accumulate for op in plan.ops)
     native, reference = NativeExecutor(plan), ReferenceExecutor(plan, np.float64)
     assert native.run(x, y).problem is None and reference.run(x, y).problem is None
@@ -240,9 +240,9 @@ def test_gradients_add_up(name, composite, schedule):
 def test_graphs_give_the_same_bits_in_every_form(name):
     x, y = graph_data()
     results = []
-    for composite in (True, False):
+    for fused in (True, False):
         for schedule in ("rows", "layers"):
-            ps, opt, plan = graph_plan(name, composite, schedule, update=True)
+            ps, opt, plan = graph_plan(name, fused, schedule, update=True)
             executor = NativeExecutor(plan)
             for _ in range(3):
                 executor.run(x, y, rates=[[0.1]], groups=opt.group_states())

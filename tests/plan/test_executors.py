@@ -75,12 +75,12 @@ def test_fusion_schedule_team_and_isa_change_no_bit(team, widths, activation):
         *[(True, s, n, fastnn.get_isa()) for s in ("rows", "layers") for n in (2, 3, 5)],
         *[(True, "rows", 2, name) for name in with_fma],
     ]
-    for composite, schedule, threads, name in forms:
+    for fused, schedule, threads, name in forms:
         model, opt, trainer = make(widths, activation, lr=0.01, weight_decay=1e-3)
         with team(threads), isa(name):
-            executor = NativeExecutor(trainer.plan(20, composite=composite, schedule=schedule))
+            executor = NativeExecutor(trainer.plan(20, fused=fused, schedule=schedule))
             seen = steps(executor, opt, x, y, 20)
-        found[composite, schedule, threads, name] = [seen.tobytes(), *bits(model)]
+        found[fused, schedule, threads, name] = [seen.tobytes(), *bits(model)]
     for names in ([fastnn.get_isa()], with_fma):  # generic kernels agree among themselves
         group = {form: result for form, result in found.items() if form[3] in names}
         assert [form for form, result in group.items() if result != next(iter(group.values()))] == []
@@ -119,11 +119,11 @@ def test_updates_of_many_rows_in_a_large_layer(team, width, batch):
     assert (scratch > 0) == (batch <= 4096)
     x, y = samples(batch + 300, widths)
     results = []
-    for composite, threads in ((True, 1), (False, 1), (True, 3)):
+    for fused, threads in ((True, 1), (False, 1), (True, 3)):
         model, opt, trainer = make(widths, lr=0.01)
         with team(threads):
-            plan = trainer.plan(batch, composite=composite)
-            assert plan.peak_bytes >= plan.workspace_bytes + composite * fastnn.get_num_threads() * scratch
+            plan = trainer.plan(batch, fused=fused)
+            assert plan.peak_bytes >= plan.workspace_bytes + fused * fastnn.get_num_threads() * scratch
             steps(NativeExecutor(plan), opt, x, y, batch, epochs=1)
         results.append(bits(model))
     assert all(r == results[0] for r in results)
@@ -151,11 +151,11 @@ def test_optimizers_and_frozen_parameters(team, schedule, kind, settings, chosen
     widths = (33, 20, 17, 5)
     x, y = samples(40, widths, kind)
     results = []
-    for composite, threads in ((True, 1), (False, 1), (True, 3), (False, 2)):
+    for fused, threads in ((True, 1), (False, 1), (True, 3), (False, 2)):
         model, opt, trainer = make(widths, "tanh", chosen=chosen, **settings)
         start = bits(model)
         with team(threads):
-            steps(NativeExecutor(trainer.plan(16, kind, composite=composite, schedule=schedule)), opt, x, y, 16)
+            steps(NativeExecutor(trainer.plan(16, kind, fused=fused, schedule=schedule)), opt, x, y, 16)
         changed = [a != b for a, b in zip(start, bits(model))]
         assert changed == [i in range(6)[chosen] for i in range(6)]
         results.append(bits(model))
@@ -246,14 +246,14 @@ def close(a, b, tolerance):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("kind", ["labels", "rows"])
-@pytest.mark.parametrize("composite", [True, False])
-def test_steps_as_the_reference(activation, kind, composite):
+@pytest.mark.parametrize("fused", [True, False])
+def test_steps_as_the_reference(activation, kind, fused):
     widths = (20, 15, 9, 6)
     x, y = samples(30, widths, kind)
     runs = []
     for Executor in (NativeExecutor, ReferenceExecutor):
         model, opt, trainer = make(widths, activation, optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.01)
-        executor = Executor(trainer.plan(8, kind, composite=composite))
+        executor = Executor(trainer.plan(8, kind, fused=fused))
         runs.append((steps(executor, opt, x, y, 8, epochs=3), [p.data.copy() for p in model.parameters()], opt.state_dict()["state"]))
     (seen, params, states), (seen_r, params_r, states_r) = runs
     assert close(seen, seen_r, 1e-5)
@@ -285,7 +285,7 @@ def test_the_reference_in_float64_leaves_the_model_alone():
     assert bits(model) == start and [s.tobytes() for _, ss, _ in opt.update_tensors() for s in ss] == states
 
 
-@st.composite
+@st.fused
 def architectures(draw):
     widths = [*draw(st.lists(st.integers(1, 20), min_size=1, max_size=4)), draw(st.integers(2, 20))]
     layers = []
@@ -322,7 +322,7 @@ def test_any_architecture(team, case, seed):
 
     native, reference = train(NativeExecutor), train(ReferenceExecutor)
     assert all(close(a, b, 1e-4) for a, b in zip(native, reference))
-    for form in ({"threads": 3}, {"composite": False}, {"schedule": "layers", "threads": 2}):
+    for form in ({"threads": 3}, {"fused": False}, {"schedule": "layers", "threads": 2}):
         assert [a.tobytes() for a in train(NativeExecutor, **form)] == [a.tobytes() for a in native]
 
 
@@ -333,14 +333,14 @@ def test_any_architecture(team, case, seed):
 @pytest.mark.parametrize("kind", ["labels", "rows"])
 def test_gradients_of_whole_models(activation, kind):
     """Of the reference in float64 against central differences of its loss; then native against the reference."""
-    from fastnn.training.arrays import _Data
-    from fastnn.training.functional import _gradient_plan
+    from fastnn.training.arrays import ArrayData
+    from fastnn.training.functional import gradient_plan
 
     widths = (6, 7, 5, 4)
     model, _, _ = make(widths, activation)
     x, y = samples(9, widths, kind)
     loss = losses.SoftmaxCrossEntropy()
-    plan = _gradient_plan(model, loss, _Data(model, loss, x, y))
+    plan = gradient_plan(model, loss, ArrayData(model, loss, x, y))
     reference = ReferenceExecutor(plan, np.float64)
     reference.run(x, y)
     gradients = {id(p): reference.array(g.name).copy() for p, g in plan.gradients}
@@ -391,10 +391,10 @@ def test_rows_read_in_place_equal_rows_that_are_copied(team, rows, threads):
 
 @pytest.mark.parametrize("Executor", [NativeExecutor, ReferenceExecutor])
 @pytest.mark.parametrize("schedule", ["rows", "layers"])
-@pytest.mark.parametrize("composite", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("problem", ["index", "label", "not finite"])
-def test_a_bad_batch_changes_nothing(team, Executor, schedule, composite, threads, problem):
+def test_a_bad_batch_changes_nothing(team, Executor, schedule, fused, threads, problem):
     model, opt, trainer = make((4, 6, 3), lr=0.1)
     x, y = samples(20, (4, 3))
     index = np.arange(20)
@@ -404,7 +404,7 @@ def test_a_bad_batch_changes_nothing(team, Executor, schedule, composite, thread
         y[11] = 3
     else:
         x[11, 2] = np.nan
-    executor = Executor(trainer.plan(8, composite=composite, schedule=schedule))
+    executor = Executor(trainer.plan(8, fused=fused, schedule=schedule))
     with team(threads):
         result = executor.run(x, y, index, np.full((3, 1), 0.1), opt.group_states(), check_finite=True)
     assert (result.problem, result.row, result.steps) == (problem, 3, 1)

@@ -27,11 +27,11 @@ def batch(dtype=np.float32):
 # --- the table ---
 
 
-@pytest.mark.parametrize("composite", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("schedule", ["rows", "layers"])
 @pytest.mark.parametrize("training", [True, False])
-def test_describe_says_what_is_there(composite, schedule, training):
-    plan = trainer().plan(8, composite=composite, schedule=schedule, training=training)
+def test_describe_says_what_is_there(fused, schedule, training):
+    plan = trainer().plan(8, fused=fused, schedule=schedule, training=training)
     lines = plan.describe().splitlines()
     assert lines[0].split() == ["operation", "shape", "buffers", "split", "flops", "bytes"]
     assert lines[-1].startswith(f"{schedule} schedule, batch 8, {plan.flops:,} flops a step; workspace")
@@ -102,21 +102,21 @@ def test_a_plan_is_immutable():
 
 
 @pytest.mark.parametrize("Executor", [NativeExecutor, ReferenceExecutor])
-@pytest.mark.parametrize("composite", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("schedule", ["rows", "layers"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
-def test_operation_by_operation_is_the_whole(Executor, composite, schedule, dtype):
+def test_operation_by_operation_is_the_whole(Executor, fused, schedule, dtype):
     x, y = batch(dtype)
     results = []
     for one_by_one in (False, True):
         t = trainer()
-        plan = t.plan(8, composite=composite, schedule=schedule)
+        plan = t.plan(8, fused=fused, schedule=schedule)
         given = {"x": x, "y": y, "executor": Executor(plan), "rates": [0.01], "groups": t.optimizer.group_states()}
         if one_by_one:
             for i in range(len(plan.ops)):
-                run(plan, i, i + 1, **given)
+                plan.run(i, i + 1, **given)
         else:
-            run(plan, **given)
+            plan.run(**given)
         results.append([p.data.tobytes() for p in t.model.parameters()])
     assert results[0] == results[1]
     assert results[0] != [p.data.tobytes() for p in trainer().model.parameters()]

@@ -19,11 +19,11 @@ from fastnn.plan.execution_order import arrange, choose_schedule
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leaky_relu"]
 
 
-@st.composite
+@st.fused
 def steps(draw):
     """(builder of a training step, what is to be kept): any depth, widths, activations, frozen parts, with or without update."""
     batch = draw(st.integers(1, 40))
-    builder = Builder(batch, composite=draw(st.booleans()))
+    builder = Builder(batch, fused=draw(st.booleans()))
     widths = draw(st.lists(st.sampled_from([1, 2, 3, 5, 16, 17, 33, 64]), min_size=2, max_size=6))
     parameters = []
     layers = []
@@ -122,7 +122,7 @@ def test_any_step(builder, schedule):
     check_memory(ops, plan.buffers, plan.batch, kept, plan.workspace_bytes)
 
 
-@st.composite
+@st.fused
 def programs(draw):
     """Operations on random buffers, more tangled than any model: what a schedule promises holds for them too."""
     batch = draw(st.integers(1, 9))
@@ -236,9 +236,9 @@ def unshared(plan):
 
 
 @pytest.mark.parametrize("schedule", ["rows", "layers"])
-@pytest.mark.parametrize("composite", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("widths", [(1, 1, 2), (3, 10, 10, 10, 3), (33, 100, 10), (16, 16, 16, 16, 16, 16)])
-def test_without_sharing_the_results_are_the_same(team, schedule, composite, widths):
+def test_without_sharing_the_results_are_the_same(team, schedule, fused, widths):
     rng = np.random.default_rng(3)
     x = rng.normal(size=(50, widths[0]))  # float64: rows are copied, through the buffer
     y = rng.integers(0, widths[-1], 50)
@@ -248,7 +248,7 @@ def test_without_sharing_the_results_are_the_same(team, schedule, composite, wid
         layers = [nn.Dense(a, b, activation="tanh") for a, b in itertools.pairwise(widths)]
         model = nn.Sequential(*layers, nn.Activation("leaky_relu"))
         opt = optim.Adam(model.parameters(), lr=0.01)
-        plan = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), opt).plan(16, composite=composite, schedule=schedule)
+        plan = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), opt).plan(16, fused=fused, schedule=schedule)
         if not share:
             object.__setattr__(plan, "workspace_bytes", unshared(plan))
         executor = NativeExecutor(plan)
