@@ -3,18 +3,15 @@
 import doctest
 import importlib
 import inspect
+import pkgutil
 
 import numpy as np
 import pytest
 
 import fastnn
+from fastnn.executors import GroupState
 
-MODULES = [
-    "callbacks", "cli", "data", "gradients", "init", "kernels", "losses", "nn.activation", "nn.containers", "nn.dense",
-    "nn.files", "nn.inputs", "nn.layer", "nn.mlp", "nn.model", "nn.noise", "nn.normalization", "nn.shared", "optim",
-    "optim.adam", "optim.adaptive", "optim.base", "optim.lamb", "optim.lion", "optim.schedule_free", "optim.sgd",
-    "plan.parameter", "plan.plan", "regularizers", "runtime", "schedules", "selftest", "trainer",
-]
+MODULES = sorted(m.name.partition(".")[2] for m in pkgutil.walk_packages(fastnn.__path__, "fastnn.") if not m.name.endswith("__main__"))
 NAMES = {
     name: getattr(fastnn, name)
     for name in ("callbacks", "data", "init", "kernels", "losses", "nn", "optim", "regularizers", "schedules")
@@ -26,13 +23,13 @@ def test_examples(name):
     module = importlib.import_module(f"fastnn.{name}")
     threads = fastnn.get_num_threads()
     try:
-        results = doctest.testmod(module, extraglobs={"fastnn": fastnn, "np": np, **NAMES})
+        results = doctest.testmod(module, extraglobs={"fastnn": fastnn, "np": np, "GroupState": GroupState, **NAMES})
     finally:
         fastnn.set_num_threads(threads)
     assert results.failed == 0
 
 
-@pytest.mark.parametrize("name", [m for m in MODULES if not m.startswith("plan")] + ["nn"])
+@pytest.mark.parametrize("name", MODULES)
 def test_public_names_have_docstrings(name):
     module = importlib.import_module(f"fastnn.{name}")
     for public in getattr(module, "__all__", ()):

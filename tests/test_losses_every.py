@@ -1171,7 +1171,7 @@ def test_repr_and_equal_plans():
 NUMBERS = st.floats(-50, 50, width=32)
 
 
-@st.fused
+@st.composite
 def problems(draw):
     rows, outputs = draw(st.integers(1, 20)), draw(st.integers(1, 20))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))

@@ -51,7 +51,7 @@ def some(options):
     return st.fixed_dictionaries({}, optional=options)
 
 
-@st.fused
+@st.composite
 def problems(draw, kinds=tuple(KINDS)):
     """(optimizer's name, groups as dicts, options of the constructor, clip_norm, a random generator)."""
     kind = draw(st.sampled_from(kinds))

@@ -285,7 +285,7 @@ def test_the_reference_in_float64_leaves_the_model_alone():
     assert bits(model) == start and [s.tobytes() for _, ss, _ in opt.update_tensors() for s in ss] == states
 
 
-@st.fused
+@st.composite
 def architectures(draw):
     widths = [*draw(st.lists(st.integers(1, 20), min_size=1, max_size=4)), draw(st.integers(2, 20))]
     layers = []

@@ -19,7 +19,7 @@ from fastnn.plan.execution_order import arrange, choose_schedule
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leaky_relu"]
 
 
-@st.fused
+@st.composite
 def steps(draw):
     """(builder of a training step, what is to be kept): any depth, widths, activations, frozen parts, with or without update."""
     batch = draw(st.integers(1, 40))
@@ -122,7 +122,7 @@ def test_any_step(builder, schedule):
     check_memory(ops, plan.buffers, plan.batch, kept, plan.workspace_bytes)
 
 
-@st.fused
+@st.composite
 def programs(draw):
     """Operations on random buffers, more tangled than any model: what a schedule promises holds for them too."""
     batch = draw(st.integers(1, 9))
