@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn.executors import GroupState
 
 MODULES = sorted(m.name.partition(".")[2] for m in pkgutil.walk_packages(fastnn.__path__, "fastnn.") if not m.name.endswith("__main__"))
 NAMES = {
@@ -23,7 +22,7 @@ def test_examples(name):
     module = importlib.import_module(f"fastnn.{name}")
     threads = fastnn.get_num_threads()
     try:
-        results = doctest.testmod(module, extraglobs={"fastnn": fastnn, "np": np, "GroupState": GroupState, **NAMES})
+        results = doctest.testmod(module, extraglobs={"fastnn": fastnn, "np": np, **NAMES})
     finally:
         fastnn.set_num_threads(threads)
     assert results.failed == 0

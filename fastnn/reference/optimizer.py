@@ -158,7 +158,7 @@ def optimizer_update(w, gradient, states, average, group, lr, scale=1.0):
 
     Examples
     --------
-    >>> from fastnn.plan.executors import GroupState
+    >>> from fastnn.executors import GroupState
     >>> w = np.array([1.0, -1.0])
     >>> optimizer_update(w, np.array([0.5, 9.0]), (), None, GroupState("sgd", clip_value=1.0), lr=0.5); w
     array([ 0.75, -1.5 ])
