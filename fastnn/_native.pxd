@@ -1,4 +1,4 @@
-# The C API (csrc/fastnn.h) as Cython sees it: only what _native.pyx uses.
+# The C API (csrc/fastnn.h) as Cython sees it: only what the extension uses.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 

@@ -525,7 +525,7 @@ class Builder:
     # ---- the result ----
 
     def build(self, schedule="rows"):
-        """The plan. schedule: "rows" or "layers" (see `fastnn.plan.schedule`)."""
+        """The plan. schedule: "rows" or "layers" (see `fastnn.plan.execution_order`)."""
         if self._update is not None or self.anew:
             # behind the loss, so that a step which is refused leaves them as they were
             behind = (*((self._loss.buffers["loss"],) if self._loss else ()), *self._norms)

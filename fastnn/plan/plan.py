@@ -11,7 +11,7 @@ from ..ops import Buffer
 
 @dataclass(frozen=True)
 class Plan:
-    """A step (or an inference) as a flat list of operations over buffers. Executors run it; see `fastnn.plan.executors`.
+    """A step (or an inference) as a flat list of operations over buffers. Executors run it; see `fastnn.executors`.
 
     Attributes
     ----------

@@ -150,7 +150,7 @@ def optimizer_update(w, gradient, states, average, group, lr, scale=1.0):
     average : array or None
         The moving average of w; with a max-norm `limit_norms` updates it.
     group : object
-        With the attributes of `fastnn.plan.executors.GroupState`: rule, hyper, weight_decay, decoupled, maximize, l1,
+        With the attributes of `fastnn.executors.GroupState`: rule, hyper, weight_decay, decoupled, maximize, l1,
         clip_value, max_norm, ema, t (steps done) and memory.
     lr : float
     scale : float, default 1.0
