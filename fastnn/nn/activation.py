@@ -5,7 +5,7 @@ import numpy as np
 from ..core.activations import ACTIVATIONS, FLOAT32_MAX, PARAMETRIC, check_activation
 from ..core.parameter import Parameter
 from ..core.checks import check_number
-from .layer import Layer, check_size
+from .layer import Layer, check_size, register
 
 ROWWISE = ("softmax", "log_softmax")  # those that look across a row
 
@@ -29,6 +29,7 @@ def emit_activation(builder, x, name, alpha, slope=None):
     return builder.prelu(x, slope) if name == "prelu" else builder.activation(x, name, alpha)
 
 
+@register
 class Activation(Layer):
     """An activation as a layer of its own; behind a Dense layer the elementwise ones run inside that layer's product.
 
@@ -56,6 +57,9 @@ class Activation(Layer):
 
     def emit(self, builder, x):
         return emit_activation(builder, x, self.name, self.alpha)
+
+    def for_inference(self):
+        return None if self.name == "identity" else self
 
 
 def Identity():
@@ -121,6 +125,7 @@ def Hardtanh():
     return Activation("hard_tanh")
 
 
+@register
 class Softmax(Layer):
     """Softmax over the features of each row: outputs above 0 that sum to 1.
 
@@ -137,6 +142,7 @@ class Softmax(Layer):
         return builder.softmax(x)
 
 
+@register
 class LogSoftmax(Layer):
     """The logarithm of softmax over the features of each row.
 
@@ -151,6 +157,7 @@ class LogSoftmax(Layer):
         return builder.log_softmax(x)
 
 
+@register
 class PReLU(Layer):
     """A leaky ReLU whose slope for negative inputs is learned: y = x if x > 0 else slope x.
 
@@ -181,6 +188,10 @@ class PReLU(Layer):
 
     def config(self):
         return {"num_parameters": self.num_parameters}
+
+    @classmethod
+    def tensor_shapes(cls, entry):
+        return {"slope": (entry.get("num_parameters"),)}
 
     def emit(self, builder, x):
         return builder.prelu(x, self.slope)

@@ -2,7 +2,7 @@
 
 from .inputs import Flatten, Rescaling
 from ..core.checks import check_number
-from .layer import Layer
+from .layer import Layer, register
 
 
 def check_chain(layers, top=True):
@@ -45,6 +45,17 @@ class Chain(Layer):
         layers = [layer.entry(f"{path}.{name}" if path else name, paths) for name, layer in self.children()]
         return {"class": type(self).__name__, **self.config(), "layers": layers}
 
+    @classmethod
+    def entries_inside(cls, entry):
+        layers = entry.get("layers") if isinstance(entry, dict) else None
+        if not isinstance(layers, list):
+            raise ValueError("expected an architecture with a list of layers")
+        return ((str(i), inner) for i, inner in enumerate(layers))
+
+    @classmethod
+    def from_entry(cls, arguments, inside, known):
+        return cls(*inside.values(), **{k: v for k, v in arguments.items() if k != "layers"})
+
     def emit(self, builder, x):
         for layer in self.layers:
             x = builder.layer(layer, x)
@@ -55,6 +66,7 @@ class Chain(Layer):
         return f"{type(self).__name__}(\n" + "".join(f"  {line}\n" for line in lines) + ")"
 
 
+@register
 class Residual(Chain):
     """A block that is added to its input: y = x + f(x), f being layers one after the other.
 

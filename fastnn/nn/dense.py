@@ -5,11 +5,40 @@ import numpy as np
 from .. import init as initialisers
 from ..core.activations import PARAMETRIC
 from ..core.parameter import Parameter
-from ..regularizers import check_penalty
+from ..regularizers import check_penalty, from_config
 from .activation import Activation, check_layer_activation, emit_activation
-from .layer import Layer, check_size
+from .layer import Layer, check_size, register
 
 
+def with_settings(arguments):
+    """The arguments of a linear layer from its entry in a file: its weights start at zero, its penalty and alpha are made."""
+    arguments = {**arguments, "init": "zeros", "penalty": from_config(arguments.get("penalty"))}
+    alpha = arguments.pop("alpha", None)
+    if alpha is not None:
+        arguments["activation"] = Activation(arguments.get("activation"), alpha)
+    return arguments
+
+
+def _exact(layer):
+    """w [in_features, columns] as it multiplies, and b, of a linear layer, float64."""
+    w = layer.weight.data.astype(np.float64)
+    b = layer.bias.data.astype(np.float64) if layer.bias is not None else np.zeros(1)
+    return (w.T if getattr(layer, "transpose", False) else w), b
+
+
+def affine_output(layer, s, t):
+    """Weights and bias with which a linear layer gives s y + t: s (x w + b) + t = x (w s) + (s b + t)."""
+    w, b = _exact(layer)
+    return w * s, b * s + t
+
+
+def affine_input(layer, s, t):
+    """Weights and bias with which a linear layer takes s x + t: (s x + t) w + b = x (s w) + (t w + b)."""
+    w, b = _exact(layer)
+    return s[:, None] * w, t @ w + b
+
+
+@register
 class Dense(Layer):
     """Fully connected layer: y = f(x w + b).
 
@@ -74,6 +103,29 @@ class Dense(Layer):
             "bias": self.bias is not None,
             **({} if self.penalty is None else {"penalty": self.penalty.config()}),
         }
+
+    @classmethod
+    def tensor_shapes(cls, entry):
+        return {"weight": (entry.get("in_features"), entry.get("out_features"))}
+
+    @classmethod
+    def from_entry(cls, arguments, inside, known):
+        return cls(**with_settings(arguments))
+
+    def scaled_output(self, s, t):
+        return self.with_weights(*affine_output(self, s, t)) if self.activation == "identity" else None
+
+    def scaled_input(self, s, t):
+        return self.with_weights(*affine_input(self, s, t))
+
+    def with_weights(self, w, b):
+        """A Dense like this one with other weights [in_features, out_features] and bias."""
+        activation = self.activation if self.activation == "prelu" else Activation(self.activation, self.alpha)
+        new = Dense(self.in_features, self.out_features, activation, init="zeros")
+        if self.activation == "prelu":
+            new.slope.data = self.slope.data
+        new.weight.data, new.bias.data = w, b
+        return new
 
     def emit(self, builder, x, weight=None):
         """`weight`: what takes the place of the weights, if anything does; see `DropConnect`."""

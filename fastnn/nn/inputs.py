@@ -4,9 +4,10 @@ import numpy as np
 
 from .._native import plain
 from ..core.checks import number
-from .layer import Layer
+from .layer import Layer, register
 
 
+@register
 class Flatten(Layer):
     """Turns samples of any shape into vectors, so that a model takes images as they are. Only as the first layer.
 
@@ -21,6 +22,7 @@ class Flatten(Layer):
         return x
 
 
+@register
 class Rescaling(Layer):
     """x * scale + offset. Only before the first layer that computes.
 

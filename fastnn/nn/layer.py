@@ -18,6 +18,15 @@ def check_size(value, name):
     return n
 
 
+LAYERS = {}  # the package's own by name: what a model's file may hold without being told
+
+
+def register(layer):
+    """Decorates a class of the package's layers."""
+    LAYERS[layer.__name__] = layer
+    return layer
+
+
 class Layer(Fixed):
     """Base of the layers.
 
@@ -160,6 +169,44 @@ class Layer(Fixed):
         """The layer in a file's architecture; notes its path among `paths`, by its id, for layers that refer to it."""
         paths[id(self)] = path
         return {"class": type(self).__name__, **self.config()}
+
+    @classmethod
+    def entries_inside(cls, entry):
+        """(name, entry) of the layers inside that which an entry in a file describes."""
+        return []
+
+    @classmethod
+    def tensor_shapes(cls, entry):
+        """name -> shape of what the layer of an entry allocates, None for a size that the entry lacks: they are compared with the
+        file's before any memory is taken."""
+        return {}
+
+    @classmethod
+    def from_entry(cls, arguments, inside, known):
+        """The layer of an entry. `inside`: name -> layer of those inside it; `known`: path -> layer of those that stand before it."""
+        return cls(**arguments)
+
+    # What `fold` asks of a layer: each gives a layer, itself or a new one.
+
+    def for_inference(self):
+        """What takes its place in inference; None: nothing."""
+        return self
+
+    def scale_and_shift(self):
+        """(s, t), float64, of a layer that is s x + t in inference; else None."""
+        return None
+
+    def scaled_output(self, s, t):
+        """A layer that gives s y + t, y being what this one gives; None: there is none such."""
+        return None
+
+    def scaled_input(self, s, t):
+        """A layer that gives of x what this one gives of s x + t; None: there is none such."""
+        return None
+
+    def with_own_weights(self, present):
+        """For one whose weights are another layer's: with its own, where the other is not in `present`, by id."""
+        return self
 
     def emit(self, builder, x):
         """Emit the layer's operations for the buffer `x`; return the buffer of its outputs. `builder.training` tells

@@ -15,7 +15,7 @@ from ..core.runtime import get_num_threads
 from .activation import Activation, LogSoftmax, Softmax
 from .containers import Chain, check_chain
 from .inputs import Flatten
-from .layer import check_size
+from .layer import check_size, register
 from .noise import DropConnect, Dropout, GaussianNoise
 from .rows import as_array, as_rows
 from .summary import table
@@ -44,6 +44,7 @@ def _rows_at_once(parameters):
     return min(max((1 << 19) // widest, 256), 1024)
 
 
+@register
 class Sequential(Chain):
     """Layers one after the other.
 

@@ -6,7 +6,7 @@ threads or instruction sets, and training resumes exactly.
 
 from .dense import Dense
 from ..core.checks import check_number
-from .layer import Layer
+from .layer import Layer, register
 
 _FLOAT32_MAX = 3.4028234663852886e38
 
@@ -17,6 +17,7 @@ def _check_share(p):
     return p, round(p * 65536)
 
 
+@register
 class Dropout(Layer):
     """Drops each element with probability p in training, and lets the others grow by 1 / (1 - p).
 
@@ -48,7 +49,11 @@ class Dropout(Layer):
     def emit(self, builder, x):
         return builder.dropout(x, self._threshold) if builder.training and self._threshold else x
 
+    def for_inference(self):
+        return None
 
+
+@register
 class GaussianNoise(Layer):
     """Adds normal numbers of mean 0 and a given standard deviation in training.
 
@@ -78,7 +83,11 @@ class GaussianNoise(Layer):
     def emit(self, builder, x):
         return builder.gaussian_noise(x, self.std) if builder.training and self.std else x
 
+    def for_inference(self):
+        return None
 
+
+@register
 class DropConnect(Layer):
     """Drops each weight of a dense layer with probability p in training, and lets the others grow by 1 / (1 - p).
 
@@ -120,6 +129,17 @@ class DropConnect(Layer):
 
     def entry(self, path, paths):
         return {**super().entry(path, paths), "dense": self.dense.entry(f"{path}.dense", paths)}
+
+    @classmethod
+    def entries_inside(cls, entry):
+        return [("dense", entry.get("dense"))]
+
+    @classmethod
+    def from_entry(cls, arguments, inside, known):
+        return cls(**{**arguments, **inside})
+
+    def for_inference(self):
+        return self.dense
 
     def emit(self, builder, x):
         if not (builder.training and self._threshold):

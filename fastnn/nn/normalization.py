@@ -4,7 +4,7 @@ import numpy as np
 
 from ..core.parameter import Parameter
 from ..core.checks import check_number
-from .layer import Layer, check_size
+from .layer import Layer, check_size, register
 
 _FLOAT32_MAX = 3.4028234663852886e38
 
@@ -13,6 +13,7 @@ def _check_eps(eps):
     return check_number(eps, "eps", 0, _FLOAT32_MAX, "a number >= 0, finite in float32")
 
 
+@register
 class BatchNorm(Layer):
     """Batch normalisation: each feature with mean 0 and variance 1 over the batch, then scaled and shifted.
 
@@ -80,11 +81,23 @@ class BatchNorm(Layer):
     def config(self):
         return {"features": self.features, "momentum": self.momentum, "eps": self.eps, "affine": self.affine}
 
+    @classmethod
+    def tensor_shapes(cls, entry):
+        counter = {"num_batches_tracked": (1,)} if entry.get("momentum", 0.1) is None else {}
+        return {"running_mean": (entry.get("features"),), **counter}
+
+    def scale_and_shift(self):
+        mean, var = self.running_mean.data.astype(np.float64), self.running_var.data.astype(np.float64)
+        weight, bias = (p.data.astype(np.float64) if p is not None else start for p, start in ((self.weight, 1.0), (self.bias, 0.0)))
+        s = weight / np.sqrt(var + self.eps)
+        return s, bias - s * mean
+
     def emit(self, builder, x):
         count = getattr(self, "num_batches_tracked", None)
         return builder.batchnorm(x, self.weight, self.bias, self.running_mean, self.running_var, self.momentum, self.eps, count)
 
 
+@register
 class LayerNorm(Layer):
     """Layer normalisation: each row with mean 0 and variance 1, then scaled and shifted.
 
@@ -122,10 +135,15 @@ class LayerNorm(Layer):
     def config(self):
         return {"features": self.features, "eps": self.eps, "affine": self.affine}
 
+    @classmethod
+    def tensor_shapes(cls, entry):
+        return {"weight": (entry.get("features"),)} if entry.get("affine", True) else {}
+
     def emit(self, builder, x):
         return builder.rownorm("layernorm", x, self.weight, self.bias, self.eps)
 
 
+@register
 class RMSNorm(Layer):
     """Root mean square normalisation: each row with mean square 1, then scaled.
 
@@ -161,6 +179,10 @@ class RMSNorm(Layer):
 
     def config(self):
         return {"features": self.features, "eps": self.eps, "affine": self.affine}
+
+    @classmethod
+    def tensor_shapes(cls, entry):
+        return {"weight": (entry.get("features"),)} if entry.get("affine", True) else {}
 
     def emit(self, builder, x):
         return builder.rownorm("rmsnorm", x, self.weight, None, self.eps)

@@ -8,16 +8,7 @@ import numpy as np
 
 from ..core.atomic_files import replacing
 from ..core.heads import check_head
-from ..regularizers import from_config
-from .activation import Activation, LogSoftmax, PReLU, Softmax
-from .containers import Residual
-from .dense import Dense
-from .inputs import Flatten, Rescaling
-from .layer import Layer
-from .model import Sequential
-from .noise import DropConnect, Dropout, GaussianNoise
-from .normalization import BatchNorm, LayerNorm, RMSNorm
-from .shared import Maxout, Tied
+from .layer import LAYERS, Layer
 
 FORMAT_VERSION = 1  # of model files; older ones stay readable, newer ones are refused
 
@@ -44,52 +35,37 @@ def write(model, path):
             file.write(p.data if sys.byteorder == "little" else p.data.astype("<f4"))
 
 
-_LAYERS = {
-    c.__name__: c
-    for c in (
-        Activation, BatchNorm, Dense, DropConnect, Dropout, Flatten, GaussianNoise, LayerNorm, LogSoftmax, Maxout, PReLU,
-        Rescaling, Residual, RMSNorm, Sequential, Softmax, Tied,
-    )
-}
-
-
-def _entries(config, source, path=""):
-    """The entries of a list of layers, each with its path."""
-    layers = config.get("layers") if isinstance(config, dict) else None
-    if not isinstance(layers, list):
-        raise ValueError(f"{source}: expected an architecture with a list of layers")
-    return [(f"{path}.{i}" if path else str(i), entry) for i, entry in enumerate(layers)]
-
-
 def layers_from(config, source, classes, path="", known=None):
-    """The layers that a file's architecture describes; their parameters start at zero. `known`: those so far, by path."""
+    """name -> layer of those that a file's architecture describes; their parameters start at zero. `known`: those so far, by path."""
     known = {} if known is None else known
-    return [_layer(entry, source, classes, at, known) for at, entry in _entries(config, source, path)]
+    return {name: _layer(entry, source, classes, at, known) for name, at, entry in _inside(config, source, classes, path)}
 
 
-def _layer(entry, source, classes, path, known):
+def _inside(entry, source, classes, path):
+    """(name, path, entry) of the layers inside that of an entry."""
+    try:
+        kind = _kind(entry, source, classes, path) if path else LAYERS["Sequential"]
+        found = kind.entries_inside(entry)
+    except ValueError as error:
+        raise ValueError(str(error) if str(error).startswith(source) else f"{source}: {error}") from None
+    for name, inner in found:
+        yield name, f"{path}.{name}" if path else name, inner
+
+
+def _kind(entry, source, classes, path):
+    """The class of an entry's layer."""
     kind = entry.get("class") if isinstance(entry, dict) else None
     if not isinstance(kind, str) or kind not in classes:
         hint = "; classes of your own go into load(path, layers=[...])" if isinstance(kind, str) else ""
         raise ValueError(f"{source}: layer {path}: expected one of {', '.join(classes)}, got {entry!r:.80}{hint}")
-    arguments = {k: v for k, v in entry.items() if k != "class"}
-    positional = []
+    return classes[kind]
+
+
+def _layer(entry, source, classes, path, known):
+    kind = _kind(entry, source, classes, path)
     try:
-        if kind in ("Sequential", "Residual"):
-            arguments.pop("layers", None)
-            positional = layers_from(entry, source, classes, path, known)
-        if kind == "DropConnect":
-            arguments["dense"] = _layer(arguments.get("dense"), source, classes, f"{path}.dense", known)
-        if kind == "Tied":
-            name = arguments.get("dense")
-            arguments["dense"] = known.get(name) if isinstance(name, str) else None
-        if kind in ("Dense", "Maxout"):
-            arguments["init"] = "zeros"
-            arguments["penalty"] = from_config(arguments.get("penalty"))
-        alpha = arguments.pop("alpha", None) if kind in ("Dense", "Tied") else None
-        if alpha is not None:
-            arguments["activation"] = Activation(arguments.get("activation"), alpha)
-        known[path] = classes[kind](*positional, **arguments)
+        inside = layers_from(entry, source, classes, path, known)
+        known[path] = kind.from_entry({k: v for k, v in entry.items() if k != "class"}, inside, known)
     except (TypeError, ValueError) as error:
         message = str(error)
         raise ValueError(message if message.startswith(source) else f"{source}: layer {path}: {error}") from None
@@ -117,7 +93,7 @@ def load(path, layers=()):
     OSError
         If it cannot be read.
     """
-    classes = dict(_LAYERS)
+    classes = dict(LAYERS)
     for c in layers:
         if not (isinstance(c, type) and issubclass(c, Layer)):
             raise TypeError(f"layers: expected subclasses of nn.Layer, got {c!r}")
@@ -149,8 +125,8 @@ def _parse(data, name, classes):
         raise refuse(f"no readable architecture ({error})") from None
     sizes = {k: v.shape for k, v in tensors.items()}
     try:
-        _check_sizes(config, sizes)
-        model = Sequential(*layers_from(config, "architecture", classes))
+        _check_sizes(config, sizes, classes)
+        model = LAYERS["Sequential"](*layers_from(config, "architecture", classes).values())
     except (TypeError, ValueError, RecursionError) as error:
         raise refuse(f"an architecture that does not fit together: {error}") from None
     for key, value in tensors.items():
@@ -218,37 +194,12 @@ def _place(name, entry):
     return offsets[0], offsets[1], dtype, tuple(shape)
 
 
-def _pieces(entry):
-    """Columns of a Maxout's weights; only integers are multiplied, since other things in a file could grow without limit."""
-    sizes = entry.get("out_features"), entry.get("pieces", 2)
-    return sizes[0] * sizes[1] if all(isinstance(n, int) for n in sizes) else None
-
-
-# The tensors that a layer allocates, by its arguments.
-_SIZES = {
-    "Dense": lambda e: {"weight": (e.get("in_features"), e.get("out_features"))},
-    "Maxout": lambda e: {"weight": (e.get("in_features"), _pieces(e))},
-    "PReLU": lambda e: {"slope": (e.get("num_parameters"),)},
-    "BatchNorm": lambda e: {
-        "running_mean": (e.get("features"),),
-        **({"num_batches_tracked": (1,)} if e.get("momentum", 0.1) is None else {}),
-    },
-    "LayerNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine", True) else {},
-    "RMSNorm": lambda e: {"weight": (e.get("features"),)} if e.get("affine", True) else {},
-}
-
-
-def _check_sizes(config, shapes, path=""):
+def _check_sizes(entry, shapes, classes, path=""):
     """Before any layer allocates: the tensors that the architecture's layers need are in the file, of their sizes."""
-    for at, entry in _entries(config, "architecture", path):
-        while isinstance(entry, dict) and entry.get("class") == "DropConnect":
-            at, entry = f"{at}.dense", entry.get("dense")
-        if not isinstance(entry, dict):
-            continue
-        kind = entry.get("class")
-        if kind in ("Sequential", "Residual"):
-            _check_sizes(entry, shapes, at)
-        elif isinstance(kind, str) and kind in _SIZES:
-            for name, expected in _SIZES[kind](entry).items():
+    for _, at, inner in _inside(entry, "architecture", classes, path):
+        kind = _kind(inner, "architecture", classes, at)
+        if kind is LAYERS.get(kind.__name__):
+            for name, expected in kind.tensor_shapes(inner).items():
                 if shapes.get(f"{at}.{name}") != expected:
                     raise ValueError(f"layer {at} has {name} {expected}, but tensor {shapes.get(f'{at}.{name}')}")
+        _check_sizes(inner, shapes, classes, at)

@@ -7,10 +7,11 @@ from ..core.activations import PARAMETRIC
 from ..core.parameter import Parameter
 from ..regularizers import check_penalty
 from .activation import Activation, check_layer_activation, emit_activation
-from .dense import Dense
-from .layer import Layer, check_size
+from .dense import Dense, affine_input, affine_output, with_settings
+from .layer import Layer, check_size, register
 
 
+@register
 class Tied(Layer):
     """A dense layer that shares another's weights, transposed or as they are: y = f(x wᵀ + b), as in a tied autoencoder.
 
@@ -73,6 +74,31 @@ class Tied(Layer):
             raise ValueError(f"layer {path}: expected the Dense layer of a Tied one before it in the model, got one that is not")
         return {**super().entry(path, paths), "dense": paths[id(self.dense)]}
 
+    @classmethod
+    def from_entry(cls, arguments, inside, known):
+        name = arguments.get("dense")
+        arguments = {**arguments, "dense": known.get(name) if isinstance(name, str) else None}
+        alpha = arguments.pop("alpha", None)
+        if alpha is not None:
+            arguments["activation"] = Activation(arguments.get("activation"), alpha)
+        return cls(**arguments)
+
+    def scaled_output(self, s, t):
+        return self._untied(*affine_output(self, s, t)) if self.activation == "identity" else None
+
+    def scaled_input(self, s, t):
+        return self._untied(*affine_input(self, s, t))
+
+    def with_own_weights(self, present):
+        if id(self.dense) in present:
+            return self
+        return self._untied(*affine_output(self, 1.0, 0.0))
+
+    def _untied(self, w, b):
+        new = Dense(self.in_features, self.out_features, Activation(self.activation, self.alpha), init="zeros")
+        new.weight.data, new.bias.data = w, np.broadcast_to(b, (self.out_features,))
+        return new
+
     def emit(self, builder, x):
         layer = builder.tied if self.transpose else builder.dense
         return emit_activation(builder, layer(x, self.weight, self.bias), self.activation, self.alpha)
@@ -85,6 +111,7 @@ class Tied(Layer):
         return f"Tied({self.dense!r}, {super().__repr__()[len('Tied('):]}"
 
 
+@register
 class Maxout(Layer):
     """The largest of several linear pieces: y_j = max_k (x w + b)_kj, k = 1 … pieces.
 
@@ -144,6 +171,21 @@ class Maxout(Layer):
             "bias": self.bias is not None,
             **({} if self.penalty is None else {"penalty": self.penalty.config()}),
         }
+
+    @classmethod
+    def tensor_shapes(cls, entry):
+        sizes = entry.get("out_features"), entry.get("pieces", 2)
+        columns = sizes[0] * sizes[1] if all(isinstance(n, int) for n in sizes) else None  # other things might grow without limit
+        return {"weight": (entry.get("in_features"), columns)}
+
+    @classmethod
+    def from_entry(cls, arguments, inside, known):
+        return cls(**with_settings(arguments))
+
+    def scaled_input(self, s, t):
+        new = Maxout(self.in_features, self.out_features, self.pieces, init="zeros")
+        new.weight.data, new.bias.data = affine_input(self, s, t)
+        return new
 
     def emit(self, builder, x):
         return builder.maxout(builder.dense(x, self.weight, self.bias), self.pieces)
