@@ -1309,6 +1309,115 @@ def test_batchnorm_inference_rows_do_not_depend_on_the_batch():
         assert same_bits(np.concatenate([kernels.batchnorm_inference(x[i : i + 1], mean, var) for i in range(9)]), whole)
 
 
+HUGE = F32([1, 1e18, 1e19, 1e25, 3e37, 3e38, 1e30, 1])  # a float32's largest is 3.4e38
+
+
+def huge(across_rows, groups):
+    """(x, dy): groups of 8 columns, or rows, of standard deviations HUGE; those of 3e38 are even numbers' signs, or all equal."""
+    r = rng(across_rows)
+    x, dy = normal(r, 40, 8 * groups), normal(r, 40, 8 * groups)
+    x[:, 5::16], x[:, 13::16] = np.sign(x[:, 5::16]), 1
+    x *= np.tile(HUGE, groups)
+    return (np.ascontiguousarray(x.T), np.ascontiguousarray(dy.T)) if across_rows else (x, dy)
+
+
+@pytest.mark.parametrize("groups", [1, 6, 66])
+@pytest.mark.parametrize("name", ["batchnorm", "layernorm", "rmsnorm"])
+def test_normalisation_where_squares_overflow(name, groups):
+    """|x| above 1e19: y, the gradients and the ordinary rows or columns beside them are as they would be without a limit."""
+    forward, backward = (getattr(kernels, f"{name}_{way}") for way in ("forward", "backward"))
+    x, dy = huge(name != "batchnorm", groups)
+    weight = normal(rng(1), x.shape[1]) + F32(2)
+    y64, statistics64 = getattr(reference, f"{name}_forward")(x.astype(F64), weight.astype(F64))
+    wide_gradients = getattr(reference, f"{name}_backward")(dy.astype(F64), x.astype(F64), statistics64, weight.astype(F64))
+    twin = getattr(reference, f"{name}_forward")(x, weight)
+    twins = [twin, getattr(reference, f"{name}_backward")(dy, x, twin[1], weight)]
+
+    def call():
+        found = forward(x, weight)
+        return *found, *backward(dy, x, found[1], weight)
+
+    for y, _, dx, *gradients in [*everywhere(call).values(), (*twins[0], *twins[1])]:
+        assert_within(y, y64, 1e-5 * np.abs(y64).max())
+        along = 0 if name == "batchnorm" else 1
+        bound = 1e-5 * np.abs(wide_gradients[0]).max(axis=along, keepdims=True) + 40 * TINY  # beside 3e38 dx is subnormal
+        assert_within(dx, wide_gradients[0], bound)
+        for a, e in zip(gradients, wide_gradients[1:]):
+            assert_within(a, e, 1e-5 * np.abs(e).max())
+
+
+def test_huge_values_beside_ordinary_ones_do_not_change_their_bits():
+    x, dy = huge(False, 3)
+    plain = x.copy()
+    plain[:, np.tile(HUGE, 3) > 1] = 1
+
+    def call(case, name):
+        y, statistics = getattr(kernels, f"{name}_forward")(case)
+        return y, statistics, *getattr(kernels, f"{name}_backward")(dy if name == "batchnorm" else dy.T.copy(), case, statistics)
+
+    for isa in ISAS:
+        fastnn.use_isa(isa)
+        one = np.tile(HUGE, 3) == 1
+        for a, b in zip(call(x, "batchnorm"), call(plain, "batchnorm")):
+            assert same_bits(a[..., one], b[..., one])
+        for a, b in zip(call(x.T.copy(), "layernorm")[:3], call(plain.T.copy(), "layernorm")):
+            assert same_bits(a[one], b[one])
+
+
+def test_normalisation_of_huge_values_that_are_no_numbers():
+    x = normal(rng(5), 20, 20, scale=1e25)
+    x[3, 0], x[4, 1], x[5, 2] = np.nan, np.inf, -np.inf
+    for name, along in (("batchnorm", 0), ("layernorm", 1), ("rmsnorm", 1)):
+        for y, _ in everywhere(lambda: getattr(kernels, f"{name}_forward")(x if along == 0 else x.T.copy())).values():
+            y = y if along == 0 else y.T
+            assert np.isnan(y[[3, 4, 5], [0, 1, 2]]).all() and np.isfinite(y[:, 3:]).all()
+
+
+def test_sums_of_a_million_terms_do_not_stop_growing():
+    """One float32 chain over all would be off by parts in a hundred."""
+    rows, x, dy = 1_000_000, F32([[0.7, 0.3]]), F32([[0.1, 0.01, 3.3]])
+    many = (np.repeat(dy, rows, axis=0), np.repeat(x, rows, axis=0))
+    zero = np.zeros((2, 3), F32)
+    expected = rows * x.astype(F64).T @ dy.astype(F64), rows * dy[0].astype(F64)
+    for dw, db in (*everywhere(lambda: kernels.dense_backward(*many, zero, need_dx=False)[1:]).values(),
+                   reference.dense_backward(*many, zero, need_dx=False)[1:]):
+        assert_within(dw, expected[0], 1e-3 * expected[0])
+        assert_within(db, expected[1], 1e-3 * expected[1])
+    g, x = np.ascontiguousarray(many[0][:, :2]), many[1]
+    statistics = np.tile(F32([0, 0, 1]), (rows, 1))
+    for _, dweight, dbias in everywhere(lambda: kernels.layernorm_backward(g, x, statistics)).values():
+        assert_within(dweight, rows * (g[0] * x[0]).astype(F64), 1e-3 * np.abs(dweight))
+        assert_within(dbias, expected[1][:2], 1e-3 * expected[1][:2])
+    x = x - F32(0.5)
+    columns = np.tile(F32([[0], [0], [1], [1]]), (1, 2))
+    for _, dweight, dbias in everywhere(lambda: kernels.batchnorm_backward(g, x, columns)).values():
+        assert_within(dweight, rows * (g[0] * x[0]).astype(F64), 1e-3 * np.abs(dweight))
+        assert_within(dbias, expected[1][:2], 1e-3 * expected[1][:2])
+    x[1::2] = -x[1::2]
+    for var in (a[1][3] for a in everywhere(lambda: kernels.batchnorm_forward(x)).values()):
+        assert_within(var, x[0].astype(F64) ** 2, 1e-3 * var)
+
+
+def test_sums_along_a_row_of_millions_do_not_stop_growing():
+    n = 4_000_000
+    x = np.full((1, n), np.log(0.1), F32)
+    x[0, 0] = 0
+    total = np.exp(x.astype(F64)).sum()
+    dy = np.full((1, n), 0.1, F32)
+
+    def call():
+        loss = kernels.softmax_cross_entropy(x, np.zeros(1, np.int64))[0]
+        return kernels.softmax_forward(x), kernels.log_softmax_forward(x), kernels.log_softmax_backward(dy, x), loss
+
+    for y, log_y, dx, loss in everywhere(call).values():
+        assert_within(y[0, :1], np.array([1 / total]), 1e-4 / total)
+        assert_within(log_y[0, :1], np.array([-np.log(total)]), 1e-4 * np.log(total))
+        assert_within(dx[0, :1], np.array([0.1 - 0.1 * n]), 1e-4 * n)
+        assert abs(loss - np.log(total)) < 1e-4
+    for y, _ in everywhere(lambda: kernels.layernorm_forward(x)).values():
+        assert_within(y[0, 1:2], (x[0, 1:2] - x.astype(F64).mean()) / np.sqrt(x.astype(F64).var() + 1e-5), 1e-3)
+
+
 def test_rownorm():
     shapes = [(rows, columns) for rows, columns in NORM_SHAPES if columns > 1]
     assert_normalises("layernorm_forward", "layernorm_backward", shapes, tolerance=8e-6)

@@ -4,8 +4,8 @@
  *   backward  dX [batch, in]  = dY [batch, out] W^T   (b_transposed)     then dx f'(y of the layer below)
  *             dW [in, out]    = X^T dY                (a_transposed)     then the optimizer's update of W
  *
- * Every element of C is one chain of fused multiply-adds in the order of k. How C is cut into panels, tiles and blocks
- * of K never changes a bit of it, so each may be chosen for speed alone. Blocking: Goto & van de Geijn 2008; Van Zee & van de
+ * Every element of C is one chain of fused multiply-adds in the order of k (of dW over more than 65,536 rows, one for each so
+ * many). How C is cut into panels, tiles and blocks of K never changes a bit of it, so each may be chosen for speed alone. Blocking: Goto & van de Geijn 2008; Van Zee & van de
  * Geijn 2015 (BLIS).
  *
  *   micro_kernel.h      a tile of C in registers while k runs
@@ -21,6 +21,8 @@
 #ifndef FNN_GEMM_GEMM_H
 #define FNN_GEMM_GEMM_H
 
+#include "../kernels/pieces.h"
+#include "../kernels/sums.h"
 #include "row.h"
 
 /* Products and updates cut into tiles: fnn_gemm_rows, fnn_gemm_update and, of one tile, fnn_gemm_tile. */
@@ -131,9 +133,40 @@ static void fnn_gemm_swapped_forward(const fnn_product *g)
     }
 }
 
+/* dW = X^T dY over so many rows that a chain of all would stop growing: one chain for each FNN_SUM_BLOCK of them, added in order.
+ * It goes through C in pieces that find room on the stack. */
+#define FNN_LONG_ROWS 96
+#define FNN_LONG_COLUMNS 64
+
+static bool fnn_has_long_k(const fnn_product *g) { return g->a_transposed && g->k > FNN_SUM_BLOCK; }
+
+static void fnn_gemm_long_k(const fnn_product *g)
+{
+    float sum[FNN_LONG_ROWS * FNN_LONG_COLUMNS] __attribute__((aligned(64))), block[FNN_LONG_ROWS * FNN_LONG_COLUMNS];
+    for (size_t i = 0; i < g->m; i += FNN_LONG_ROWS) {
+        for (size_t j = 0; j < g->n; j += FNN_LONG_COLUMNS) {
+            const size_t rows = fnn_min(g->m - i, FNN_LONG_ROWS), columns = fnn_min(g->n - j, FNN_LONG_COLUMNS);
+            for (size_t from = 0, end; from < g->k; from = end) {
+                end = fnn_block_end(from, g->k);
+                fnn_gemm_rows(&(fnn_product){.m = rows, .n = columns, .k = end - from, .a = g->a + from * g->lda + i, .lda = g->lda,
+                                             .a_transposed = true, .b = g->b + from * g->ldb + j, .ldb = g->ldb,
+                                             .c = from ? block : sum, .ldc = columns});
+                if (from) fnn_add(rows * columns, sum, block, sum);
+            }
+            float *c = g->epilogue == FNN_EPILOGUE_UPDATE ? NULL : g->c + i * g->ldc + j;
+            for (size_t r = 0; r < rows && c && g->accumulate; r++)
+                fnn_add(columns, c + r * g->ldc, sum + r * columns, sum + r * columns);
+            fnn_finish(g, i, j, rows, columns, sum, columns);
+            for (size_t r = 0; r < rows && c; r++) memcpy(c + r * g->ldc, sum + r * columns, columns * sizeof(float));
+        }
+    }
+}
+
 static void fnn_gemm(const fnn_product *g)
 {
-    if (fnn_may_swap(g))
+    if (fnn_has_long_k(g))
+        fnn_gemm_long_k(g);
+    else if (fnn_may_swap(g))
         fnn_gemm_swapped(g);
     else if (g->epilogue == FNN_EPILOGUE_UPDATE)
         fnn_gemm_update(g);

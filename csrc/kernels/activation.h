@@ -19,7 +19,7 @@
 #define FNN_KERNELS_ACTIVATION_H
 
 #include "../simd/math.h"
-#include "kernels.h"
+#include "sums.h"
 
 #define FNN_SELU_LAMBDA 1.05070098735548049f /* Klambauer et al. 2017: mean 0 and variance 1 are a fixed point */
 #define FNN_SELU_LAMBDA_ALPHA 1.75809934084737686f
@@ -195,7 +195,7 @@ static void fnn_prelu_backward(size_t rows, size_t columns, const float *dy, siz
 }
 
 /* The slope's gradient, sum over rows of dy min(x, 0): for every column in chunks of 16 rows, each summed in order, the
- * chunks then added in order (step 1); or the sum of those over the columns, lane by lane, then folded (step 0). */
+ * chunks then added in order, in blocks of many rows (sums.h; step 1); or the sum of those over the columns, lane by lane, then folded (step 0). */
 static void fnn_prelu_slope_gradient(size_t rows, size_t columns, const float *dy, size_t lddy, const float *x, size_t ldx,
                                      size_t step, bool accumulate, float *dslope)
 {
@@ -203,14 +203,19 @@ static void fnn_prelu_slope_gradient(size_t rows, size_t columns, const float *d
     for (size_t j = 0; j < columns; j += FNN_VF) {
         const vt t = vt_first(columns - j);
         vf total = vf_zero();
-        for (size_t i = 0; i < rows; i += 16) {
-            const size_t end = rows - i < 16 ? rows : i + 16;
-            vf sum = vf_zero();
-            for (size_t r = i; r < end; r++) {
-                const vf d = vf_load_t(dy + r * lddy + j, t), v = vf_load_t(x + r * ldx + j, t);
-                sum = vf_add(sum, vf_select(vf_lt(vf_zero(), v), vf_zero(), vf_mul(d, v)));
+        for (size_t from = 0, end; from < rows; from = end) {
+            end = fnn_block_end(from, rows);
+            vf block = vf_zero();
+            for (size_t i = from; i < end; i += 16) {
+                const size_t last = end - i < 16 ? end : i + 16;
+                vf sum = vf_zero();
+                for (size_t r = i; r < last; r++) {
+                    const vf d = vf_load_t(dy + r * lddy + j, t), v = vf_load_t(x + r * ldx + j, t);
+                    sum = vf_add(sum, vf_select(vf_lt(vf_zero(), v), vf_zero(), vf_mul(d, v)));
+                }
+                block = vf_add(block, sum);
             }
-            total = vf_add(total, sum);
+            total = fnn_add_block(from, total, block);
         }
         if (step)
             vf_store_t(dslope + j, accumulate ? vf_add(vf_load_t(dslope + j, t), total) : total, t);

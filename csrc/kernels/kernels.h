@@ -107,6 +107,8 @@ typedef struct fnn_product {
 #define FNN_KC_SCRATCH 1056   /* k in a block of B where there is scratch to pack it in: 264 KB, of which the L2 cache holds two */
 #define FNN_PACKED_ROOM (FNN_KC_SCRATCH * 64) /* floats, for panels of at most 64 columns */
 
+#define FNN_SUM_BLOCK 65536 /* terms of a sum in one chain; see sums.h */
+
 static inline size_t fnn_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t fnn_max(size_t a, size_t b) { return a > b ? a : b; }
 

@@ -202,10 +202,7 @@ static void fnn_softmax_cross_entropy(size_t rows, const fnn_loss *o)
         for (size_t r = 0; r < count; r++) {
             const float *z = o->logits + (i0 + r) * o->ldl;
             max[r] = fnn_row_max(z, classes);
-            vf sum = vf_zero();
-            for (size_t j = 0; j < classes; j += FNN_VF)
-                sum = vf_add(sum, vf_exp(vf_sub(fnn_row_load(z, j, classes), vf_set1(max[r]))));
-            total[r] = vf_sum(sum);
+            total[r] = fnn_row_sum_exp(z, classes, vf_set1(max[r]));
             const size_t best = fnn_argmax(z, classes, max[r]);
             if (o->labels) {
                 const bool ignored = fnn_ignored(o, i0 + r);
@@ -497,8 +494,12 @@ static void fnn_multiclass_hinge(size_t rows, const fnn_loss *o)
         const vf offset = vf_set1(o->parameter), wanted = vf_set1(z[label]), s = vf_set1((float)(o->scale * weight));
         o->correct[i] = fnn_argmax(z, n, fnn_row_max(z, n)) == label;
         vd low = vd_set1(0.0), high = vd_set1(0.0);
-        vf total = zero;
+        vf total = zero, block = zero;
         for (size_t j = 0; j < n; j += FNN_VF) {
+            if (j && j % FNN_SUM_BLOCK == 0) {
+                total = vf_add(total, block);
+                block = zero;
+            }
             const vt tail = vt_first(n - j);
             const vf m = vf_add(vf_sub(vf_load_t(z + j, tail), wanted), offset);
             vf c = vf_select(vm_lane(label - j), zero, vf_select(vf_le(m, zero), zero, m));
@@ -509,14 +510,14 @@ static void fnn_multiclass_hinge(size_t rows, const fnn_loss *o)
             const vd a = vd_load_f32(margin), b = vd_load_f32(margin + FNN_VD);
             low = vd_add(low, squared ? vd_mul(a, a) : a);
             high = vd_add(high, squared ? vd_mul(b, b) : b);
-            total = vf_add(total, g);
+            block = vf_add(block, g);
             const vf d = vf_mul(g, s);
             if (o->dlogits) vf_store_t(o->dlogits + i * o->ldd + j, left_out ? vf_number_or_zero(d) : d, tail);
         }
         o->loss[i] = left_out ? 0.0 : vd_sum(vd_add(low, high)) * weight;
         if (o->dlogits) {
             float at[FNN_VF];
-            const vf d = vf_neg(vf_mul(vf_set1(vf_sum(total)), s));
+            const vf d = vf_neg(vf_mul(vf_set1(vf_sum(vf_add(total, block))), s));
             vf_store(at, left_out ? vf_number_or_zero(d) : d);
             o->dlogits[i * o->ldd + label] = at[0];
         }

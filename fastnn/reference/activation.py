@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._check import check_array, check_out
+from ._sums import sum_rows
 
 
 @dataclass(frozen=True)
@@ -384,7 +385,7 @@ def prelu_backward(dy, x, slope, out=None):
     with np.errstate(all="ignore"):
         products = np.where(x > 0, 0, dy * x)
         result = np.where(x > 0, dy, slope * dy)
-        dslope[...] = products.sum() if slope.size == 1 else products.sum(axis=0)
+        dslope[...] = products.sum() if slope.size == 1 else sum_rows(products)
         dx[...] = result
     return dx, dslope
 

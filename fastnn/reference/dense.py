@@ -7,6 +7,7 @@ their value, is not part of what this file says.
 import numpy as np
 
 from ._check import check_array, check_out
+from ._sums import product_rows, sum_rows
 from .activation import activation_backward, activation_forward, find_activation
 
 
@@ -113,7 +114,7 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
 
     dz = activation_backward(dy, saved, activation, alpha=alpha)
     with np.errstate(all="ignore"):
-        products = (dz @ w.T if need_dx else None, x.T @ dz)  # both before any result is written
+        products = (dz @ w.T if need_dx else None, product_rows(x, dz))  # both before any result is written
         if need_dx:
             dx[...] = products[0]
         dw[...] = products[1]
@@ -149,5 +150,5 @@ def bias_gradient(dy, out=None):
     check_array(dy, "dy", shape=(None, None))
     out = check_out(out, "out", (dy.shape[1],), dy.dtype)
     with np.errstate(all="ignore"):
-        out[...] = dy.sum(axis=0)
+        out[...] = sum_rows(dy)
     return out

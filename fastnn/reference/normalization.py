@@ -2,12 +2,14 @@
 
 S. Ioffe and C. Szegedy, "Batch normalization", 2015; J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", 2016;
 B. Zhang and R. Sennrich, "Root mean square layer normalization", 2019. Variances are those of the batch or row itself
-(divided by n), about a mean that is corrected once: of values far from 0 nothing is lost.
+(divided by n), about a mean that is corrected once: of values far from 0 nothing is lost. Where their squares overflow they are
+made of scaled values; then var itself may be beyond the dtype, and is given as inf.
 """
 
 import numpy as np
 
 from ._check import check_array, check_out
+from ._sums import mean_rows, norm_factor, norm_scale, sum_rows
 from .activation import activation_forward
 
 
@@ -25,6 +27,39 @@ def _check_affine(x, weight, bias=None):
 def _check_eps(eps):
     if not 0 <= eps < np.inf:
         raise ValueError(f"eps must be a finite number >= 0, got {eps}")
+
+
+def _statistics(x, mean_of, eps, centered=True):
+    """The mean, what it lacks of the true one, 1 / √(var + eps), and var; `mean_of` an array is its mean over the batch or the row.
+
+    Those whose squares overflow are made again of x times a power of two.
+    """
+    scale, highest, eps = norm_scale(x.dtype), np.finfo(x.dtype).max, x.dtype.type(eps)
+
+    def moments(x, limit):
+        mean = mean_of(x) if centered else np.zeros_like(mean_of(x))
+        mean = np.where(np.isfinite(mean), np.clip(mean, -limit, limit), mean)  # its rounding may go beyond all of x
+        rest = mean_of(x - mean) if centered else mean
+        d = x - mean - rest
+        return mean, rest, mean_of(d * d)
+
+    mean, rest, var = moments(x, highest)
+    rstd = 1 / np.sqrt(var + eps)
+    again = ~np.isfinite(var)
+    if again.any():
+        scaled_mean, scaled_rest, scaled = moments(x * scale, highest * scale)
+        scaled_rstd = np.where(scaled == 0, 1 / np.sqrt(eps) / scale, 1 / np.sqrt(scaled + eps * scale * scale))
+        mean = np.where(again, scaled_mean / scale, mean)
+        rest = np.where(again, scaled_rest / scale, rest)
+        rstd = np.where(again, scaled_rstd * scale, rstd)
+        var = np.where(again, scaled / scale / scale, var)
+    return mean, rest, rstd, var
+
+
+def _xhat(x, mean, rest, rstd):
+    """(x - mean) · rstd; where the squares overflow all are scaled."""
+    factor = norm_factor(rstd)
+    return (x * factor - mean * factor - rest * factor) * (rstd / factor)
 
 
 def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
@@ -67,12 +102,8 @@ def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
     _check_eps(eps)
     out = check_out(out, "out", x.shape, x.dtype)
     with np.errstate(all="ignore"):
-        mean = x.mean(axis=0)
-        rest = (x - mean).mean(axis=0)
-        d = x - mean - rest
-        var = (d * d).mean(axis=0)
-        rstd = 1 / np.sqrt(var + x.dtype.type(eps))
-        out[...] = _affine(d * rstd, weight, bias)
+        mean, rest, rstd, var = _statistics(x, mean_rows, eps)
+        out[...] = _affine(_xhat(x, mean, rest, rstd), weight, bias)
     return activation_forward(out, activation, out, alpha=alpha), np.stack([mean, rest, rstd, var])
 
 
@@ -154,8 +185,8 @@ def batchnorm_backward(dy, x, statistics, weight=None, out=None):
     out = check_out(out, "out", dy.shape, dy.dtype)
     with np.errstate(all="ignore"):
         mean, rest, rstd, _ = statistics
-        xhat = (x - mean - rest) * rstd
-        dbias, dweight = dy.sum(axis=0), (dy * xhat).sum(axis=0)
+        xhat = _xhat(x, mean, rest, rstd)
+        dbias, dweight = sum_rows(dy), sum_rows(dy * xhat)
         out[...] = _affine(rstd * (dy - dbias / len(dy) - xhat * (dweight / len(dy))), weight, None)
     return out, dweight, dbias
 
@@ -166,11 +197,8 @@ def _rownorm_forward(x, weight, bias, centered, eps, activation, out, alpha):
     _check_eps(eps)
     out = check_out(out, "out", x.shape, x.dtype)
     with np.errstate(all="ignore"):
-        mean = x.mean(axis=1, keepdims=True) if centered else np.zeros((len(x), 1), x.dtype)
-        rest = (x - mean).mean(axis=1, keepdims=True) if centered else mean
-        d = x - mean - rest
-        rstd = 1 / np.sqrt((d * d).mean(axis=1, keepdims=True) + x.dtype.type(eps))
-        out[...] = _affine(d * rstd, weight, bias)
+        mean, rest, rstd, _ = _statistics(x, lambda a: a.mean(axis=1, keepdims=True), eps, centered)
+        out[...] = _affine(_xhat(x, mean, rest, rstd), weight, bias)
     return activation_forward(out, activation, out, alpha=alpha), np.concatenate([mean, rest, rstd], axis=1)
 
 
@@ -182,8 +210,8 @@ def _rownorm_backward(dy, x, statistics, weight, centered, out):
     out = check_out(out, "out", dy.shape, dy.dtype)
     with np.errstate(all="ignore"):
         mean, rest, rstd = statistics.T[:, :, None]
-        xhat = (x - mean - rest) * rstd
-        dweight, dbias = (dy * xhat).sum(axis=0), dy.sum(axis=0)
+        xhat = _xhat(x, mean, rest, rstd)
+        dweight, dbias = sum_rows(dy * xhat), sum_rows(dy)
         g = _affine(dy, weight, None)
         d = g - g.mean(axis=1, keepdims=True) if centered else g
         out[...] = rstd * (d - xhat * (g * xhat).mean(axis=1, keepdims=True))
