@@ -26,7 +26,7 @@
 #define FNN_VF 16 /* lanes of vf */
 #define FNN_VD 8  /* lanes of vd */
 
-#if defined(__SANITIZE_ADDRESS__) /* inlined, the checks around every access take gcc many minutes */
+#if defined(__SANITIZE_ADDRESS__) || defined(FNN_NO_INLINE) /* inlined, the sanitizers' checks take gcc many minutes */
 #define FNN_INLINE static inline
 #else
 #define FNN_INLINE static inline __attribute__((always_inline))
