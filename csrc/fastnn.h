@@ -54,8 +54,8 @@ typedef struct fnn_gather {
     const int64_t *index; /* row r of the batch is row index[r] of the source; NULL: r itself */
     double scale, shift;
     bool check_finite;
-    const char *weight; /* of the source's rows, in a dtype of their own; NULL: none. What is not finite in a row of weight 0 */
-    fnn_dtype weight_dtype; /* makes the row one of zeros */
+    const char *weight; /* of the source's rows, in a dtype of their own; NULL: none. A row of weight 0 with what is not finite, */
+    fnn_dtype weight_dtype; /* or so large that layers may overflow, becomes one of zeros */
     ptrdiff_t weight_stride;
     size_t weight_columns, weight_item; /* of several weights all are to be 0 */
     float *out;

@@ -224,6 +224,7 @@ cdef extern from "fastnn.h" nogil:
         const float *logits
         size_t ldl
         const int32_t *labels
+        bint ignores
         const float *targets
         size_t ldt
         const float *weight

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import losses, nn, optim, regularizers
+from fastnn import losses, nn, optim, regularizers, schedules
 from fastnn.core import checks
 from fastnn.optim import checks as settings
 
@@ -134,6 +134,11 @@ def test_unknown_keywords():
         (lambda: regularizers.L2(lambda_=1.0), "keyword argument 'lambda_'"),
         (lambda: trainer.fit(x, y, n_epochs=2, verbose=0), r"fit\(\) got an unexpected keyword argument 'n_epochs'; did you mean 'epochs'[?]$"),
         (lambda: trainer.evaluate(x, y, batchsize=2), "; did you mean 'batch_size'[?]$"),
+        (lambda: schedules.Exponential(0.1, gama=0.5), "; did you mean 'gamma'[?]$"),
+        (lambda: schedules.Step(0.1, stepsize=3), r"Step.__init__\(\) .*; did you mean 'step_size'[?]$"),
+        (lambda: schedules.ReduceOnPlateau(0.1, patiance=3), "; did you mean 'patience'[?]$"),
+        (lambda: nn.mlp([2, 3], activations="tanh"), r"mlp\(\) .*; did you mean 'activation'[?]$"),
+        (lambda: nn.mlp([2, 3], kernel_initializer="he"), "; did you mean 'init'[?]$"),
         (lambda: fastnn.Trainer(model, criterion=1, optimizer=2), "; did you mean 'loss'[?]$"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):

@@ -1002,6 +1002,52 @@ def test_losses_special_values():
             assert np.isnan(loss) and same_bits(np.isnan(d), np.isnan(expected[1]))
 
 
+@pytest.mark.parametrize("ignore, dtype", [(-100, np.int64), (1, np.uint8), (2**64 - 1, np.uint64), (300, np.int8)])
+@pytest.mark.parametrize("classes", (2, 10, 16, 17, 40))
+def test_softmax_cross_entropy_ignores_rows(classes, ignore, dtype):
+    """As if the batch had only the others, whatever the logits of the ignored ones are; 300 is no int8, so nothing is ignored."""
+    r = rng(classes)
+    z, labels = normal(r, 37, classes), r.integers(0, classes, 37).astype(dtype)
+    if ignore != 300:
+        labels[[0, 5, 36]] = ignore
+    rest = np.flatnonzero(labels != ignore)
+    z[np.setdiff1d(range(37), rest)] = [np.nan] * classes if ignore != 1 else 3
+    for options in ({}, {"label_smoothing": 0.1, "class_weight": r.random(classes).astype(F32)}, {"reduction": "sum"}):
+        weight = r.random(37).astype(F32)
+
+        def call():
+            loss, d = kernels.softmax_cross_entropy(z, labels, sample_weight=weight, ignore_index=ignore, **options)
+            rows = kernels.softmax_cross_entropy_rows(z, labels, ignore_index=ignore)
+            return loss, d, rows, kernels.softmax_cross_entropy_correct(z, labels, ignore_index=ignore)
+
+        alone = z[rest], labels[rest]
+        twin = reference.softmax_cross_entropy(*wide(z), labels, sample_weight=weight.astype(F64), ignore_index=ignore,
+                                               **{k: v.astype(F64) if k == "class_weight" else v for k, v in options.items()})
+        for isa, (loss, d, rows, correct) in everywhere(call).items():
+            fastnn.use_isa(isa)
+            of_rest = kernels.softmax_cross_entropy(*alone, sample_weight=weight[rest], **options)
+            np.testing.assert_allclose(loss, of_rest[0], rtol=1e-12)  # the sum over rows may have another order
+            assert same_bits(d[rest], of_rest[1]) and same_bits(rows[rest], kernels.softmax_cross_entropy_rows(*alone))
+            assert (np.delete(d, rest, axis=0) == 0).all() and (np.delete(rows, rest) == 0).all()
+            assert correct == kernels.softmax_cross_entropy_correct(*alone)
+            np.testing.assert_allclose(loss, twin[0], rtol=1e-6)
+            assert_within(d, twin[1], 1e-6)
+        assert_within(rows, reference.softmax_cross_entropy_rows(*wide(z), labels, ignore_index=ignore), 1e-5)
+        assert correct == reference.softmax_cross_entropy_correct(*wide(z), labels, ignore_index=ignore)
+
+
+def test_softmax_cross_entropy_of_ignored_rows_alone():
+    for where in (kernels, reference):
+        loss, d = where.softmax_cross_entropy(F32([[1, 2], [np.nan, np.inf]]), np.array([-1, -1]), ignore_index=-1)
+        assert loss == 0 and (d == 0).all()
+        with pytest.raises(ValueError, match="class numbers, since there is an ignore_index"):
+            where.softmax_cross_entropy(F32([[1, 2]]), F32([[1, 0]]), ignore_index=-1)
+        with pytest.raises(ValueError, match=r"targets\[1\].* got -1"):
+            where.softmax_cross_entropy(F32([[1, 2], [1, 2]]), np.array([-2, -1]), ignore_index=-2)
+    with pytest.raises(TypeError, match="ignore_index: expected an integer"):
+        kernels.softmax_cross_entropy(F32([[1, 2]]), np.array([0]), ignore_index=1.0)
+
+
 @pytest.mark.parametrize("classes", (2, 10, 16, 17, 40))
 def test_softmax_cross_entropy_options(classes):
     """Label smoothing, class weights, sample weights and sums are what they do to the targets and the rows."""

@@ -47,6 +47,16 @@ static bool no_weight(const fnn_kernels *k, const fnn_gather *o, size_t row)
     return true;
 }
 
+#define ORDINARY 1e18f /* inputs of this size leave room for what layers make of them */
+
+/* Whether a row that is left out could still do harm: a gradient of 0 times a hidden value that overflowed is NaN. */
+static bool may_do_harm(const float *row, size_t n)
+{
+    for (size_t j = 0; j < n; j++)
+        if (!(row[j] >= -ORDINARY && row[j] <= ORDINARY)) return true;
+    return false;
+}
+
 void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s)
 {
     if (!o->out) return; /* read in place */
@@ -60,7 +70,7 @@ void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s)
         k->convert(o->dtype, o->features, o->source + (ptrdiff_t)row * o->row_stride, o->scale, o->shift, out);
         if (o->check_finite && !k->all_finite(o->features, out)) fnn_report(o->status, r, FNN_NOT_FINITE);
         if (!o->weight) continue;
-        if (no_weight(k, o, row) && !k->all_finite(o->features, out)) memset(out, 0, o->features * sizeof(float));
+        if (no_weight(k, o, row) && may_do_harm(out, o->features)) memset(out, 0, o->features * sizeof(float));
     }
 }
 

@@ -272,10 +272,11 @@ def prelu_backward(dy, x, slope, out_dx, out_dslope):
     return dx, dslope
 
 
-def loss(str kind, str name, logits, targets, out, sample_weight, class_weight, int form, float parameter, bint total, bint full):
+def loss(str kind, str name, logits, targets, out, sample_weight, class_weight, int form, float parameter, bint total, bint full,
+         counted=None):
     """One loss of a batch: kind names the operation, name its first argument; targets: int32 labels that have been checked, or
-    float32 [batch, classes]; class_weight: float32 [classes] ([2, classes] of the binary ones) or None. Returns (row losses,
-    gradient, correct)."""
+    float32 [batch, classes]; class_weight: float32 [classes] ([2, classes] of the binary ones) or None; counted: how many labels
+    are not -1, if there may be such. Returns (row losses, gradient, correct)."""
     cdef fnn_op_kind op = {"softmax_cross_entropy": FNN_OP_SOFTMAX_CROSS_ENTROPY, "elementwise_loss": FNN_OP_ELEMENTWISE_LOSS,
                            "multiclass_hinge": FNN_OP_MULTICLASS_HINGE}[kind]
     _check(logits, name, cnp.NPY_FLOAT32, 2, False)
@@ -307,7 +308,8 @@ def loss(str kind, str name, logits, targets, out, sample_weight, class_weight, 
     o.classes = classes
     o.logits, o.ldl = _f32(logits), classes
     o.class_weight = _f32(class_weight)
-    o.scale = 1.0 if total else 1.0 / batch
+    o.ignores = counted is not None
+    o.scale = 1.0 if total else 1.0 / (batch if counted is None else max(counted, 1))
     o.dlogits, o.ldd = _f32(dlogits), classes
     o.loss = <double *>cnp.PyArray_DATA(loss)
     o.correct = <uint32_t *>cnp.PyArray_DATA(correct)

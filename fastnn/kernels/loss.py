@@ -4,12 +4,12 @@ import numpy as np
 
 from .. import _native
 from ..core.activations import FLOAT32_MAX, FLOAT32_TINY, FORMS
-from ._check import _number, _require_array
+from ._check import _integer, _number, _require_array
 from .rows import _label_error
 
 
 def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, class_weight=None, sample_weight=None,
-                          reduction="mean"):
+                          reduction="mean", ignore_index=None):
     """Softmax cross entropy of a batch, and its gradient with respect to the logits.
 
     With lse_i = log Σ_k exp(z_ik) and s = label_smoothing,
@@ -36,6 +36,9 @@ def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, cla
     sample_weight : float32 array [batch], optional
     reduction : {"mean", "sum"}, default "mean"
         "sum" leaves out the division by batch.
+    ignore_index : int, optional
+        The class number, of any value, of rows to be left out: their loss and gradient are 0, whatever is in them, and the mean
+        is over the others (0 where there are none). Only with class numbers.
 
     Returns
     -------
@@ -57,16 +60,16 @@ def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, cla
     >>> round(loss, 6), dlogits
     (0.693147, array([[ 0.5, -0.5]], dtype=float32))
     """
-    found = _cross_entropy(logits, targets, out, label_smoothing, class_weight, sample_weight, reduction)
-    return _reduced(found, reduction)
+    *found, counted = _cross_entropy(logits, targets, out, label_smoothing, class_weight, sample_weight, reduction, ignore_index)
+    return _reduced(found, reduction, counted)
 
 
-def softmax_cross_entropy_rows(logits, targets):
+def softmax_cross_entropy_rows(logits, targets, *, ignore_index=None):
     """Softmax cross entropy of each row: loss_i = Σ_j t_ij · (lse_i - z_ij).
 
     Parameters
     ----------
-    logits, targets
+    logits, targets, ignore_index
         As for `softmax_cross_entropy`.
 
     Returns
@@ -83,18 +86,18 @@ def softmax_cross_entropy_rows(logits, targets):
     >>> fastnn.kernels.softmax_cross_entropy_rows(np.float32([[0, 0], [1000, 0]]), np.array([1, 1])).round(3)
     array([6.93e-01, 1.00e+03])
     """
-    return _cross_entropy(logits, targets)[0]
+    return _cross_entropy(logits, targets, ignore_index=ignore_index)[0]
 
 
-def softmax_cross_entropy_correct(logits, targets):
+def softmax_cross_entropy_correct(logits, targets, *, ignore_index=None):
     """Number of rows whose largest logit stands at the target.
 
     Of equal logits the first counts, and so does the first of equal probabilities in a row of t. A row with a NaN, in the
-    logits or in t, is not correct.
+    logits or in t, is not correct, nor is one to be left out.
 
     Parameters
     ----------
-    logits, targets
+    logits, targets, ignore_index
         As for `softmax_cross_entropy`.
 
     Returns
@@ -111,7 +114,7 @@ def softmax_cross_entropy_correct(logits, targets):
     >>> fastnn.kernels.softmax_cross_entropy_correct(np.float32([[1, 2], [1, 1]]), np.array([1, 1]))
     1
     """
-    return int(np.count_nonzero(_cross_entropy(logits, targets)[2]))
+    return int(np.count_nonzero(_cross_entropy(logits, targets, ignore_index=ignore_index)[2]))
 
 
 def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduction="mean"):
@@ -435,8 +438,9 @@ def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, c
     return _reduced(found, reduction)
 
 
-def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=None, sample_weight=None, reduction="mean"):
-    """(row losses, dlogits, whether each row is correct)"""
+def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=None, sample_weight=None, reduction="mean",
+                   ignore_index=None):
+    """(row losses, dlogits, whether each row is correct, rows that count, or None: all)"""
     _native.check_array(logits, "logits", np.float32, 2)
     _require_array(targets, "targets")
     kind = targets.dtype.kind
@@ -449,10 +453,24 @@ def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {smoothing}")
     _check_class_weight(class_weight, logits.shape[1:])
     total = _total(reduction)
-    if kind != "f":
+    counted = None
+    if kind == "f":
+        if ignore_index is not None:
+            raise ValueError("targets: expected class numbers, since there is an ignore_index, got rows")
+    elif ignore_index is None:
         targets = _labels(targets, *logits.shape)
-    return _native.loss("softmax_cross_entropy", "logits", logits, targets, out, sample_weight, class_weight, 0, smoothing,
-                        total, False)
+    else:
+        ignore_index = _integer(ignore_index, "ignore_index", -(2**63), 2**64 - 1)
+        own = np.asarray(targets)  # what a subclass makes of == and of [] does not count
+        if own.shape != logits.shape[:1]:
+            raise ValueError(f"targets: expected shape {logits.shape[:1]}, got {own.shape}")
+        ignored = own == ignore_index
+        targets = _labels(np.where(ignored, own.dtype.type(0), own), *logits.shape)
+        targets[ignored] = -1
+        counted = len(ignored) - int(np.count_nonzero(ignored))
+    found = _native.loss("softmax_cross_entropy", "logits", logits, targets, out, sample_weight, class_weight, 0, smoothing,
+                         total, False, counted)
+    return *found, counted
 
 
 def _elementwise(form, outputs, targets, out, sample_weight, reduction, parameter=0.0, class_weight=None, full=False,
@@ -466,10 +484,10 @@ def _elementwise(form, outputs, targets, out, sample_weight, reduction, paramete
     return _reduced(found, reduction)
 
 
-def _reduced(found, reduction):
+def _reduced(found, reduction, counted=None):
     losses, gradient, _ = found
     total = _native.sum_rows(losses)
-    return total if reduction == "sum" else total / len(losses), gradient
+    return total if reduction == "sum" else total / (len(losses) if counted is None else max(counted, 1)), gradient
 
 
 def _labels(targets, batch, classes):

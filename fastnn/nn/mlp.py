@@ -3,6 +3,7 @@
 import numbers
 
 from .. import init as initialisers
+from ..core.checks import suggesting
 from .activation import Activation, PReLU, check_layer_activation
 from .dense import Dense
 from .layer import check_size
@@ -13,6 +14,7 @@ from .normalization import BatchNorm
 _PLACES = {False: None, None: None, True: "before", "before": "before", "after": "after"}
 
 
+@suggesting
 def mlp(sizes, activation="relu", output_activation=None, batchnorm=False, dropout=0.0, bias=True, init=None, penalty=None):
     """A multilayer perceptron: dense layers with an activation between them, and what usually goes with it.
 

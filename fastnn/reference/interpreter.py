@@ -19,6 +19,8 @@ from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progres
 from .penalty import penalty_backward, penalty_forward
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
+_ORDINARY = np.float32(1e18)  # inputs of this size leave room for what layers make of them
+
 
 class Outcome(NamedTuple):
     """One batch: the sum of its row losses, its loss, its correct rows, and the first problem by row, if any."""
@@ -131,9 +133,9 @@ class _Batch:
 
     def gather(self, op):
         self._gather(op, self.x, self.interpreter.plan.scale, self.interpreter.plan.shift)
-        if self.interpreter.plan.weighted:  # in a row that is left out, what is not finite must not reach the weights' gradients
+        if self.interpreter.plan.weighted:  # of a row that is left out, nothing infinite may reach the weights' gradients
             out, weights = self.at(op, "out"), self.weights.reshape(len(self.weights), -1)[self.source_rows(self.weights)]
-            out[(weights == 0).all(axis=1) & ~np.isfinite(out).all(axis=1)] = 0
+            out[(weights == 0).all(axis=1) & ~(np.abs(out) <= _ORDINARY).all(axis=1)] = 0
 
     def gather_targets(self, op):
         self._gather(op, self.y, 1.0, 0.0)

@@ -20,7 +20,7 @@ from .softmax import softmax_forward
 
 
 def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, class_weight=None, sample_weight=None,
-                          reduction="mean"):
+                          reduction="mean", ignore_index=None):
     """Softmax cross entropy of a batch, and its gradient with respect to the logits.
 
     With lse_i = log Σ_k exp(z_ik) and s = label_smoothing,
@@ -47,6 +47,9 @@ def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, cla
     sample_weight : array [batch], dtype of logits, optional
     reduction : {"mean", "sum"}, default "mean"
         "sum" leaves out the division by batch.
+    ignore_index : int, optional
+        The class number, of any value, of rows to be left out: their loss and gradient are 0, whatever is in them, and the mean
+        is over the others (0 where there are none). Only with class numbers.
 
     Returns
     -------
@@ -67,18 +70,27 @@ def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, cla
     (0.6931471805599453, array([[ 0.5, -0.5]]))
     """
     check_array(logits, "logits", shape=(None, None))
+    if ignore_index is not None:
+        counted = _counted(targets, ignore_index, logits)
+        out = check_out(out, "out", logits.shape, logits.dtype)
+        weights = None if sample_weight is None else sample_weight[counted]
+        loss, gradient = softmax_cross_entropy(logits[counted], targets[counted], label_smoothing=label_smoothing,
+                                               class_weight=class_weight, sample_weight=weights, reduction=reduction)
+        out[...] = 0
+        out[counted] = gradient
+        return loss if counted.any() else 0.0, out
     t = _smoothed(_target_rows(targets, logits), logits, label_smoothing, class_weight)
     with np.errstate(all="ignore"):
         gradient = softmax_forward(logits) * t.sum(axis=1, keepdims=True) - t
     return _finish(logits, _losses(logits, t), gradient, out, sample_weight, reduction)
 
 
-def softmax_cross_entropy_rows(logits, targets):
+def softmax_cross_entropy_rows(logits, targets, *, ignore_index=None):
     """Softmax cross entropy of each row: loss_i = Σ_j t_ij · (lse_i - z_ij).
 
     Parameters
     ----------
-    logits, targets
+    logits, targets, ignore_index
         As for `softmax_cross_entropy`.
 
     Returns
@@ -96,18 +108,22 @@ def softmax_cross_entropy_rows(logits, targets):
     array([6.93e-01, 1.00e+03])
     """
     check_array(logits, "logits", shape=(None, None))
-    return _losses(logits, _target_rows(targets, logits))
+    if ignore_index is None:
+        return _losses(logits, _target_rows(targets, logits))
+    counted, losses = _counted(targets, ignore_index, logits), np.zeros(len(logits))
+    losses[counted] = softmax_cross_entropy_rows(logits[counted], targets[counted])
+    return losses
 
 
-def softmax_cross_entropy_correct(logits, targets):
+def softmax_cross_entropy_correct(logits, targets, *, ignore_index=None):
     """Number of rows whose largest logit stands at the target.
 
     Of equal logits the first counts, and so does the first of equal probabilities in a row of t. A row with a NaN, in the
-    logits or in t, is not correct.
+    logits or in t, is not correct, nor is one to be left out.
 
     Parameters
     ----------
-    logits, targets
+    logits, targets, ignore_index
         As for `softmax_cross_entropy`.
 
     Returns
@@ -125,6 +141,9 @@ def softmax_cross_entropy_correct(logits, targets):
     1
     """
     check_array(logits, "logits", shape=(None, None))
+    if ignore_index is not None:
+        counted = _counted(targets, ignore_index, logits)
+        return softmax_cross_entropy_correct(logits[counted], targets[counted])
     t = _target_rows(targets, logits)
     if logits.size == 0:
         return 0
@@ -521,6 +540,15 @@ def _labels(targets, outputs):
     if bad.size:
         raise ValueError(f"targets[{bad[0]}] must be a class number in [0, {classes}), got {targets[bad[0]]}")
     return targets
+
+
+def _counted(targets, ignore_index, logits):
+    """Which rows are not to be ignored; the labels of these are checked."""
+    if isinstance(targets, np.ndarray) and targets.dtype.kind == "f":
+        raise ValueError("targets must be class numbers, since there is an ignore_index, got rows")
+    counted = check_integers(targets, "targets", logits.shape[:1]) != ignore_index
+    _labels(np.where(counted, targets, targets.dtype.type(0)), logits)
+    return counted
 
 
 def _smoothed(t, logits, label_smoothing, class_weight):

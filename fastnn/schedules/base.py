@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.checks import number, scalar
+from ..core.checks import number, scalar, suggesting
 
 
 class Clock(NamedTuple):
@@ -81,6 +81,11 @@ class Schedule:
     >>> schedules.from_config(s.config()) == s
     True
     """
+
+    def __init_subclass__(cls, **more):
+        super().__init_subclass__(**more)
+        if "__init__" in vars(cls):
+            cls.__init__ = suggesting(cls.__init__)
 
     def _set(self, **settings):
         self.__dict__.update(settings, _names=tuple(settings))

@@ -433,8 +433,9 @@ class Trainer:
         verbose : {0, 1, 2}, default 1
             Nothing, a progress bar, or a line an epoch.
         sample_weight : array_like [rows], optional
-            Or [rows, outputs], for the losses that compare outputs one by one. Each at least 0: multiplies the row's loss and gradient. See `fastnn.losses` for the convention. What is not finite
-            in a row of weight 0 does no harm: its loss and gradient are 0, and its inputs count as 0.
+            Or [rows, outputs], for the losses that compare outputs one by one. Each at least 0: multiplies the row's loss and
+            gradient. See `fastnn.losses` for the convention. What is not finite, or above 1e18, in a row of weight 0 does no
+            harm: its loss and gradient are 0, and its inputs count as 0.
 
         Returns
         -------
