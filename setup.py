@@ -1,17 +1,19 @@
 """Builds the one extension module: thin Cython over the C kernels of csrc/.
 
 Each file of csrc/isa/ is compiled with its own instruction set; everything else at the platform's baseline, so that a
-wheel built here runs on every other machine of the platform. Switches, in the environment:
+wheel built here runs on every other machine of the platform. Which sets there are is asked of the compiler, since it may
+build for another machine than this one. Switches, in the environment:
 
-    FASTNN_NO_OPENMP=1   build for one thread even if the compiler has OpenMP
-    FASTNN_SANITIZE=1    AddressSanitizer and UndefinedBehaviorSanitizer (run Python with libasan preloaded)
-    FASTNN_WERROR=1      warnings in csrc/ are errors
+    FASTNN_NO_OPENMP=1       build for one thread even if the compiler has OpenMP
+    FASTNN_REQUIRE_OPENMP=1  fail rather than build for one thread because it has none: for wheels that are given to others
+    FASTNN_SANITIZE=1        AddressSanitizer and UndefinedBehaviorSanitizer (run Python with libasan preloaded)
+    FASTNN_WERROR=1          warnings in csrc/ are errors
 """
 
 import os
-import platform
 import sys
 import tempfile
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,10 +31,10 @@ GENERATED = ["-Wno-sign-compare"]  # for the C that Cython writes
 
 # -mprfchw: a prefetch for writing must ask for the line itself. Without it gcc asks for a copy to read, and the store then waits
 # until the other CPU, which read the weights in the forward pass, has given up its own.
-ISA_FLAGS = {"generic": []}
-if platform.machine().lower() in ("x86_64", "amd64"):
-    ISA_FLAGS["avx2"] = ["-mavx2", "-mfma", "-mprfchw"]
-    ISA_FLAGS["avx512"] = ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprfchw"]
+X86_FLAGS = {
+    "avx2": ["-mavx2", "-mfma", "-mprfchw"],
+    "avx512": ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprfchw"],
+}
 
 
 def switch(name):
@@ -53,19 +55,21 @@ class BuildExt(build_ext):
             sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
             common += [*sanitize, "-g1", "-O1"]  # -O3 takes twice as long to compile it
             link += sanitize
-        warnings = WARNINGS + (["-Werror"] if switch("FASTNN_WERROR") else [])
+        warned = WARNINGS + (["-Werror"] if switch("FASTNN_WERROR") else [])
         openmp = self.openmp_flags()
         link += openmp
+
+        isas = self.isa_flags()
 
         def compiled(sources, flags):
             return self.compiler.compile(
                 [str(s) for s in sources],
                 output_dir=self.build_temp,
-                extra_postargs=common + warnings + flags,
+                extra_postargs=common + warned + flags,
                 depends=ext.depends,
             )
 
-        works = [([CSRC / "isa" / f"{isa}.c"], flags) for isa, flags in ISA_FLAGS.items()]  # each takes as long as all the rest
+        works = [([CSRC / "isa" / f"{isa}.c"], flags) for isa, flags in isas.items()]  # each takes as long as all the rest
         works.append((sorted([*(CSRC / "runtime").glob("*.c"), *(CSRC / "ops").glob("*.c")]), POSIX + openmp))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # the threads wait for compilers
             ext.extra_objects = [name for objects in pool.map(lambda work: compiled(*work), works) for name in objects]
@@ -73,20 +77,37 @@ class BuildExt(build_ext):
         ext.extra_link_args = link + ["-lm"]
         super().build_extension(ext)
 
+    def isa_flags(self):
+        """{file of csrc/isa/: flags} of the machine that the compiler builds for; of several at once, each with its own."""
+        source = "#if !defined(__x86_64__)\n#error\n#endif\n"
+        if sys.platform == "darwin":  # a file may be compiled for both kinds of Mac at once
+            return {"generic": [], **{isa: [w for f in flags for w in ("-Xarch_x86_64", f)] for isa, flags in X86_FLAGS.items()}}
+        return {"generic": [], **(X86_FLAGS if self.refuses(source) is None else {})}
+
     def openmp_flags(self):
         """-fopenmp if a program with it compiles and links, else nothing: the package then works on one thread."""
         if switch("FASTNN_NO_OPENMP"):
             return []
+        error = self.refuses("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n", ["-fopenmp"], link=True)
+        if error is None:
+            return ["-fopenmp"]
+        if switch("FASTNN_REQUIRE_OPENMP"):
+            raise RuntimeError(f"FASTNN_REQUIRE_OPENMP: this compiler has no OpenMP ({error})")
+        warnings.warn(f"this compiler has no OpenMP ({error}): the package is built for one thread", stacklevel=1)
+        return []
+
+    def refuses(self, text, flags=(), link=False):
+        """The error with which the compiler refuses a source, or None."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
-            source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+            source.write_text(text)
             try:
-                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=["-fopenmp"])
-                self.compiler.link_executable(objects, str(Path(folder, "probe")), extra_postargs=["-fopenmp"])
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=list(flags))
+                if link:
+                    self.compiler.link_executable(objects, str(Path(folder, "probe")), extra_postargs=list(flags))
             except Exception as error:  # any compiler's way of failing
-                print(f"fastnn: no OpenMP ({error}); building for one thread", file=sys.stderr)
-                return []
-        return ["-fopenmp"]
+                return error
+        return None
 
 
 def cythonized(extension):
