@@ -53,6 +53,7 @@ typedef struct fnn_gather {
     size_t item, source_rows, features;
     const int64_t *index; /* row r of the batch is row index[r] of the source; NULL: r itself */
     double scale, shift;
+    size_t planes; /* more than 1: a row is so many planes, whose elements are to alternate: images with the channels first */
     bool check_finite;
     const char *weight; /* of the source's rows, in a dtype of their own; NULL: none. A row of weight 0 with what is not finite, */
     fnn_dtype weight_dtype; /* or so large that layers may overflow, becomes one of zeros */
@@ -291,7 +292,7 @@ typedef struct fnn_op {
     float alpha;
     bool accumulate;
     int update_w, update_b; /* tensors that the op updates; -1: none */
-    size_t first, last;     /* UPDATE: the tensors; MAXOUT: first is the number of pieces */
+    size_t first, last;     /* UPDATE: the tensors; MAXOUT: first is the number of pieces; GATHER: of planes, or 0 */
     float eps;              /* normalisations */
     float rate;             /* the running statistics' momentum; the deviation of noise */
     uint32_t threshold;     /* dropout: of 65536 elements so many are dropped */

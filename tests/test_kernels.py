@@ -1578,7 +1578,7 @@ def test_maxout_of_equals_and_nans():
 def test_add():
     for columns in TAILS:
         builder = Builder(5)
-        x = builder.input(columns)
+        x = builder.input((columns,))
         builder.mark_output(builder.add(x, x))
         plan, data = builder.build(), normal(rng(columns), 5, columns)
 

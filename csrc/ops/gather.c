@@ -57,6 +57,19 @@ static bool may_do_harm(const float *row, size_t n)
     return false;
 }
 
+/* A row of planes into one whose elements alternate: by way of the stack. */
+static void convert_planes(const fnn_kernels *k, const fnn_gather *o, const char *row, float *out)
+{
+    const size_t n = o->features / o->planes;
+    float some[256];
+    for (size_t c = 0; c < o->planes; c++)
+        for (size_t i = 0; i < n; i += 256) {
+            const size_t count = n - i < 256 ? n - i : 256;
+            k->convert(o->dtype, count, row + (c * n + i) * o->item, o->scale, o->shift, some);
+            for (size_t j = 0; j < count; j++) out[(i + j) * o->planes + c] = some[j];
+        }
+}
+
 void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s)
 {
     if (!o->out) return; /* read in place */
@@ -67,7 +80,11 @@ void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s)
         if (o->index && s.end - r > ahead) prefetch_row(o, r + ahead);
         const size_t row = source_row(o->index, o->source_rows, r, o->status);
         float *out = o->out + r * o->ld;
-        k->convert(o->dtype, o->features, o->source + (ptrdiff_t)row * o->row_stride, o->scale, o->shift, out);
+        const char *source = o->source + (ptrdiff_t)row * o->row_stride;
+        if (o->planes > 1)
+            convert_planes(k, o, source, out);
+        else
+            k->convert(o->dtype, o->features, source, o->scale, o->shift, out);
         if (o->check_finite && !k->all_finite(o->features, out)) fnn_report(o->status, r, FNN_NOT_FINITE);
         if (!o->weight) continue;
         if (no_weight(k, o, row) && may_do_harm(out, o->features)) memset(out, 0, o->features * sizeof(float));
@@ -133,7 +150,7 @@ static size_t source_rows(const fnn_step *s, const fnn_source *source)
 static fnn_gather bind(const fnn_step *s, const fnn_op *op, const fnn_source *source)
 {
     fnn_buffer *out = &s->buffers[op->buffer[0]];
-    if (fnn_gather_in_place(s, source)) {
+    if (fnn_gather_in_place(s, op, source)) {
         *out = (fnn_buffer){(void *)batch_source(s, source), (size_t)source->stride / sizeof(float)};
         return (fnn_gather){0};
     }
@@ -148,6 +165,7 @@ static fnn_gather bind(const fnn_step *s, const fnn_op *op, const fnn_source *so
         .index = batch_index(s),
         .scale = source->scale,
         .shift = source->shift,
+        .planes = op->first,
         .check_finite = s->run->check_finite,
         .weight = weight ? batch_source(s, weight) : NULL,
         .weight_dtype = weight ? weight->dtype : FNN_F32,

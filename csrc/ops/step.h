@@ -21,9 +21,9 @@ static inline fnn_buffer fnn_buffer_of(const fnn_step *s, const fnn_op *op, int 
 
 /* Float rows in order need no copy: the operations that follow read the user's array. With weights the inputs do, since rows of
  * weight 0 may have to be replaced. */
-static inline bool fnn_gather_in_place(const fnn_step *s, const fnn_source *source)
+static inline bool fnn_gather_in_place(const fnn_step *s, const fnn_op *op, const fnn_source *source)
 {
-    if (source == &s->run->x && s->run->weight.data) return false;
+    if (op->first > 1 || (source == &s->run->x && s->run->weight.data)) return false;
     return !s->run->index && source->dtype == FNN_F32 && source->scale == 1.0 && source->shift == 0.0 && !s->run->check_finite &&
            source->stride % (ptrdiff_t)sizeof(float) == 0 && source->stride >= 0;
 }

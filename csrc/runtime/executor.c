@@ -55,7 +55,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
             fnn_op_kinds[op->kind].run(&s, op, split);
-            written |= op->kind != FNN_OP_GATHER || !fnn_gather_in_place(&s, &run->x);
+            written |= op->kind != FNN_OP_GATHER || !fnn_gather_in_place(&s, op, &run->x);
             if (!op->barrier || !written) continue;
             if (fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
             written = false;

@@ -24,8 +24,8 @@ class NativeExecutor:
                 array = b.array
             else:
                 flat = self._arena[b.offset : b.offset + b.nbytes(plan.batch)].view(b.dtype)
-                if b.whole is not None:
-                    array = flat[: math.prod(b.whole)].reshape(b.whole)
+                if b.whole:
+                    array = flat[: math.prod(b.shape)].reshape(b.shape)
                 else:
                     array = flat[: plan.batch * b.ld].reshape(plan.batch, b.ld)[:, : b.columns]
             self._arrays[b.name] = array
@@ -77,6 +77,7 @@ class NativeExecutor:
                 g = by_parameter.get(id(p))
                 gradients.append(None if g is None else self._arrays[g.name])
         self.tensors = tensors  # for an optimizer's `sync`
+        x, y, weights = map(plan.input, ("x", "y", "weights"))
         self._native = _native.NativePlan(
             ops,
             buffers,
@@ -84,15 +85,15 @@ class NativeExecutor:
             gradients,
             float(plan.flops),
             plan.batch,
-            plan.features,
-            plan.targets,
-            plan.classes,
+            x.columns,
+            y.columns if y else 0,
+            y.classes if y else 0,
             -1 if plan.output is None else plan.output.index,
             0 if plan.output is None else plan.output.columns,
-            plan.scale,
-            plan.shift,
-            plan.weighted,
-            plan.ignore,
+            x.scale,
+            x.shift,
+            weights.columns if weights else 0,
+            y.ignore if y else None,
         )
         self._host = next((i for i, op in enumerate(plan.ops) if op.kind == "host_loss"), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
@@ -149,8 +150,13 @@ class NativeExecutor:
             self.set_groups(groups)
         if rates is not None:
             rates = np.ascontiguousarray(rates, np.float64)
-        if out is not None and (self.plan.output is None or np.shape(out)[1:] != (self.plan.output.columns,)):
-            raise ValueError(f"out: expected rows of the plan's output, got shape {np.shape(out)}")
+        if out is not None:
+            if self.plan.output is None or np.shape(out)[1:] != self.plan.output_shape:
+                raise ValueError(f"out: expected rows of the plan's output, got shape {np.shape(out)}")
+            if out.ndim > 2:
+                if not out.flags.c_contiguous:
+                    raise ValueError("out: expected a C-contiguous array, got one that is not")
+                out = out.reshape(len(out), -1)
         last = len(self.plan.ops) if last is None else last
         if self._host is not None and first <= self._host < last:
             return self._run_with_host(x, y, index, rates, losses, check_finite, seconds, out, first, last, weights)
@@ -195,5 +201,9 @@ class NativeExecutor:
         return float(losses[0]), result.problem, result.row
 
     def array(self, name):
-        """A buffer's contents, [batch, columns] or the parameter's shape; a view."""
-        return self._arrays[name]
+        """A buffer's contents, [batch, *the sample's shape] or the parameter's shape; a view."""
+        array, b = self._arrays[name], next(b for b in self.plan.buffers if b.name == name)
+        if b.is_whole:
+            return array
+        strides = np.cumprod((b.itemsize, *b.shape[:0:-1]))[::-1]  # a reshape would copy where samples have gaps between them
+        return np.ndarray((len(array), *b.shape), array.dtype, self._arena, b.offset, (b.ld * b.itemsize, *strides))

@@ -82,12 +82,14 @@ class ReferenceExecutor:
             if losses is not None:
                 losses[step] = found.loss
             if out is not None:
-                out[begin : begin + len(chosen)] = self.array(self.plan.output.name)[: len(chosen)]
+                outputs = self.array(self.plan.output.name)[: len(chosen)]
+                out[begin : begin + len(chosen)] = outputs.reshape(len(chosen), *self.plan.output_shape)
         return Result(-(-rows // batch), loss_sum, correct, None, 0, left_out)
 
     def array(self, name):
-        """A buffer's contents; a view."""
-        return self._interpreter.arrays[name]
+        """A buffer's contents, [batch, *the sample's shape] or the parameter's shape; a view."""
+        array, b = self._interpreter.arrays[name], next(b for b in self.plan.buffers if b.name == name)
+        return array if b.is_whole else array.reshape(len(array), *b.shape)
 
     def parameter(self, p):
         """The values of a Parameter that this executor computes with: in float64 a copy of its own, which may be written to."""

@@ -87,7 +87,7 @@ class SoftmaxCrossEntropy(Loss):
         return "rows"
 
     def emit(self, builder, outputs, kind, weighted=False):
-        targets = builder.labels(outputs.columns, self.ignore_index) if kind == "labels" else builder.target_rows(outputs.columns)
+        targets = builder.labels(outputs.columns, self.ignore_index) if kind == "labels" else builder.target_rows(outputs.shape)
         builder.loss(
             "softmax_cross_entropy",
             outputs,

@@ -32,7 +32,7 @@ class _Elementwise(Loss):
         builder.loss(
             "elementwise_loss",
             outputs,
-            builder.target_rows(outputs.columns),
+            builder.target_rows(outputs.shape),
             form=self.form,
             parameter=self.parameter,
             sum=self.reduction == "sum",

@@ -25,7 +25,7 @@ from .activation import (
 from .containers import Residual
 from .dense import Dense
 from .serialization import load
-from .inputs import Flatten, Rescaling
+from .inputs import Flatten, Input, Rescaling, Reshape
 from .layer import Layer
 from .mlp import mlp
 from .model import Sequential, last_activation
@@ -51,6 +51,7 @@ __all__ = [
     "GaussianNoise",
     "Hardtanh",
     "Identity",
+    "Input",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
@@ -62,6 +63,7 @@ __all__ = [
     "RMSNorm",
     "ReLU",
     "Rescaling",
+    "Reshape",
     "Residual",
     "SELU",
     "Sequential",

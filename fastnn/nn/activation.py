@@ -61,6 +61,11 @@ class Activation(Layer):
     def for_inference(self):
         return None if self.name == "identity" else self
 
+    def output_shape(self, shape):
+        if self.name in ROWWISE:
+            self.check_features(shape)
+        return shape
+
 
 def Identity():
     """``Activation("identity")``: does nothing."""
@@ -141,6 +146,10 @@ class Softmax(Layer):
     def emit(self, builder, x):
         return builder.softmax(x)
 
+    def output_shape(self, shape):
+        self.check_features(shape)
+        return shape
+
 
 @register
 class LogSoftmax(Layer):
@@ -155,6 +164,10 @@ class LogSoftmax(Layer):
 
     def emit(self, builder, x):
         return builder.log_softmax(x)
+
+    def output_shape(self, shape):
+        self.check_features(shape)
+        return shape
 
 
 @register
@@ -196,7 +209,8 @@ class PReLU(Layer):
     def emit(self, builder, x):
         return builder.prelu(x, self.slope)
 
-    def output_features(self, features):
-        if self.num_parameters not in (1, features):
-            raise ValueError(f"{self!r}: expected {self.num_parameters} input features, got {features}")
-        return features
+    def output_shape(self, shape):
+        if self.num_parameters not in (1, *shape[:1]) or self.num_parameters > 1 and len(shape) > 1:
+            got = shape[0] if len(shape) == 1 else f"shape {shape}"
+            raise ValueError(f"{self!r}: expected {self.num_parameters} input features, got {got}")
+        return shape

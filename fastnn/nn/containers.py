@@ -1,16 +1,27 @@
 """Chains of layers, and Residual: a chain that is added to its input."""
 
-from .inputs import Flatten, Rescaling
+import math
+
+from .inputs import Flatten, Input, Rescaling, Reshape
 from ..core.checks import check_number
 from .layer import Layer, register
 
 
+def shape_through(layers, shape, first=0):
+    """The shape behind layers one after the other, for that of a sample before them. Errors say which of them, from `first` on."""
+    for i, layer in enumerate(layers, first):
+        try:
+            shape = layer.output_shape(shape)
+        except ValueError as error:
+            raise ValueError(f"layer {i}: {error}") from None
+    return shape
+
+
 def check_chain(layers, top=True):
-    """(features in, features out) of layers one after the other, None where no layer knows them; TypeError or ValueError
-    where they do not fit. `top`: they may begin with layers for a model's input."""
+    """(shape in, shape out) of layers one after the other, (None, None) where they do not tell; TypeError or ValueError where they do
+    not fit. `top`: they may begin with layers for a model's input. Nothing is settled."""
     if not layers:
         raise ValueError("layers: expected at least one, got none")
-    first = features = None
     computes, seen = False, set()
     for i, layer in enumerate(layers):
         if isinstance(layer, type) or not isinstance(layer, Layer):
@@ -20,26 +31,51 @@ def check_chain(layers, top=True):
             if id(inner) in seen:
                 raise TypeError(f"layer {i}: expected a layer of its own, got one that stands in the model already")
             seen.add(id(inner))
-            if isinstance(inner, Flatten) and (i or path or not top):
-                raise ValueError(f"layer {i}: Flatten is only for the model's input, expected it first")
+            if isinstance(inner, Input) and inner.channels_first and (i or path or not top):
+                raise ValueError(f"layer {i}: Input of channels first is only for the model's input, expected it first")
             if isinstance(inner, Rescaling) and (computes or path or not top):
                 raise ValueError(f"layer {i}: Rescaling is only for the model's input, expected no layer that computes before it")
-        if features is None and layer.in_features is not None:
-            first = features = layer.in_features
-        if features is not None:
-            try:
-                features = layer.output_features(features)
-            except ValueError as error:
-                raise ValueError(f"layer {i}: {error}") from None
-        computes = computes or not isinstance(layer, (Flatten, Rescaling))
-    return first, features
+        computes = computes or not isinstance(layer, (Input, Flatten, Reshape, Rescaling))
+    images = any(inner.takes_images for layer in layers for _, inner in layer.walk())
+    for i, layer in enumerate(layers):  # those before the first that tells leave shapes as they are, or flatten any
+        if layer.in_shape is not None and not (images and layer.by_channels):
+            return layer.in_shape, shape_through(layers[i:], layer.in_shape, i)
+        if layer.needs_shape:
+            break
+    return None, None
 
 
 class Chain(Layer):
-    """What Sequential and Residual have in common: `layers`, one after the other."""
+    """What Sequential and Residual have in common: `layers`, one after the other, and the shapes `_shapes` of a sample before and
+    behind them, where they tell."""
 
     def children(self):
         return [(str(i), layer) for i, layer in enumerate(self.layers)]
+
+    @property
+    def in_shape(self):
+        return self._shapes[0]
+
+    @property
+    def in_features(self):
+        """Elements of a sample, where their number is known."""
+        return None if self.in_shape is None else math.prod(self.in_shape)
+
+    @property
+    def needs_shape(self):
+        return self.in_shape is None and super().needs_shape
+
+    def settle(self, shape):
+        for layer in self.layers:
+            layer.settle(shape)
+            shape = layer.output_shape(shape)
+
+    def output_shape(self, shape):
+        if self.in_shape not in (None, shape):
+            if len(shape) == len(self.in_shape) == 1:
+                raise ValueError(f"{self!r}: expected {self.in_features} input features, got {shape[0]}")
+            raise ValueError(f"{self!r}: expected samples of shape {self.in_shape}, got {shape}")
+        return shape_through(self.layers, shape)
 
     def entry(self, path, paths):
         layers = [layer.entry(f"{path}.{name}" if path else name, paths) for name, layer in self.children()]
@@ -101,9 +137,10 @@ class Residual(Chain):
     def __init__(self, *layers, stochastic_depth=0.0):
         self.layers = tuple(layers)
         self.stochastic_depth = check_number(stochastic_depth, "stochastic_depth", 0, 1, "a number from 0 to 1")
-        self.in_features, out = check_chain(self.layers, top=False)
-        if out != self.in_features:
-            raise ValueError(f"layers: expected as many features out as in, got {self.in_features} in and {out} out")
+        self._shapes = check_chain(self.layers, top=False)
+        self._check_sum("layers", *self._shapes)
+        if self.in_shape is not None:
+            self.settle(self.in_shape)
 
     def config(self):
         return {"stochastic_depth": self.stochastic_depth} if self.stochastic_depth else {}
@@ -116,11 +153,15 @@ class Residual(Chain):
     def __repr__(self):
         return super().__repr__()[:-1] + (f"  stochastic_depth={self.stochastic_depth},\n)" if self.stochastic_depth else ")")
 
-    def output_features(self, features):
-        super().output_features(features)
-        out = features
-        for layer in self.layers:
-            out = layer.output_features(out)
-        if out != features:
-            raise ValueError(f"{self!r}: expected as many features out as in, got {features} in and {out} out")
+    @staticmethod
+    def _check_sum(name, shape, out):
+        if shape == out:
+            return
+        if len(shape) == len(out) == 1:
+            raise ValueError(f"{name}: expected as many features out as in, got {shape[0]} in and {out[0]} out")
+        raise ValueError(f"{name}: expected the shape that comes in to come out, got {shape} in and {out} out")
+
+    def output_shape(self, shape):
+        out = super().output_shape(shape)
+        self._check_sum(f"{self!r}", shape, out)
         return out

@@ -45,7 +45,7 @@ class Dense(Layer):
     Parameters
     ----------
     in_features, out_features : int
-        Columns of its input and output.
+        Features of its input and output. in_features may be None behind layers that tell: behind `Input`, for one.
     activation : str or Activation, optional
         A name that `Activation` takes, identity by default, or prelu; an `Activation` where it needs an alpha.
     bias : bool, default True
@@ -77,22 +77,38 @@ class Dense(Layer):
     """
 
     def __init__(self, in_features, out_features, activation=None, bias=True, init=None, penalty=None):
-        self.in_features = check_size(in_features, "in_features")
+        self.in_features = None if in_features is None else check_size(in_features, "in_features")
         self.out_features = check_size(out_features, "out_features")
-        if self.in_features * self.out_features >= 2**60:
-            raise ValueError(
-                f"in_features, out_features: expected a product below 2**60, got {self.in_features} x {self.out_features}"
-            )
+        self._check_product(self.in_features)
         if isinstance(activation, Activation):
             self.activation, self.alpha = activation.name, activation.alpha
         else:
             self.activation, self.alpha = check_layer_activation(activation, more=("prelu",))
         self.penalty = check_penalty(penalty)
-        weights = initialisers.resolve(init, self.activation, self.alpha)
-        self.weight = Parameter(weights((self.in_features, self.out_features), np.float32), "weight")
+        self._init = init  # until there are weights
+        initialisers.resolve(init, self.activation, self.alpha)
+        self.weight = None
+        if self.in_features is not None:
+            self._make_weight(self.in_features)
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
         if self.activation == "prelu":
             self.slope = Parameter(np.full(1, 0.25), "slope")
+
+    def _check_product(self, in_features):
+        if (in_features or 1) * self.out_features >= 2**60:
+            raise ValueError(f"in_features, out_features: expected a product below 2**60, got {in_features} x {self.out_features}")
+
+    def _make_weight(self, in_features):
+        weights = initialisers.resolve(self._init, self.activation, self.alpha)((in_features, self.out_features), np.float32)
+        vars(self).update(in_features=in_features, weight=Parameter(weights, "weight"), _init=None)
+
+    @property
+    def needs_shape(self):
+        return self.weight is None
+
+    def settle(self, shape):
+        if self.weight is None:
+            self._make_weight(shape[0])
 
     def config(self):
         return {
@@ -132,6 +148,7 @@ class Dense(Layer):
         y = builder.dense(x, self.weight if weight is None else weight, self.bias)
         return emit_activation(builder, y, self.activation, self.alpha, getattr(self, "slope", None))
 
-    def output_features(self, features):
-        super().output_features(features)
-        return self.out_features
+    def output_shape(self, shape):
+        self.check_features(shape)
+        self._check_product(shape[0])
+        return (self.out_features,)

@@ -37,7 +37,9 @@ class Layer(Fixed):
     Attributes
     ----------
     in_features : int or None
-        Columns that it takes, where it knows.
+        Features that it takes, where it knows.
+    in_shape : tuple or None
+        The shape of a sample that it takes, where it alone tells.
     least_rows : int
         The fewest rows that it can be trained on at once.
     penalty : fastnn.regularizers.Penalty or None
@@ -54,6 +56,22 @@ class Layer(Fixed):
 
     in_features = None
     penalty = None
+    takes_images = False  # (height, width, channels), of any height and width
+    by_channels = False  # takes what has so many features, or images of so many channels: `in_shape` is then but a guess
+
+    @property
+    def in_shape(self):
+        return None if self.in_features is None else (self.in_features,)
+
+    @property
+    def needs_shape(self):
+        """Whether it must be told the shape of its input, by `settle`, before it has all its parameters, or says what comes out."""
+        return self.takes_images or any(layer.needs_shape for _, layer in self.children())
+
+    def settle(self, shape):
+        """Make the parameters whose size depends on the shape of a sample that comes in; `output_shape` has taken it."""
+        for _, layer in self.children():
+            layer.settle(shape)
 
     def _is_fixed(self, name):
         held = isinstance(vars(self).get(name), (Parameter, Layer))
@@ -213,11 +231,19 @@ class Layer(Fixed):
         whether they are those of training or of inference."""
         raise NotImplementedError
 
-    def output_features(self, features):
-        """Features out for features in; raise ValueError if the layer cannot take them."""
-        if self.in_features is not None and features != self.in_features:
-            raise ValueError(f"{self!r}: expected {self.in_features} input features, got {features}")
-        return features
+    def output_shape(self, shape):
+        """The shape of a sample that comes out, a tuple, for that of one which goes in; raise ValueError if the layer cannot take it."""
+        if self.in_features is not None:
+            self.check_features(shape)
+        return shape
+
+    def check_features(self, shape):
+        """ValueError where samples are no vectors, or not of `in_features` features if it has so many."""
+        if len(shape) != 1:
+            some = "features" if self.in_features is None else f"{self.in_features} features"
+            raise ValueError(f"{self!r}: expected samples of {some}, got shape {shape}; put nn.Flatten() before it")
+        if self.in_features not in (None, shape[0]):
+            raise ValueError(f"{self!r}: expected {self.in_features} input features, got {shape[0]}")
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"

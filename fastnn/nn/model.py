@@ -1,6 +1,7 @@
 """Sequential: layers one after the other, with inference and state."""
 
 import copy
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..plan.execution_order import choose_schedule
 from ..core.runtime import get_num_threads
 from .activation import Activation, LogSoftmax, Softmax
 from .containers import Chain, check_chain
-from .inputs import Flatten
+from .inputs import Flatten, Input
 from .layer import check_size, register
 from .noise import DropConnect, Dropout, GaussianNoise
 from .rows import as_array, as_rows
@@ -83,12 +84,16 @@ class Sequential(Chain):
 
     def __init__(self, *layers):
         self.layers = tuple(layers)
-        self.in_features, self.out_features = check_chain(self.layers)
-        if self.in_features is None:
+        self._shapes = check_chain(self.layers)
+        if self.in_shape is not None:
+            self.settle(self.in_shape)
+        elif not self.needs_shape:
             raise ValueError("layers: expected at least one Dense layer, or another that knows its features, got none")
         for name, p in self._named():
             p.name = name
-        self._flatten = isinstance(layers[0], Flatten)
+        # the shape of a sample that may have several dimensions, () for any
+        self._sample = () if isinstance(layers[0], Flatten) else self._given_shape() if len(self.in_shape or ()) > 1 else None
+        self._vectors = len(self.out_shape or ()) == 1
         self._idle = {}  # executors that no call is using, the last used last
         self._batch = _rows_at_once(self.parameters())
         self.head = None
@@ -110,9 +115,27 @@ class Sequential(Chain):
         """The model's outputs; `predict` has options."""
         return self.predict(X)
 
-    def output_features(self, features):
-        super().output_features(features)
-        return self.out_features
+    @property
+    def out_shape(self):
+        """The shape of a sample of the outputs, a tuple."""
+        return self._shapes[1]
+
+    @property
+    def out_features(self):
+        """Elements of a sample of the outputs."""
+        return None if self.out_shape is None else math.prod(self.out_shape)
+
+    def check_settled(self):
+        """ValueError where the shape of the model's input is not known: it is then but a part of another."""
+        if self.in_shape is None:
+            first = next(layer for layer in self.layers if layer.needs_shape)
+            what = "nn.Input(height, width, channels)" if first.takes_images else "nn.Input(...)"
+            raise ValueError(f"model: expected one that knows the shape of its input, got none; put {what} before {first!r}")
+
+    @property
+    def channels_first(self):
+        """Whether its input begins with the channels: see `Input`."""
+        return isinstance(self.layers[0], Input) and self.layers[0].channels_first
 
     def num_parameters(self):
         """How many numbers are trained; shared ones count once, running statistics do not.
@@ -196,7 +219,18 @@ class Sequential(Chain):
 
     def rows(self, X, name="X", empty=False):
         """Data checked against the model's input; see `as_rows`."""
-        return as_rows(X, name, self._flatten, self.in_features, empty)
+        self.check_settled()
+        return as_rows(X, name, self.in_shape if self._sample is None else self._sample or None, self.in_features, empty)
+
+    def emit_whole(self, builder):
+        """Emit the model's input and its layers; return the buffer of its outputs."""
+        self.check_settled()
+        return self.emit(builder, builder.input(self.in_shape, self.channels_first))
+
+    def _given_shape(self):
+        """The shape of a sample as the user has it."""
+        *sizes, channels = self.in_shape
+        return (channels, *sizes) if self.channels_first else self.in_shape
 
     def __getstate__(self):
         return {**vars(self), "_idle": {}}  # executors hold addresses of this model's arrays
@@ -209,7 +243,7 @@ class Sequential(Chain):
     def plan(self, batch, softmax=False, fused=True, schedule=None):
         """The plan of an inference over batches of at most `batch` rows; `softmax`: of probabilities, as `predict_proba`."""
         builder = Builder(batch, fused)
-        y = self.emit(builder, builder.input(self.in_features))
+        y = self.emit_whole(builder)
         link = self._link() if softmax else None
         builder.mark_output(builder.softmax(y) if link == "softmax" else builder.activation(y, link or "identity"))
         return builder.build(schedule or choose_schedule(self.parameters(), batch, get_num_threads()))
@@ -234,16 +268,18 @@ class Sequential(Chain):
 
     def _infer(self, X, batch_size, out, softmax):
         softmax = softmax and (self._link() or "none")
-        if batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch:
+        if batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch and (out is None or self._vectors):
             rows = len(X)
             key = ("infer", 1 << (rows - 1).bit_length(), softmax)
             executor = self._idle.pop(key, None)
             if executor is not None:
                 result = np.empty((rows, self.out_features), np.float32) if out is None else out
-                done = executor.infer(X, result, X.ndim if self._flatten and X.ndim > 1 else 2)
+                sample = self._sample
+                ndim = 2 if sample is None or X.ndim == 1 else X.ndim if not sample or X.shape[1:] == sample else -1
+                done = executor.infer(X, result, ndim)
                 self._idle[key] = executor
                 if done:
-                    return result
+                    return result if self._vectors else result.reshape(rows, *self.out_shape)
         return self._infer_any(X, batch_size, out, softmax)
 
     def _infer_any(self, X, batch_size, out, softmax):
@@ -252,9 +288,9 @@ class Sequential(Chain):
         batch = self._batch if batch_size is None else check_size(batch_size, "batch_size")
         batch = min(batch, 1 << (len(X) - 1).bit_length())
         if out is None:
-            out = np.empty((len(X), self.out_features), np.float32)
+            out = np.empty((len(X), *self.out_shape), np.float32)
         else:
-            _check_out(out, (len(X), self.out_features), X, self._named())
+            _check_out(out, (len(X), *self.out_shape), X, self._named())
         if not len(X):
             return out
         key = ("infer", batch, softmax)
@@ -284,7 +320,7 @@ class Sequential(Chain):
         Parameters
         ----------
         X : array_like [rows, in_features]
-            Of any real dtype. With `Flatten` first, samples of any shape.
+            Of any real dtype. With `Input` first, samples of its shape; with `Flatten`, of any.
         batch_size : int, optional
             Rows that are worked on at once; the outputs do not depend on it.
         out : float32 array [rows, out_features], optional
@@ -293,7 +329,7 @@ class Sequential(Chain):
         Returns
         -------
         numpy.ndarray
-            float32 [rows, out_features]; of no rows where X has none.
+            float32 [rows, out_features], or [rows, height, width, channels] where images come out; of no rows where X has none.
 
         Raises
         ------

@@ -119,7 +119,14 @@ class DropConnect(Layer):
             raise TypeError(f"dense: expected a Dense layer, got {type(dense).__name__}")
         self.dense = dense
         self.p, self._threshold = _check_share(p)
-        self.in_features, self.out_features = dense.in_features, dense.out_features
+
+    @property
+    def in_features(self):
+        return self.dense.in_features
+
+    @property
+    def out_features(self):
+        return self.dense.out_features
 
     def children(self):
         return [("dense", self.dense)]
@@ -147,8 +154,8 @@ class DropConnect(Layer):
         weight = builder.drop_weights(self.dense.weight, self._threshold)
         return self.dense.emit(builder, x, weight)
 
-    def output_features(self, features):
-        return self.dense.output_features(features)
+    def output_shape(self, shape):
+        return self.dense.output_shape(shape)
 
     def __repr__(self):
         return f"DropConnect({self.dense!r}, p={self.p})"

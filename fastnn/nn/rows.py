@@ -31,12 +31,29 @@ def _of_one(X, name, features):
     return f"; for a single sample write {name}[None]" if X.ndim and X.size == features else ""
 
 
-def as_rows(X, name, flatten, features=None, empty=False):
+def _check_shape(X, name, shape):
+    """ValueError where samples are not of this shape, or of it without its only channel."""
+    if X.shape[1:] == shape or shape[-1] == 1 and X.shape[1:] == shape[:-1] or shape[0] == 1 and X.shape[1:] == shape[1:]:
+        return
+    hint, sample = "", X.shape[1:]
+    if sample == (shape[-1], *shape[:-1]):
+        hint = f"; the channels come first in it: write nn.Input({', '.join(map(str, sample))}, data_format='channels_first')"
+    elif sample == (*shape[1:], shape[0]):
+        hint = f"; the channels come last in it: write nn.Input({', '.join(map(str, sample))})"
+    elif X.shape == shape:
+        hint = f"; for a single sample write {name}[None]"
+    elif X.ndim and X.size == len(X) * math.prod(shape):
+        hint = f"; write {name}.reshape(-1, {', '.join(map(str, shape))})"
+    raise ValueError(f"{name}: expected samples of shape {shape}, in rows, got shape {X.shape}{hint}")
+
+
+def as_rows(X, name, shape=None, features=None, empty=False):
     """Data as the executors take it: a NumPy array of a real dtype in native byte order, rows first, each row contiguous.
 
-    Lists become arrays; arrays that cannot be read in place are copied. `flatten`: whether samples may have any shape; `empty`:
-    whether there may be none.
+    Lists become arrays; arrays that cannot be read in place are copied. `shape`: that of a sample, None for any of `features`
+    elements; `empty`: whether there may be none.
     """
+    flatten = shape is None
     X = as_array(X, name)
     if X.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, got dtype {X.dtype}{instead(X, name)}")
@@ -44,7 +61,10 @@ def as_rows(X, name, flatten, features=None, empty=False):
         X = X.reshape(0, features)
     if X.dtype.itemsize > 8 or not X.dtype.isnative:
         X = X.astype(np.float64 if X.dtype.kind == "f" else X.dtype.newbyteorder("="))
-    if X.ndim < 2 or (X.ndim > 2 and not flatten):
+    if shape is not None and len(shape) > 1:
+        if not (empty and len(X) == 0):
+            _check_shape(X, name, shape)
+    elif X.ndim < 2 or (X.ndim > 2 and not flatten):
         what = "samples of at least 1 dimension, in rows" if flatten else "2 dimensions (rows, features)"
         hint = "; put nn.Flatten() first for samples of more dimensions" if X.ndim > 2 else _of_one(X, name, features)
         raise ValueError(f"{name}: expected {what}, got shape {X.shape}{hint}")

@@ -18,6 +18,7 @@ def write(model, path):
     into the file from where they are: a model needs no memory to be saved."""
     import json
 
+    model.check_settled()
     metadata = {"format": "fastnn", "version": str(FORMAT_VERSION), "architecture": json.dumps(model.architecture())}
     if model.head not in (None, "sigmoid" if model.out_features == 1 else "softmax"):  # else the outputs tell
         metadata["head"] = model.head

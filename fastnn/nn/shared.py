@@ -50,6 +50,8 @@ class Tied(Layer):
     def __init__(self, dense, transpose=True, activation=None, bias=True):
         if not isinstance(dense, Dense):
             raise TypeError(f"dense: expected a Dense layer, got {type(dense).__name__}")
+        if dense.needs_shape:
+            raise ValueError("dense: expected a layer whose in_features are known, got one that infers them")
         self.dense, self.transpose = dense, bool(transpose)
         self.in_features, self.out_features = dense.in_features, dense.out_features
         if self.transpose:
@@ -103,9 +105,9 @@ class Tied(Layer):
         layer = builder.tied if self.transpose else builder.dense
         return emit_activation(builder, layer(x, self.weight, self.bias), self.activation, self.alpha)
 
-    def output_features(self, features):
-        super().output_features(features)
-        return self.out_features
+    def output_shape(self, shape):
+        super().output_shape(shape)
+        return (self.out_features,)
 
     def __repr__(self):
         return f"Tied({self.dense!r}, {super().__repr__()[len('Tied('):]}"
@@ -190,6 +192,6 @@ class Maxout(Layer):
     def emit(self, builder, x):
         return builder.maxout(builder.dense(x, self.weight, self.bias), self.pieces)
 
-    def output_features(self, features):
-        super().output_features(features)
-        return self.out_features
+    def output_shape(self, shape):
+        super().output_shape(shape)
+        return (self.out_features,)

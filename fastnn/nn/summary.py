@@ -32,7 +32,7 @@ def _touched(ops, rows):
 def table(model, rows):
     """The lines of the summary. A chain's own row shows what it does beyond the layers in it, which follow indented."""
     builder = Builder(rows)
-    model.emit(builder, builder.input(model.in_features))
+    model.emit_whole(builder)
     paths = {id(layer): path for path, layer in model.walk()}
     lines, seen, flops, moved = [], set(), 0, 0
     for i, (layer, first, end, y) in enumerate(builder.layers):
@@ -46,7 +46,7 @@ def table(model, rows):
         path = paths[id(layer)]
         count = sum(p.size for p in new)
         label = "  " * path.count(".") + _label(layer)
-        lines.append((path, label, f"(None, {y.columns})", f"{count:,}", _short(costs[0]), _short(costs[1], "B")))
+        lines.append((path, label, f"(None, {', '.join(map(str, y.shape))})", f"{count:,}", _short(costs[0]), _short(costs[1], "B")))
     count = model.num_parameters()
     total = ("", "total", "", f"{count:,}", _short(flops), _short(moved, "B"))
     header = ("", "layer", "output shape", "parameters", "flops", "bytes")

@@ -1,5 +1,5 @@
-"""Operations: what kinds there are, and one of them with its buffers."""
+"""Operations: what kinds there are, one of them with its buffers, and what a plan is given from outside."""
 
-from .op import KINDS, Buffer, Kind, Op
+from .op import KINDS, Buffer, Input, Kind, Op
 
-__all__ = ["KINDS", "Buffer", "Kind", "Op"]
+__all__ = ["KINDS", "Buffer", "Input", "Kind", "Op"]

@@ -5,6 +5,7 @@
 the others.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from .. import _native
@@ -73,20 +74,35 @@ KINDS = {
 
 @dataclass(eq=False)
 class Buffer:
-    """Memory that operations read and write: [batch, columns] in the workspace, or a whole array that lives outside it.
+    """Memory that operations read and write: a sample of shape `shape` for each row of the batch, or a whole array of that shape.
 
-    `array` is set for parameters, whose memory is their owner's; `whole` for gradients of parameters, which have the
-    parameter's shape and no batch.
+    Samples stand in the workspace one after the other, `ld` elements apart; the elements of one stand side by side in row-major
+    order, images as (height, width, channels). `whole`: there is no batch, as for gradients of parameters; `array`: nor is it in
+    the workspace, as for parameters, whose memory is their owner's.
     """
 
     name: str
-    columns: int
+    shape: tuple
     dtype: str = "float32"
     role: str = "activation"  # input, activation, gradient, scratch, constant, parameter or parameter gradient
     array: object = None
-    whole: tuple = None
+    whole: bool = False
     index: int = -1
     offset: int = -1  # in the workspace, in bytes
+    base: object = None  # the buffer that this one is another view of
+
+    @property
+    def columns(self):
+        """Elements of a sample; of a whole array those of its last dimension."""
+        return (self.shape or (1,))[-1] if self.is_whole else math.prod(self.shape)
+
+    @property
+    def is_whole(self):
+        return self.whole or self.array is not None
+
+    def view(self, shape):
+        """The same memory with samples of another shape."""
+        return Buffer(self.name, tuple(shape), self.dtype, self.role, base=self.base or self)
 
     @property
     def itemsize(self):
@@ -95,7 +111,7 @@ class Buffer:
     @property
     def ld(self):
         """Elements between rows: whole vectors, and never a multiple of 4096 bytes, on which cache sets collide."""
-        if self.array is not None or self.whole is not None or self.dtype != "float32":
+        if self.is_whole or self.dtype != "float32":
             return self.columns
         ld = -(-self.columns // 16) * 16
         return ld + 16 if ld * 4 % 4096 == 0 else ld
@@ -104,13 +120,30 @@ class Buffer:
         """Bytes in the workspace."""
         if self.array is not None:
             return 0
-        if self.whole is not None:
-            rows, columns = 1, 1
-            for n in self.whole:
-                columns *= n
-        else:
-            rows, columns = batch, self.ld
-        return -(-rows * columns * self.itemsize // 64) * 64
+        elements = math.prod(self.shape) if self.whole else batch * self.ld
+        return -(-elements * self.itemsize // 64) * 64
+
+
+@dataclass(frozen=True)
+class Input:
+    """Data that a plan is given for every row of a batch: the inputs "x", the targets "y", the rows' "weights".
+
+    `shape` is that of a row; the buffer of the same name holds the batch, as `dtype`, whatever the user's array was. Numbers become
+    value * scale + shift. Labels are below `classes` (0: these are none), but for `ignore`, that of rows which count in no loss.
+    """
+
+    name: str
+    shape: tuple
+    dtype: str = "float32"
+    scale: float = 1.0
+    shift: float = 0.0
+    channels_first: bool = False  # the user's rows are (channels, height, width), those of the buffer (height, width, channels)
+    classes: int = 0
+    ignore: int | None = None
+
+    @property
+    def columns(self):
+        return math.prod(self.shape)
 
 
 @dataclass(eq=False)

@@ -49,7 +49,7 @@ def _input(builder, op, kind, dz):
         return
     held = builder.gradient(x)
     accumulate = held is not None and not builder.is_shared(held)
-    dx = held if accumulate else builder.buffer(f"d{x.name}", x.columns, role="gradient")
+    dx = held if accumulate else builder.buffer(f"d{x.name}", x.shape, role="gradient")
     builder.emit(kind, {"dy": dz, "w": op.buffers["w"], "dx": dx}, n_in=op.n_in, n_out=op.n_out, accumulate=accumulate)
     if not accumulate:
         builder.add_gradient(x, dx)
@@ -85,7 +85,7 @@ def _dense(builder, op):
     buffers, sizes = {"x": op.buffers["x"], "dy": dz}, {"n_in": op.n_in, "n_out": op.n_out}
     w = wanted.get("dw")
     if w is not None and w.array is None:  # weights that were made from a parameter: their gradient goes on from here
-        dw = builder.buffer(f"d{w.name}", w.columns, role="gradient", whole=w.whole)
+        dw = builder.buffer(f"d{w.name}", w.shape, role="gradient", whole=True)
         builder.emit("dense_backward_weights", {**buffers, "dw": dw}, **sizes)
         builder.add_gradient(w, dw)
         del wanted["dw"]
@@ -162,7 +162,7 @@ def _rownorm(builder, op):
     wanted = _wanted(builder, op, dw="w", db="b")
     if builder.requires_grad(x):
         # the gradients of the weights, later, read dz as well
-        dx = builder.buffer(f"d{x.name}", x.columns, role="gradient") if wanted else builder.changed(dz)
+        dx = builder.buffer(f"d{x.name}", x.shape, role="gradient") if wanted else builder.changed(dz)
         buffers = {"dy": dz, "x": x, "w": op.buffers.get("w"), "statistics": statistics, "dx": dx}
         builder.emit(f"{family}_backward_input", buffers, **sizes)
         builder.add_gradient(x, dx)
@@ -201,7 +201,7 @@ def _gaussian_noise(builder, op):
 def _maxout(builder, op):
     dy, x = builder.gradient(op.buffers["y"]), op.buffers["x"]
     if dy is not None and builder.requires_grad(x):
-        dx = builder.buffer(f"d{x.name}", x.columns, role="gradient")
+        dx = builder.buffer(f"d{x.name}", x.shape, role="gradient")
         builder.emit("maxout_backward", {"dy": dy, "x": x, "dx": dx}, n_in=op.n_in, n_out=op.n_out, first=op.first)
         builder.add_gradient(x, dx)
 
@@ -239,7 +239,7 @@ def _prelu(builder, op):
         builder.gradient_producers(slope).append(made)
     if builder.requires_grad(x):
         # the slope's gradient reads dy, at a time of its own
-        dx = builder.buffer(f"d{x.name}", x.columns, role="gradient") if learned else builder.changed(dy)
+        dx = builder.buffer(f"d{x.name}", x.shape, role="gradient") if learned else builder.changed(dy)
         builder.emit("prelu_backward", {"dy": dy, "x": x, "slope": slope, "dx": dx}, **sizes)
         builder.add_gradient(x, dx)
 

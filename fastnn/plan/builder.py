@@ -5,14 +5,15 @@ below; dW with the update); without, the plain operations one by one. Both give 
 against each other.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .. import _native
 from ..core.activations import ACTIVATIONS
 from . import backward
-from ..ops import Buffer, Op
+from ..ops import Buffer, Input, Op
 from .plan import Plan
 from .execution_order import arrange
 
@@ -64,10 +65,7 @@ class Builder:
         self.training = training
         self.ops = []
         self.buffers = []
-        self.scale, self.shift = 1.0, 0.0
-        self.features = self.targets = self.classes = 0
-        self.weighted = 0  # weights of a row
-        self.ignore = None  # the label of rows to be ignored
+        self.inputs = {}  # by name: "x", "y", "weights"
         self.output = None
         self.trainable = set()  # ids of parameters whose gradient is wanted
         self.changing = None  # ids of those that training changes, where that is known: normalisations of others keep their statistics
@@ -90,19 +88,19 @@ class Builder:
 
     # ---- buffers ----
 
-    def buffer(self, name, columns, dtype="float32", role="activation", **more):
-        """A new buffer. Its name is its own: a second one of the same name gets a number."""
+    def buffer(self, name, shape, dtype="float32", role="activation", **more):
+        """A new buffer: a sample of that shape for every row, or with `whole` a whole array of it. Its name is its own: a second one
+        of the same name gets a number."""
         self._names[name] = again = self._names.get(name, 0) + 1
         name = name if again == 1 else f"{name}#{again}"
-        b = Buffer(name, columns, dtype, role, index=len(self.buffers), **more)
+        b = Buffer(name, shape, dtype, role, index=len(self.buffers), **more)
         self.buffers.append(b)
         return b
 
     def parameter(self, p):
         """The buffer of a Parameter, the same one each time."""
         if id(p) not in self._parameters:
-            columns = p.shape[-1] if p.shape else 1
-            self._parameters[id(p)] = (p, self.buffer(p.name, columns, role="parameter", array=p.data))
+            self._parameters[id(p)] = (p, self.buffer(p.name, p.shape, role="parameter", array=p.data))
         b = self._parameters[id(p)][1]
         if id(p) in self.trainable:
             self._wanted.add(id(b))
@@ -113,8 +111,8 @@ class Builder:
         return None if p is None else self.parameter(p)
 
     def emit(self, kind, buffers, **fields):
-        """Append an operation. What it writes is wanted if anything that it reads is."""
-        op = Op(kind, {k: v for k, v in buffers.items() if v is not None}, **fields)
+        """Append an operation. What it writes is wanted if anything that it reads is. It gets the buffers themselves, not views."""
+        op = Op(kind, {k: v.base or v for k, v in buffers.items() if v is not None}, **fields)
         self.ops.append(op)
         if any(id(b) in self._wanted for b in op.reads()):
             self._wanted.update(id(b) for b in op.writes())
@@ -129,12 +127,26 @@ class Builder:
         self.layers.insert(before, (layer, first, len(self.ops), y))
         return y
 
-    def input(self, features):
-        """Rows of the user's array, as float32."""
-        self.features = features
-        x = self.buffer("x", features, role="input")
-        self.emit("gather", {"out": x}, n_out=features)
+    def _input(self, kind, name, buffer, shape, dtype="float32", **more):
+        """A named input of the plan, and the operation that gathers its rows into a buffer."""
+        self.inputs[name] = Input(name, shape, dtype, **more)
+        b = self.buffer(buffer, shape or (1,), dtype=dtype, role="input")
+        self.emit(kind, {"out": b}, n_out=b.columns)
+        return b
+
+    def input(self, shape, channels_first=False):
+        """Rows of the user's array, as float32, each of this shape. channels_first: they are images (channels, height, width), to be
+        read as (height, width, channels), which is `shape`."""
+        x = self._input("gather", "x", "x", tuple(shape), channels_first=channels_first)
+        if channels_first:
+            self.ops[-1].first = shape[-1]
         return x
+
+    def reshape(self, x, shape):
+        """The same numbers as samples of another shape: a view."""
+        if math.prod(shape) != x.columns:
+            raise ValueError(f"shape: expected one of {x.columns} elements, as {x.shape} has, got {tuple(shape)}")
+        return x.view(shape)
 
     def train(self, parameters):
         """Gradients are wanted of these parameters, but for the frozen ones; they alone will change."""
@@ -143,24 +155,27 @@ class Builder:
     def rescale(self, x, scale, shift):
         """x * scale + shift for numbers, done while the rows are gathered: `x` must be the input, which nothing has read yet. Or for
         arrays, one of each for a column, by an operation of its own; it may follow one of its kind."""
-        first = len(self.ops) == 1 and self.ops[0].kind == "gather" and self.ops[0].buffers.get("out") is x
-        if not first and id(x) not in self._rescaled:
+        storage = x.base or x
+        first = len(self.ops) == 1 and self.ops[0].kind == "gather" and self.ops[0].buffers.get("out") is storage
+        if not first and id(storage) not in self._rescaled:
             raise ValueError("rescaling: expected to be the first layer, got one behind others")
         if np.ndim(scale) or np.ndim(shift) or not first:
             return self._rescale_columns(x, scale, shift)
-        self.scale, self.shift = self.scale * scale, self.shift * scale + shift
+        given = self.inputs["x"]
+        self.inputs["x"] = replace(given, scale=given.scale * scale, shift=given.shift * scale + shift)
         return x
 
     def _rescale_columns(self, x, scale, shift):
-        """(x - mean) scale, as a normalisation whose statistics are given: where mean = -shift / scale is large, nothing is lost."""
-        scale, shift = (np.broadcast_to(np.asarray(a, np.float64), (x.columns,)) for a in (scale, shift))
+        """(x - mean) scale, as a normalisation whose statistics are given: where mean = -shift / scale is large, nothing is lost. Of
+        images the numbers are those of the channels."""
+        scale, shift = (np.broadcast_to(np.asarray(a, np.float64), x.shape).ravel() for a in (scale, shift))
         with np.errstate(all="ignore"):
             mean = (-shift / scale).astype(np.float32)
         given = np.isfinite(mean)
         constants = {"w": scale, "mean": np.where(given, mean, 0), "var": np.ones(x.columns)}
         if not given.all():
             constants["b"] = np.where(given, 0, shift)
-        y = self.buffer("rescaled", x.columns)
+        y = self.buffer("rescaled", x.shape)
         self._rescaled.add(id(y))
         buffers = {role: self.constant(f"rescaling.{role}", a.astype(np.float32)) for role, a in constants.items()}
         self.emit("batchnorm_inference", {"x": x, **buffers, "y": y}, n_in=x.columns, n_out=x.columns)
@@ -168,12 +183,12 @@ class Builder:
 
     def dense(self, x, weight, bias, activation="identity", alpha=0.0):
         """f(x w + b). `weight`: a Parameter, or what `drop_weights` makes of one."""
-        n_in, n_out = weight.whole if isinstance(weight, Buffer) else weight.shape
-        if x.columns != n_in:
-            raise ValueError(f"{weight.name}: expected inputs of {n_in} features, got {x.columns}")
+        n_in, n_out = weight.shape
+        if x.shape != (n_in,):
+            raise ValueError(f"{weight.name}: expected inputs of {n_in} features, got shape {x.shape}")
         w = weight if isinstance(weight, Buffer) else self.parameter(weight)
         buffers = {"x": x, "w": w, "b": self.optional(bias)}
-        y = self.buffer(f"y{self._count('dense_forward')}", n_out)
+        y = self.buffer(f"y{self._count('dense_forward')}", (n_out,))
         self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
         return self.activation(y, activation, alpha)
 
@@ -181,37 +196,37 @@ class Builder:
         """f(x); in a fused plan the dense operation that makes x does it, if nothing came between."""
         if name == "identity":
             return x
-        last = self.ops[-1]
-        fits = last.has("fuses_activation") and last.buffers.get("y") is x and last.activation == "identity"
-        fits = fits and id(x) not in self._pinned and (last.kind == "dense_forward" or ACTIVATIONS[name].saves != "z")
+        last, storage = self.ops[-1], x.base or x
+        fits = last.has("fuses_activation") and last.buffers.get("y") is storage and last.activation == "identity"
+        fits = fits and id(storage) not in self._pinned and (last.kind == "dense_forward" or ACTIVATIONS[name].saves != "z")
         if self.fused and fits:
             last.activation, last.alpha = name, alpha
             if ACTIVATIONS[name].saves == "z" and self.requires_grad(x):
-                last.buffers["z"] = self.buffer(f"z{x.name[1:]}", x.columns)
+                last.buffers["z"] = self.buffer(f"z{x.name[1:]}", x.shape)
             return x
-        y = self.buffer(f"a{self._count('activation_forward')}", x.columns)
+        y = self.buffer(f"a{self._count('activation_forward')}", x.shape)
         self.emit("activation_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, activation=name, alpha=alpha)
         return y
 
     def pin(self, x):
         """`x` will be read again: no operation that follows may be done within the one that makes it."""
-        self._pinned.add(id(x))
+        self._pinned.add(id(x.base or x))
 
     def add(self, a, b):
-        """a + b, two buffers of one width."""
-        if a.columns != b.columns:
-            raise ValueError(f"add: expected two buffers of one width, got {a.columns} and {b.columns} features")
-        y = self.buffer(f"sum{self._count('add')}", a.columns)
+        """a + b, two buffers of one shape."""
+        if a.shape != b.shape:
+            raise ValueError(f"add: expected two buffers of one shape, got {a.shape} and {b.shape}")
+        y = self.buffer(f"sum{self._count('add')}", a.shape)
         self.emit("add", {"a": a, "b": b, "y": y}, n_in=a.columns, n_out=a.columns)
         return y
 
     def tied(self, x, weight, bias, activation="identity", alpha=0.0):
         """f(x w^T + b), w being another layer's weights [out, in]."""
         n_out, n_in = weight.shape
-        if x.columns != n_in:
-            raise ValueError(f"{weight.name}, transposed: expected inputs of {n_in} features, got {x.columns}")
+        if x.shape != (n_in,):
+            raise ValueError(f"{weight.name}, transposed: expected inputs of {n_in} features, got shape {x.shape}")
         buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias)}
-        y = self.buffer(f"t{self._count('tied_forward')}", n_out)
+        y = self.buffer(f"t{self._count('tied_forward')}", (n_out,))
         self.emit("tied_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
         return self.activation(y, activation, alpha)
 
@@ -228,12 +243,12 @@ class Builder:
         steps, where the running statistics are means over all of them."""
         fields = {"n_in": x.columns, "n_out": x.columns, "eps": eps}
         buffers = {"x": x, "w": self.optional(weight), "b": self.optional(bias)}
-        y = self.buffer("normal", x.columns)
+        y = self.buffer("normal", x.shape)
         if not self.training or self.keeps_statistics(weight, bias, mean):
             buffers |= {"y": y, "mean": self.parameter(mean), "var": self.parameter(var)}
             self.emit("batchnorm_inference", buffers, **fields)
             return y
-        statistics = self.buffer("statistics", x.columns, role="scratch", whole=(4, x.columns))
+        statistics = self.buffer("statistics", (4, x.columns), role="scratch", whole=True)
         self.emit("batchnorm_forward", {**buffers, "y": y, "statistics": statistics}, **fields)
         count = self.constant("steps", np.zeros(1, np.float32)) if self.anew else self.optional(count)
         self._running.append((statistics, self.parameter(mean), self.parameter(var), count, momentum or 0.0))
@@ -241,13 +256,13 @@ class Builder:
 
     def rownorm(self, kind, x, weight, bias, eps):
         """Each row with mean 0 and variance 1 ("layernorm"), or mean square 1 ("rmsnorm")."""
-        y = self.buffer("normal", x.columns)
+        y = self.buffer("normal", x.shape)
         buffers = {
             "x": x,
             "w": self.optional(weight),
             "b": self.optional(bias),
             "y": y,
-            "statistics": self.buffer("statistics", 3, role="scratch"),
+            "statistics": self.buffer("statistics", (3,), role="scratch"),
         }
         self.emit(f"{kind}_forward", buffers, n_in=x.columns, n_out=x.columns, eps=eps)
         return y
@@ -259,14 +274,14 @@ class Builder:
 
     def dropout(self, x, threshold, rows=False):
         """x without `threshold` in 65536 of its elements, or of its rows, drawn anew every step; the others grow by as much."""
-        y = self.buffer("kept", x.columns)
+        y = self.buffer("kept", x.shape)
         fields = {"n_in": x.columns, "n_out": x.columns, "threshold": threshold, "stream": self.stream(), "full": rows}
         self.emit("dropout", {"x": x, "y": y}, **fields)
         return y
 
     def drop_weights(self, weight, threshold):
         """A copy of a weight matrix with some of its elements dropped, drawn anew every step: a buffer for `dense`."""
-        y = self.buffer(f"kept {weight.name}", weight.shape[1], whole=weight.shape)
+        y = self.buffer(f"kept {weight.name}", weight.shape, whole=True)
         n_in, n_out = weight.shape
         fields = {"n_in": n_in, "n_out": n_out, "threshold": threshold, "stream": self.stream()}
         self.emit("drop_weights", {"x": self.parameter(weight), "y": y}, **fields)
@@ -274,25 +289,25 @@ class Builder:
 
     def gaussian_noise(self, x, std):
         """x + std times standard normal numbers, drawn anew every step."""
-        y = self.buffer("noisy", x.columns)
+        y = self.buffer("noisy", x.shape)
         self.emit("gaussian_noise", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, rate=std, stream=self.stream())
         return y
 
     def maxout(self, x, pieces):
         """The largest of `pieces` pieces of x, which stand side by side."""
-        y = self.buffer("largest", x.columns // pieces)
+        y = self.buffer("largest", (x.columns // pieces,))
         self.emit("maxout_forward", {"x": x, "y": y}, n_in=x.columns, n_out=y.columns, first=pieces)
         return y
 
     def softmax(self, x):
         """softmax over each row."""
-        y = self.buffer("probabilities", x.columns)
+        y = self.buffer("probabilities", x.shape)
         self.emit("softmax_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns)
         return y
 
     def log_softmax(self, x):
         """The logarithm of softmax over each row."""
-        y = self.buffer("log_probabilities", x.columns)
+        y = self.buffer("log_probabilities", x.shape)
         self.emit("log_softmax_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns)
         return y
 
@@ -300,34 +315,25 @@ class Builder:
         """x where it is above 0, else slope * x; slope: a Parameter, [1] or [columns]."""
         if slope.shape not in ((1,), (x.columns,)):
             raise ValueError(f"{slope.name}: expected inputs of {slope.size} features, got {x.columns}")
-        y = self.buffer(f"a{self._count('prelu_forward')}", x.columns)
+        y = self.buffer(f"a{self._count('prelu_forward')}", x.shape)
         self.emit("prelu_forward", {"x": x, "slope": self.parameter(slope), "y": y}, n_in=slope.size, n_out=x.columns)
         return y
 
     def constant(self, name, array):
         """The buffer of an array that nobody changes."""
-        return self.buffer(name, array.shape[-1], role="constant", array=array)
+        return self.buffer(name, array.shape, role="constant", array=array)
 
     def labels(self, classes, ignore=None):
         """Integer class labels of the batch; `ignore`: that of rows which are to count in no loss."""
-        self.targets, self.classes, self.ignore = 1, classes, ignore
-        y = self.buffer("labels", 1, dtype="int32", role="input")
-        self.emit("gather_labels", {"out": y}, n_out=1)
-        return y
+        return self._input("gather_labels", "y", "labels", (), dtype="int32", classes=classes, ignore=ignore)
 
-    def target_rows(self, columns):
+    def target_rows(self, shape):
         """Target rows of the batch, as float32."""
-        self.targets = columns
-        y = self.buffer("targets", columns, role="input")
-        self.emit("gather_targets", {"out": y}, n_out=columns)
-        return y
+        return self._input("gather_targets", "y", "targets", tuple(shape))
 
     def sample_weights(self, columns=1):
         """The weights of the batch's rows: one each, or one for each output."""
-        self.weighted = columns
-        w = self.buffer("sample_weights", columns, role="input")
-        self.emit("gather_weights", {"out": w}, n_out=columns)
-        return w
+        return self._input("gather_weights", "weights", "sample_weights", (columns,))
 
     def softmax_cross_entropy(self, logits, targets, **options):
         """The mean loss over the batch; see `loss`."""
@@ -346,8 +352,8 @@ class Builder:
                 "labels": targets if integer else None,
                 "targets": None if integer else targets,
                 "dlogits": self._output_gradient(outputs),
-                "loss": self.buffer("row_loss", 1, dtype="float64", role="scratch"),
-                "correct": self.buffer("row_correct", 1, dtype="uint32", role="scratch"),
+                "loss": self.buffer("row_loss", (1,), dtype="float64", role="scratch"),
+                "correct": self.buffer("row_correct", (1,), dtype="uint32", role="scratch"),
                 "weight": weights,
                 "class_weight": None if class_weight is None else self.constant("class_weight", class_weight),
             },
@@ -366,16 +372,16 @@ class Builder:
         self.emit("host_loss", buffers, n_out=outputs.columns, function=function)
 
     def _output_gradient(self, outputs):
-        if id(outputs) not in self._wanted:
+        if not self.requires_grad(outputs):
             return None
-        gradient = self._gradients[id(outputs)] = self.buffer("dlogits", outputs.columns, role="gradient")
+        gradient = self._gradients[id(outputs.base or outputs)] = self.buffer("dlogits", outputs.shape, role="gradient")
         return gradient
 
     def penalize(self, parameter, l1, l2):
         """Add l1 sum |w| + l2 / 2 sum w^2 of a parameter to the loss, and its gradient to the parameter's."""
         w = self.parameter(parameter)
-        whole = (_native.penalty_chunks(parameter.size),)
-        terms = self.buffer(f"{w.name}.penalty", 1, dtype="float64", role="scratch", whole=whole)
+        chunks = _native.penalty_chunks(parameter.size)
+        terms = self.buffer(f"{w.name}.penalty", (chunks,), dtype="float64", role="scratch", whole=True)
         self.emit("penalty_forward", {"w": w, "sum": terms}, n_out=parameter.size, l1=l1, l2=l2)
         self._penalties.append((w, l1, l2, terms))
 
@@ -395,19 +401,19 @@ class Builder:
 
     def gradient(self, buffer):
         """The gradient's buffer of an activation, or None where nothing wanted depends on it."""
-        return self._gradients.get(id(buffer))
+        return self._gradients.get(id(buffer.base or buffer))
 
     def add_gradient(self, buffer, gradient):
         """One more contribution to a buffer's gradient: the first is taken as it stands, others are added up."""
         held = self.gradient(buffer)
         if held is None:
-            self._gradients[id(buffer)] = gradient
+            self._gradients[id(buffer.base or buffer)] = gradient
             return
         total = next((g for g in (gradient, held) if not self.is_shared(g)), None)
         if total is None:
-            total = self.buffer(f"d{buffer.name}", buffer.columns, role="gradient")
+            total = self.buffer(f"d{buffer.name}", buffer.shape, role="gradient")
         self.emit("add", {"a": gradient, "b": held, "y": total}, n_in=buffer.columns, n_out=buffer.columns)
-        self._gradients[id(buffer)] = total
+        self._gradients[id(buffer.base or buffer)] = total
 
     def share(self, gradient):
         """A gradient's buffer is that of several buffers from now on: nobody may change it."""
@@ -420,11 +426,11 @@ class Builder:
         """The buffer for what an operation makes of a gradient elementwise: the gradient's own, unless it is shared."""
         if not self.is_shared(gradient):
             return gradient
-        return self.buffer(f"{gradient.name}'", gradient.columns, role="gradient")
+        return self.buffer(f"{gradient.name}'", gradient.shape, role="gradient")
 
     def requires_grad(self, buffer):
         """Whether the buffer's gradient is needed."""
-        return id(buffer) in self._wanted
+        return id(buffer.base or buffer) in self._wanted
 
     def producer(self, buffer):
         """The last operation that writes a buffer."""
@@ -437,7 +443,7 @@ class Builder:
         """(gradient's buffer, whether something is in it already) for the buffer of a trainable parameter."""
         p = self.parameter_of(buffer)
         if id(p) not in self.parameter_gradients:
-            g = self.buffer(f"d{p.name}", buffer.columns, role="parameter gradient", whole=p.shape)
+            g = self.buffer(f"d{p.name}", p.shape, role="parameter gradient", whole=True)
             self.parameter_gradients[id(p)] = (p, g, [])
         _, g, ops = self.parameter_gradients[id(p)]
         return g, bool(ops)
@@ -485,7 +491,7 @@ class Builder:
     def _emit_norm(self, update, apart):
         """The norm of all gradients, and what follows from it. Returns the buffers that updates must wait for."""
         chunks = sum(_chunks(b.array.size) for _, b, _ in apart)
-        norms = self.buffer("norms", chunks, dtype="float64", role="scratch", whole=(chunks,))
+        norms = self.buffer("norms", (chunks,), dtype="float64", role="scratch", whole=True)
         gradients = tuple(g for _, _, g in apart)
         size = sum(b.array.size for _, b, _ in apart)
         last = len(update.tensors)
@@ -501,7 +507,7 @@ class Builder:
         trust = None
         if any(update.tensors[i][2] in update.trusted for i in range(first, last)):
             chunks = sum(_chunks(b.array.size) for b in parameters)
-            trust = self.buffer("trust", 2 * chunks, dtype="float64", role="scratch", whole=(2 * chunks,))
+            trust = self.buffer("trust", (2 * chunks,), dtype="float64", role="scratch", whole=True)
         self.emit(
             "update",
             {"trust": trust},
@@ -543,21 +549,17 @@ class Builder:
             b.index = i
         gradients = [(p, g) for p, g, _ in self.parameter_gradients.values() if g is not None]
         kept = {id(g) for _, g in gradients} if self._update is None else set()
-        ops, workspace_bytes = arrange(self.ops, keep, self.batch, schedule, kept | {id(self.output)})
+        output = self.output and (self.output.base or self.output)
+        ops, workspace_bytes = arrange(self.ops, keep, self.batch, schedule, kept | {id(output)})
         return Plan(
             ops=tuple(ops),
             buffers=tuple(keep),
             batch=self.batch,
             schedule=schedule,
             fused=self.fused,
-            features=self.features,
-            targets=self.targets,
-            classes=self.classes,
-            weighted=self.weighted,
-            ignore=self.ignore,
-            scale=self.scale,
-            shift=self.shift,
-            output=self.output,
+            inputs=tuple(self.inputs.values()),
+            output=output,
+            output_shape=self.output.shape if self.output else None,
             update=self._update,
             gradients=tuple(gradients),
             parameters=tuple(p for p, _ in self._parameters.values()),

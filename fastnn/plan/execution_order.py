@@ -48,7 +48,7 @@ def _meets(a, b):
     writes_a, writes_b = a.writes(), b.writes()
     shared = [x for x in writes_a if any(x is y for y in [*b.reads(), *writes_b])]
     shared += [x for x in a.reads() if any(x is y for y in writes_b)]
-    return any(not (a.by_rows and b.by_rows and x.array is None and x.whole is None) for x in shared)
+    return any(not (a.by_rows and b.by_rows and not x.is_whole) for x in shared)
 
 
 def _place_barriers(ops):
@@ -87,7 +87,7 @@ def _may_share(a, b, lives):
     (a_first, a_last, a_rows), (b_first, b_last, b_rows) = lives[id(a)], lives[id(b)]
     if a_last[0] < b_first[0] or b_last[0] < a_first[0]:
         return True
-    same_rows = a.ld * a.itemsize == b.ld * b.itemsize and a.whole is None and b.whole is None
+    same_rows = a.ld * a.itemsize == b.ld * b.itemsize and not a.whole and not b.whole
     return a_rows and b_rows and same_rows and (a_last[1] < b_first[1] or b_last[1] < a_first[1])
 
 

@@ -21,14 +21,10 @@ class Plan:
         The most rows of a call's batch.
     schedule : str
         "rows" or "layers".
-    features, targets, classes : int
-        Values in a row of x and of y; classes if y holds labels, else 0.
-    weighted : int
-        How many weights a call takes for every row: none, one, or one for each output.
-    ignore : int or None
-        The label of rows that count in no loss.
+    inputs : tuple of Input
+        What a call is given for every row: "x", "y" where it has targets, "weights" where the rows are weighted.
     output : Buffer or None
-        What a call hands to the user.
+        What a call hands to the user, as samples of the shape `output_shape`.
     update : Update or None
         What the optimizer updates.
     gradients : tuple of (Parameter, Buffer)
@@ -42,18 +38,17 @@ class Plan:
     batch: int
     schedule: str
     fused: bool
-    features: int
-    targets: int
-    classes: int
-    weighted: int
-    ignore: int
-    scale: float
-    shift: float
+    inputs: tuple
     output: Buffer
+    output_shape: tuple
     update: object
     gradients: tuple
     parameters: tuple
     workspace_bytes: int
+
+    def input(self, name):
+        """The input of that name, or None where the plan has none."""
+        return next((i for i in self.inputs if i.name == name), None)
 
     @property
     def flops(self):

@@ -67,7 +67,7 @@ class Interpreter:
                 self.arrays[b.name] = b.array if kind == b.array.dtype else b.array.astype(kind)
                 self.parameters[id(b.array)] = self.arrays[b.name]
             else:
-                shape = b.whole if b.whole is not None else (plan.batch, b.columns)
+                shape = b.shape if b.whole else (plan.batch, b.columns)
                 self.arrays[b.name] = np.zeros(shape, kind)
         tensors = plan.update.tensors if plan.update else ()
         self.states = [tuple(s.astype(self.dtype, copy=False) for s in states) for _, states, _ in tensors]
@@ -110,7 +110,7 @@ class _Batch:
         if b is None:
             return None
         a = self.interpreter.arrays[b.name]
-        return a if b.array is not None or b.whole is not None else a[: self.rows]
+        return a if b.is_whole else a[: self.rows]
 
     def report(self, bad, what):
         """Note the first of the rows that are bad; of several problems in one row index, then label, then not finite."""
@@ -128,12 +128,15 @@ class _Batch:
         rows = self.source_rows(source)
         out = self.at(op, "out")
         out[...] = gather(source.reshape(len(source), -1), rows, scale, shift)
+        if op.first:  # images (channels, height, width)
+            out[...] = out.reshape(len(out), op.first, -1).transpose(0, 2, 1).reshape(out.shape)
         if self.check_finite:
             self.report(~np.isfinite(out).all(axis=1), "not finite")
 
     def gather(self, op):
-        self._gather(op, self.x, self.interpreter.plan.scale, self.interpreter.plan.shift)
-        if self.interpreter.plan.weighted:  # of a row that is left out, nothing infinite may reach the weights' gradients
+        x = self.interpreter.plan.input("x")
+        self._gather(op, self.x, x.scale, x.shift)
+        if self.weights is not None:  # of a row that is left out, nothing infinite may reach the weights' gradients
             out, weights = self.at(op, "out"), self.weights.reshape(len(self.weights), -1)[self.source_rows(self.weights)]
             out[(weights == 0).all(axis=1) & ~(np.abs(out) <= _ORDINARY).all(axis=1)] = 0
 
@@ -141,12 +144,13 @@ class _Batch:
         self._gather(op, self.y, 1.0, 0.0)
 
     def gather_labels(self, op):
-        labels, ignore = self.y[self.source_rows(self.y)], self.interpreter.plan.ignore
+        y = self.interpreter.plan.input("y")
+        labels, ignore = self.y[self.source_rows(self.y)], y.ignore
         ignored = labels == ignore if ignore is not None else np.zeros(self.rows, bool)
-        bad = ~ignored & ((labels < 0) | (labels >= self.interpreter.plan.classes))
+        bad = ~ignored & ((labels < 0) | (labels >= y.classes))
         self.report(bad, "label")
         labels = np.where(bad | ignored, 0, labels).astype(np.int64)
-        self.at(op, "out")[:, 0] = np.where(ignored, -1, gather_labels(labels, None, self.interpreter.plan.classes))
+        self.at(op, "out")[:, 0] = np.where(ignored, -1, gather_labels(labels, None, y.classes))
         self.counted = self.rows - int(np.count_nonzero(ignored))
 
     def dense_forward(self, op):

@@ -26,6 +26,13 @@ def check_weights(sample_weight, rows, name, outputs=0):
     return weights
 
 
+def _as_vectors(y, shape):
+    """Targets of samples of this shape as vectors, if they have it; images of one channel may be without it."""
+    if len(shape) == 1 or y.shape[1:] != shape and (shape[-1] > 1 or y.shape[1:] != shape[:-1]):
+        return y
+    return y.reshape(len(y), -1)
+
+
 def _memory(a):
     """(the array that owns the memory of `a`, its address, its bytes)"""
     while isinstance(a.base, np.ndarray):
@@ -38,15 +45,15 @@ class ArrayData:
 
     def __init__(self, model, loss, X, y, names=("X", "y", "sample_weight"), sample_weight=None):
         self.X = model.rows(X, names[0])
-        y = as_array(y, names[1])
+        y = _as_vectors(as_array(y, names[1]), model.out_shape)
         if len(self.X) != (len(y) if y.ndim else 0):
             raise ValueError(f"{names[1]}: expected {len(self.X)} targets, one for each row of {names[0]}, got shape {y.shape}")
         self.kind = loss.check_targets(y, model.out_features, names[1])
         if self.kind == "labels":
-            self.y = as_rows(y[:, None], names[1], False)[:, 0]
+            self.y = as_rows(y[:, None], names[1], (1,))[:, 0]
         elif self.kind == "rows":
             y = loss.spread(y, model.out_features)
-            self.y = as_rows(y[:, None] if y.ndim == 1 else y, names[1], False)
+            self.y = as_rows(y[:, None] if y.ndim == 1 else y, names[1], (model.out_features,))
         else:
             self.y = y
         if loss.checks_values:

@@ -30,6 +30,7 @@ def watched(plateau, validation):
 def check_model(model):
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a fastnn.nn.Sequential, got {type(model).__name__}")
+    model.check_settled()
     return model
 
 

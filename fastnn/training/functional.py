@@ -81,7 +81,7 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
 def gradient_plan(model, loss, pair, fused=True, training=True, penalty=None):
     builder = Builder(len(pair.X), fused, training)
     builder.train(model.parameters())
-    outputs = model.emit(builder, builder.input(model.in_features))
+    outputs = model.emit_whole(builder)
     loss.emit(builder, outputs, pair.kind, pair.weighted)
     emit_penalties(builder, model, penalty)
     builder.differentiate()
@@ -92,6 +92,6 @@ def loss_plan(model, loss, pair, training=True, penalty=None):
     """The plan of the same loss without gradients."""
     builder = Builder(len(pair.X), training=training)
     builder.changing = {id(p) for p in model.parameters() if not p.frozen}
-    loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind, pair.weighted)
+    loss.emit(builder, model.emit_whole(builder), pair.kind, pair.weighted)
     emit_penalties(builder, model, penalty)
     return builder.build()

@@ -243,7 +243,7 @@ class Trainer:
             chosen = [i for i, (p, _, _) in enumerate(self._tensors) if not p.frozen]
             if not chosen:
                 raise ValueError("optimizer: expected at least one parameter that is not frozen, got none")
-        outputs = self._model.emit(builder, builder.input(self._model.in_features))
+        outputs = self._model.emit_whole(builder)
         self._loss.emit(builder, outputs, kind, weighted)
         if training or self._loss.reduction == "mean":  # to a sum over all batches, `evaluate` adds them once
             emit_penalties(builder, self._model, self._penalty)
@@ -640,7 +640,7 @@ class Trainer:
         try:
             builder = Builder(min(batch_size, len(X)), training=True)
             builder.changing, builder.anew = {id(p) for p, _, _ in self._tensors if not p.frozen}, True
-            self._model.emit(builder, builder.input(self._model.in_features))
+            self._model.emit_whole(builder)
             executor = _BACKENDS[self._backend](builder.build())
             changed = [p for op in executor.plan.ops if op.kind == "batchnorm_running" for p in self._parameters
                        if any(p.data is op.buffers[role].array for role in ("mean", "var"))]

@@ -73,7 +73,7 @@ def test_an_inference():
     model = nn.Sequential(nn.Dense(6, 5, activation="relu"), nn.Dense(5, 3))
     plan = model.plan(8, softmax=True)
     assert kinds(plan) == ["gather", "dense_forward", "dense_forward", "softmax_forward"]
-    assert plan.output.name == "probabilities" and plan.targets == 0
+    assert plan.output.name == "probabilities" and [i.name for i in plan.inputs] == ["x"]
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -114,7 +114,7 @@ def test_rescaling_is_part_of_the_gather():
     model = nn.Sequential(nn.Flatten(), nn.Rescaling(2.0, 1.0), nn.Rescaling(0.5, -3.0), nn.Dense(4, 3))
     plan = model.plan(2)
     assert kinds(plan) == ["gather", "dense_forward"]
-    assert (plan.scale, plan.shift) == (1.0, -2.5)
+    assert (plan.input("x").scale, plan.input("x").shift) == (1.0, -2.5)
 
 
 def test_buffers_have_names_of_their_own():
@@ -145,13 +145,13 @@ def test_batch():
 
 def test_a_product_that_does_not_fit():
     builder = Builder(4)
-    with pytest.raises(ValueError, match="w: expected inputs of 3 features, got 2"):
-        builder.dense(builder.input(2), Parameter(np.ones((3, 1)), "w"), None)
+    with pytest.raises(ValueError, match=r"w: expected inputs of 3 features, got shape \(2,\)"):
+        builder.dense(builder.input((2,)), Parameter(np.ones((3, 1)), "w"), None)
 
 
 def test_rescaling_behind_others():
     builder = Builder(4)
-    x = builder.input(2)
+    x = builder.input((2,))
     y = builder.activation(x, "relu")
     for buffer in (x, y):
         with pytest.raises(ValueError, match="rescaling: expected to be the first layer"):
@@ -170,7 +170,7 @@ def shared_weights(builder):
     """x -> relu(x w + b) -> tanh(. w + b) -> logits: w and b have two contributions each."""
     w, b = Parameter(RNG.normal(size=(4, 4)), "w"), Parameter(RNG.normal(size=4), "b")
     builder.trainable = {id(w), id(b)}
-    h = builder.dense(builder.input(4), w, b, "relu")
+    h = builder.dense(builder.input((4,)), w, b, "relu")
     builder.softmax_cross_entropy(builder.dense(builder.dense(h, w, b, "tanh"), w, b), builder.labels(4))
     return [w, b]
 
@@ -180,7 +180,7 @@ def two_heads(builder):
     sizes = [(4, 5), (5, 4), (5, 4)]
     ps = [Parameter(RNG.normal(size=s), f"w{i}") for i, s in enumerate(sizes)] + [Parameter(RNG.normal(size=5), "b")]
     builder.trainable = {id(p) for p in ps}
-    h = builder.dense(builder.input(4), ps[0], ps[3], "sigmoid")
+    h = builder.dense(builder.input((4,)), ps[0], ps[3], "sigmoid")
     labels = builder.labels(4)
     builder.softmax_cross_entropy(builder.dense(h, ps[1], None), labels)
     builder.softmax_cross_entropy(builder.dense(h, ps[2], None), labels)

@@ -35,12 +35,12 @@ def steps(draw):
     chosen = draw(st.lists(st.sampled_from(range(len(parameters))), min_size=1, unique=True))
     trainable = [p for i, p in enumerate(parameters) if i in chosen]
     builder.trainable = {id(p) for p in trainable}
-    h = builder.input(widths[0])
+    h = builder.input((widths[0],))
     for w, b, inside, behind in layers:
         h = builder.dense(h, w, b, inside)
         if behind:
             h = builder.activation(h, behind)
-    targets = builder.labels(widths[-1]) if draw(st.booleans()) else builder.target_rows(widths[-1])
+    targets = builder.labels(widths[-1]) if draw(st.booleans()) else builder.target_rows((widths[-1],))
     builder.softmax_cross_entropy(h, targets)
     builder.differentiate()
     if draw(st.booleans()):
@@ -50,7 +50,7 @@ def steps(draw):
 
 
 def by_rows(buffer):
-    return buffer.array is None and buffer.whole is None
+    return not buffer.is_whole
 
 
 def phases(ops):
@@ -127,7 +127,7 @@ def programs(draw):
     """Operations on random buffers, more tangled than any model: what a schedule promises holds for them too."""
     batch = draw(st.integers(1, 9))
     buffers = [
-        Buffer(f"b{i}", draw(st.sampled_from([1, 16, 17, 32])), role="activation", whole=(5, 7) if draw(st.integers(0, 3)) == 0 else None)
+        Buffer(f"b{i}", (5, 7), whole=True) if draw(st.integers(0, 3)) == 0 else Buffer(f"b{i}", (draw(st.sampled_from([1, 16, 17, 32])),))
         for i in range(draw(st.integers(2, 8)))
     ]
     for i, b in enumerate(buffers):
