@@ -21,6 +21,12 @@ def _require_array(obj, name):
     _native.plain(obj, name)
 
 
+def _own(obj, name):
+    """An array as NumPy's own class has it: what a subclass says of its shape or dtype does not count."""
+    _require_array(obj, name)
+    return np.asarray(obj)
+
+
 def _integer(value, name, low, high):
     try:
         value = operator.index(value)

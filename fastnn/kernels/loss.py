@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import _native
 from ..core.activations import FLOAT32_MAX, FLOAT32_TINY, FORMS
-from ._check import _integer, _number, _require_array
+from ._check import _integer, _number, _own
 from .rows import _label_error
 
 
@@ -245,10 +245,11 @@ def quantile(outputs, targets, out=None, *, quantile=0.5, sample_weight=None, re
     (0.625, [[0.375], [-0.125]])
     """
     _native.check_array(outputs, "outputs", np.float32, 2)
+    outputs = _own(outputs, "outputs")
     below = np.empty(outputs.shape[1], np.float32)
     try:
         below[...] = quantile
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"quantile: expected a number, or {len(below)} of them, one for each column, got {quantile!r}") from None
     if not ((below > 0) & (below < 1)).all():
         raise ValueError(f"quantile: expected numbers above 0 and below 1, got {quantile!r}")
@@ -428,7 +429,7 @@ def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, c
     """
     form, margin = "squared_hinge" if squared else "hinge", _parameter(margin, "margin")
     _native.check_array(outputs, "outputs", np.float32, 2)
-    _require_array(targets, "targets")
+    outputs, targets = _own(outputs, "outputs"), _own(targets, "targets")
     if targets.dtype.kind not in "iu" or not targets.dtype.isnative:
         raise TypeError(f"targets: expected class numbers of an integer dtype, got dtype {targets.dtype}")
     labels = _labels(targets, *outputs.shape)
@@ -442,7 +443,7 @@ def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=
                    ignore_index=None):
     """(row losses, dlogits, whether each row is correct, rows that count, or None: all)"""
     _native.check_array(logits, "logits", np.float32, 2)
-    _require_array(targets, "targets")
+    logits, targets = _own(logits, "logits"), _own(targets, "targets")
     kind = targets.dtype.kind
     if kind not in "iuf" or not targets.dtype.isnative:
         raise TypeError(f"targets: expected integers or float32 rows, got dtype {targets.dtype}")
@@ -461,11 +462,10 @@ def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=
         targets = _labels(targets, *logits.shape)
     else:
         ignore_index = _integer(ignore_index, "ignore_index", -(2**63), 2**64 - 1)
-        own = np.asarray(targets)  # what a subclass makes of == and of [] does not count
-        if own.shape != logits.shape[:1]:
-            raise ValueError(f"targets: expected shape {logits.shape[:1]}, got {own.shape}")
-        ignored = own == ignore_index
-        targets = _labels(np.where(ignored, own.dtype.type(0), own), *logits.shape)
+        if targets.shape != logits.shape[:1]:
+            raise ValueError(f"targets: expected shape {logits.shape[:1]}, got {targets.shape}")
+        ignored = targets == ignore_index
+        targets = _labels(np.where(ignored, targets.dtype.type(0), targets), *logits.shape)
         targets[ignored] = -1
         counted = len(ignored) - int(np.count_nonzero(ignored))
     found = _native.loss("softmax_cross_entropy", "logits", logits, targets, out, sample_weight, class_weight, 0, smoothing,
@@ -478,6 +478,7 @@ def _elementwise(form, outputs, targets, out, sample_weight, reduction, paramete
     """(loss, gradient) of a loss that is a sum over the elements."""
     _native.check_array(outputs, name, np.float32, 2)
     _native.check_array(targets, "targets", np.float32, 2)
+    outputs = _own(outputs, name)
     _check_class_weight(class_weight, (2, outputs.shape[1]))
     found = _native.loss("elementwise_loss", name, outputs, targets, out, sample_weight, class_weight, FORMS[form], parameter,
                          _total(reduction), full)
@@ -516,5 +517,5 @@ def _parameter(value, name, positive=False):
 def _check_class_weight(class_weight, shape):
     if class_weight is not None:
         _native.check_array(class_weight, "class_weight", np.float32, len(shape))
-        if class_weight.shape != shape:
-            raise ValueError(f"class_weight: expected shape {shape}, got {class_weight.shape}")
+        if _own(class_weight, "class_weight").shape != shape:
+            raise ValueError(f"class_weight: expected shape {shape}, got {np.asarray(class_weight).shape}")

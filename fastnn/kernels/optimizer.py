@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import _native
-from ._check import _at_least_zero, _integer, _number, _require_array
+from ._check import _at_least_zero, _integer, _number, _own
 
 _RULES = {name: code for code, (name, _) in enumerate(_native.UPDATE_RULES)}
 
@@ -59,7 +59,8 @@ def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0,
         raise ValueError(f"nesterov: expected momentum > 0 and dampening 0, got momentum {momentum}, dampening {dampening}")
     if momentum == 0 and buffers is not None:
         raise ValueError(f"buffers: expected None when momentum is 0, got {type(buffers).__name__}")
-    _check_lists(params, grads, **({"buffers": buffers} if momentum else {}))
+    params, grads, *kept = _check_lists(params, grads, **({"buffers": buffers} if momentum else {}))
+    (buffers,) = kept or (None,)
     if momentum and step == 1:
         for buffer in buffers:
             buffer[...] = 0
@@ -116,7 +117,7 @@ def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.
     for name, beta in (("beta1", beta1), ("beta2", beta2)):
         if not 0 <= beta < 1:
             raise ValueError(f"{name}: expected a number >= 0 and < 1, got {beta}")
-    _check_lists(params, grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs)
+    params, grads, exp_avgs, exp_avg_sqs = _check_lists(params, grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs)
     _update(params, grads, list(zip(exp_avgs, exp_avg_sqs)), lr, step, "adam", (beta1, beta2, eps, 0.0), weight_decay)
 
 
@@ -128,12 +129,14 @@ def _update(params, grads, states, lr, step, rule, hyper, weight_decay):
 
 
 def _check_lists(params, grads, **states):
-    """Every array of every list fits the parameter of its place; what is updated is writable and shares no memory."""
+    """The lists, once every array of each fits the parameter of its place; what is updated is writable and shares no memory."""
     for name, arrays in {"params": params, "grads": grads, **states}.items():
         if not isinstance(arrays, (list, tuple)):
             raise TypeError(f"{name}: expected a list of arrays, got {type(arrays).__name__}")
         if len(arrays) != len(params):
             raise ValueError(f"{name}: expected {len(params)} arrays, one for each parameter, got {len(arrays)}")
+    params, grads = ([_own(a, f"{name}[{i}]") for i, a in enumerate(arrays)] for name, arrays in (("params", params), ("grads", grads)))
+    states = {name: [_own(a, f"{name}[{i}]") for i, a in enumerate(arrays)] for name, arrays in states.items()}
     for i, p in enumerate(params):
         _check_tensor(p, f"params[{i}]", None, True)
         _check_tensor(grads[i], f"grads[{i}]", p, False)
@@ -156,10 +159,10 @@ def _check_lists(params, grads, **states):
             end, latest = start + size, name
         if updated and start + size > end_updated:
             end_updated, latest_updated = start + size, name
+    return params, grads, *states.values()
 
 
 def _check_tensor(a, name, like, updated):
-    _require_array(a, name)
     if like is None:
         if a.dtype not in (np.float32, np.float64) or not a.dtype.isnative:
             raise TypeError(f"{name}: expected dtype float32 or float64, got {a.dtype}")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import _native
-from ._check import _integer, _number, _require_array
+from ._check import _integer, _number, _own
 
 _ROWS_NAMED = 5  # an error names this many rows at most
 
@@ -46,7 +46,7 @@ def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False):
     array([[0.4, 1. ],
            [0. , 0.2]], dtype=float32)
     """
-    _require_array(source, "source")
+    source = _own(source, "source")
     values, problem, row = _native.gather(source, index, _number(scale, "scale"), _number(shift, "shift"), out, check_finite)
     if not problem:
         return values
@@ -93,7 +93,7 @@ def gather_labels(labels, index, classes, out=None):
     >>> fastnn.kernels.gather_labels(np.array([7, 8, 9]), np.array([2, 0]), classes=10)
     array([9, 7], dtype=int32)
     """
-    _require_array(labels, "labels")
+    labels = _own(labels, "labels")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels: expected an integer dtype, got {labels.dtype}")
     classes = _integer(classes, "classes", 0, 2**31)
