@@ -47,5 +47,16 @@ __all__ = [
 ]
 
 
+_WHEN_ASKED_FOR = ("io",)  # packages that nothing else here needs
+
+
+def __getattr__(name):
+    if name in _WHEN_ASKED_FOR:
+        from importlib import import_module
+
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def __dir__():
-    return __all__
+    return [*__all__, *_WHEN_ASKED_FOR]

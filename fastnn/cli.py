@@ -30,6 +30,7 @@ _OPTIMIZERS = {  # name: class, learning rate for small networks, momentum (None
     "schedulefreeadamw": ("ScheduleFreeAdamW", 0.0025, None),
     "sgd": ("SGD", 0.05, 0.9),
 }
+_ENDINGS = {"onnx": ".onnx", "c": ".c", "numpy": ".py"}  # of the files that models are exported to
 _SCHEDULES = ("constant", "cosine", "linear", "step", "onecycle")
 _MOST_CLASSES = 1 << 16  # a label beyond is a file of something else
 _BLOCK = 1 << 22  # values looked at, or written as text, at a time
@@ -40,9 +41,11 @@ examples:
   fastnn train images.gz labels.gz          on your own files (MNIST's format)
   fastnn predict fastnn-model.safetensors new.npy
                                             the class of each new sample
+  fastnn export fastnn-model.safetensors --to onnx
+                                            the network for other programs
   fastnn info                               what the package runs on
 
-'fastnn train --help' and 'fastnn predict --help' explain the options.
+'fastnn train --help', 'fastnn predict --help' and so on explain the options.
 """
 
 _TRAIN_TEXT = """\
@@ -77,6 +80,19 @@ _PREDICT_EXAMPLES = """\
 examples:
   fastnn predict fastnn-model.safetensors t10k-images-idx3-ubyte.gz
   fastnn predict fastnn-model.safetensors new.npy --proba --output new-proba.npy
+"""
+
+_EXPORT_TEXT = """\
+Writes a saved network in a form that other programs run: an ONNX file; one
+file of C, a function for one sample that needs nothing else; or a Python
+module that needs NumPy only, with its weights in an .npz file beside it.
+"""
+
+_EXPORT_EXAMPLES = """\
+examples:
+  fastnn export fastnn-model.safetensors --to onnx
+  fastnn export fastnn-model.safetensors --to c --int8 --output digits.c
+  fastnn export fastnn-model.safetensors --to numpy --output digits.py
 """
 
 
@@ -213,6 +229,13 @@ def _parser():
     predict.add_argument("data", metavar="DATA", help="IDX or .npy file of samples")
     predict.add_argument("--proba", action="store_true", help="probabilities of all classes instead of the likeliest one")
     predict.add_argument("--output", metavar="FILE", help="write to this .npy or .txt file instead of printing")
+
+    export = command("export", _export, "write a saved network as ONNX, C or NumPy", _EXPORT_TEXT, _EXPORT_EXAMPLES)
+    export.add_argument("model", metavar="MODEL", help="file that 'fastnn train' or model.save wrote")
+    export.add_argument("--to", type=_one_of(*_ENDINGS), required=True, metavar="FORMAT", help=f"{', '.join(_ENDINGS)}")
+    export.add_argument("--output", metavar="FILE", help="file to write (default: MODEL's name, ending as the format's files do)")
+    export.add_argument("--opset", type=_integer(1), metavar="N", help="of onnx: the version of its operators (default: 18)")
+    export.add_argument("--int8", action="store_true", help="of c: weights as integers of 8 bits; says how far off outputs are")
 
     command("info", _info, "show versions, CPU, instruction set and threads",
             "Prints versions, CPU, instruction set, threads and OpenMP runtime.")  # fmt: skip
@@ -560,6 +583,42 @@ def _lines(result):
             yield "".join(" ".join(f"{p:.7g}" for p in row) + "\n" for row in block)
         else:
             yield "".join(f"{c}\n" for c in block)
+
+
+# ---- export ----
+
+
+def _export(args):
+    ending = _ENDINGS[args.to]
+    output = args.output or os.path.splitext(args.model)[0] + ending
+    for flag, given, format in (("--opset", args.opset is not None, "onnx"), ("--int8", args.int8, "c")):
+        if given and args.to != format:
+            raise UsageError(f"argument {flag}: expected with --to {format} only, got --to {args.to}")
+    if args.to == "numpy" and not output.endswith(ending):
+        raise UsageError(f"argument --output: expected a name that ends in {ending}, got {_show(output)}")
+    written = [output, output[: -len(ending)] + ".npz"] if args.to == "numpy" else [output]
+    for name in written:
+        _check_output(name, args.model)
+    model = _read(args.model, "MODEL", _load_model)
+    from . import io
+
+    more = ""
+    try:
+        if args.to == "onnx":
+            io.to_onnx(model, output, **({} if args.opset is None else {"opset": args.opset}))
+        elif args.to == "numpy":
+            io.to_numpy(model, output)
+        else:
+            file = io.to_c(model, output, weights="int8" if args.int8 else "float32")
+            more = f"; outputs within {max(file.error, 1e-6):.2g} of the model's" if args.int8 or file.error > 1e-6 else ""
+            more += f"; tried with {os.path.basename(file.compiler.split()[-1])}" if file.compiler else "; no compiler to try it with"
+    except (ValueError, RuntimeError) as error:
+        argument, _, rest = str(error).partition(": ")
+        raise UsageError(f"argument --opset: {rest}" if argument == "opset" else f"argument MODEL: {_show(args.model)}: {error}") from None
+    except OSError as error:
+        raise UsageError(f"argument --output: {_show(output)}: {_reason(error)}") from None
+    print(f"model written to {' and '.join(map(_show, written))}{more}")
+    return 0
 
 
 # ---- info ----

@@ -8,6 +8,7 @@ import io
 import os
 import pty
 import re
+import shutil
 import signal
 import stat
 import struct
@@ -328,6 +329,52 @@ def test_predict_with_a_model_without_flatten(run, digits):
     nn.Sequential(nn.Dense(64, 3)).save("m.safetensors")
     code, out, _ = run("predict", "m.safetensors", digits / "images.npy")
     assert code == 0 and len(out.split()) == 1797
+
+
+# --- export ---
+
+
+@pytest.mark.parametrize("to, ending", [("onnx", ".onnx"), ("c", ".c"), ("numpy", ".py")])
+def test_export(run, model, tmp_path, to, ending):
+    code, out, err = run("export", model, "--to", to, "--output", tmp_path / f"net{ending}")
+    assert code == 0 and not err and out.startswith(f"model written to {tmp_path / 'net'}{ending}") and out.count("\n") == 1
+    assert {p.name for p in tmp_path.iterdir()} == {f"net{ending}"} | ({"net.npz"} if to == "numpy" else set())
+    trained = nn.load(model)
+    X = np.random.default_rng(0).uniform(0, 16, (4, 64)).astype(np.float32)
+    if to == "onnx":
+        found = fastnn.io.from_onnx(tmp_path / "net.onnx").predict(X)
+    elif to == "numpy":
+        namespace = {"__file__": str(tmp_path / "net.py")}
+        exec((tmp_path / "net.py").read_text(), namespace)
+        found = namespace["predict"](X)
+    else:
+        return
+    np.testing.assert_allclose(found, trained.predict(X), rtol=1e-5, atol=1e-5)
+
+
+def test_export_beside_the_model(run, model, tmp_path):
+    shutil.copy(model, tmp_path / "mine.safetensors")
+    code, out, _ = run("export", "mine.safetensors", "--to", "c", "--int8")
+    assert code == 0 and re.match(r"model written to mine\.c; outputs within 0\.\d+ of the model's; ", out)
+    assert os.path.getsize("mine.c") < 40_000
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--to", "tf"], "argument --to: expected one of onnx, c, numpy, got 'tf'"),
+        ([], "the following arguments are required: --to"),
+        (["--to", "onnx", "--opset", "9"], "argument --opset: expected an integer from 18 to 24, got 9"),
+        (["--to", "c", "--opset", "18"], "argument --opset: expected with --to onnx only, got --to c"),
+        (["--to", "numpy", "--int8"], "argument --int8: expected with --to c only, got --to numpy"),
+        (["--to", "numpy", "--output", "net.txt"], "argument --output: expected a name that ends in .py, got net.txt"),
+        (["--to", "c", "--output", "no/net.c"], "argument --output: expected a file that can be written, got no/net.c"),
+    ],
+)
+def test_export_of_what_cannot_be(run, model, argv, message, tmp_path):
+    assert message in one_line(run("export", model, *argv))
+    assert not list(tmp_path.iterdir())
+    assert "argument MODEL: none" in one_line(run("export", "none", "--to", "c"))
 
 
 # --- info, version, help ---

@@ -244,7 +244,7 @@ class Sequential(Chain):
         """The plan of an inference over batches of at most `batch` rows; `softmax`: of probabilities, as `predict_proba`."""
         builder = Builder(batch, fused)
         y = self.emit_whole(builder)
-        link = self._link() if softmax else None
+        link = self.link() if softmax else None
         builder.mark_output(builder.softmax(y) if link == "softmax" else builder.activation(y, link or "identity"))
         return builder.build(schedule or choose_schedule(self.parameters(), batch, get_num_threads()))
 
@@ -254,8 +254,9 @@ class Sequential(Chain):
         head = check_head(name)
         return PROBABILITIES if name == "sigmoid" and last_activation(self.layers) in ("softmax", "sigmoid") else head
 
-    def _link(self):
-        """What makes probabilities of the outputs: "softmax", "sigmoid", or None where they are probabilities."""
+    def link(self):
+        """What makes probabilities of the outputs: "softmax", "sigmoid", or None where they are probabilities. ValueError where no
+        probabilities follow from them, as for `predict_proba`."""
         if last_activation(self.layers) in ("softmax", "sigmoid"):
             return None
         head = self._head()
@@ -267,7 +268,7 @@ class Sequential(Chain):
         return head.link
 
     def _infer(self, X, batch_size, out, softmax):
-        softmax = softmax and (self._link() or "none")
+        softmax = softmax and (self.link() or "none")
         if batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch and (out is None or self._vectors):
             rows = len(X)
             key = ("infer", 1 << (rows - 1).bit_length(), softmax)

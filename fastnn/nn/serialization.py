@@ -94,15 +94,52 @@ def load(path, layers=()):
     OSError
         If it cannot be read.
     """
+    classes = _known(layers)
+    name = os.fsdecode(path)
+    with open(name, "rb") as file:
+        data = file.read()
+    return _parse(data, name, classes)
+
+
+def _known(layers):
+    """The classes that a file may name, by name."""
     classes = dict(LAYERS)
     for c in layers:
         if not (isinstance(c, type) and issubclass(c, Layer)):
             raise TypeError(f"layers: expected subclasses of nn.Layer, got {c!r}")
         classes[c.__name__] = c
-    name = os.fsdecode(path)
-    with open(name, "rb") as file:
-        data = file.read()
-    return _parse(data, name, classes)
+    return classes
+
+
+def from_architecture(text, shapes, layers=()):
+    """A model of an architecture as a file records it, all its numbers zero.
+
+    Parameters
+    ----------
+    text : str
+        `Sequential.architecture` as JSON.
+    shapes : dict
+        The shapes of the tensors that the file holds, by name: nothing is allocated that they do not account for.
+    layers : sequence of classes, optional
+        As for `load`.
+
+    Returns
+    -------
+    Sequential
+
+    Raises
+    ------
+    ValueError, TypeError, RecursionError
+        If it is no architecture, its layers do not fit together, or the shapes are not theirs.
+    """
+    import json
+
+    return _built(json.loads(text), shapes, _known(layers))
+
+
+def _built(config, shapes, classes):
+    _check_sizes(config, shapes, classes)
+    return LAYERS["Sequential"](*layers_from(config, "architecture", classes).values())
 
 
 def _parse(data, name, classes):
@@ -124,10 +161,8 @@ def _parse(data, name, classes):
         config = json.loads(metadata["architecture"])
     except (KeyError, ValueError, RecursionError) as error:
         raise refuse(f"no readable architecture ({error})") from None
-    sizes = {k: v.shape for k, v in tensors.items()}
     try:
-        _check_sizes(config, sizes, classes)
-        model = LAYERS["Sequential"](*layers_from(config, "architecture", classes).values())
+        model = _built(config, {k: v.shape for k, v in tensors.items()}, classes)
     except (TypeError, ValueError, RecursionError) as error:
         raise refuse(f"an architecture that does not fit together: {error}") from None
     for key, value in tensors.items():

@@ -1,0 +1,537 @@
+"""to_c: a model as one file in C99, which is C++ too: `void predict(const float *x, float *y)` for one row.
+
+It needs libm alone, allocates nothing, and holds the weights as constants, or takes them from a file that the caller reads. Rows of
+weights are padded to whole vectors, and the loops over them have constant bounds, so that compilers vectorise them as they are.
+"""
+
+import ctypes
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from typing import NamedTuple
+
+import numpy as np
+
+from .._version import __version__
+from ..core.atomic_files import replacing
+from .formulas import FORMULAS, c_source
+from .graph import Array, affine, difference, sample_rows, trace
+from .numpy_source import evaluate, numpy_source
+from .numpy_source import weights as numpy_weights
+
+_PAD = 8  # elements: rows of weights are multiples of it
+_TOLERANCE = 1e-4  # a written model whose outputs differ by more is wrong, not rounded
+_FLAGS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror"]
+_IN_PLACE = ("activation", "prelu", "softmax", "log_softmax", "batchnorm", "layernorm", "rmsnorm", "rescale", "add")
+
+
+class CFile(NamedTuple):
+    """What `to_c` has written.
+
+    Attributes
+    ----------
+    path : str
+    nbytes : int
+        Of the C file.
+    buffer_bytes : int
+        What predict takes of the stack.
+    error : float
+        The largest difference of its outputs from the model's, relative to the largest output, or to 1 where that is less, over
+        the rows that it was tried with: of the compiled file, or without a compiler of the same arithmetic in NumPy.
+    compiler : str or None
+        With which it was compiled and tried.
+    """
+
+    path: str
+    nbytes: int
+    buffer_bytes: int
+    error: float
+    compiler: str
+
+
+def _padded(n):
+    return -(-n // _PAD) * _PAD
+
+
+_SPECIAL = {"nan": "NAN", "inf": "INFINITY", "-inf": "-INFINITY"}
+
+
+def _numbers(values, real):
+    """Constants of an array, in lines."""
+    if values.dtype == np.int8:
+        texts = list(map(str, values.ravel().tolist()))
+    else:
+        suffix = "f" if real == "float" else ""
+        texts = []
+        for v in values.ravel():
+            text = str(v)  # the shortest that reads back as the same number
+            texts.append("0" if text == "0.0" else _SPECIAL.get(text) or text + suffix)
+    lines, line, width = [], [], 0
+    for text in texts:
+        if width + len(text) >= 128 and line:
+            lines.append(",".join(line))
+            line, width = [], 0
+        line.append(text)
+        width += len(text) + 1
+    return ",\n".join([*lines, ",".join(line)])
+
+
+class _Source:
+    """Collects the parts of the file."""
+
+    def __init__(self, graph, name, real, quantized, blob):
+        self.graph, self.name, self.real, self.quantized, self.blob = graph, name, real, quantized, blob
+        self.arrays = {}  # identifier -> array, as it stands in the file
+        self.functions = {}  # identifier -> text
+        self.body = []
+        self.held = {}  # Array -> identifier
+        self.padded = set()  # values whose buffer holds numbers up to its end
+
+    def identifier(self, name):
+        """A name of C for an array, of its own."""
+        found = base = f"{self.name}_{re.sub(r'[^A-Za-z0-9]', '_', name)}"
+        while found in self.arrays:
+            found = f"{base}_{len(self.arrays)}"
+        return found
+
+    def array(self, name, values):
+        """The identifier of an array; its last axis is padded to whole vectors."""
+        values = np.asarray(values, np.int8 if values.dtype == np.int8 else np.dtype(self.real_dtype))
+        rows = np.atleast_2d(values)
+        full = np.zeros((len(rows), _padded(rows.shape[-1])), values.dtype)
+        full[:, : rows.shape[-1]] = rows
+        found = self.identifier(name)
+        self.arrays[found] = full
+        return found
+
+    @property
+    def real_dtype(self):
+        return {"float": np.float32, "double": np.float64}[self.real]
+
+    def of(self, held):
+        """The identifier of an Array."""
+        if held not in self.held:
+            self.held[held] = self.array(held.name, held.data)
+        return self.held[held]
+
+    def weights(self, held):
+        """(identifier, identifier of the scales of its columns or None) of a matrix."""
+        if held not in self.quantized:
+            return self.of(held), None
+        if held not in self.held:
+            codes, scales = self.quantized[held]
+            self.held[held] = self.array(held.name, codes), self.array(f"{held.name}.scale", scales)
+        return self.held[held]
+
+    def function(self, name, text):
+        """The identifier of a function of the file, written once."""
+        found = f"{self.name}_{name}"
+        self.functions.setdefault(found, text.replace("@", found).replace("real", self.real))
+        return found
+
+    def activation(self, name, alpha):
+        text = c_source(FORMULAS[name].c, self.real)
+        parameter = ", real alpha" if "alpha" in text else ""
+        f = self.function(name, f"static real @(real x{parameter})\n{{\n    return {text};\n}}\n")
+        return f, f", {self.constant(alpha)}" if parameter else ""
+
+    def constant(self, v):
+        """A number in the text of a line, which makes it one of its type."""
+        return str(self.real_dtype(v))
+
+    def line(self, text):
+        self.body.append("    " + c_source(text.replace("real", self.real), self.real) if text else "")
+
+
+def _loop(s, n, text, index="j"):
+    s.line(f"for (int {index} = 0; {index} < {n}; {index}++)")
+    s.line(f"    {text}")
+
+
+def _dense(s, n, y, x):
+    n_in, n_out = n.inputs[0].columns, n.output.columns
+    w, scale = s.weights(n.arrays["w"])
+    bias = s.of(n.arrays["b"]) if "b" in n.arrays else None
+    ld = s.arrays[w].shape[1]
+    kind = "signed char" if scale else "real"
+    as_real = "(real)" if scale else ""
+    if n.settings["transposed"]:
+        factor = f" * {scale}[%s]" if scale else ""
+        s.line(f"for (int j = 0; j < {n_out}; j++) {{")
+        s.line(f"    const {kind} *w = {w} + (size_t)j * {ld};")
+        s.line("    real s[8] = {0}; /* sums of every eighth */")
+        if n_in >= 8:
+            s.line(f"    for (int i = 0; i < {n_in // 8 * 8}; i += 8)")
+            s.line("        for (int k = 0; k < 8; k++)")
+            s.line(f"            s[k] += {x}[i + k]{factor.replace('%s', 'i + k')} * {as_real}w[i + k];")
+        if n_in % 8:
+            s.line(f"    for (int i = {n_in // 8 * 8}; i < {n_in}; i++)")
+            s.line(f"        s[i & 7] += {x}[i]{factor.replace('%s', 'i')} * {as_real}w[i];")
+        start = f"{bias}[j] + " if bias else ""
+        s.line(f"    {y}[j] = {start}(((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])));")
+        s.line("}")
+        return
+    s.padded.add(n.output)
+    _loop(s, ld, f"{y}[j] = {f'{bias}[j]' if bias and not scale else '0'};")
+    if n_in >= 4:
+        s.line(f"for (int i = 0; i < {n_in // 4 * 4}; i += 4) {{")
+        s.line(f"    const {kind} *w = {w} + (size_t)i * {ld};")
+        s.line(f"    const real a = {x}[i], b = {x}[i + 1], c = {x}[i + 2], d = {x}[i + 3];")
+        s.line(f"    for (int j = 0; j < {ld}; j++)")
+        terms = [f"{v} * {as_real}w[j{f' + {k * ld}' if k else ''}]" for k, v in enumerate("abcd")]
+        s.line(f"        {y}[j] += {' + '.join(terms)};")
+        s.line("}")
+    if n_in % 4:
+        s.line(f"for (int i = {n_in // 4 * 4}; i < {n_in}; i++)")
+        s.line(f"    for (int j = 0; j < {ld}; j++)")
+        s.line(f"        {y}[j] += {x}[i] * {as_real}{w}[(size_t)i * {ld} + j];")
+    if scale:
+        _loop(s, ld, f"{y}[j] = {y}[j] * {scale}[j]{f' + {bias}[j]' if bias else ''};")
+
+
+def _activation(s, n, y, x):
+    f, alpha = s.activation(n.settings["name"], n.settings["alpha"])
+    whole = n.input in s.padded  # a loop over whole vectors, whatever stands in the last one
+    s.padded |= {n.output} if whole else set()
+    _loop(s, _padded(n.output.columns) if whole else n.output.columns, f"{y}[j] = {f}({x}[j]{alpha});")
+
+
+def _rows(n):
+    """(how many rows, elements of each) of a value, over whose last axis a node works."""
+    return n.output.columns // n.output.shape[-1], n.output.shape[-1]
+
+
+def _each_row(s, n, name, parameters, text, y, x, *arguments):
+    """Call a function of (size, x, y, …) for each row of the last axis."""
+    f = s.function(name, f"static void @(int n, const real *x, real *y{parameters})\n{{\n{c_source(text, s.real)}}}\n")
+    rows, size = _rows(n)
+    more = "".join(f", {a}" for a in arguments)
+    if rows == 1:
+        s.line(f"{f}({size}, {x}, {y}{more});")
+    else:
+        _loop(s, rows, f"{f}({size}, {x} + j * {size}, {y} + j * {size}{more});")
+
+
+_SOFTMAX = """\
+    real m = x[0], s = 0;
+    for (int j = 1; j < n; j++)
+        m = x[j] > m ? x[j] : m;
+    for (int j = 0; j < n; j++)
+        s += y[j] = exp(x[j] - m);
+    for (int j = 0; j < n; j++)
+        y[j] /= s;
+"""
+_LOG_SOFTMAX = """\
+    real m = x[0], s = 0;
+    for (int j = 1; j < n; j++)
+        m = x[j] > m ? x[j] : m;
+    for (int j = 0; j < n; j++)
+        s += exp(x[j] - m);
+    s = log(s);
+    for (int j = 0; j < n; j++)
+        y[j] = x[j] - m - s;
+"""
+_LAYERNORM = """\
+    real m = 0, r = 0, s = 0;
+    for (int j = 0; j < n; j++)
+        m += x[j];
+    m /= n;
+    for (int j = 0; j < n; j++)
+        r += x[j] - m; /* what m lacks of the mean by rounding */
+    m += r / n;
+    for (int j = 0; j < n; j++)
+        s += (x[j] - m) * (x[j] - m);
+    s = 1 / sqrt(s / n + eps);
+    for (int j = 0; j < n; j++)
+        y[j] = (x[j] - m) * s;
+"""
+_RMSNORM = """\
+    real s = 0;
+    for (int j = 0; j < n; j++)
+        s += x[j] * x[j];
+    s = 1 / sqrt(s / n + eps);
+    for (int j = 0; j < n; j++)
+        y[j] = x[j] * s;
+"""
+
+
+def _rownorm(name, text):
+    def write(s, n, y, x):
+        _each_row(s, n, name, ", real eps", text, y, x, s.constant(n.settings["eps"]))
+        terms = [f" {sign} {s.of(n.arrays[role])}[j]" for sign, role in (("*", "w"), ("+", "b")) if role in n.arrays]
+        if terms:
+            _per_feature(s, n, f"{y}[@] = {y}[@]{''.join(terms)};")
+
+    return write
+
+
+def _per_feature(s, n, text):
+    """A loop over all elements; j counts the features, @ the elements."""
+    rows, size = _rows(n)
+    if rows == 1:
+        _loop(s, size, text.replace("@", "j"))
+        return
+    s.line(f"for (int i = 0; i < {rows * size}; i += {size})")
+    s.line(f"    for (int j = 0; j < {size}; j++)")
+    s.line(f"        {text.replace('@', 'i + j')}")
+
+
+def _affine(s, n, y, x):
+    """(x - mean) scale + shift, with one number or one for each feature."""
+    texts = []
+    for name, values in zip(("mean", "scale", "shift"), affine(n)):
+        if values is None or name != "scale" and not np.any(values):
+            texts.append(None)
+        elif np.ndim(values) == 0 or np.size(values) == 1:
+            texts.append(s.constant(np.reshape(values, ())))
+        else:
+            texts.append(s.array(f"{n.layer.partition(':')[0]}.{name}", values) + "[j]")
+    mean, scale, shift = texts
+    text = f"({x}[@] - {mean})" if mean else f"{x}[@]"
+    _per_feature(s, n, f"{y}[@] = {text} * {scale}{f' + {shift}' if shift else ''};")
+
+
+def _prelu(s, n, y, x):
+    slope = s.of(n.arrays["slope"])
+    at = "[j]" if n.arrays["slope"].data.size > 1 else "[0]"
+    _per_feature(s, n, f"{y}[@] = {x}[@] > 0 ? {x}[@] : {slope}{at} * {x}[@];")
+
+
+def _maxout(s, n, y, x):
+    size, pieces = n.output.columns, n.settings["pieces"]
+    _loop(s, size, f"{y}[j] = {x}[j];")
+    if pieces > 1:
+        s.line(f"for (int k = {size}; k < {pieces * size}; k += {size})")
+        s.line(f"    for (int j = 0; j < {size}; j++)")
+        s.line(f"        {y}[j] = {x}[k + j] > {y}[j] || {x}[k + j] != {x}[k + j] ? {x}[k + j] : {y}[j];")
+
+
+KINDS = {  # what writes each kind of node: (source, node, C names of output and inputs)
+    "dense": _dense,
+    "activation": _activation,
+    "softmax": lambda s, n, y, x: _each_row(s, n, "softmax", "", _SOFTMAX, y, x),
+    "log_softmax": lambda s, n, y, x: _each_row(s, n, "log_softmax", "", _LOG_SOFTMAX, y, x),
+    "prelu": _prelu,
+    "maxout": _maxout,
+    "add": lambda s, n, y, a, b: _loop(s, n.output.columns, f"{y}[j] = {a}[j] + {b}[j];"),
+    "batchnorm": _affine,
+    "layernorm": _rownorm("layernorm", _LAYERNORM),
+    "rmsnorm": _rownorm("rmsnorm", _RMSNORM),
+    "rescale": _affine,
+}
+
+
+def _buffers(graph):
+    """({value: number of its buffer}, elements of each buffer): values that are not needed at one time share one."""
+    last = {v: i for i, n in enumerate(graph.nodes) for v in n.inputs}
+    last[graph.output] = len(graph.nodes)
+    place, sizes, free = {}, [], []
+    for i, n in enumerate(graph.nodes):
+        size = _padded(n.output.columns)
+        ending = [v for v in dict.fromkeys(n.inputs) if v in place and last[v] == i]
+        same = next((v for v in ending if n.kind in _IN_PLACE and v.columns == n.output.columns), None)
+        if same is not None:
+            place[n.output] = place[same]
+            ending.remove(same)
+        else:
+            if not free:
+                sizes.append(0)
+                free.append(len(sizes) - 1)
+            fitting = [b for b in free if sizes[b] >= size]
+            number = min(fitting, key=sizes.__getitem__) if fitting else max(free, key=sizes.__getitem__)
+            free.remove(number)
+            sizes[number] = max(sizes[number], size)
+            place[n.output] = number
+        free += [place[v] for v in ending]
+    return place, sizes
+
+
+def _quantized(graph):
+    """{Array: (int8 codes, scale of each column)} of the matrices: each column's largest element is 127."""
+    found = {}
+    for n in graph.nodes:
+        if n.kind == "dense" and n.arrays["w"] not in found:
+            w = n.arrays["w"].data.astype(np.float64)
+            scale = np.abs(w).max(axis=0) / 127
+            if not np.isfinite(scale).all():
+                raise ValueError(f"model: {n.arrays['w'].name}: expected finite weights for int8, got others")
+            codes = np.rint(w / np.where(scale > 0, scale, 1)).astype(np.int8)
+            found[n.arrays["w"]] = codes, scale.astype(np.float32)
+    return found
+
+
+_HEADER = """\
+/* A model that fastnn {version} wrote: {n_in} -> {n_out}, {parameters:,} parameters{weights}.
+ *
+ *   void {name}(const {real} *x, {real} *y);     one row: x[{n_in}], y[{n_out}]
+ *
+ * C99, and C++; needs libm. It allocates nothing, keeps nothing and may be called by several threads; its buffers take
+ * {buffers:,} bytes of the stack, unless {macro}_STORAGE is defined as static: then one thread at a time.
+ * -O2 vectorises the loops; -O3 -march=native is faster.{error} */
+#include <math.h>
+#include <stddef.h>
+{more}
+#ifndef {macro}_STORAGE
+#define {macro}_STORAGE
+#endif
+"""
+
+_BLOB = """
+static const unsigned char *{name}_weights;
+
+/* To be called first, with the contents of {file}, which begin at a multiple of 8 and stay where they are. */
+#ifdef __cplusplus
+extern "C"
+#endif
+void {name}_load(const void *weights)
+{{
+    {name}_weights = (const unsigned char *)weights;
+}}
+"""
+
+
+def _text(graph, parameters, name, real, quantized, blob, error):
+    """(the text of the file, the bytes of the blob or None, bytes of the buffers)."""
+    s = _Source(graph, name, real, quantized, blob)
+    place, sizes = _buffers(graph)
+    names = {graph.input: "x", **{v: f"a{b}" for v, b in place.items()}}
+    for n in graph.nodes:
+        s.body.append(f"\n    /* {n.layer}, {n.settings.get('name', n.kind)} */")
+        KINDS[n.kind](s, n, names[n.output], *(names[v] for v in n.inputs))
+    s.body.append("")
+    _loop(s, graph.output.columns, f"y[j] = {names[graph.output]}[j];")
+    itemsize = np.dtype(s.real_dtype).itemsize
+    parts, data = [], bytearray()
+    for found, values in s.arrays.items():
+        kind = "signed char" if values.dtype == np.int8 else real
+        if blob:
+            parts.append(f"#define {found} ((const {kind} *)(const void *)({name}_weights + {len(data)}))")
+            data += values.tobytes() + b"\0" * (-values.nbytes % 64)
+        else:
+            parts.append(f"static const {kind} {found}[{values.size}] = {{\n{_numbers(values, real)}}};")
+    buffers = [f"    {name.upper()}_STORAGE {real} a{i}[{size}];" for i, size in enumerate(sizes)]
+    header = _HEADER.format(
+        version=__version__, n_in=graph.input.columns, n_out=graph.output.columns, parameters=parameters, name=name, real=real,
+        weights=", weight matrices in int8" if quantized else "", buffers=sum(sizes) * itemsize, macro=name.upper(),
+        error=error, more=_BLOB.format(name=name, file=blob) if blob else "")  # fmt: skip
+    linkage = '\n#ifdef __cplusplus\nextern "C"\n#endif\n'
+    start = f"{linkage}void {name}(const {real} *x, {real} *y)\n{{"
+    text = "\n".join([header, *parts, "", *s.functions.values(), start, *buffers, *s.body, "}", ""])
+    return text, bytes(data) if blob else None, sum(sizes) * itemsize
+
+
+def _compiler():
+    """The command of a C compiler, or None."""
+    for command in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        words = shlex.split(command)
+        if words and shutil.which(words[0]):
+            return words
+    return None
+
+
+def _compiled(command, text, name, X, columns, blob):
+    """The outputs of the compiled file for the rows of X."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = os.path.join(folder, "model.c"), os.path.join(folder, "model.so")
+        with open(source, "w", encoding="utf-8") as file:
+            file.write(text)
+        done = subprocess.run([*command, *_FLAGS, "-shared", "-fPIC", source, "-o", library, "-lm"], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"to_c: {command[0]} does not compile the file; nothing was written: {done.stderr[:2000]}")
+        loaded = ctypes.CDLL(library)
+        held = None
+        if blob is not None:
+            held = ctypes.create_string_buffer(blob, len(blob))
+            getattr(loaded, f"{name}_load")(held)
+        pointer = ctypes.POINTER(ctypes.c_float if X.dtype == np.float32 else ctypes.c_double)
+        y = np.empty((len(X), columns), X.dtype)
+        for row, out in zip(X, y):
+            getattr(loaded, name)(row.ctypes.data_as(pointer), out.ctypes.data_as(pointer))
+        return y
+
+
+def to_c(model, path, weights="float32", blob=False, name="predict", sample=None, check=True):
+    """Write a model as one C99 file, which compiles as C++ too: ``void predict(const float *x, float *y)`` for one row.
+
+    The file needs nothing but libm, allocates nothing and keeps nothing between calls. Where there is a C compiler (``$CC``, cc, gcc
+    or clang), it is compiled before it is written, with ``-Wall -Wextra -Werror``, and its outputs are held against `predict`.
+
+    Parameters
+    ----------
+    model : Sequential
+    path : str or os.PathLike
+    weights : {"float32", "int8"}, default "float32"
+        int8: each weight matrix as integers from -127 to 127, and a scale for each of its columns; biases and what is computed stay
+        float32. The file is a third or less in size. How far its outputs are off is stated in it, and in what is returned.
+    blob : bool, default False
+        Whether the weights are in a file of their own, in place of constants, which compilers take long for where they are many
+        millions: the path with .bin at its end, in the byte order of this machine. Its contents go to ``predict_load`` first.
+    name : str, default "predict"
+        Of the function; those for several models in one program need one each.
+    sample : array_like [rows, in_features], optional
+        Rows to try the file with; normal numbers by default. Give rows of your data for an error that means something to you.
+    check : bool, default True
+        Whether to compile it.
+
+    Returns
+    -------
+    CFile
+        (path, nbytes, buffer_bytes, error, compiler)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or a layer emits operations of its own.
+    RuntimeError
+        If the compiler refuses the file, or it computes something else than the model. Nothing is written then.
+    OSError
+        If a file cannot be written.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> model = nn.Sequential(nn.Dense(4, 8, activation="relu"), nn.Dense(8, 3))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = fastnn.io.to_c(model, os.path.join(folder, "model.c"))
+    >>> written.error < 1e-5
+    True
+    """
+    if weights not in ("float32", "int8"):
+        raise ValueError(f"weights: expected 'float32' or 'int8', got {weights!r:.60}")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+        raise ValueError(f"name: expected a name of C, got {name!r:.60}")
+    path = os.fsdecode(path)
+    graph = trace(model, "C")
+    X = sample_rows(model) if sample is None else np.ascontiguousarray(model.rows(sample, "sample"), np.float32).reshape(len(sample), -1)
+    expected = model.predict(X)
+    quantized = _quantized(graph) if weights == "int8" else {}
+    command = _compiler() if check else None
+    beside = os.path.splitext(path)[0] + ".bin" if blob else None
+
+    def text(error):
+        return _text(graph, model.num_parameters(), name, "float", quantized, beside and os.path.basename(beside), error)
+
+    arrays = numpy_weights(graph) | {a.name: codes * scale for a, (codes, scale) in quantized.items()}
+    found = evaluate(numpy_source(graph, model.in_features, "float32", ""), arrays, X)
+    if quantized:
+        expected, exact = found, expected  # the compiled file must compute what the integers say
+        error = difference(found, exact)
+    else:
+        error, exact = difference(found, expected), expected
+    stated = f"\n * Over {len(X)} rows its outputs were within {max(error, 1e-6):.2g} of the model's, relative to the largest."
+    source, data, buffers = text(stated)
+    if command is not None:
+        found = _compiled(command, source, name, X, model.out_features, data)
+        worst, error = difference(found, expected), difference(found, exact)
+        if not worst <= _TOLERANCE:
+            raise RuntimeError(f"to_c: the compiled file's outputs are off by {worst:.3g} of the largest; nothing was written")
+    if data is not None:
+        with replacing(beside) as file:
+            file.write(data)
+    encoded = source.encode()
+    with replacing(path) as file:
+        file.write(encoded)
+    return CFile(path, len(encoded), buffers, error, None if command is None else " ".join(command))

@@ -1,0 +1,224 @@
+"""A model's inference as a list of nodes, from which every format is written.
+
+`trace` calls the layers' own `emit` with a `Graph` in place of the plan's builder. It has the builder's methods for what layers
+emit in inference, and each notes one node: so a layer made of known operations, one of a user's own too, needs nothing here to
+be exported, and a new operation needs its method in `Graph` and its line in each format's table. What a node computes is said
+there alone; what a layer is made of, by the layer alone.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..nn import Parameter, Sequential
+
+
+@dataclass(eq=False)
+class Value:
+    """What flows between nodes: for each row of a batch an array of this shape."""
+
+    shape: tuple
+
+    @property
+    def columns(self):
+        return math.prod(self.shape)
+
+
+@dataclass(eq=False)
+class Array:
+    """Numbers that a node holds: a parameter of the model, or constants."""
+
+    name: str
+    data: np.ndarray
+
+
+@dataclass(eq=False)
+class Node:
+    """One operation, y = kind(inputs). `arrays`: its numbers by role, `settings`: its numbers that are no arrays."""
+
+    kind: str
+    inputs: tuple
+    output: Value
+    arrays: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+    layer: str = ""  # that emitted it: its path and kind, for messages and comments
+
+    @property
+    def input(self):
+        return self.inputs[0]
+
+
+class Unsupported(Exception):
+    """What a layer emits has no node."""
+
+
+class Graph:
+    """Takes the place of a plan's builder: what layers emit becomes nodes.
+
+    Attributes
+    ----------
+    nodes : list of Node
+        In the order in which they can be computed.
+    input, output : Value
+    arrays : list of Array
+        Those of all nodes, each once; of two nodes that share weights both have the same Array.
+    """
+
+    training = False
+    fused = False
+
+    def __init__(self, names):
+        self.nodes, self.arrays = [], []
+        self.input = self.output = None
+        self._names = names  # of parameters, by id
+        self._known = {}  # Array of a parameter, by id
+        self._layers = []  # the paths of the layers that are emitting
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise Unsupported(name)
+
+    # ---- what the layers call ----
+
+    def layer(self, layer, x):
+        """The nodes of a layer."""
+        number = len(self._layers)
+        self._layers.append(layer)
+        y = layer.emit(self, x)
+        del self._layers[number:]
+        return y
+
+    def pin(self, x):
+        """Nothing is done in place here."""
+
+    def dense(self, x, weight, bias, activation="identity", alpha=0.0, transposed=False):
+        """x w + b, or x wᵀ + b."""
+        arrays = self._arrays(w=weight, b=bias)
+        y = self._node("dense", (x,), (weight.shape[0 if transposed else 1],), arrays, transposed=transposed)
+        return self.activation(y, activation, alpha)
+
+    def tied(self, x, weight, bias, activation="identity", alpha=0.0):
+        return self.dense(x, weight, bias, activation, alpha, transposed=True)
+
+    def activation(self, x, name, alpha=0.0):
+        """f(x) of each element."""
+        return x if name == "identity" else self._node("activation", (x,), x.shape, name=name, alpha=float(alpha))
+
+    def softmax(self, x):
+        """Over the last axis."""
+        return self._node("softmax", (x,), x.shape)
+
+    def log_softmax(self, x):
+        return self._node("log_softmax", (x,), x.shape)
+
+    def prelu(self, x, slope):
+        """x > 0 ? x : slope x, with one slope or one for each feature."""
+        return self._node("prelu", (x,), x.shape, self._arrays(slope=slope))
+
+    def maxout(self, x, pieces):
+        """The largest of the pieces that stand side by side."""
+        return self._node("maxout", (x,), (x.columns // pieces,), pieces=pieces)
+
+    def add(self, a, b):
+        return self._node("add", (a, b), a.shape)
+
+    def batchnorm(self, x, weight, bias, mean, var, momentum, eps, count=None):
+        """(x - mean) / √(var + eps) · weight + bias, of each feature."""
+        arrays = self._arrays(w=weight, b=bias, mean=mean, var=var)
+        return self._node("batchnorm", (x,), x.shape, arrays, eps=eps)
+
+    def rownorm(self, kind, x, weight, bias, eps):
+        """"layernorm" or "rmsnorm": over the last axis."""
+        return self._node(kind, (x,), x.shape, self._arrays(w=weight, b=bias), eps=eps)
+
+    def rescale(self, x, scale, shift):
+        """x * scale + shift as (x - mean) scale, so that of values far from 0 nothing is lost; "shift" where there is no mean."""
+        scale, shift = np.broadcast_arrays(np.asarray(scale, np.float64), np.asarray(shift, np.float64))
+        with np.errstate(all="ignore"):
+            mean = -shift / scale
+            given = np.isfinite(mean.astype(np.float32))
+        arrays = {"mean": np.where(given, mean, 0.0), "scale": scale}
+        if not given.all():
+            arrays["shift"] = np.where(given, 0.0, shift)
+        return self._node("rescale", (x,), x.shape, self._arrays(**arrays))
+
+    # ---- nodes ----
+
+    def _node(self, kind, inputs, shape, arrays=None, **settings):
+        node = Node(kind, inputs, Value(tuple(shape)), arrays or {}, settings, self._where())
+        self.nodes.append(node)
+        return node.output
+
+    def _where(self):
+        layer = next((layer for layer in reversed(self._layers)), None)
+        return "" if layer is None else f"{self._names.get(id(layer), '')}: {type(layer).__name__}"
+
+    def _arrays(self, **found):
+        return {role: self._array(role, a) for role, a in found.items() if a is not None}
+
+    def _array(self, role, a):
+        if not isinstance(a, Parameter):
+            name = f"{self._where().partition(':')[0] or 'model'}.{role}"
+            held = Array(name, np.asarray(a))
+        elif id(a) in self._known:
+            return self._known[id(a)]
+        else:
+            held = self._known[id(a)] = Array(self._names.get(id(a), a.name), a.data)
+        self.arrays.append(held)
+        return held
+
+
+def check_model(model):
+    """TypeError for what is no model."""
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: expected an nn.Sequential, got {type(model).__name__}")
+
+
+def trace(model, format):
+    """The Graph of a model's inference.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no model, or a layer emits what has no node. `format` is named in the message.
+    """
+    check_model(model)
+    names = {id(p): name for name, p in (*model.named_parameters(), *model.named_buffers())}
+    names |= {id(layer): path for path, layer in model.walk()}
+    graph = Graph(names)
+    graph.input = Value((model.in_features,))
+    try:
+        graph.output = model.emit(graph, graph.input)
+    except Unsupported as error:
+        raise ValueError(f"model: layer {graph._where()} has no form in {format}: it emits {error}, an operation unknown there") from None
+    return graph
+
+
+def affine(node):
+    """(mean, scale, shift) of a batchnorm or rescale node, float64 arrays or None: y = (x - mean) scale + shift."""
+    a = {role: array.data.astype(np.float64) for role, array in node.arrays.items()}
+    if node.kind == "rescale":
+        return a["mean"], a["scale"], a.get("shift")
+    with np.errstate(all="ignore"):
+        scale = a.get("w", 1.0) / np.sqrt(a["var"] + node.settings["eps"])
+    return a["mean"], scale, a.get("b")
+
+
+def sample_rows(model, rows=8):
+    """Rows to try an exported model with: normal numbers, the same each time."""
+    return np.random.default_rng(0).standard_normal((rows, model.in_features)).astype(np.float32)
+
+
+def difference(found, expected):
+    """The largest difference of outputs, relative to the largest of them, or to 1 where that is less; inf where one is not finite
+    and the other something else."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    finite = np.isfinite(expected)
+    if found.shape != expected.shape or not np.array_equal(found[~finite], expected[~finite], equal_nan=True):
+        return math.inf
+    if not finite.any():
+        return 0.0
+    most = np.abs(found[finite] - expected[finite]).max()
+    return float(most / max(1.0, np.abs(expected[finite]).max())) if np.isfinite(most) else math.inf

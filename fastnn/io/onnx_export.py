@@ -1,0 +1,248 @@
+"""to_onnx: a model as an ONNX file, for ONNX Runtime and what else reads the format.
+
+Parameters stand in the file as they are in the model, under their names there, each once; what the layers were made with is in
+the metadata, for `from_onnx`. Operators are those of the default domain, of the opsets in `OPSETS`.
+"""
+
+import json
+import os
+
+import numpy as np
+
+from .._version import __version__
+from ..core.atomic_files import replacing
+from .formulas import FORMULAS
+from .graph import trace
+from .onnx_format import MODEL, encode, node, tensor, value
+
+OPSETS = range(18, 25)  # in which the operators used here mean the same
+_IR_VERSION = 8  # of the file format: what readers of opset 18 know
+_LIMIT = 2**31 - 1  # bytes of a file, by the format
+
+_ATTRIBUTES = {"LeakyRelu": "alpha", "Elu": "alpha"}  # operators whose number is an attribute
+
+
+class _Writer:
+    """Makes ONNX's nodes of a Graph's."""
+
+    def __init__(self, graph, dtype):
+        self.graph, self.dtype = graph, dtype
+        self.nodes, self.initializers = [], {}
+        self.names = {graph.input: "x"}
+        self._count = 0
+        self._constants = {}
+
+    def value(self):
+        """A new name for what a node makes."""
+        self._count += 1
+        return f"v{self._count}"
+
+    def add(self, kind, *inputs, **attributes):
+        """Append a node; returns the name of its output. Inputs are names."""
+        name = self.value()
+        self.nodes.append(node(kind, inputs, [name], f"{kind}_{len(self.nodes)}", attributes))
+        return name
+
+    def array(self, held):
+        """The name of an Array's initializer."""
+        return self._initializer(held.name, np.asarray(held.data, self.dtype))
+
+    def constant(self, data, dtype=None):
+        """The name of an initializer of numbers that are not the model's."""
+        data = np.asarray(data, dtype or self.dtype)
+        key = (data.dtype, data.shape, data.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self._initializer(f"constant{len(self._constants)}", data)
+        return self._constants[key]
+
+    def _initializer(self, name, data):
+        self.initializers.setdefault(name, data)
+        return name
+
+    def formula(self, name, alpha, x):
+        """The operators of an activation."""
+        y = x
+        for kind, *inputs in FORMULAS[name].onnx:
+            inputs = [alpha if i == "alpha" else i for i in inputs]
+            if kind in _ATTRIBUTES:
+                y = self.add(kind, x, **{_ATTRIBUTES[kind]: inputs[1]})
+                continue
+            y = self.add(kind, *({"x": x, "y": y}[i] if isinstance(i, str) else self.constant(i) for i in inputs))
+        return y
+
+    def run(self):
+        for n in self.graph.nodes:
+            made = KINDS[n.kind](self, n, *(self.names[i] for i in n.inputs))
+            self.names[n.output] = made
+
+
+def _dense(w, n, x):
+    arrays = [w.array(n.arrays[role]) for role in ("w", "b") if role in n.arrays]
+    return w.add("Gemm", x, *arrays, **({"transB": 1} if n.settings["transposed"] else {}))
+
+
+def _activation(w, n, x):
+    return w.formula(n.settings["name"], n.settings["alpha"], x)
+
+
+def _maxout(w, n, x):
+    pieces, width = n.settings["pieces"], n.output.columns
+    if pieces == 1:
+        return w.add("Identity", x)
+    names = [w.value() for _ in range(pieces)]
+    sizes = w.constant([width] * pieces, np.int64)
+    w.nodes.append(node("Split", [x, sizes], names, f"Split_{len(w.nodes)}", {"axis": -1}))
+    return w.add("Max", *names)
+
+
+def _batchnorm(w, n, x):
+    shape = n.arrays["mean"].data.shape
+    given = [w.array(n.arrays[role]) if role in n.arrays else w.constant(np.full(shape, start)) for role, start in (("w", 1), ("b", 0))]
+    return w.add("BatchNormalization", x, *given, w.array(n.arrays["mean"]), w.array(n.arrays["var"]), epsilon=n.settings["eps"])
+
+
+def _layernorm(w, n, x):
+    weight = w.array(n.arrays["w"]) if "w" in n.arrays else w.constant(np.ones(n.output.shape[-1]))
+    bias = [w.array(n.arrays["b"])] if "b" in n.arrays else []
+    return w.add("LayerNormalization", x, weight, *bias, axis=-1, epsilon=n.settings["eps"])
+
+
+def _rmsnorm(w, n, x):
+    square = w.add("ReduceMean", w.add("Mul", x, x), w.constant([-1], np.int64), keepdims=1)
+    y = w.add("Div", x, w.add("Sqrt", w.add("Add", square, w.constant(n.settings["eps"]))))
+    return w.add("Mul", y, w.array(n.arrays["w"])) if "w" in n.arrays else y
+
+
+def _rescale(w, n, x):
+    if n.arrays["mean"].data.any():
+        x = w.add("Sub", x, w.array(n.arrays["mean"]))
+    x = w.add("Mul", x, w.array(n.arrays["scale"]))
+    return w.add("Add", x, w.array(n.arrays["shift"])) if "shift" in n.arrays else x
+
+
+KINDS = {
+    "dense": _dense,
+    "activation": _activation,
+    "softmax": lambda w, n, x: w.add("Softmax", x, axis=-1),
+    "log_softmax": lambda w, n, x: w.add("LogSoftmax", x, axis=-1),
+    "prelu": lambda w, n, x: w.add("PRelu", x, w.array(n.arrays["slope"])),
+    "maxout": _maxout,
+    "add": lambda w, n, a, b: w.add("Add", a, b),
+    "batchnorm": _batchnorm,
+    "layernorm": _layernorm,
+    "rmsnorm": _rmsnorm,
+    "rescale": _rescale,
+}
+
+
+def nodes_of(model):
+    """(nodes, initializers by name) of a model, from x to y."""
+    graph = trace(model, "ONNX")
+    writer = _Writer(graph, np.float32)
+    writer.run()
+    output = writer.names[graph.output]
+    if output == "x":  # a graph must have a node
+        output = writer.add("Identity", output)
+    return [_renamed(n, output, "y") for n in writer.nodes], writer.initializers
+
+
+def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
+    """Write a model as an ONNX file.
+
+    The input ``x`` is float32 [batch, in_features] with any number of rows; the first output ``y`` is what `predict` gives.
+    Layers that do nothing in inference are left out; `Rescaling` is in, so the file takes the data that the model takes; weights
+    that layers share are in the file once. Nothing but NumPy is needed. `fastnn.io.from_onnx` reads the file back; `onnxruntime`
+    runs it::
+
+        session = onnxruntime.InferenceSession("model.onnx")
+        y = session.run(["y"], {"x": X.astype(np.float32)})[0]
+
+    Parameters
+    ----------
+    model : Sequential
+    path : str or os.PathLike
+        The file appears whole or not at all.
+    opset : int, default 18
+        The version of ONNX's operators, from 18 to 24.
+    class_names : sequence of str, optional
+        One for each output, or two for a single one: kept in the file's metadata, as JSON under ``class_names``.
+    probabilities : bool, default False
+        Whether there is a second output, ``probabilities``: what `predict_proba` gives.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, a layer emits operations of its own, or the weights are more than the format's 2 GiB.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> model = nn.Sequential(nn.Dense(4, 8, activation="relu"), nn.Dense(8, 3))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.onnx")
+    ...     fastnn.io.to_onnx(model, path, class_names=["cat", "cow", "dog"])
+    ...     again = fastnn.io.from_onnx(path)
+    >>> again.predict(np.ones((1, 4))) == model.predict(np.ones((1, 4)))
+    array([[ True,  True,  True]])
+    """
+    if isinstance(opset, bool) or opset not in OPSETS:
+        raise ValueError(f"opset: expected an integer from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r:.40}")
+    nodes, initializers = nodes_of(model)
+    names = _class_names(class_names, model.out_features)
+    outputs = [value("y", np.float32, (model.out_features,))]
+    if probabilities:
+        nodes.append(_probabilities(model))
+        outputs.append(value("probabilities", np.float32, (model.out_features,)))
+    metadata = {
+        "fastnn.version": "1",  # of these metadata
+        "fastnn.architecture": json.dumps(model.architecture()),
+        "fastnn.head": model.head,
+        "class_names": None if names is None else json.dumps(names, ensure_ascii=False),
+    }
+    held = sum(a.nbytes for a in initializers.values())
+    data = None
+    if held <= _LIMIT:
+        message = {
+            "ir_version": _IR_VERSION,
+            "producer_name": "fastnn",
+            "producer_version": __version__,
+            "graph": {
+                "node": nodes,
+                "name": "model",
+                "initializer": [tensor(name, a) for name, a in initializers.items()],
+                "input": [value("x", np.float32, (model.in_features,))],
+                "output": outputs,
+            },
+            "opset_import": [{"domain": "", "version": int(opset)}],
+            "metadata_props": [{"key": k, "value": v} for k, v in metadata.items() if v is not None],
+        }
+        data = encode(message, MODEL)
+    if data is None or len(data) > _LIMIT:
+        raise ValueError(f"model: expected weights of less than 2 GiB, which is the limit of ONNX files, got {held / 2**30:.2f} GiB")
+    with replacing(os.fsdecode(path)) as file:
+        file.write(data)
+
+
+def _renamed(node, old, new):
+    """The node with another name for a value."""
+    return {**node, **{role: [new if name == old else name for name in node[role]] for role in ("input", "output")}}
+
+
+def _probabilities(model):
+    """The node that makes them of y, as `predict_proba` does."""
+    link = model.link()
+    kind = {"softmax": "Softmax", "sigmoid": "Sigmoid", None: "Identity"}[link]
+    return node(kind, ["y"], ["probabilities"], "probabilities", {"axis": -1} if link == "softmax" else {})
+
+
+def _class_names(names, outputs):
+    if names is None:
+        return None
+    if isinstance(names, (str, bytes)) or not all(isinstance(n, str) for n in names):
+        raise TypeError(f"class_names: expected a sequence of str, got {names!r:.60}")
+    expected = 2 if outputs == 1 else outputs
+    if len(names) != expected:
+        raise ValueError(f"class_names: expected {expected}, got {len(names)}")
+    return list(names)
