@@ -18,14 +18,14 @@ import numpy as np
 from .._version import __version__
 from ..core.atomic_files import replacing
 from .formulas import FORMULAS, c_source
-from .graph import Array, affine, difference, sample_rows, trace
+from .graph import affine, difference, sample_rows, trace
 from .numpy_source import evaluate, numpy_source
 from .numpy_source import weights as numpy_weights
 
 _PAD = 8  # elements: rows of weights are multiples of it
 _TOLERANCE = 1e-4  # a written model whose outputs differ by more is wrong, not rounded
 _FLAGS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror"]
-_IN_PLACE = ("activation", "prelu", "softmax", "log_softmax", "batchnorm", "layernorm", "rmsnorm", "rescale", "add")
+_IN_PLACE = ("activation", "prelu", "softmax", "log_softmax", "batchnorm", "layernorm", "rmsnorm", "rescale", "add", "reshape")
 
 
 class CFile(NamedTuple):
@@ -300,6 +300,13 @@ def _prelu(s, n, y, x):
     _per_feature(s, n, f"{y}[@] = {x}[@] > 0 ? {x}[@] : {slope}{at} * {x}[@];")
 
 
+def _channels_last(s, n, y, x):
+    pixels, channels = _rows(n)
+    s.line(f"for (int i = 0; i < {pixels}; i++)")
+    s.line(f"    for (int j = 0; j < {channels}; j++)")
+    s.line(f"        {y}[i * {channels} + j] = {x}[j * {pixels} + i];")
+
+
 def _maxout(s, n, y, x):
     size, pieces = n.output.columns, n.settings["pieces"]
     _loop(s, size, f"{y}[j] = {x}[j];")
@@ -317,6 +324,8 @@ KINDS = {  # what writes each kind of node: (source, node, C names of output and
     "prelu": _prelu,
     "maxout": _maxout,
     "add": lambda s, n, y, a, b: _loop(s, n.output.columns, f"{y}[j] = {a}[j] + {b}[j];"),
+    "channels_last": _channels_last,
+    "reshape": lambda s, n, y, x: _loop(s, n.output.columns, f"{y}[j] = {x}[j];"),
     "batchnorm": _affine,
     "layernorm": _rownorm("layernorm", _LAYERNORM),
     "rmsnorm": _rownorm("rmsnorm", _RMSNORM),
@@ -325,11 +334,14 @@ KINDS = {  # what writes each kind of node: (source, node, C names of output and
 
 
 def _buffers(graph):
-    """({value: number of its buffer}, elements of each buffer): values that are not needed at one time share one."""
+    """({value: number of its buffer}, elements of each buffer): values that are not needed at one time share one. The row that is
+    given has none, nor has what is that row in another shape."""
     last = {v: i for i, n in enumerate(graph.nodes) for v in n.inputs}
     last[graph.output] = len(graph.nodes)
     place, sizes, free = {}, [], []
     for i, n in enumerate(graph.nodes):
+        if n.kind == "reshape" and n.input not in place:
+            continue  # the row that was given, as it is
         size = _padded(n.output.columns)
         ending = [v for v in dict.fromkeys(n.inputs) if v in place and last[v] == i]
         same = next((v for v in ending if n.kind in _IN_PLACE and v.columns == n.output.columns), None)
@@ -397,8 +409,12 @@ def _text(graph, parameters, name, real, quantized, blob, error):
     """(the text of the file, the bytes of the blob or None, bytes of the buffers)."""
     s = _Source(graph, name, real, quantized, blob)
     place, sizes = _buffers(graph)
-    names = {graph.input: "x", **{v: f"a{b}" for v, b in place.items()}}
+    names = {graph.given: "x", **{v: f"a{b}" for v, b in place.items()}}
     for n in graph.nodes:
+        if n.output not in place:
+            names[n.output] = names[n.input]
+        if n.kind == "reshape" and names[n.output] == names[n.input]:
+            continue
         s.body.append(f"\n    /* {n.layer}, {n.settings.get('name', n.kind)} */")
         KINDS[n.kind](s, n, names[n.output], *(names[v] for v in n.inputs))
     s.body.append("")
@@ -414,13 +430,21 @@ def _text(graph, parameters, name, real, quantized, blob, error):
             parts.append(f"static const {kind} {found}[{values.size}] = {{\n{_numbers(values, real)}}};")
     buffers = [f"    {name.upper()}_STORAGE {real} a{i}[{size}];" for i, size in enumerate(sizes)]
     header = _HEADER.format(
-        version=__version__, n_in=graph.input.columns, n_out=graph.output.columns, parameters=parameters, name=name, real=real,
+        version=__version__, n_in=graph.given.columns, n_out=graph.output.columns, parameters=parameters, name=name, real=real,
         weights=", weight matrices in int8" if quantized else "", buffers=sum(sizes) * itemsize, macro=name.upper(),
         error=error, more=_BLOB.format(name=name, file=blob) if blob else "")  # fmt: skip
     linkage = '\n#ifdef __cplusplus\nextern "C"\n#endif\n'
     start = f"{linkage}void {name}(const {real} *x, {real} *y)\n{{"
     text = "\n".join([header, *parts, "", *s.functions.values(), start, *buffers, *s.body, "}", ""])
     return text, bytes(data) if blob else None, sum(sizes) * itemsize
+
+
+def _sample(model, graph, sample):
+    """Rows to try the file with, in the layout that it takes."""
+    if sample is None:
+        return sample_rows(graph)
+    X = np.ascontiguousarray(model.rows(sample, "sample"), np.float32)
+    return X.reshape(len(X), *graph.given.shape)
 
 
 def _compiler():
@@ -432,7 +456,7 @@ def _compiler():
     return None
 
 
-def _compiled(command, text, name, X, columns, blob):
+def _compiled(command, text, name, X, shape, blob):
     """The outputs of the compiled file for the rows of X."""
     with tempfile.TemporaryDirectory() as folder:
         source, library = os.path.join(folder, "model.c"), os.path.join(folder, "model.so")
@@ -447,8 +471,8 @@ def _compiled(command, text, name, X, columns, blob):
             held = ctypes.create_string_buffer(blob, len(blob))
             getattr(loaded, f"{name}_load")(held)
         pointer = ctypes.POINTER(ctypes.c_float if X.dtype == np.float32 else ctypes.c_double)
-        y = np.empty((len(X), columns), X.dtype)
-        for row, out in zip(X, y):
+        y = np.empty((len(X), *shape), X.dtype)
+        for row, out in zip(np.ascontiguousarray(X), y):
             getattr(loaded, name)(row.ctypes.data_as(pointer), out.ctypes.data_as(pointer))
         return y
 
@@ -456,8 +480,8 @@ def _compiled(command, text, name, X, columns, blob):
 def to_c(model, path, weights="float32", blob=False, name="predict", sample=None, check=True):
     """Write a model as one C99 file, which compiles as C++ too: ``void predict(const float *x, float *y)`` for one row.
 
-    The file needs nothing but libm, allocates nothing and keeps nothing between calls. Where there is a C compiler (``$CC``, cc, gcc
-    or clang), it is compiled before it is written, with ``-Wall -Wextra -Werror``, and its outputs are held against `predict`.
+    The file needs nothing but libm, allocates nothing and keeps nothing between calls. Where there is a C compiler (``$CC``, cc,
+    gcc or clang), it is compiled before it is written, with ``-Wall -Wextra -Werror``, and its outputs are held against `predict`.
 
     Parameters
     ----------
@@ -505,7 +529,7 @@ def to_c(model, path, weights="float32", blob=False, name="predict", sample=None
         raise ValueError(f"name: expected a name of C, got {name!r:.60}")
     path = os.fsdecode(path)
     graph = trace(model, "C")
-    X = sample_rows(model) if sample is None else np.ascontiguousarray(model.rows(sample, "sample"), np.float32).reshape(len(sample), -1)
+    X = _sample(model, graph, sample)
     expected = model.predict(X)
     quantized = _quantized(graph) if weights == "int8" else {}
     command = _compiler() if check else None
@@ -515,7 +539,7 @@ def to_c(model, path, weights="float32", blob=False, name="predict", sample=None
         return _text(graph, model.num_parameters(), name, "float", quantized, beside and os.path.basename(beside), error)
 
     arrays = numpy_weights(graph) | {a.name: codes * scale for a, (codes, scale) in quantized.items()}
-    found = evaluate(numpy_source(graph, model.in_features, "float32", ""), arrays, X)
+    found = evaluate(numpy_source(graph, "float32", ""), arrays, X)
     if quantized:
         expected, exact = found, expected  # the compiled file must compute what the integers say
         error = difference(found, exact)
@@ -524,7 +548,7 @@ def to_c(model, path, weights="float32", blob=False, name="predict", sample=None
     stated = f"\n * Over {len(X)} rows its outputs were within {max(error, 1e-6):.2g} of the model's, relative to the largest."
     source, data, buffers = text(stated)
     if command is not None:
-        found = _compiled(command, source, name, X, model.out_features, data)
+        found = _compiled(command, source, name, X, model.out_shape, data)
         worst, error = difference(found, expected), difference(found, exact)
         if not worst <= _TOLERANCE:
             raise RuntimeError(f"to_c: the compiled file's outputs are off by {worst:.3g} of the largest; nothing was written")

@@ -60,7 +60,8 @@ class Graph:
     ----------
     nodes : list of Node
         In the order in which they can be computed.
-    input, output : Value
+    given, output : Value
+        What a model takes, in the layout in which it takes it, and what it gives.
     arrays : list of Array
         Those of all nodes, each once; of two nodes that share weights both have the same Array.
     """
@@ -70,7 +71,7 @@ class Graph:
 
     def __init__(self, names):
         self.nodes, self.arrays = [], []
-        self.input = self.output = None
+        self.given = self.output = None
         self._names = names  # of parameters, by id
         self._known = {}  # Array of a parameter, by id
         self._layers = []  # the paths of the layers that are emitting
@@ -81,6 +82,15 @@ class Graph:
         raise Unsupported(name)
 
     # ---- what the layers call ----
+
+    def input(self, shape, channels_first=False):
+        """What a model takes, a sample of this shape; or one that begins with the channels, to be turned into it."""
+        self.given = Value((shape[-1], *shape[:-1]) if channels_first else tuple(shape))
+        return self._node("channels_last", (self.given,), shape) if channels_first else self.given
+
+    def reshape(self, x, shape):
+        """The same numbers in another shape."""
+        return x if x.shape == tuple(shape) else self._node("reshape", (x,), shape)
 
     def layer(self, layer, x):
         """The nodes of a layer."""
@@ -130,7 +140,7 @@ class Graph:
         return self._node("batchnorm", (x,), x.shape, arrays, eps=eps)
 
     def rownorm(self, kind, x, weight, bias, eps):
-        """"layernorm" or "rmsnorm": over the last axis."""
+        """ "layernorm" or "rmsnorm": over the last axis."""
         return self._node(kind, (x,), x.shape, self._arrays(w=weight, b=bias), eps=eps)
 
     def rescale(self, x, scale, shift):
@@ -188,11 +198,12 @@ def trace(model, format):
     names = {id(p): name for name, p in (*model.named_parameters(), *model.named_buffers())}
     names |= {id(layer): path for path, layer in model.walk()}
     graph = Graph(names)
-    graph.input = Value((model.in_features,))
     try:
-        graph.output = model.emit(graph, graph.input)
+        graph.output = model.emit_whole(graph)
     except Unsupported as error:
-        raise ValueError(f"model: layer {graph._where()} has no form in {format}: it emits {error}, an operation unknown there") from None
+        raise ValueError(
+            f"model: layer {graph._where()} has no form in {format}: it emits {error}, an operation unknown there"
+        ) from None
     return graph
 
 
@@ -206,9 +217,9 @@ def affine(node):
     return a["mean"], scale, a.get("b")
 
 
-def sample_rows(model, rows=8):
+def sample_rows(graph, rows=8):
     """Rows to try an exported model with: normal numbers, the same each time."""
-    return np.random.default_rng(0).standard_normal((rows, model.in_features)).astype(np.float32)
+    return np.random.default_rng(0).standard_normal((rows, *graph.given.shape)).astype(np.float32)
 
 
 def difference(found, expected):

@@ -46,8 +46,8 @@ def rmsnorm(x, eps):
 _HEADER = '''\
 """A model that fastnn {version} wrote: {shape}.
 
-predict(X) takes [rows, {n_in}], computes in float64 and gives {dtype} [rows, {n_out}]. The weights are in {weights}, beside this
-file.
+predict(X) takes {taken}, computes in float64 and gives {dtype} {given}.
+The weights are in {weights}, beside this file.
 """
 
 {imports}
@@ -100,6 +100,8 @@ KINDS = {
     "prelu": lambda n, x: f"prelu({x}, {_array(n, 'slope')})",
     "maxout": lambda n, x: f"maxout({x}, {n.settings['pieces']})",
     "add": lambda n, a, b: f"{a} + {b}",
+    "channels_last": lambda n, x: f"np.moveaxis({x}, 1, -1)",
+    "reshape": lambda n, x: f"{x}.reshape(len(X), {', '.join(map(str, n.output.shape))})",
     "batchnorm": _batchnorm,
     "layernorm": lambda n, x: _affine(n, f"layernorm({x}, {n.settings['eps']!r})"),
     "rmsnorm": lambda n, x: _affine(n, f"rmsnorm({x}, {n.settings['eps']!r})"),
@@ -123,7 +125,7 @@ def _defined(name):
 def _body(graph):
     """The lines that compute `x` from `x`, step by step."""
     uses = Counter(v for n in graph.nodes for v in n.inputs)
-    lines, names, waiting = [], {graph.input: "x"}, {}  # waiting: expressions that the only node that uses them will hold
+    lines, names, waiting = [], {graph.given: "x"}, {}  # waiting: expressions that the only node that uses them will hold
     variables = 0
     for i, n in enumerate(graph.nodes):
         inputs = [waiting.pop(v) if v in waiting else names[v] for v in n.inputs]
@@ -142,19 +144,26 @@ def _body(graph):
     return lines, names[graph.output]
 
 
-def numpy_source(graph, n_in, dtype, beside):
+def _rows(shape):
+    return ", ".join(map(str, ("rows", *shape)))
+
+
+def numpy_source(graph, dtype, beside):
     """The text of the module; `beside`: the name of the file of its weights."""
     used = [name for name in dict.fromkeys(_function(n) for n in graph.nodes) if name]
     more = ["erfc"] if any("erfc(" in FORMULAS[name].numpy for name in used if name in FORMULAS) else []
     lines, output = _body(graph)
-    n_out = graph.output.columns
+    taken, given = f"[{_rows(graph.given.shape)}]", f"[{_rows(graph.output.shape)}]"
     imports = "import math\nfrom pathlib import Path\n" if more else "from pathlib import Path\n"
-    parts = [_HEADER.format(version=__version__, shape=f"{n_in} -> {n_out}", n_in=n_in, n_out=n_out, dtype=dtype, weights=beside,
-                            imports=imports, load=_LOAD)]  # fmt: skip
+    shape = f"{graph.given.columns} -> {graph.output.columns}"
+    header = {"version": __version__, "shape": shape, "taken": taken, "given": given, "dtype": dtype, "weights": beside}
+    parts = [_HEADER.format(**header, imports=imports, load=_LOAD)]
     parts += [f"\n{_defined(name)}" if name == "erfc" else f"\n\n{_defined(name)}" for name in [*more, *used]]
     parts.append(
-        f'\n\ndef predict(X):\n    """The model\'s outputs, {dtype} [rows, {n_out}], for X [rows, {n_in}]."""\n'
-        f"    x = np.asarray(X, float).reshape(len(X), {n_in})\n" + "\n".join(lines) + f"\n    return {output}.astype(np.{dtype})\n"
+        f'\n\ndef predict(X):\n    """The model\'s outputs, {dtype} {given}, for X {taken}."""\n'
+        f"    x = np.asarray(X, float).reshape(len(X), {', '.join(map(str, graph.given.shape))})\n"
+        + "".join(f"{line}\n" for line in lines)
+        + f"    return {output}.astype(np.{dtype})\n"
     )
     return "".join(parts)
 
@@ -210,11 +219,13 @@ def to_numpy(model, path):
     dtype = np.dtype(np.float32)
     arrays = weights(graph)
     beside = name[:-3] + ".npz"
-    source = numpy_source(graph, model.in_features, dtype, os.path.basename(beside))
-    X = sample_rows(model)
+    source = numpy_source(graph, dtype, os.path.basename(beside))
+    X = sample_rows(graph)
     worst = difference(evaluate(source, arrays, X), model.predict(X))
     if not worst <= _TOLERANCE:
-        raise RuntimeError(f"to_numpy: the module's outputs differ from the model's by {worst:.3g} of the largest; nothing was written")
+        raise RuntimeError(
+            f"to_numpy: the module's outputs differ from the model's by {worst:.3g} of the largest; nothing was written"
+        )
     with replacing(beside) as file:
         np.savez(file, **arrays)
     with replacing(name) as file:

@@ -22,13 +22,16 @@ _LIMIT = 2**31 - 1  # bytes of a file, by the format
 _ATTRIBUTES = {"LeakyRelu": "alpha", "Elu": "alpha"}  # operators whose number is an attribute
 
 
+LAST, FIRST = "last", "first"  # where the channels of images stand: here, and in ONNX's convolutions
+
+
 class _Writer:
-    """Makes ONNX's nodes of a Graph's."""
+    """Makes ONNX's nodes of a Graph's. Values have a name in each layout in which they have been made or asked for."""
 
     def __init__(self, graph, dtype):
         self.graph, self.dtype = graph, dtype
         self.nodes, self.initializers = [], {}
-        self.names = {graph.input: "x"}
+        self.names = {graph.given: {LAST: "x"}}
         self._count = 0
         self._constants = {}
 
@@ -70,10 +73,23 @@ class _Writer:
             y = self.add(kind, *({"x": x, "y": y}[i] if isinstance(i, str) else self.constant(i) for i in inputs))
         return y
 
+    def name(self, value, layout):
+        """The name of a value in a layout; of vectors both are one."""
+        names = self.names[value]
+        if layout not in names:
+            other = next(iter(names.values()))
+            axes = range(1, len(value.shape) + 1)
+            order = [0, *axes[-1:], *axes[:-1]] if layout == FIRST else [0, *axes[1:], 1]
+            names[layout] = other if len(value.shape) == 1 else self.add("Transpose", other, perm=order)
+        return names[layout]
+
     def run(self):
         for n in self.graph.nodes:
-            made = KINDS[n.kind](self, n, *(self.names[i] for i in n.inputs))
-            self.names[n.output] = made
+            layout = LAYOUTS.get(n.kind, LAST)
+            if layout == "any":
+                layout = next(iter(self.names[n.input]))
+            made = KINDS[n.kind](self, n, *(self.name(v, layout) for v in n.inputs))
+            self.names[n.output] = {layout: made}
 
 
 def _dense(w, n, x):
@@ -97,7 +113,9 @@ def _maxout(w, n, x):
 
 def _batchnorm(w, n, x):
     shape = n.arrays["mean"].data.shape
-    given = [w.array(n.arrays[role]) if role in n.arrays else w.constant(np.full(shape, start)) for role, start in (("w", 1), ("b", 0))]
+    given = [
+        w.array(n.arrays[role]) if role in n.arrays else w.constant(np.full(shape, start)) for role, start in (("w", 1), ("b", 0))
+    ]
     return w.add("BatchNormalization", x, *given, w.array(n.arrays["mean"]), w.array(n.arrays["var"]), epsilon=n.settings["eps"])
 
 
@@ -120,6 +138,11 @@ def _rescale(w, n, x):
     return w.add("Add", x, w.array(n.arrays["shift"])) if "shift" in n.arrays else x
 
 
+def _channels_last(w, n, x):
+    axes = range(1, len(n.output.shape) + 1)
+    return w.add("Transpose", x, perm=[0, *axes[1:], 1])
+
+
 KINDS = {
     "dense": _dense,
     "activation": _activation,
@@ -128,6 +151,8 @@ KINDS = {
     "prelu": lambda w, n, x: w.add("PRelu", x, w.array(n.arrays["slope"])),
     "maxout": _maxout,
     "add": lambda w, n, a, b: w.add("Add", a, b),
+    "channels_last": _channels_last,
+    "reshape": lambda w, n, x: w.add("Reshape", x, w.constant([0, *n.output.shape], np.int64)),
     "batchnorm": _batchnorm,
     "layernorm": _layernorm,
     "rmsnorm": _rmsnorm,
@@ -135,21 +160,25 @@ KINDS = {
 }
 
 
+LAYOUTS = {"activation": "any", "add": "any", "batchnorm": FIRST}  # of kinds that do not take the channels last
+
+
 def nodes_of(model):
-    """(nodes, initializers by name) of a model, from x to y."""
+    """(nodes, initializers by name, shape of a sample) of a model, from x to y."""
     graph = trace(model, "ONNX")
     writer = _Writer(graph, np.float32)
     writer.run()
-    output = writer.names[graph.output]
+    output = writer.name(graph.output, LAST)
     if output == "x":  # a graph must have a node
         output = writer.add("Identity", output)
-    return [_renamed(n, output, "y") for n in writer.nodes], writer.initializers
+    return [_renamed(n, output, "y") for n in writer.nodes], writer.initializers, graph.given.shape
 
 
 def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
     """Write a model as an ONNX file.
 
-    The input ``x`` is float32 [batch, in_features] with any number of rows; the first output ``y`` is what `predict` gives.
+    The input ``x`` is float32 [batch, in_features], or samples of the shape that `nn.Input` says, any number of them; the first
+    output ``y`` is what `predict` gives.
     Layers that do nothing in inference are left out; `Rescaling` is in, so the file takes the data that the model takes; weights
     that layers share are in the file once. Nothing but NumPy is needed. `fastnn.io.from_onnx` reads the file back; `onnxruntime`
     runs it::
@@ -189,12 +218,12 @@ def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
     """
     if isinstance(opset, bool) or opset not in OPSETS:
         raise ValueError(f"opset: expected an integer from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r:.40}")
-    nodes, initializers = nodes_of(model)
+    nodes, initializers, taken = nodes_of(model)
     names = _class_names(class_names, model.out_features)
-    outputs = [value("y", np.float32, (model.out_features,))]
+    outputs = [value("y", np.float32, model.out_shape)]
     if probabilities:
         nodes.append(_probabilities(model))
-        outputs.append(value("probabilities", np.float32, (model.out_features,)))
+        outputs.append(value("probabilities", np.float32, model.out_shape))
     metadata = {
         "fastnn.version": "1",  # of these metadata
         "fastnn.architecture": json.dumps(model.architecture()),
@@ -212,7 +241,7 @@ def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
                 "node": nodes,
                 "name": "model",
                 "initializer": [tensor(name, a) for name, a in initializers.items()],
-                "input": [value("x", np.float32, (model.in_features,))],
+                "input": [value("x", np.float32, taken)],
                 "output": outputs,
             },
             "opset_import": [{"domain": "", "version": int(opset)}],
@@ -220,7 +249,9 @@ def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
         }
         data = encode(message, MODEL)
     if data is None or len(data) > _LIMIT:
-        raise ValueError(f"model: expected weights of less than 2 GiB, which is the limit of ONNX files, got {held / 2**30:.2f} GiB")
+        raise ValueError(
+            f"model: expected weights of less than 2 GiB, which is the limit of ONNX files, got {held / 2**30:.2f} GiB"
+        )
     with replacing(os.fsdecode(path)) as file:
         file.write(data)
 

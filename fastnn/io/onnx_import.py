@@ -4,7 +4,6 @@ Own files have the architecture in their metadata; the weights are always those 
 architecture would give, because another program has changed it, the file is read like any other.
 """
 
-import json
 import os
 import re
 from collections import Counter
@@ -42,8 +41,8 @@ def from_onnx(path, layers=()):
     Raises
     ------
     ValueError
-        If the file is truncated or no ONNX model, its numbers do not agree with their sizes, it is of an opset that is not known, or
-        it has an operator or a connection that no chain of layers here has: the message names node and operator.
+        If the file is truncated or no ONNX model, its numbers do not agree with their sizes, it is of an opset that is not known,
+        or it has an operator or a connection that no chain of layers here has: the message names node and operator.
     OSError
         If it cannot be read.
 
@@ -102,7 +101,7 @@ def _own(graph, metadata, arrays, layers):
     if metadata.get("fastnn.version") != "1":
         raise ValueError(f"metadata of version {metadata.get('fastnn.version')!r:.40}, while this fastnn reads 1")
     model = from_architecture(metadata["fastnn.architecture"], {name: a.shape for name, a in arrays.items()}, layers)
-    nodes, needed = nodes_of(model)
+    nodes, needed, _ = nodes_of(model)
     if [_shown(n) for n in graph["node"] if n["output"][:1] != ["probabilities"]] != [_shown(n) for n in nodes]:
         return None
     state = model.state_dict()
@@ -179,7 +178,12 @@ class _Chain:
         if kind == "Identity" and not flowing:
             self.arrays[node["output"][0]] = numbers[0]
             return
-        if kind in _PARTS and flowing and set(flowing) <= {self.current, *self.parts} and (self.uses[self.current] > 1 or self.parts):
+        if (
+            kind in _PARTS
+            and flowing
+            and set(flowing) <= {self.current, *self.parts}
+            and (self.uses[self.current] > 1 or self.parts)
+        ):
             self.part(kind, node, numbers)
             return
         if flowing != [self.current]:

@@ -81,7 +81,9 @@ def to_sklearn(model, mlp, classes=None):
     TypeError, ValueError
         If an argument does not fit, or the model has something else in it. Nothing has changed then.
     """
-    if not callable(getattr(mlp, "partial_fit", None) or getattr(mlp, "set_params", None)) or not hasattr(mlp, "hidden_layer_sizes"):
+    if not callable(getattr(mlp, "partial_fit", None) or getattr(mlp, "set_params", None)) or not hasattr(
+        mlp, "hidden_layer_sizes"
+    ):
         raise TypeError(f"mlp: expected an MLPClassifier or MLPRegressor, got {type(mlp).__name__}")
     weights, activation = _dense_layers(model)
     classifies = hasattr(mlp, "predict_proba") or hasattr(type(mlp), "predict_proba")
@@ -91,15 +93,27 @@ def to_sklearn(model, mlp, classes=None):
         several = model.head == "sigmoid" and outputs > 1  # answers yes or no, each alone
         if model.head not in (None, "softmax", "sigmoid"):
             raise ValueError(f"model: expected outputs that are logits, got the head {model.head!r}")
-        if classes.ndim != 1 or len(classes) != max(outputs, 2) or outputs == 2 and not several or (np.sort(classes) != classes).any():
+        if (
+            classes.ndim != 1
+            or len(classes) != max(outputs, 2)
+            or outputs == 2
+            and not several
+            or (np.sort(classes) != classes).any()
+        ):
             hint = "; scikit-learn has one output for two classes" if outputs == 2 else ""
-            raise ValueError(f"classes: expected one for each of {outputs} outputs, or two for one, sorted, got {classes!r:.80}{hint}")
+            raise ValueError(
+                f"classes: expected one for each of {outputs} outputs, or two for one, sorted, got {classes!r:.80}{hint}"
+            )
         y = np.zeros((1, outputs), int) if several else classes[:1]
     elif classes is not None:
         raise ValueError("classes: expected none for a regressor")
     else:
         y = np.zeros((1, outputs)) if outputs > 1 else np.zeros(1)
-    settings = {**mlp.get_params(deep=False), "hidden_layer_sizes": tuple(len(b) for _, b in weights[:-1]), "activation": activation}
+    settings = {
+        **mlp.get_params(deep=False),
+        "hidden_layer_sizes": tuple(len(b) for _, b in weights[:-1]),
+        "activation": activation,
+    }
     meanwhile = {"solver": "adam", "early_stopping": False, "random_state": 0, "batch_size": "auto", "verbose": False}
     made = type(mlp)(**settings).set_params(**meanwhile)  # fitted to one row, so that all is there, and given the weights
     made.partial_fit(np.zeros((1, model.in_features)), y, **({"classes": classes} if classifies else {}))
@@ -124,10 +138,13 @@ def _dense_layers(model):
         elif n.kind == "activation" and follows and weights and activations[-1] == "identity" and i + 1 < len(nodes):
             activations[-1] = n.settings["name"]
         else:
-            raise ValueError(f"model: layer {n.layer}: expected dense layers with an activation between them, for scikit-learn has no other")
+            raise ValueError(
+                f"model: layer {n.layer}: expected dense layers with an activation between them, for scikit-learn has no other"
+            )
     names = {there for there, here in _ACTIVATIONS.items() if here in activations[:-1]}
     if len(names) > 1 or len(set(activations[:-1])) > 1 or not names and activations[:-1]:
         raise ValueError(
-            f"model: expected one activation among {', '.join(_ACTIVATIONS.values())} between all layers, got {', '.join(activations[:-1])}"
+            f"model: expected one activation among {', '.join(_ACTIVATIONS.values())} between all layers, got "
+            f"{', '.join(activations[:-1])}"
         )
     return weights, names.pop() if names else "identity"

@@ -1,7 +1,7 @@
 """Weights to and from PyTorch and Keras, as NumPy arrays under their names or in their order; neither is imported.
 
-`_MODULES` says, for every layer, of which modules of theirs it is made and which of its parameters each holds. PyTorch's matrices
-stand as [out, in], square or not; Keras's as [in, out], as here.
+`_LAYERS` says, for every layer, of which modules of theirs it is made and which of its parameters each holds. PyTorch's matrices
+stand as [out, in], square or not, and its images begin with the channels; Keras has both as they are here.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,62 @@ class _Entry(NamedTuple):
 
     name: str
     parameter: object
-    layout: str = "same"  # or "matrix": transposed there; "count": an integer without dimensions
+    axes: tuple = None  # the order in which PyTorch has its axes; None: as here
+    order: object = None  # of the first axis here: the features in the order in which PyTorch has them; None: as here
     shared: bool = False  # another layer's
+    count: bool = False  # an integer without dimensions there, which may have no parameter here
+
+
+_MATRIX = (1, 0)
+
+
+class _Modules:
+    """Goes through a model's layers and collects the modules of the equivalent torch.nn.Sequential.
+
+    Attributes
+    ----------
+    found : list of (name, list of _Entry)
+    order : array or None
+        Where the features of a vector stand here that PyTorch has in the order of its own images, channels first: behind Flatten.
+    """
+
+    def __init__(self, model):
+        model.check_settled()
+        self.found, self.order, self.rows = [], None, {}
+        self.chain(model, model.in_shape, "")
+
+    def chain(self, chain, shape, prefix):
+        number = 0
+        for layer in chain.layers:
+            out = layer.output_shape(shape)
+            if isinstance(layer, (nn.Sequential, nn.Residual)):
+                before = self.order
+                self.chain(layer, shape, f"{prefix}{number}.")
+                if isinstance(layer, nn.Residual) and self.order is not before:
+                    raise ValueError(
+                        f"model: layer {prefix}{number}, Residual: expected no flattened image, which PyTorch has in another order"
+                    )
+                number += 1
+            elif type(layer) in _LAYERS:
+                for entries in _LAYERS[type(layer)](self, layer, shape, out):
+                    self.found.append((f"{prefix}{number}", entries))
+                    number += 1
+            else:
+                raise ValueError(
+                    f"model: {layer!r:.80}: expected layers of fastnn.nn, whose weights have a place elsewhere, got another"
+                )
+            shape = out
+
+    def vectors(self, layer, *names):
+        """Entries of parameters with one number for each feature."""
+        found = [(name, getattr(layer, name, None)) for name in names]
+        return [_Entry(name, p, order=self.order if p.size > 1 else None) for name, p in found if p is not None]
+
+    def matrix(self, layer):
+        """Entries of weights [in, out] and bias; what comes out is in the same order everywhere."""
+        self.rows[id(layer.weight)] = self.order
+        entry, self.order = _Entry("weight", layer.weight, _MATRIX, self.order), None
+        return [entry, *self.vectors(layer, "bias")]
 
 
 def _activation(name, slope=None):
@@ -29,81 +83,92 @@ def _activation(name, slope=None):
     return [[_Entry("weight", slope)] if name == "prelu" else []]
 
 
-def _affine(layer, *more):
-    return [_Entry(name, getattr(layer, name)) for name in ("weight", "bias", *more) if getattr(layer, name, None) is not None]
+def _dense(walk, layer, shape, out):
+    return [walk.matrix(layer), *_activation(layer.activation, getattr(layer, "slope", None))]
 
 
-def _dense(layer):
-    product = [_Entry("weight", layer.weight, "matrix"), _Entry("bias", layer.bias)]
-    return [[e for e in product if e.parameter is not None], *_activation(layer.activation, getattr(layer, "slope", None))]
+def _tied(walk, layer, shape, out):
+    if not layer.transpose:
+        weight, *bias = walk.matrix(layer)
+    else:
+        walk.order = walk.rows.get(id(layer.weight))
+        weight, bias = _Entry("weight", layer.weight, order=walk.order), walk.vectors(layer, "bias")
+    return [[weight._replace(shared=True), *bias], *_activation(layer.activation)]
 
 
-def _tied(layer):
-    weight = _Entry("weight", layer.weight, "same" if layer.transpose else "matrix", shared=True)
-    bias = [] if layer.bias is None else [_Entry("bias", layer.bias)]
-    return [[weight, *bias], *_activation(layer.activation)]
+def _batchnorm(walk, layer, shape, out):
+    count = _Entry("num_batches_tracked", getattr(layer, "num_batches_tracked", None), count=True)
+    return [[*walk.vectors(layer, "weight", "bias", "running_mean", "running_var"), count]]
 
 
-def _batchnorm(layer):
-    count = _Entry("num_batches_tracked", getattr(layer, "num_batches_tracked", None), "count")
-    return [[*_affine(layer, "running_mean", "running_var"), count]]
+def _affine(walk, layer, shape, out):
+    return [walk.vectors(layer, "weight", "bias")]
 
 
-def _nothing(layer):
+def _nothing(walk, layer, shape, out):
     """One module without parameters."""
     return [[]]
 
 
-_MODULES = {  # the modules of a layer, each a list of its entries
+def _image_order(shape):
+    """Where the elements of a flattened image stand here, in PyTorch's order; None where both have one order."""
+    if len(shape) < 2 or shape[-1] == 1 or shape[-1] == np.prod(shape):
+        return None
+    return np.moveaxis(np.arange(np.prod(shape)).reshape(shape), -1, 0).ravel()
+
+
+def _reshape(walk, layer, shape, out):
+    """A Flatten, or an Unflatten of what a Flatten has made."""
+    here, there = _image_order(shape), _image_order(out)
+    if len(shape) > 1 and len(out) > 1 and (here is not None or there is not None):
+        raise ValueError(f"model: {layer!r}: expected a vector on one side of it, for PyTorch has images in another order")
+    if there is not None and not np.array_equal(walk.order, there):
+        raise ValueError(f"model: {layer!r}: expected an image that Flatten has flattened, for PyTorch has images in another order")
+    walk.order = None if len(out) > 1 else walk.order if len(shape) == 1 else here
+    return [[]]
+
+
+_LAYERS = {  # the modules of each layer, each a list of its entries
     nn.Activation: _nothing,
     nn.BatchNorm: _batchnorm,
     nn.Dense: _dense,
-    nn.DropConnect: lambda layer: _dense(layer.dense),
+    nn.DropConnect: lambda walk, layer, shape, out: _dense(walk, layer.dense, shape, out),
     nn.Dropout: _nothing,
-    nn.Flatten: _nothing,
+    nn.Flatten: _reshape,
     nn.GaussianNoise: _nothing,
-    nn.LayerNorm: lambda layer: [_affine(layer)],
+    nn.Input: lambda walk, layer, shape, out: [],
+    nn.LayerNorm: _affine,
     nn.LogSoftmax: _nothing,
-    nn.Maxout: lambda layer: [[e._replace(layout="matrix" if e.name == "weight" else "same") for e in _affine(layer)]],
-    nn.PReLU: lambda layer: [[_Entry("weight", layer.slope)]],
-    nn.RMSNorm: lambda layer: [_affine(layer)],
+    nn.Maxout: lambda walk, layer, shape, out: [walk.matrix(layer)],
+    nn.PReLU: lambda walk, layer, shape, out: [[e._replace(name="weight") for e in walk.vectors(layer, "slope")]],
+    nn.RMSNorm: _affine,
     nn.Rescaling: _nothing,
+    nn.Reshape: _reshape,
     nn.Softmax: _nothing,
     nn.Tied: _tied,
 }
 
 
-def _modules(chain, prefix=""):
-    """(name, entries) of the modules of a chain of layers, by the names that they have in a torch.nn.Sequential."""
-    number = 0
-    for layer in chain.layers:
-        if isinstance(layer, (nn.Sequential, nn.Residual)):
-            yield from _modules(layer, f"{prefix}{number}.")
-            number += 1
-            continue
-        if type(layer) not in _MODULES:
-            raise ValueError(f"model: {layer!r:.80}: expected layers of fastnn.nn, whose weights have a place elsewhere, got another")
-        for entries in _MODULES[type(layer)](layer):
-            yield f"{prefix}{number}", entries
-            number += 1
-
-
 def _there(entry):
     """An entry's array as PyTorch has it."""
-    if entry.layout == "count":
+    if entry.count:
         return np.array(0 if entry.parameter is None else entry.parameter.data[0], np.int64)
-    return np.ascontiguousarray(entry.parameter.data.T if entry.layout == "matrix" else entry.parameter.data).copy()
+    found = entry.parameter.data if entry.order is None else entry.parameter.data[entry.order]
+    return np.array(found if entry.axes is None else found.transpose(entry.axes), order="C")
 
 
 def _shape(entry):
     """That of `_there`."""
-    shape = () if entry.layout == "count" else entry.parameter.shape
-    return shape[::-1] if entry.layout == "matrix" else shape
+    shape = () if entry.count else entry.parameter.shape
+    return shape if entry.axes is None else tuple(shape[axis] for axis in entry.axes)
 
 
 def _here(entry, value):
     """PyTorch's array as the entry's Parameter has it."""
-    return value.reshape(1) if entry.layout == "count" else value.T if entry.layout == "matrix" else value
+    if entry.count:
+        return value.reshape(1)
+    value = value if entry.axes is None else value.transpose(np.argsort(entry.axes))
+    return value if entry.order is None else value[np.argsort(entry.order)]
 
 
 def to_torch(model):
@@ -116,7 +181,8 @@ def to_torch(model):
 
         net.load_state_dict({name: torch.from_numpy(a) for name, a in fastnn.io.to_torch(model).items()})
 
-    A layer that PyTorch has no module for takes the place of a module of yours: Rescaling of one without parameters, Residual of a
+    Behind a Flatten of images the features are in PyTorch's order, (channels, height, width). `Input` is no module there. A layer
+    that PyTorch has no module for takes the place of a module of yours: Rescaling of one without parameters, Residual of a
     Sequential whose ``forward`` adds its input, Maxout of a Linear with the pieces side by side. A Tied layer is a Linear with
     weights of its own, equal to the other's.
 
@@ -141,7 +207,7 @@ def to_torch(model):
     {'0.weight': (3, 4), '0.bias': (3,), '2.weight': (2, 3), '2.bias': (2,)}
     """
     check_model(model)
-    return {f"{name}.{e.name}": _there(e) for name, entries in _modules(model) for e in entries}
+    return {f"{name}.{e.name}": _there(e) for name, entries in _Modules(model).found for e in entries}
 
 
 def from_torch(module_or_state, model):
@@ -186,7 +252,7 @@ def from_torch(module_or_state, model):
     for name, value in state.items():
         prefix, _, leaf = name.rpartition(".")
         found.setdefault(prefix, {})[leaf] = value
-    wanted = [(name, entries) for name, entries in _modules(model) if entries]
+    wanted = [(name, entries) for name, entries in _Modules(model).found if entries]
     if len(found) < len(wanted):  # a module that takes another's weights may have none
         wanted = [(name, entries) for name, entries in wanted if not all(e.shared for e in entries)]
     if set(found) != {name for name, _ in wanted}:
@@ -221,11 +287,11 @@ def _load(model, found, argument):
     values, shared = {}, []
     for name, e, value in found:
         if value is None:
-            if e.shared or e.layout == "count":
+            if e.shared or e.count:
                 continue  # modules that take the other's weights have none
             raise ValueError(f"{argument}: {name}: expected an array of shape {_shape(e)}, got none")
         expected = _shape(e)
-        if e.layout == "count":
+        if e.count:
             value = value.reshape(-1)[:1].reshape(())
         if value.shape != expected:
             raise ValueError(f"{argument}: {name}: expected shape {expected}, got {value.shape}")
@@ -243,7 +309,7 @@ def _load(model, found, argument):
 
 def _keras_entries(model):
     """The entries of a model in the order of Keras's weights: as PyTorch's, without counts and what is shared."""
-    return [(name, e) for name, entries in _modules(model) for e in entries if e.layout != "count" and not e.shared]
+    return [(name, e) for name, entries in _Modules(model).found for e in entries if not e.count and not e.shared]
 
 
 def to_keras(model):
@@ -310,6 +376,8 @@ def from_keras(model_or_weights, model):
         raise ValueError(f"model_or_weights: expected {len(entries)} arrays, as the model has, got {len(model_or_weights)}")
     found = []
     for i, ((name, e), value) in enumerate(zip(entries, model_or_weights)):
-        found.append((f"[{i}], {e.name} of module {name}", e._replace(layout="same"), _numpy(value, f"model_or_weights[{i}]")))
+        found.append(
+            (f"[{i}], {e.name} of module {name}", e._replace(axes=None, order=None), _numpy(value, f"model_or_weights[{i}]"))
+        )
     _load(model, found, "model_or_weights")
     return model

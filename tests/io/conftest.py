@@ -66,7 +66,11 @@ class _Random:
 
     def alone(self, features):
         activation = self.activation()
-        return [nn.PReLU()] if activation == "prelu" else [activation if isinstance(activation, nn.Activation) else nn.Activation(activation)]
+        return (
+            [nn.PReLU()]
+            if activation == "prelu"
+            else [activation if isinstance(activation, nn.Activation) else nn.Activation(activation)]
+        )
 
     def noise(self, features):
         return [nn.Dropout(0.2), nn.GaussianNoise(0.1), nn.DropConnect(nn.Dense(features, features, "relu"), 0.3)]
@@ -81,6 +85,15 @@ class _Random:
     def nested(self, features):
         return [nn.Sequential(*self.layers(features, ["plain", "batchnorm"])[0])]
 
+    def image(self):
+        """Layers from an image to a vector, and its features."""
+        height, width, channels = (int(n) for n in self.random.integers(1, 5, 3))
+        first = bool(self.random.integers(2))
+        given = nn.Input(channels, height, width, data_format="channels_first") if first else nn.Input(height, width, channels)
+        found = [given, nn.Rescaling(self.random.uniform(0.5, 2, channels), 0.5), nn.Residual(nn.Activation("tanh"))]
+        last = nn.Reshape(height * width * channels) if self.random.integers(2) else nn.Flatten()
+        return [*found, last], height * width * channels
+
 
 _KINDS = ("plain", "tied", "maxout", "batchnorm", "layernorm", "rmsnorm", "prelu", "alone", "noise", "rows", "residual", "nested")
 
@@ -90,11 +103,19 @@ def random_model(seed):
     fastnn.manual_seed(seed)
     drawn = _Random(seed)
     features = int(drawn.random.integers(2, 30))
-    start = [[], [nn.Flatten()], [nn.Flatten(), nn.Rescaling(0.5, 0.25)], [nn.Rescaling(drawn.random.uniform(0.5, 2, features), 1.0)]]
+    start = [
+        [],
+        [nn.Flatten()],
+        [nn.Flatten(), nn.Rescaling(0.5, 0.25)],
+        [nn.Rescaling(drawn.random.uniform(0.5, 2, features), 1.0)],
+        None,
+    ][seed % 5]
+    if start is None:
+        start, features = drawn.image()
     kinds = ["plain", *drawn.random.choice(_KINDS, size=4)]
     kinds.insert(int(drawn.random.integers(1, 4)), _KINDS[seed % len(_KINDS)])  # each kind several times
     layers, n = drawn.layers(features, kinds)
-    model = nn.Sequential(*start[seed % 4], *layers, nn.Dense(n, int(drawn.random.integers(1, 11))))
+    model = nn.Sequential(*start, *layers, nn.Dense(n, int(drawn.random.integers(1, 11))))
     for name, p in (*model.named_parameters(), *model.named_buffers()):
         if name.endswith("running_var"):
             p.data = drawn.random.uniform(0.5, 2, p.shape)
@@ -103,11 +124,17 @@ def random_model(seed):
     return model
 
 
+def random_rows(model, rows=7):
+    """Data for a model."""
+    shape = model[0].shape if isinstance(model[0], nn.Input) else (model.in_features,)
+    return np.random.default_rng(1).uniform(-2, 2, (rows, *shape)).astype(np.float32)
+
+
 @pytest.fixture(scope="session")
 def models():
     """40 models, with 7 rows of data for each."""
     found = [random_model(seed) for seed in range(COUNT)]
-    return [(m, np.random.default_rng(1).uniform(-2, 2, (7, m.in_features)).astype(np.float32)) for m in found]
+    return [(m, random_rows(m)) for m in found]
 
 
 @pytest.fixture(scope="session")

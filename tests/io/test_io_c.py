@@ -70,7 +70,7 @@ def test_random_models(command, which, written, tmp_path):
     subprocess.run([*command, "-Wall", "-Wextra", "-Werror", "all.c", "-o", "run", "-lm"], cwd=tmp_path, check=True)
     fed = b""
     for number, (_, _, X, y, _) in enumerate(models):
-        fed += b"".join(np.array([number, len(x), y.shape[1]], np.int32).tobytes() + x.tobytes() for x in X)
+        fed += b"".join(np.array([number, x.size, y.shape[1]], np.int32).tobytes() + x.tobytes() for x in X)
     done = subprocess.run([tmp_path / "run"], input=fed, capture_output=True, env={"ASAN_OPTIONS": "detect_leaks=0"})
     assert done.returncode == 0 and not done.stderr, done.stderr.decode()
     found = np.frombuffer(done.stdout, np.float32)
@@ -174,7 +174,9 @@ def test_bad_input(arguments, error, tmp_path):
 def test_loops_are_vectorised(digits, tmp_path):
     """gcc says so of the loops over the weights at -O2."""
     io.to_c(digits[0], tmp_path / "digits.c", check=False)
-    done = subprocess.run(["gcc", "-std=c99", "-O2", "-fopt-info-vec", "-c", "digits.c"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        ["gcc", "-std=c99", "-O2", "-fopt-info-vec", "-c", "digits.c"], cwd=tmp_path, capture_output=True, text=True
+    )
     lines = (tmp_path / "digits.c").read_text().splitlines()
     found = {int(line.split(":")[1]) for line in done.stderr.splitlines() if "loop vectorized" in line}
     products = [i for i, line in enumerate(lines, 1) if "+= a *" in line]

@@ -17,7 +17,7 @@ def test_random_models(models):
         graph = trace(model, "a test")
         kinds |= {n.kind for n in graph.nodes}
         names |= {n.settings["name"] for n in graph.nodes if n.kind == "activation"}
-        source = numpy_source.numpy_source(graph, model.in_features, "float32", "")
+        source = numpy_source.numpy_source(graph, "float32", "")
         found = numpy_source.evaluate(source, numpy_source.weights(graph), X)
         assert found.dtype == np.float32 and difference(found, model.predict(X)) < 1e-6
         assert source.count("\n") < 130 and max(map(len, source.splitlines())) < 170

@@ -123,9 +123,22 @@ def others(nodes, arrays, path, inputs=(("in", [None, 4]),), outputs=("out",), o
 
 
 R = np.random.default_rng(5)
-W = {"w": R.normal(size=(4, 3)), "b": R.normal(size=3), "w2": R.normal(size=(2, 3)), "s": R.uniform(1, 2, 3), "v": R.uniform(1, 2, 3)}
+GEMM = ("Gemm", ["in", "w"], ["a"], {})
+W = {
+    "w": R.normal(size=(4, 3)),
+    "b": R.normal(size=3),
+    "w2": R.normal(size=(2, 3)),
+    "s": R.uniform(1, 2, 3),
+    "v": R.uniform(1, 2, 3),
+}
 W = {name: a.astype(np.float32) for name, a in W.items()}
-ONE = {"one": np.float32(1), "minus": np.float32(-1), "four": np.array([4], np.float32), "row": W["s"][None], "shape": np.array([0, -1])}
+ONE = {
+    "one": np.float32(1),
+    "minus": np.float32(-1),
+    "four": np.array([4], np.float32),
+    "row": W["s"][None],
+    "shape": np.array([0, -1]),
+}
 ONE |= {"root": np.float32(2**0.5), "half": np.float32(0.5)}
 CHAINS = {
     "Gemm": [("Gemm", ["in", "w", "b"], ["a"], {}), ("Relu", ["a"], ["c"], {}), ("Gemm", ["c", "w2"], ["out"], {"transB": 1})],
@@ -134,15 +147,15 @@ CHAINS = {
                 ("Sub", ["d", "b"], ["e"], {}), ("Softmax", ["e"], ["out"], {"axis": 1})],
     "Flatten": [("Flatten", ["in"], ["a"], {}), ("Gemm", ["a", "w", "b"], ["out"], {})],
     "Reshape": [("Reshape", ["in", "shape"], ["a"], {}), ("Gemm", ["a", "w", "b"], ["out"], {})],
-    "norms": [("Gemm", ["in", "w"], ["a"], {}), ("BatchNormalization", ["a", "s", "b", "b", "v"], ["c"], {"epsilon": 1e-3}),
+    "norms": [GEMM, ("BatchNormalization", ["a", "s", "b", "b", "v"], ["c"], {"epsilon": 1e-3}),
               ("LayerNormalization", ["c", "v", "b"], ["d"], {"axis": -1}), ("LogSoftmax", ["d"], ["out"], {})],
-    "activations": [("Gemm", ["in", "w"], ["a"], {}), ("LeakyRelu", ["a"], ["c"], {"alpha": 0.2}), ("Elu", ["c"], ["d"], {}),
+    "activations": [GEMM, ("LeakyRelu", ["a"], ["c"], {"alpha": 0.2}), ("Elu", ["c"], ["d"], {}),
                     ("Selu", ["d"], ["e"], {}), ("Softplus", ["e"], ["f"], {}), ("Clip", ["f", "minus", "one"], ["g"], {}),
                     ("PRelu", ["g", "row"], ["h"], {}), ("Sigmoid", ["h"], ["i"], {}), ("Identity", ["i"], ["out"], {})],
     "parts": [("Identity", ["b"], ["bias"], {}), ("Gemm", ["in", "w", "bias"], ["a"], {}), ("Sigmoid", ["a"], ["c"], {}),
-              ("Mul", ["c", "a"], ["d"], {}), ("Div", ["d", "root"], ["e"], {}), ("Erf", ["e"], ["f"], {}), ("Add", ["f", "one"], ["g"], {}),
-              ("Mul", ["d", "g"], ["h"], {}), ("Mul", ["h", "half"], ["out"], {})],
-    "Gelu": [("Gemm", ["in", "w"], ["a"], {}), ("Gelu", ["a"], ["c"], {"approximate": "tanh"}), ("Gelu", ["c"], ["out"], {})],
+              ("Mul", ["c", "a"], ["d"], {}), ("Div", ["d", "root"], ["e"], {}), ("Erf", ["e"], ["f"], {}),
+              ("Add", ["f", "one"], ["g"], {}), ("Mul", ["d", "g"], ["h"], {}), ("Mul", ["h", "half"], ["out"], {})],
+    "Gelu": [GEMM, ("Gelu", ["a"], ["c"], {"approximate": "tanh"}), ("Gelu", ["c"], ["out"], {})],
 }  # fmt: skip
 
 
@@ -156,19 +169,19 @@ def test_files_of_others(name, tmp_path):
 
 
 REFUSED = {
-    "another operator": ([("MatMul", ["in", "w"], ["a"], {}), ("Sin", ["a"], ["out"], {})], r"node 'n1' \(Sin\): an operator that no layer"),
-    "two ways": ([("Gemm", ["in", "w"], ["a"], {}), ("Tanh", ["a"], ["c"], {}), ("Mul", ["a", "c"], ["out"], {})], r"node 'n2' \(Mul\)"),
-    "no activation": ([("Gemm", ["in", "w"], ["a"], {}), ("Sigmoid", ["a"], ["c"], {}), ("Add", ["a", "c"], ["out"], {})], r"n2.*Add\(Sigm"),
+    "another operator": ([("MatMul", ["in", "w"], ["a"], {}), ("Sin", ["a"], ["out"], {})], r"'n1' \(Sin\): an operator that no"),
+    "two ways": ([GEMM, ("Tanh", ["a"], ["c"], {}), ("Mul", ["a", "c"], ["out"], {})], r"node 'n2' \(Mul\)"),
+    "no activation": ([GEMM, ("Sigmoid", ["a"], ["c"], {}), ("Add", ["a", "c"], ["out"], {})], r"n2.*Add\(Sigm"),
     "transposed input": ([("Gemm", ["in", "w"], ["out"], {"transA": 1})], r"node 'n0' \(Gemm\): expected transA 0"),
     "weights as input": ([("MatMul", ["w", "in"], ["out"], {})], r"node 'n0' \(MatMul\): expected weights"),
-    "scaling behind a layer": ([("Gemm", ["in", "w", "b"], ["a"], {}), ("Mul", ["a", "four"], ["out"], {})], r"\(Mul\): expected a dense"),
-    "clip": ([("Gemm", ["in", "w"], ["a"], {}), ("Clip", ["a"], ["out"], {})], r"\(Clip\): expected limits of -1 and 1"),
-    "sizes": ([("Gemm", ["in", "w"], ["a"], {}), ("Gemm", ["a", "w"], ["out"], {})], r"layer 1: .* expected 4 input features, got 3"),
-    "first axis": ([("Gemm", ["in", "w"], ["a"], {}), ("Softmax", ["a"], ["out"], {"axis": 0})], r"\(Softmax\): expected it over the last"),
-    "no division": ([("Div", ["in", "zero"], ["a"], {}), ("Gemm", ["a", "w"], ["out"], {})], r"\(Div\): scale: expected a finite number"),
-    "eps": ([("Gemm", ["in", "w"], ["a"], {}), ("BatchNormalization", ["a", "s", "b", "b", "v"], ["out"], {"epsilon": -1.0})], r"eps:"),
+    "scaling behind a layer": ([("Gemm", ["in", "w", "b"], ["a"], {}), ("Mul", ["a", "four"], ["out"], {})], r"Mul.*a dense"),
+    "clip": ([GEMM, ("Clip", ["a"], ["out"], {})], r"\(Clip\): expected limits of -1 and 1"),
+    "sizes": ([GEMM, ("Gemm", ["a", "w"], ["out"], {})], r"layer 1: .* expected 4 input features, got 3"),
+    "first axis": ([GEMM, ("Softmax", ["a"], ["out"], {"axis": 0})], r"\(Softmax\): expected it over the last"),
+    "no division": ([("Div", ["in", "zero"], ["a"], {}), ("Gemm", ["a", "w"], ["out"], {})], r"Div.*scale: expected a finite"),
+    "eps": ([GEMM, ("BatchNormalization", ["a", "s", "b", "b", "v"], ["out"], {"epsilon": -1.0})], r"eps:"),
     "integers": ([("MatMul", ["in", "whole"], ["out"], {})], r"\(MatMul\): expected floating-point numbers"),
-    "output": ([("Gemm", ["in", "w"], ["a"], {}), ("Relu", ["a"], ["c"], {})], r"a graph whose output is not what its last node makes"),
+    "output": ([GEMM, ("Relu", ["a"], ["c"], {})], r"a graph whose output is not what its last node makes"),
 }  # fmt: skip
 
 
@@ -281,7 +294,15 @@ def test_hostile_files(name, small, tmp_path):
 
 def test_hostile_bytes(tmp_path):
     path = tmp_path / "m.onnx"
-    for data in (b"", b"\x80" * 100, b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"{}", b"\x0b", b"\x3a\x02\x0a\x7f", bytes(range(256))):
+    for data in (
+        b"",
+        b"\x80" * 100,
+        b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+        b"{}",
+        b"\x0b",
+        b"\x3a\x02\x0a\x7f",
+        bytes(range(256)),
+    ):
         path.write_bytes(data)
         with pytest.raises(ValueError, match="expected an ONNX model that can be read"):
             io.from_onnx(path)

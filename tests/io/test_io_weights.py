@@ -22,15 +22,19 @@ def drawn(*layers):
 
 def test_a_state_of_pytorchs_layout():
     """Matrices are [out, in] there, square ones too; names as in a torch.nn.Sequential with activations as modules."""
-    model = drawn(nn.Flatten(), nn.Dense(3, 3, "relu"), nn.BatchNorm(3), nn.Activation("gelu"), nn.Dense(3, 2, "prelu"), nn.LayerNorm(2))
+    model = drawn(
+        nn.Flatten(), nn.Dense(3, 3, "relu"), nn.BatchNorm(3), nn.Activation("gelu"), nn.Dense(3, 2, "prelu"), nn.LayerNorm(2)
+    )
     state = io.to_torch(model)
     assert list(state) == [
-        "1.weight", "1.bias", "3.weight", "3.bias", "3.running_mean", "3.running_var", "3.num_batches_tracked", "5.weight", "5.bias",
-        "6.weight", "7.weight", "7.bias",
+        "1.weight", "1.bias", "3.weight", "3.bias", "3.running_mean", "3.running_var", "3.num_batches_tracked", "5.weight",
+        "5.bias", "6.weight", "7.weight", "7.bias",
     ]  # fmt: skip
     assert (state["1.weight"] == model.layers[1].weight.data.T).all() and state["1.weight"].flags.c_contiguous
     assert state["3.num_batches_tracked"].shape == () and state["3.num_batches_tracked"].dtype == np.int64
-    again = drawn(nn.Flatten(), nn.Dense(3, 3, "relu"), nn.BatchNorm(3), nn.Activation("gelu"), nn.Dense(3, 2, "prelu"), nn.LayerNorm(2))
+    again = drawn(
+        nn.Flatten(), nn.Dense(3, 3, "relu"), nn.BatchNorm(3), nn.Activation("gelu"), nn.Dense(3, 2, "prelu"), nn.LayerNorm(2)
+    )
     assert io.from_torch(state, again) is again
     assert all((p.data == q.data).all() for (_, p), (_, q) in zip(again._named(), model._named()))
     state["1.weight"][:] = 0  # copies
@@ -75,8 +79,8 @@ def test_against_pytorch():
     torch = pytest.importorskip("torch")
     T = torch.nn
     net = T.Sequential(
-        T.Flatten(), T.Linear(12, 12), T.BatchNorm1d(12), T.GELU(), T.LayerNorm(12), T.Linear(12, 7, bias=False), T.PReLU(7), T.Dropout(),
-        T.RMSNorm(7, eps=1e-5), T.ELU(), T.Linear(7, 7), T.SiLU(), T.Linear(7, 3), T.LogSoftmax(1),
+        T.Flatten(), T.Linear(12, 12), T.BatchNorm1d(12), T.GELU(), T.LayerNorm(12), T.Linear(12, 7, bias=False), T.PReLU(7),
+        T.Dropout(), T.RMSNorm(7, eps=1e-5), T.ELU(), T.Linear(7, 7), T.SiLU(), T.Linear(7, 3), T.LogSoftmax(1),
     )  # fmt: skip
     with torch.no_grad():
         for p in net.parameters():
@@ -85,10 +89,11 @@ def test_against_pytorch():
         net[2].running_var.uniform_(0.5, 2)
     net.eval()
     model = nn.Sequential(
+        nn.Input(3, 2, 2, data_format="channels_first"),
         nn.Flatten(), nn.Dense(12, 12), nn.BatchNorm(12), nn.GELU(), nn.LayerNorm(12), nn.Dense(12, 7, bias=False), nn.PReLU(7),
         nn.Dropout(), nn.RMSNorm(7), nn.ELU(), nn.Dense(7, 7, "silu"), nn.Dense(7, 3), nn.LogSoftmax(),
     )  # fmt: skip
-    X = R.normal(size=(20, 3, 4)).astype(np.float32)
+    X = R.normal(size=(20, 3, 2, 2)).astype(np.float32)
 
     def there():
         with torch.no_grad():
@@ -101,6 +106,35 @@ def test_against_pytorch():
     net.load_state_dict({name: torch.from_numpy(a) for name, a in io.to_torch(model).items()})
     assert difference(model.predict(X), there()) < 1e-6
     io.from_torch(net.to(torch.bfloat16).state_dict(), model)  # of any dtype
+
+
+def test_images():
+    """(h, w, c) here, (c, h, w) there: what is behind Flatten is in the other order, up to the next product."""
+
+    def made():
+        first = nn.Dense(24, 6)
+        return nn.Sequential(
+            nn.Input(3, 4, 2), nn.Flatten(), nn.BatchNorm(24), nn.PReLU(24), nn.LayerNorm(24), first, nn.Tied(first),
+            nn.Reshape(3, 4, 2), nn.Flatten(), nn.Maxout(24, 5), nn.Dense(5, 4),
+        )  # fmt: skip
+
+    model, again = made(), made()
+    for p in (*model.parameters(), *(p for _, p in model.named_buffers())):
+        p.data = R.uniform(0.5, 1.5, p.shape)
+    state = io.to_torch(model)
+    w = model.layers[5].weight.data
+    assert (state["4.weight"].reshape(6, 2, 3, 4) == w.T.reshape(6, 3, 4, 2).transpose(0, 3, 1, 2)).all()
+    assert (state["1.running_mean"].reshape(2, 3, 4) == model.layers[2].running_mean.data.reshape(3, 4, 2).transpose(2, 0, 1)).all()
+    assert (state["5.weight"] == state["4.weight"].T).all()
+    io.from_torch(state, again)
+    assert all((p.data == q.data).all() for (_, p), (_, q) in zip(again._named(), model._named()))
+    io.from_keras(io.to_keras(model), again)
+    assert all((p.data == q.data).all() for (_, p), (_, q) in zip(again._named(), model._named()))
+    for layers in ([nn.Reshape(2, 2, 2)], [nn.Reshape(2, 4), nn.Reshape(2, 2, 2)]):
+        with pytest.raises(ValueError, match=r"model: Reshape\(2, .*PyTorch has images in another order"):
+            io.to_torch(nn.Sequential(nn.Dense(4, 8), *layers))
+    with pytest.raises(ValueError, match="layer 1, Residual: expected no flattened image"):
+        io.to_torch(nn.Sequential(nn.Input(2, 2, 2), nn.Flatten(), nn.Residual(nn.Dense(8, 8))))
 
 
 def test_keras_order():
@@ -125,8 +159,8 @@ class _Own(nn.Layer):
         return x
 
 
-GOOD = {"0.weight": np.ones((2, 3)), "0.bias": np.ones(2), "1.weight": np.ones(2), "1.bias": np.ones(2), "1.running_mean": np.ones(2),
-        "1.running_var": np.ones(2)}  # fmt: skip
+GOOD = {"0.weight": np.ones((2, 3)), "0.bias": np.ones(2), "1.weight": np.ones(2), "1.bias": np.ones(2),
+        "1.running_mean": np.ones(2), "1.running_var": np.ones(2)}  # fmt: skip
 
 
 @pytest.mark.parametrize(
