@@ -611,10 +611,12 @@ def _export(args):
         else:
             file = io.to_c(model, output, weights="int8" if args.int8 else "float32")
             more = f"; outputs within {max(file.error, 1e-6):.2g} of the model's" if args.int8 or file.error > 1e-6 else ""
-            more += f"; tried with {os.path.basename(file.compiler.split()[-1])}" if file.compiler else "; no compiler to try it with"
+            compiler = os.path.basename(file.compiler.split()[-1]) if file.compiler else None
+            more += f"; tried with {compiler}" if compiler else "; no compiler to try it with"
     except (ValueError, RuntimeError) as error:
         argument, _, rest = str(error).partition(": ")
-        raise UsageError(f"argument --opset: {rest}" if argument == "opset" else f"argument MODEL: {_show(args.model)}: {error}") from None
+        where = f"argument --opset: {rest}" if argument == "opset" else f"argument MODEL: {_show(args.model)}: {error}"
+        raise UsageError(where) from None
     except OSError as error:
         raise UsageError(f"argument --output: {_show(output)}: {_reason(error)}") from None
     print(f"model written to {' and '.join(map(_show, written))}{more}")
