@@ -16,6 +16,7 @@ from . import data, init, kernels, losses, nn, optim, reference, regularizers, s
 from ._version import __version__
 from .init import manual_seed
 from .core.runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
+from .optim.minimize import minimize
 from .selftest import selftest
 from .training import GradientCheck, History, Trainer, callbacks, check_gradients, value_and_grad
 
@@ -34,6 +35,7 @@ __all__ = [
     "kernels",
     "losses",
     "manual_seed",
+    "minimize",
     "nn",
     "optim",
     "reference",

@@ -47,7 +47,7 @@ def _cases():
             outcomes.append([p])
         yield name, *outcomes
     for name in optim.__all__:
-        if name != "Optimizer":
+        if name not in ("Optimizer", "LBFGS"):  # which has no rule
             p, g = w[:37].copy(), np.ascontiguousarray(x[:, :101])
             opt = getattr(optim, name)([p], lr=0.1)
             expected = p.astype(np.float64)

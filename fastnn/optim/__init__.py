@@ -12,6 +12,7 @@ from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, RMSprop
 from .base import Optimizer
 from .lamb import LAMB
+from .lbfgs import LBFGS
 from .lion import Lion
 from .schedule_free import ScheduleFreeAdamW
 from .sgd import SGD
@@ -23,6 +24,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "LAMB",
+    "LBFGS",
     "Lion",
     "NAdam",
     "Optimizer",

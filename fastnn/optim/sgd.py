@@ -10,20 +10,32 @@ class SGD(Optimizer):
     """Stochastic gradient descent, with momentum in its several forms and Nesterov's variant.
 
         g  = gradient + weight_decay * w
-        v  = g                                       in the first step
-        v  = momentum * v + (1 - dampening) * g      later
-        d  = g + momentum * v  if nesterov, else v   (d = g without momentum)
-        w -= lr * d
+        w -= lr * g                                                  without momentum
 
-    B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964; I. Sutskever et al., "On the
-    importance of initialization and momentum in deep learning", 2013. That is PyTorch's form, ``form="torch"``, in which lr
-    multiplies the velocity when it is used. The others start from v = 0:
+    Gradient descent over the whole batch, over mini-batches or over one sample at a time differ in what the gradient is taken of;
+    the step is the same. With momentum it goes by a velocity v, of which the literature has several forms. v starts from 0:
 
-    - ``"classic"``, Sutskever's and Keras's: v = momentum * v - lr * g; w += v, or momentum * v - lr * g with nesterov. The rate
-      is inside the velocity, so a changed rate acts on later gradients only; at a constant rate it is the same as PyTorch's.
-    - ``"average"``: v = momentum * v + (1 - momentum) * g; w -= lr * v, an exponentially weighted average of the gradients.
-      Steps are shorter by a factor 1 - momentum, and shorter still at the beginning.
-    - ``"corrected"``: the same with w -= lr * v / (1 - momentum^t), so that the first steps are of full length.
+        form         velocity                                        step
+        "torch"      v = momentum * v + (1 - dampening) * g          w -= lr * v
+        "classic"    v = momentum * v - lr * g                       w += v
+        "average"    v = momentum * v + (1 - momentum) * g           w -= lr * v
+        "corrected"  v = momentum * v + (1 - momentum) * g           w -= lr * v / (1 - momentum^t)    in step t = 1, 2, ...
+
+    - ``"torch"``, PyTorch's, has the rate outside of the velocity; only there, v = g in the first step, undampened.
+    - ``"classic"`` is B. T. Polyak's heavy ball ("Some methods of speeding up the convergence of iteration methods", 1964), as
+      Sutskever and Keras write it. The rate is inside the velocity, so a changed rate acts on later gradients only; at a
+      constant rate it is the same as PyTorch's. A constant gradient makes steps that grow to lr * g / (1 - momentum).
+    - ``"average"`` is an exponentially weighted average of the gradients, over the last 1 / (1 - momentum) of them or so: a constant
+      gradient makes steps that grow to lr * g. At the rate lr it does what the forms above do at (1 - momentum) * lr, so rates that
+      were found for those are too small by that factor here.
+    - ``"corrected"`` is the same without the bias towards the v = 0 that it starts from: after t steps the weights of the average
+      add up to 1 - momentum^t, by which it is divided, so that the first steps are of full length. (Adam's first moment is this.)
+
+    With ``nesterov=True`` the gradient counts as if it were taken where the velocity is about to lead (I. Sutskever et al., "On the
+    importance of initialization and momentum in deep learning", 2013), behind the new v:
+
+        "torch"      w -= lr * (g + momentum * v)
+        "classic"    w += momentum * v - lr * g
 
     When to choose it: with momentum and a tuned, decaying rate, for the last bit of generalisation; without, as the
     baseline that everything is compared with.
@@ -52,6 +64,32 @@ class SGD(Optimizer):
     >>> opt = optim.SGD([w], lr=0.5)
     >>> opt.step([np.array([1.0, -1.0], np.float32)]); w
     array([0.5, 2.5], dtype=float32)
+
+    The exponentially weighted average itself: with lr = 1, the steps are the averages of what is given as gradients, here of the
+    numbers 10, 20, 30 with weight 0.1 for the newest. The plain average starts far too low, the corrected one at the first number.
+
+    >>> for form in ("average", "corrected"):
+    ...     w = np.zeros(1)
+    ...     opt, averages = optim.SGD([w], lr=1.0, momentum=0.9, form=form), []
+    ...     for number in (10.0, 20.0, 30.0):
+    ...         before = w[0]
+    ...         opt.step([np.array([number])])
+    ...         averages.append(round(float(before - w[0]), 2))
+    ...     print(averages)
+    [1.0, 2.9, 5.61]
+    [10.0, 15.26, 20.7]
+
+    Their velocities differ when the rate does: the classic one goes on at the old rate.
+
+    >>> for form in ("torch", "classic"):
+    ...     w = np.zeros(1)
+    ...     opt = optim.SGD([w], lr=1.0, momentum=0.5, form=form)
+    ...     opt.step([np.ones(1)])
+    ...     opt.param_groups[0]["lr"] = 0.1
+    ...     opt.step([np.ones(1)])
+    ...     print(w.round(2))
+    [-1.15]
+    [-1.6]
     """
 
     states = ("momentum_buffer",)

@@ -8,6 +8,7 @@ regard for speed. It imports NumPy and nothing else of fastnn.
 from .activation import ACTIVATIONS, activation_backward, activation_forward, prelu_backward, prelu_forward
 from .dense import bias_gradient, dense_backward, dense_forward
 from .gather import gather, gather_labels
+from .lbfgs import lbfgs_direction
 from .loss import (
     binary_cross_entropy,
     binary_hinge,
@@ -59,6 +60,7 @@ __all__ = [
     "huber",
     "layernorm_backward",
     "layernorm_forward",
+    "lbfgs_direction",
     "log_softmax_backward",
     "log_softmax_forward",
     "maxout_backward",

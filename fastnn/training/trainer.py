@@ -3,6 +3,7 @@
 import operator
 import threading
 import time
+import warnings
 
 import numpy as np
 
@@ -13,13 +14,14 @@ from ..executors import NativeExecutor, ReferenceExecutor
 from ..init import check_seed
 from ..losses import check_loss
 from ..optim import Optimizer
-from ..optim.checks import positive
+from ..optim.checks import number, positive
 from ..plan import Builder
 from ..plan.execution_order import choose_schedule
 from ..regularizers import check_penalty, emit_penalties, penalized
 from .arrays import ArrayData
 from .callbacks import check_callbacks, wants_steps
 from .checks import check_batch, check_end, check_model, count, warn_not_finite, watched
+from .full_batch import FullBatch, full_batch_plan
 from .history import History
 from .progress import progress
 
@@ -450,19 +452,7 @@ class Trainer:
             If another thread is using the trainer.
         """
         epochs, batch_size = count(epochs, "epochs", 0), count(batch_size, "batch_size", 1)
-        train = ArrayData(self._model, self._loss, X, y, sample_weight=sample_weight).hold()
-        train.check_labels()
-        validation = None
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-                raise ValueError("validation_data: expected a pair (X, y), or (X, y, sample_weight)")
-            names = tuple(f"validation_data[{i}]" for i in range(3))
-            validation = ArrayData(self._model, self._loss, *validation_data[:2], names, *validation_data[2:]).hold()
-            validation.check_labels()
-        if check_finite:
-            for pair in (train, validation):
-                if pair is not None:
-                    pair.check_finite()
+        train, validation = self._fit_data(X, y, sample_weight, validation_data, check_finite)
         callbacks = check_callbacks(callbacks)
         for p in self._optimizer.plateaus:
             watched(p, validation)
@@ -496,6 +486,23 @@ class Trainer:
             self._lock.release()
             if display is not None:
                 display.close()
+
+    def _fit_data(self, X, y, sample_weight, validation_data, check_finite):
+        """What is trained on, and validation data or None, checked."""
+        train = ArrayData(self._model, self._loss, X, y, sample_weight=sample_weight).hold()
+        train.check_labels()
+        validation = None
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+                raise ValueError("validation_data: expected a pair (X, y), or (X, y, sample_weight)")
+            names = tuple(f"validation_data[{i}]" for i in range(3))
+            validation = ArrayData(self._model, self._loss, *validation_data[:2], names, *validation_data[2:]).hold()
+            validation.check_labels()
+        if check_finite:
+            for pair in (train, validation):
+                if pair is not None:
+                    pair.check_finite()
+        return train, validation
 
     def _fit(self, train, validation, rows, epochs, batch_size, shuffle, check_finite, callbacks, display):
         history = History()
@@ -595,6 +602,137 @@ class Trainer:
         return result
 
     _steps_per_slice = 64
+
+    # ---- all rows at once ----
+
+    @suggesting
+    def fit_lbfgs(self, X, y, max_iter=100, validation_data=None, *, tol=None, history_size=10, check_finite=False, callbacks=None,
+                  verbose=1, sample_weight=None):
+        """Train on all rows at once by L-BFGS with a line search, as `fastnn.minimize` minimises a function.
+
+        For small models and data sets, and to bring what `fit` has trained to the minimum that it is near. The trainer's optimizer
+        says which parameters are trained, and does nothing else; its states stay as they are. Every iteration counts as an epoch,
+        and as a step. Dropout and noise are the same in all of them, as a function that is to be minimised must be, and drawn anew
+        for the next call; batch normalisations compute by the statistics of all rows, which their running statistics become. All
+        rows are one batch: ``plan(len(X)).peak_bytes`` says what memory that takes.
+
+        Parameters
+        ----------
+        X, y : array_like
+            As for `fit`.
+        max_iter : int, default 100
+            Iterations at most. Each takes one evaluation of the loss and its gradients of all rows, seldom more.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            Evaluated after every iteration.
+        tol : float, optional
+            It ends where an iteration lowers the loss by no more than tol max(|loss|, 1), or no component of the gradient is above
+            tol. By default 1.2e-7 (of float64, 2.2e-9) and 1e-5.
+        history_size : int, default 10
+            Pairs of steps and changes of the gradient that are remembered, each of twice the parameters' memory.
+        check_finite, callbacks, verbose, sample_weight
+            As for `fit`.
+
+        Returns
+        -------
+        History
+            Of the iterations: the loss after each, unlike that of `fit`, accuracy, seconds and what comes from validation data. It
+            has two attributes more: `success`, whether a tolerance was reached, and `message`, why it ended.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit. No parameter has changed then.
+        RuntimeError
+            If another thread is using the trainer.
+
+        Warns
+        -----
+        RuntimeWarning
+            If a line search fails: where the loss or its gradient is not finite, or there is no end to its falling. The parameters
+            are then the best that were found.
+
+        Examples
+        --------
+        >>> X, y = data.load_digits()
+        >>> model = nn.Sequential(nn.Flatten(), nn.Rescaling(1 / 16), nn.Dense(64, 10))
+        >>> penalty = regularizers.L2(1e-3)
+        >>> trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters()), penalty=penalty)
+        >>> history = trainer.fit_lbfgs(X, y, verbose=0)
+        >>> len(history["loss"]) <= 100, history["loss"][-1] < 0.3, history["accuracy"][-1] > 0.95
+        (True, True, True)
+        """
+        max_iter, history_size = count(max_iter, "max_iter", 0), count(history_size, "history_size", 1)
+        tol = None if tol is None else number(tol, "tol")
+        train, validation = self._fit_data(X, y, sample_weight, validation_data, check_finite)
+        callbacks = check_callbacks(callbacks)
+        check_batch(self._model, len(train.X), "X")
+        if type(self._optimizer).evaluating is not Optimizer.evaluating:
+            raise ValueError(
+                f"optimizer: expected one that trains the parameters that are evaluated, got {type(self._optimizer).__name__}, which "
+                "keeps an average; make a Trainer with another"
+            )
+        self._enter()
+        display = None
+        try:
+            self._optimizer.group_states()  # refuses where averages stand in the parameters
+            parameters = [p for p, _, _ in self._tensors if not p.frozen]
+            if not parameters:
+                raise ValueError("optimizer: expected at least one parameter that is not frozen, got none")
+            display = progress(verbose, max_iter, len(train.X))
+            self._model.head = self._loss.head_of(train.y, self._model.head)
+            loss = self._loss.balanced(train.y, self._model.out_features)
+            if loss is not self._loss:
+                self.loss = loss
+            executor = _BACKENDS[self._backend](full_batch_plan(self._model, self._loss, self._penalty, parameters, train))
+            executor.set_random(self.seed, self.steps_done)
+            descent = FullBatch(executor, train, parameters, history_size)
+            history = self._fit_lbfgs(descent, train, validation, max_iter, tol, callbacks, display)
+        finally:
+            self._lock.release()
+            if display is not None:
+                display.close()
+        if descent.outcome and not history.success and descent.iterations < max_iter:
+            warnings.warn(f"fit_lbfgs: {history.message}", RuntimeWarning, stacklevel=3)
+        return history
+
+    def _fit_lbfgs(self, descent, train, validation, max_iter, tol, callbacks, display):
+        history, normalized = History(), self._model.least_rows > 1
+        self.stop_training = False
+        for c in callbacks:
+            c.trainer = self
+            c.on_train_begin()
+        steps = descent.run(max_iter, tol)
+        while not self.stop_training:
+            for c in callbacks:
+                c.on_epoch_begin(self.epochs_done)
+            display.begin(descent.iterations + 1)
+            start = time.perf_counter()
+            try:
+                self._busy = True
+                found = next(steps, None)
+            finally:
+                self._busy = False
+            if found is None:
+                break
+            value, correct, rows = found
+            logs = {**self._logs(0.0, correct, rows), "loss": value, "seconds": time.perf_counter() - start}
+            if normalized:
+                self.update_bn(train.X, len(train.X))
+            if validation is not None:
+                logs |= {f"val_{k}": v for k, v in self._evaluate(validation, None).items()}
+            epoch = self.epochs_done
+            self.epochs_done, self.steps_done = epoch + 1, self.steps_done + 1
+            history.add(logs)
+            display.advance(len(train.X), logs)
+            display.end(descent.iterations, logs)
+            for c in callbacks:
+                c.on_step_end(self.steps_done, {"loss": value})
+                c.on_epoch_end(epoch, dict(logs))
+        steps.close()
+        history.success, history.message = descent.outcome or (False, "stop_training was set")
+        for c in callbacks:
+            c.on_train_end()
+        return history
 
     # ---- running statistics ----
 
