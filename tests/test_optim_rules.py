@@ -166,7 +166,7 @@ def trained(name, options, backend="native", fused=True, schedule="rows", clip_n
     if call is not None:
         call(trainer, opt, x, y)
     else:
-        executor = fastnn.plan.NativeExecutor(trainer.plan(16, fused=fused, schedule=schedule))
+        executor = fastnn.executors.NativeExecutor(trainer.plan(16, fused=fused, schedule=schedule))
         opt.sync(executor.tensors)
         executor.run(x, y, rates=[[opt.param_groups[0]["lr"]]] * steps)
         opt.take_back(executor)
