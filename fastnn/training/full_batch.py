@@ -4,21 +4,7 @@ import math
 
 import numpy as np
 
-from ..core.runtime import get_num_threads
 from ..optim.descent import Descent, iterations, worthy
-from ..plan import Builder
-from ..plan.execution_order import choose_schedule
-from ..regularizers import emit_penalties
-
-
-def full_batch_plan(model, loss, penalty, parameters, pair):
-    """The plan of the loss of all rows and its gradients for these parameters."""
-    builder = Builder(len(pair.X), training=True)
-    builder.train(parameters)
-    loss.emit(builder, model.emit(builder, builder.input(model.in_features)), pair.kind, pair.weighted)
-    emit_penalties(builder, model, penalty)
-    builder.differentiate()
-    return builder.build(choose_schedule(parameters, len(pair.X), get_num_threads()))
 
 
 class FullBatch:
@@ -27,7 +13,7 @@ class FullBatch:
     Parameters
     ----------
     executor : object
-        Of `full_batch_plan`.
+        Of a plan of the loss of all rows and its gradients for the parameters.
     pair : ArrayData
     parameters : list of Parameter
         None of them frozen.

@@ -78,9 +78,10 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
         model.release(key, executor)
 
 
-def gradient_plan(model, loss, pair, fused=True, training=True, penalty=None):
+def gradient_plan(model, loss, pair, fused=True, training=True, penalty=None, parameters=None):
+    """The plan of the loss of all rows and its gradients, for these parameters (by default, all)."""
     builder = Builder(len(pair.X), fused, training)
-    builder.train(model.parameters())
+    builder.train(model.parameters() if parameters is None else parameters)
     outputs = model.emit_whole(builder)
     loss.emit(builder, outputs, pair.kind, pair.weighted)
     emit_penalties(builder, model, penalty)

@@ -21,7 +21,8 @@ from ..regularizers import check_penalty, emit_penalties, penalized
 from .arrays import ArrayData
 from .callbacks import check_callbacks, wants_steps
 from .checks import check_batch, check_end, check_model, count, warn_not_finite, watched
-from .full_batch import FullBatch, full_batch_plan
+from .full_batch import FullBatch
+from .functional import gradient_plan
 from .history import History
 from .progress import progress
 
@@ -683,7 +684,8 @@ class Trainer:
             loss = self._loss.balanced(train.y, self._model.out_features)
             if loss is not self._loss:
                 self.loss = loss
-            executor = _BACKENDS[self._backend](full_batch_plan(self._model, self._loss, self._penalty, parameters, train))
+            plan = gradient_plan(self._model, self._loss, train, penalty=self._penalty, parameters=parameters)
+            executor = _BACKENDS[self._backend](plan)
             executor.set_random(self.seed, self.steps_done)
             descent = FullBatch(executor, train, parameters, history_size)
             history = self._fit_lbfgs(descent, train, validation, max_iter, tol, callbacks, display)
