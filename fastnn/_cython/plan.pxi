@@ -10,6 +10,7 @@ cdef class NativePlan:
     update, or None; gradients: for each tensor the array of its gradient, or None where the update is fused.
     """
 
+    cdef public bint alone  # always one thread: others work on plans of their own meanwhile
     cdef fnn_op *ops
     cdef size_t n_ops
     cdef fnn_buffer *buffers
@@ -108,9 +109,9 @@ cdef class NativePlan:
 
     cdef int _choose(self, double work) except -1:
         """The threads for a call whose batches are `work`."""
-        cdef int threads = _team_for(work)
+        cdef int threads = 1 if self.alone else _team_for(work)
         self.r.autotune = NULL
-        if _team_work == _TEAM_WORK and work >= _PACE_WORK:
+        if not self.alone and _team_work == _TEAM_WORK and work >= _PACE_WORK:
             threads = _team()
             if self.autotune.cost[0] == 0 and self.autotune.cost[1] == 0:
                 self.autotune.team = work >= _TEAM_WORK

@@ -120,6 +120,10 @@ class NativeExecutor:
         """Whether a call is running, in another thread."""
         return self._native.busy
 
+    def set_alone(self):
+        """Run on one thread from now on, whatever the work: others run executors of their own meanwhile."""
+        self._native.alone = True
+
     def arm(self, version):
         """After a `step`, if nothing has called `disarm` since it began: whether `again` may do the next ones, as long as the
         version of the settings, that of the step, stays. `steps_done` goes on counting."""
