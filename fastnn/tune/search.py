@@ -1,0 +1,224 @@
+"""grid, random and bayes: which settings are tried, and in which order."""
+
+import inspect
+import itertools
+import math
+import time
+
+import numpy as np
+
+from ..core.checks import number
+from ..init import check_seed
+from ..training.checks import count
+from .space import Choice, Integer, LogUniform, check_space
+from .study import Log, Study, Trial, tried
+
+_NARROWER = 0.3  # of its width is what a range keeps from round to round
+
+
+def _checked(objective, direction, seconds, jobs, epochs):
+    """(whether the objective takes a Trial, the limit in seconds)"""
+    if not callable(objective):
+        raise TypeError(f"objective: expected a function, got {type(objective).__name__}")
+    if direction not in ("minimize", "maximize"):
+        raise ValueError(f"direction: expected 'minimize' or 'maximize', got {direction!r}")
+    count(jobs, "jobs", 1)
+    if epochs is not None:
+        count(epochs, "epochs", 1)
+    first = next(iter(inspect.signature(objective).parameters), "")
+    return first == "trial", math.inf if seconds is None else number(seconds, "seconds", 0.0)
+
+
+def _try_all(study, objective, takes_trial, trials, log, until, jobs):
+    """Try these in turn, `jobs` at a time, until the time is over; what the log holds is taken from there. Whether all were."""
+    for begin in range(0, len(trials), jobs):
+        part = trials[begin : begin + jobs]
+        if log is not None and all(t.number in log.found for t in part):
+            for t in part:
+                log.restore(t)
+        elif time.perf_counter() >= until:
+            return False
+        elif jobs == 1:
+            part = [tried(objective, t, takes_trial) for t in part]
+        else:
+            from joblib import Parallel, delayed
+
+            part = Parallel(n_jobs=jobs)(delayed(tried)(objective, t, takes_trial) for t in part)
+        for t in part:
+            study.trials.append(t)
+            if log is not None:
+                log.append(t)
+    return True
+
+
+def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, jobs=1, file=None):
+    """Try every combination of some values.
+
+    Parameters
+    ----------
+    objective : function
+        Takes the settings, a dict, or, if its parameter is called ``trial``, a Trial, which it can report to; returns the value. What
+        it raises, or NaN, is noted at its trial, and the search goes on. It is to judge by validation data, never by a test set.
+    space : dict
+        From names to lists of values.
+    direction : {"minimize", "maximize"}, default "minimize"
+    seconds : float, optional
+        No trial begins after so many.
+    epochs : int, optional
+        What ``trial.epochs`` is.
+    jobs : int, default 1
+        So many processes at a time, by joblib.
+    file : path, optional
+        Trials are written to it as they end, and taken from it where it exists: so a search that was stopped goes on.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or the file is of another search.
+
+    Examples
+    --------
+    >>> from fastnn import tune
+    >>> study = tune.grid(lambda p: (p["a"] - 2) ** 2 + p["b"], {"a": [1, 2, 3], "b": [0.5, 0.25]})
+    >>> study.best.value, study.best.params, len(study.trials)
+    (0.25, {'a': 2, 'b': 0.25}, 6)
+    """
+    takes_trial, limit = _checked(objective, direction, seconds, jobs, epochs)
+    space = check_space(space)
+    for name, kind in space.items():
+        if not isinstance(kind, Choice):
+            raise TypeError(f"space[{name!r}]: expected a list of values, got {type(kind).__name__}")
+    until, study = time.perf_counter() + limit, Study(space, direction)
+    log = None if file is None else Log(file, {"search": "grid", "space": repr(space), "direction": direction})
+    every = itertools.product(*(kind.values for kind in space.values()))
+    trials = [Trial(i, dict(zip(space, values)), epochs=epochs) for i, values in enumerate(every)]
+    _try_all(study, objective, takes_trial, trials, log, until, jobs)
+    return study
+
+
+def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", seconds=None, epochs=None, jobs=1, file=None):
+    """Try settings at random; in each further round from ranges of 0.3 times the width, about the best that was found.
+
+    Parameters
+    ----------
+    objective, direction, seconds, epochs, jobs, file
+        As for `grid`.
+    space : dict
+        From names to Uniform, LogUniform, Integer, Choice or a list.
+    n : int, default 50
+        Trials in all.
+    rounds : int, default 1
+    seed : int, default 0
+        What trial i draws is a function of the seed and i.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or the file is of another search.
+
+    Examples
+    --------
+    >>> from fastnn import tune
+    >>> space = {"lr": tune.LogUniform(1e-6, 1e-2), "decay": tune.LogUniform(1e-8, 1e-4)}
+    >>> study = tune.random(lambda p: abs(np.log10(p["lr"]) + 3) + abs(np.log10(p["decay"]) + 5), space, n=60, rounds=3)
+    >>> study.best.value < 0.5, len(study.trials)
+    (True, 60)
+    """
+    takes_trial, limit = _checked(objective, direction, seconds, jobs, epochs)
+    space, n, rounds, seed = check_space(space), count(n, "n", 1), count(rounds, "rounds", 1), check_seed(seed)
+    if rounds > n:
+        raise ValueError(f"rounds: expected at most n, {n}, got {rounds}")
+    head = {"search": "random", "space": repr(space), "direction": direction, "n": n, "rounds": rounds, "seed": seed}
+    until, study, here = time.perf_counter() + limit, Study(space, direction), space
+    log = None if file is None else Log(file, head)
+    ends = [n * (r + 1) // rounds for r in range(rounds)]
+    for begin, end in zip([0, *ends], ends):
+        if begin and any(t.state == "done" for t in study.trials):
+            here = {name: kind.narrowed(study.best.params[name], _NARROWER) for name, kind in here.items()}
+        trials = []
+        for i in range(begin, end):
+            draws = np.random.Generator(np.random.Philox(key=[seed, i])).random(len(space))
+            trials.append(Trial(i, {name: kind.at(float(u)) for (name, kind), u in zip(here.items(), draws)}, epochs=epochs))
+        if not _try_all(study, objective, takes_trial, trials, log, until, jobs):
+            break
+    return study
+
+
+def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None, epochs=None, file=None):
+    """Try settings that Optuna proposes from those before; trials that report worse values than most are pruned.
+
+    Needs Optuna: ``pip install fastnn[tune]``.
+
+    Parameters
+    ----------
+    objective, direction, seconds, epochs
+        As for `grid`; ``trial.report`` raises Pruned where Optuna's median rule says so.
+    space, n, seed
+        As for `random`.
+    file : path, optional
+        Optuna's journal: a search goes on with the trials in it.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ImportError
+        If Optuna is not installed.
+    TypeError, ValueError
+        If an argument does not fit.
+    """
+    takes_trial, limit = _checked(objective, direction, seconds, 1, epochs)
+    space, n, seed = check_space(space), count(n, "n", 1), check_seed(seed)
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError("tune.bayes needs Optuna: pip install fastnn[tune]") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    kinds = optuna.distributions
+    distributions = {}
+    for name, kind in space.items():
+        if isinstance(kind, Choice):
+            distributions[name] = kinds.CategoricalDistribution(kind.values)
+        elif isinstance(kind, Integer):
+            distributions[name] = kinds.IntDistribution(kind.low, kind.high)
+        else:
+            distributions[name] = kinds.FloatDistribution(kind.low, kind.high, log=isinstance(kind, LogUniform))
+    storage = None
+    if file is not None:
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        storage = JournalStorage(JournalFileBackend(str(file)))
+    until, study = time.perf_counter() + limit, Study(space, direction)
+    theirs = optuna.create_study(storage=storage, study_name="fastnn", load_if_exists=True, direction=direction,
+                                 sampler=optuna.samplers.TPESampler(seed=seed))  # fmt: skip
+    states = optuna.trial.TrialState
+    names = {states.COMPLETE: "done", states.PRUNED: "pruned"}
+    for t in theirs.trials:
+        if t.state.is_finished():
+            study.trials.append(Trial(t.number, dict(t.params), t.value, names.get(t.state, "failed"), t.duration.total_seconds()))
+    while len(study.trials) < n and time.perf_counter() < until:
+        asked = theirs.ask(distributions)
+
+        def prune(trial, asked=asked):
+            asked.report(trial.reports[-1][1], trial.reports[-1][0])
+            return asked.should_prune()
+
+        t = tried(objective, Trial(asked.number, dict(asked.params), epochs=epochs, _prune=prune), takes_trial)
+        t._prune = None
+        if t.state == "done":
+            theirs.tell(asked, t.value)
+        else:
+            theirs.tell(asked, state=states.PRUNED if t.state == "pruned" else states.FAIL)
+        study.trials.append(t)
+    return study

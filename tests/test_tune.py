@@ -1,0 +1,192 @@
+"""fastnn.tune: searches on a grid, at random in rounds, and by Optuna."""
+
+import json
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import data, losses, nn, optim, tune
+
+SPACE = {"lr": tune.LogUniform(1e-6, 1e-2), "units": tune.Integer(1, 64), "share": tune.Uniform(0.0, 0.5), "f": ["relu", "tanh"]}
+
+
+def bowl(p):
+    return (np.log10(p["lr"]) + 3) ** 2 + (p["share"] - 0.2) ** 2 + (p["f"] == "relu")
+
+
+def test_a_grid_has_every_combination():
+    study = tune.grid(lambda p: p["a"] * p["b"], {"a": [1, 2], "b": (-3, 0, 3)}, direction="maximize")
+    assert [t.params for t in study.trials] == [{"a": a, "b": b} for a in (1, 2) for b in (-3, 0, 3)]
+    assert study.best.params == {"a": 2, "b": 3} and study.best.value == 6 and study.best["a"] == 2
+    assert study.train(lambda p: p) == study.best.params
+    lines = study.table(2).split("\n")
+    assert len(lines) == 3 and lines[0].split() == ["trial", "value", "a", "b", "seconds", "state"] and lines[1].split()[:2] == ["5", "6"]
+
+
+def test_random_draws_lie_in_their_ranges_and_rounds_narrow():
+    study = tune.random(bowl, SPACE, n=90, rounds=3, seed=1)
+    assert [t.number for t in study.trials] == list(range(90))
+    for t in study.trials:
+        assert 1e-6 <= t["lr"] <= 1e-2 and 1 <= t["units"] <= 64 and 0 <= t["share"] <= 0.5 and t["f"] in ("relu", "tanh")
+    exponents = [[np.log10(t["lr"]) for t in study.trials[i : i + 30]] for i in (0, 30, 60)]
+    widths = [max(e) - min(e) for e in exponents]
+    assert 3 < widths[0] <= 4 and widths[1] <= 0.3 * 4 + 1e-9 and widths[2] <= 0.09 * 4 + 1e-9
+    assert len({t["units"] for t in study.trials[:30]}) > 10 and study.best.value < 0.02
+    assert [t.params for t in tune.random(bowl, SPACE, n=90, rounds=3, seed=1).trials] == [t.params for t in study.trials]
+    assert tune.random(bowl, SPACE, n=3, seed=2).trials[0].params != study.trials[0].params
+
+
+def test_log_uniform_is_uniform_in_orders_of_magnitude():
+    study = tune.random(lambda p: 0, {"x": tune.LogUniform(1e-8, 1e-4)}, n=400)
+    counts = np.histogram([np.log10(t["x"]) for t in study.trials], 4, (-8, -4))[0]
+    assert counts.min() > 70
+
+
+def test_objectives_that_fail_are_noted_and_the_study_goes_on():
+    def objective(p):
+        if p["a"] == 1:
+            raise ZeroDivisionError("mine")
+        return np.nan if p["a"] == 2 else p["a"]
+
+    study = tune.grid(objective, {"a": [0, 1, 2, 3]}, direction="maximize")
+    assert [t.state for t in study.trials] == ["done", "failed", "failed", "done"] and study.best.value == 3
+    assert study.trials[1].error == "ZeroDivisionError: mine" and "NaN" in study.trials[2].error
+    assert study.table().count("failed") == 2
+    with pytest.raises(ValueError, match="at least one trial with a value"):
+        tune.grid(objective, {"a": [1, 2]}).best
+
+
+def test_trials_report_prune_and_know_their_epochs():
+    def objective(trial):
+        for epoch in range(trial.epochs):
+            trial.report(epoch, trial["a"])
+            if trial["a"] > 1:
+                raise tune.Pruned
+        return trial["a"]
+
+    study = tune.grid(objective, {"a": [1, 2]}, epochs=3)
+    assert [t.state for t in study.trials] == ["done", "pruned"] and study.trials[0].reports == [(0, 1.0), (1, 1.0), (2, 1.0)]
+    assert len(study.trials[1].reports) == 1
+
+
+def test_the_budget_of_seconds():
+    assert tune.random(bowl, SPACE, n=5, seconds=0.0).trials == []
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_search_goes_on_from_its_file(tmp_path, cut):
+    path, calls = tmp_path / "study.jsonl", []
+
+    def objective(p):
+        calls.append(p)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return bowl(p)
+
+    with pytest.raises(KeyboardInterrupt):
+        tune.random(objective, SPACE, n=12, rounds=2, file=path)
+    if cut:  # killed in the middle of a line
+        path.write_text(path.read_text()[:-9])
+    study = tune.random(objective, SPACE, n=12, rounds=2, file=path)
+    assert len(calls) == 13 + cut
+    whole = tune.random(bowl, SPACE, n=12, rounds=2)
+    assert [(t.number, t.params, t.value, t.state) for t in study.trials] == [(t.number, t.params, t.value, t.state) for t in whole.trials]
+    assert len(path.read_text().splitlines()) == 13 and all(json.loads(line) for line in path.read_text().splitlines())
+    with pytest.raises(ValueError, match="file: expected that of a search with the same space"):
+        tune.random(bowl, SPACE, n=12, rounds=2, seed=1, file=path)
+
+
+def test_parallel_by_joblib():
+    pytest.importorskip("joblib")
+    alone, together = tune.random(bowl, SPACE, n=6), tune.random(bowl, SPACE, n=6, jobs=2)
+    assert [(t.params, t.value) for t in alone.trials] == [(t.params, t.value) for t in together.trials]
+
+
+def test_plot():
+    pytest.importorskip("matplotlib")
+    figure = tune.random(bowl, SPACE, n=12).plot()
+    assert [a.get_xlabel() for a in figure.axes] == list(SPACE) and figure.axes[0].get_xscale() == "log"
+
+
+def test_bayes(tmp_path):
+    pytest.importorskip("optuna")
+
+    def objective(trial):
+        for epoch in range(3):
+            trial.report(epoch, bowl(trial.params))
+        return bowl(trial.params)
+
+    path = tmp_path / "journal"
+    study = tune.bayes(objective, SPACE, n=12, file=path)
+    assert len(study.trials) == 12 and study.best.value == bowl(study.best.params)
+    assert {t.state for t in study.trials} <= {"done", "pruned"}
+    more = tune.bayes(objective, SPACE, n=15, file=path)
+    assert len(more.trials) == 15 and [t.params for t in more.trials[:12]] == [t.params for t in study.trials]
+
+
+@pytest.mark.parametrize(
+    "call, error, match",
+    [
+        (lambda: tune.grid(3, {"a": [1]}), TypeError, "objective: expected a function"),
+        (lambda: tune.grid(bowl, {}), ValueError, "space: expected at least one name"),
+        (lambda: tune.grid(bowl, [1]), TypeError, "space: expected a dict"),
+        (lambda: tune.grid(bowl, {"a": 3}), TypeError, r"space\['a'\]: expected"),
+        (lambda: tune.grid(bowl, {"a": tune.Uniform(0, 1)}), TypeError, r"space\['a'\]: expected a list"),
+        (lambda: tune.grid(bowl, {"a": []}), ValueError, "at least one"),
+        (lambda: tune.random(bowl, SPACE, n=0), ValueError, "n: expected an integer >= 1"),
+        (lambda: tune.random(bowl, SPACE, n=2, rounds=3), ValueError, "rounds: expected at most n"),
+        (lambda: tune.random(bowl, SPACE, direction="up"), ValueError, "direction: expected 'minimize' or 'maximize'"),
+        (lambda: tune.random(bowl, SPACE, jobs=0), ValueError, "jobs: expected"),
+        (lambda: tune.Uniform(1, 0), ValueError, "high: expected a number above low"),
+        (lambda: tune.LogUniform(0, 1), ValueError, "low: expected a number above 0"),
+        (lambda: tune.Uniform("a", 1), TypeError, "low: expected"),
+        (lambda: tune.Integer(1.5, 2), TypeError, "low: expected an integer"),
+        (lambda: tune.Integer(3, 2), ValueError, "high: expected an integer from low"),
+        (lambda: tune.Choice("relu"), TypeError, "values: expected a list"),
+    ],
+)
+def test_bad_arguments(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
+
+
+# ---- trainings ----
+
+X, Y = data.load_digits()
+X, Y = X[::6].reshape(-1, 64).astype(np.float32) / 16, Y[::6]
+
+
+def make_trainer(p):
+    fastnn.manual_seed(0)
+    model = nn.Sequential(nn.Dense(64, 10))
+    return fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters(), lr=p["lr"]))
+
+
+def test_a_training_is_judged_by_rows_that_it_does_not_see():
+    training = tune.Training(make_trainer, X, Y, validation_split=0.25, monitor="val_accuracy", batch_size=16)
+    study = tune.random(training, {"lr": tune.LogUniform(1e-5, 1e-1)}, n=6, rounds=2, direction="maximize", epochs=2)
+    assert [len(t.reports) for t in study.trials] == [2] * 6 and all(t.value == t.reports[-1][1] for t in study.trials)
+    assert study.best.value > 0.5
+    trainer = study.train(lambda p: training.final(p, epochs=2))
+    assert trainer.epochs_done == 2 and trainer.steps_done == 2 * -(-len(X) // 16)
+    given = tune.Training(make_trainer, X[75:], Y[75:], validation_data=(X[:75], Y[:75]))
+    t = make_trainer({"lr": 0.01})
+    expected = t.fit(X[75:], Y[75:], validation_data=(X[:75], Y[:75]), verbose=0)["val_loss"][-1]
+    assert tune.grid(given, {"lr": [0.01]}).best.value == expected
+    assert "monitor" in tune.grid(tune.Training(make_trainer, X, Y, monitor="f1"), {"lr": [0.01]}).trials[0].error
+
+
+@pytest.mark.parametrize(
+    "arguments, error, match",
+    [
+        ({"make_trainer": 1}, TypeError, "make_trainer"),
+        ({"y": Y[:-1]}, ValueError, "y: expected 300 targets"),
+        ({"validation_split": 0.0}, ValueError, "validation_split"),
+        ({"validation_split": 1.0}, ValueError, "validation_split"),
+        ({"validation_data": X}, ValueError, "validation_data: expected a pair"),
+    ],
+)
+def test_bad_trainings(arguments, error, match):
+    with pytest.raises(error, match=match):
+        tune.Training(**{"make_trainer": make_trainer, "X": X, "y": Y, **arguments})
