@@ -25,7 +25,7 @@ CSRC = Path("csrc")
 
 # -ffp-contract=off: an FMA stands in the code where one is meant. -fno-math-errno, so that sqrt is one instruction.
 COMMON = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
-WARNINGS = ["-Wall", "-Wextra"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror=pointer-arith"]  # arrays are void * where their type does not matter: no sums on those
 POSIX = ["-D_POSIX_C_SOURCE=200809L"]  # clock_gettime and pthread_atfork, which -std=c11 alone hides
 GENERATED = ["-Wno-sign-compare"]  # for the C that Cython writes
 
@@ -69,7 +69,7 @@ class BuildExt(build_ext):
                 depends=ext.depends,
             )
 
-        works = [([CSRC / "isa" / f"{isa}.c"], flags) for isa, flags in isas.items()]  # each takes as long as all the rest
+        works = [([CSRC / "isa" / f"{isa}_{dtype}.c"], flags) for isa, flags in isas.items() for dtype in ("f32", "f64")]
         works.append((sorted([*(CSRC / "runtime").glob("*.c"), *(CSRC / "ops").glob("*.c")]), POSIX + openmp))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # the threads wait for compilers
             ext.extra_objects = [name for objects in pool.map(lambda work: compiled(*work), works) for name in objects]

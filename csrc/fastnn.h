@@ -14,9 +14,27 @@
 
 #define FNN_MAX_ISAS 4
 
-size_t fnn_available_kernels(const fnn_kernels *tables[FNN_MAX_ISAS]); /* slowest first; returns how many */
-const fnn_kernels *fnn_active_kernels(void);
-bool fnn_use_kernels(const char *isa); /* false: this machine lacks it */
+size_t fnn_available_isas(const char *names[FNN_MAX_ISAS]); /* slowest first; returns how many */
+bool fnn_use_isa(const char *name);                         /* false: this machine lacks it */
+const fnn_kernels *fnn_active_kernels(fnn_dtype dtype);     /* of that in use, for FNN_F32 or FNN_F64 */
+
+/* Element i of an array of k's compute type; NULL where there is no array. */
+static inline void *fnn_at(const fnn_kernels *k, const void *array, size_t i)
+{
+    return array ? (char *)array + i * k->item : NULL;
+}
+
+/* What it holds. */
+static inline double fnn_value(const fnn_kernels *k, const void *array, size_t i)
+{
+    return k->dtype == FNN_F64 ? ((const double *)array)[i] : (double)((const float *)array)[i];
+}
+
+/* As fnn_at, of a parameter's states. */
+static inline void fnn_states_at(const fnn_kernels *k, void *to[FNN_STATES], void *const state[FNN_STATES], size_t at)
+{
+    for (int i = 0; i < FNN_STATES; i++) to[i] = fnn_at(k, state[i], at);
+}
 
 int fnn_omp_max_threads(void);
 int fnn_omp_version(void); /* _OPENMP, or 0 in a build without */
@@ -179,17 +197,6 @@ typedef struct fnn_maxout {
     float *y;
     size_t ldy;
 } fnn_maxout;
-
-/* Running mean and variance of a batch normalisation, after a step of `rows` rows. */
-typedef struct fnn_running {
-    size_t rows, columns;
-    const float *statistics;
-    size_t lds;
-    float momentum;
-    float *mean, *var;
-    float *count; /* of the steps so far, where the mean is over all of them; or NULL */
-} fnn_running;
-
 
 /* The penalty l1 sum |w| + l2 / 2 sum w^2 of an array. */
 typedef struct fnn_penalty {

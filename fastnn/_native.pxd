@@ -7,6 +7,7 @@ cdef extern from "fastnn.h" nogil:
     ctypedef int fnn_activation
     ctypedef int fnn_update_rule
     ctypedef int fnn_dtype
+    fnn_dtype FNN_F32, FNN_F64
     ctypedef int fnn_math
     ctypedef int fnn_problem
     ctypedef int fnn_op_kind
@@ -17,14 +18,15 @@ cdef extern from "fastnn.h" nogil:
 
     ctypedef struct fnn_kernels:
         const char *isa
-        void (*math_map)(fnn_math f, size_t n, const float *x, float *y) noexcept nogil
-        size_t (*fma_peak)(size_t n, float *sum) noexcept nogil
-        size_t (*fma_literal)(size_t n, float *sum) noexcept nogil
-        void (*streams)(size_t count, size_t n, float *const *arrays) noexcept nogil
+        size_t item
+        void (*math_map)(fnn_math f, size_t n, const void *x, void *y) noexcept nogil
+        size_t (*fma_peak)(size_t n, double *sum) noexcept nogil
+        size_t (*fma_literal)(size_t n, double *sum) noexcept nogil
+        void (*streams)(size_t count, size_t n, void *const *arrays) noexcept nogil
 
-    size_t fnn_available_kernels(const fnn_kernels **tables)
-    const fnn_kernels *fnn_active_kernels()
-    bint fnn_use_kernels(const char *isa)
+    size_t fnn_available_isas(const char **names)
+    bint fnn_use_isa(const char *name)
+    const fnn_kernels *fnn_active_kernels(fnn_dtype dtype)
     int fnn_omp_max_threads()
     int fnn_omp_version()
     bint fnn_team_is_lost()

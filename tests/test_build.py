@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "csrc"
+DTYPES = ("f32", "f64")  # each instruction set is compiled for
 
 
 def compiler():
@@ -66,7 +67,7 @@ def objects(flags, tmp_path_factory):
     openmp = ["-fopenmp"] if probe.returncode == 0 else []
     # the same functions and instructions in a sixth of the time, in which gcc does not see what is set
     quick = ["-O1", "-DFNN_NO_INLINE", "-Wno-maybe-uninitialized"]
-    jobs = {f"isa/{isa}.c": [*extra, *quick] for isa, extra in flags["ISA_FLAGS"].items()}
+    jobs = {f"isa/{isa}_{dtype}.c": [*extra, *quick] for isa, extra in flags["ISA_FLAGS"].items() for dtype in DTYPES}
     jobs |= {p.relative_to(CSRC).as_posix(): openmp for folder in ("ops", "runtime") for p in (CSRC / folder).glob("*.c")}
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(jobs, pool.map(lambda job: build(CSRC / job[0], job[1]), jobs.items())))
@@ -88,8 +89,13 @@ def listed():
     text = (CSRC / "defs" / "kernels.def").read_text()
     names = [f"fnn_{name}" for name in re.findall(r"^FNN_KERNEL\((\w+)", text, re.M)]
     for name in re.findall(r"^FNN_UPDATE\(\w+, (\w+)\)", text, re.M):
-        names += [f"fnn_{name}_f32", f"fnn_{name}_f64"]
+        names.append(f"fnn_{name}")
     return names
+
+
+def tables(flags):
+    """The sources of tables: avx2_f32 and so on."""
+    return [f"{isa}_{dtype}" for isa in flags["ISA_FLAGS"] for dtype in DTYPES]
 
 
 def test_everything_compiles_without_a_warning(objects):
@@ -99,36 +105,36 @@ def test_everything_compiles_without_a_warning(objects):
 
 def test_every_instruction_set_is_built(flags):
     sources = {p.stem for p in (CSRC / "isa").glob("*.c")}
-    assert set(flags["ISA_FLAGS"]) <= sources
+    assert {f"{isa}_{dtype}" for isa in flags["ISA_FLAGS"] for dtype in DTYPES} <= sources
     assert "generic" in flags["ISA_FLAGS"] and flags["ISA_FLAGS"]["generic"] == []
 
 
 def test_an_instruction_set_exports_its_table_and_nothing_else(objects, flags):
-    for isa in flags["ISA_FLAGS"]:
-        assert exported(objects[f"isa/{isa}.c"][2]) == [f"fnn_kernels_{isa}"]
+    for table in tables(flags):
+        assert exported(objects[f"isa/{table}.c"][2]) == [f"fnn_kernels_{table}"]
 
 
 def test_a_table_needs_only_the_c_library(objects, flags):
     """A kernel that called into another file would run code of another instruction set."""
-    for isa in flags["ISA_FLAGS"]:
-        needed = {name for letter, name in symbols(objects[f"isa/{isa}.c"][2]) if letter == "U"}
+    for table in tables(flags):
+        needed = {name for letter, name in symbols(objects[f"isa/{table}.c"][2]) if letter == "U"}
         assert needed <= {"memcpy", "memset", "memmove", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
 
 
 def test_every_kernel_of_the_list_is_in_every_table(objects, flags):
     assert len(listed()) >= 12
-    for isa in flags["ISA_FLAGS"]:
-        functions = {name for letter, name in symbols(objects[f"isa/{isa}.c"][2]) if letter == "t"}
-        assert set(listed()) <= functions, isa
+    for table in tables(flags):
+        functions = {name for letter, name in symbols(objects[f"isa/{table}.c"][2]) if letter == "t"}
+        assert set(listed()) <= functions, table
 
 
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
 def test_an_instruction_set_uses_its_registers_and_no_wider_ones(objects, flags):
     widest = {"generic": "xmm", "avx2": "ymm", "avx512": "zmm"}
-    for isa in set(flags["ISA_FLAGS"]) & set(widest):
+    for isa, dtype in [(isa, dtype) for isa in set(flags["ISA_FLAGS"]) & set(widest) for dtype in DTYPES]:
         if isa == "generic" and not {"avx2", "avx512"} & set(flags["ISA_FLAGS"]):
             continue  # another architecture
-        command = ["objdump", "-d", str(objects[f"isa/{isa}.c"][2])]
+        command = ["objdump", "-d", str(objects[f"isa/{isa}_{dtype}.c"][2])]
         code = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found = {register for register in ("xmm", "ymm", "zmm") if f"%{register}" in code}
         assert max(found) == widest[isa], isa  # xmm < ymm < zmm

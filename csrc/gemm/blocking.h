@@ -30,13 +30,14 @@ static fnn_block fnn_block_of(const fnn_product *g, size_t panels, size_t blocks
     return q;
 }
 
-FNN_INLINE const float *fnn_block_data(const fnn_product *g, const fnn_block *q)
+FNN_INLINE const real *fnn_block_data(const fnn_product *g, const fnn_block *q)
 {
     return g->b_transposed ? g->b + q->j * g->ldb + q->p : g->b + q->p * g->ldb + q->j;
 }
 
 FNN_INLINE vt fnn_block_last(const fnn_block *q) { return vt_first(q->width - (q->vectors - 1) * FNN_VR); }
 
-#define FNN_LARGE_C (1 << 16) /* a C of so many elements, 256 KB, has left the caches nearby since it was last used */
+#define FNN_LINE FNN_LANES /* elements of a cache line */
+#define FNN_LARGE_C (1 << 16) /* a C of so many elements has left the caches nearby since it was last used */
 
 #endif

@@ -7,45 +7,45 @@
 #include "blocking.h"
 
 /* The epilogues, on a finished tile: rows i .. i+rows of C, columns j .. j+width; its elements are at c, ldc. */
-static void fnn_finish_activation(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+static void fnn_finish_activation(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, real *c, size_t ldc)
 {
     for (size_t r = 0; r < rows; r++) {
-        float *row = c + r * ldc;
-        if (g->z) memcpy(g->z + (i + r) * g->ldz + j, row, width * sizeof(float));
+        real *row = c + r * ldc;
+        if (g->z) memcpy(g->z + (i + r) * g->ldz + j, row, width * sizeof(real));
         fnn_activation_forward(g->activation, g->alpha, width, row, row);
     }
 }
 
-static void fnn_finish_derivative(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+static void fnn_finish_derivative(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, real *c, size_t ldc)
 {
     for (size_t r = 0; r < rows; r++) {
-        float *row = c + r * ldc;
+        real *row = c + r * ldc;
         fnn_activation_backward(g->activation, g->alpha, width, row, g->saved + (i + r) * g->ldsaved + j, row);
     }
 }
 
-static fnn_update_f32 *const fnn_update_rules_f32[FNN_UPDATE_RULES] = {
-#define FNN_UPDATE(code, name, states) [code] = fnn_##name##_f32,
+static fnn_update_rule_fn *const fnn_update_rules[FNN_UPDATE_RULES] = {
+#define FNN_UPDATE(code, name, states) [code] = fnn_##name,
 #include "../defs/kernels.def"
 #undef FNN_UPDATE
 };
 
-static void fnn_finish_update(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+static void fnn_finish_update(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, real *c, size_t ldc)
 {
     const size_t at = i * g->ldw + j;
-    float *state[FNN_STATES];
+    real *state[FNN_STATES];
     fnn_states_at(state, g->state, at);
-    fnn_update_rules_f32[g->rule](rows, width, g->scalars, g->w + at, g->ldw, c, ldc, state);
+    fnn_update_rules[g->rule](rows, width, g->scalars, g->w + at, g->ldw, c, ldc, state);
 }
 
 /* The gradient of a penalty on the weights, added to a finished tile of theirs. */
-static void fnn_finish_penalty(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+static void fnn_finish_penalty(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, real *c, size_t ldc)
 {
     for (size_t r = 0; r < rows; r++)
         fnn_penalty_backward(width, g->l1, g->l2, g->penalized + (i + r) * g->ldw + j, c + r * ldc);
 }
 
-static void fnn_finish(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, float *c, size_t ldc)
+static void fnn_finish(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, real *c, size_t ldc)
 {
     if (g->penalized) fnn_finish_penalty(g, i, j, rows, width, c, ldc);
     switch (g->epilogue) {

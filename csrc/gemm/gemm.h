@@ -5,8 +5,8 @@
  *             dW [in, out]    = X^T dY                (a_transposed)     then the optimizer's update of W
  *
  * Every element of C is one chain of fused multiply-adds in the order of k (of dW over more than 65,536 rows, one for each so
- * many). How C is cut into panels, tiles and blocks of K never changes a bit of it, so each may be chosen for speed alone. Blocking: Goto & van de Geijn 2008; Van Zee & van de
- * Geijn 2015 (BLIS).
+ * many). How C is cut into panels, tiles and blocks of K never changes a bit of it, so each may be chosen for speed alone.
+ * Blocking: Goto & van de Geijn 2008; Van Zee & van de Geijn 2015 (BLIS).
  *
  *   micro_kernel.h      a tile of C in registers while k runs
  *   blocking.h          panels, blocks and tiles
@@ -26,7 +26,7 @@
 #include "row.h"
 
 /* Products and updates cut into tiles: fnn_gemm_rows, fnn_gemm_update and, of one tile, fnn_gemm_tile. */
-#if FNN_NR > FNN_VF
+#if FNN_NR > FNN_LANES
 #include "wide.h"
 #else
 #include "narrow.h"
@@ -44,7 +44,7 @@ static bool fnn_has_small_k(const fnn_product *g)
 
 static void fnn_gemm_small_k(const fnn_product *g)
 {
-    float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
+    real packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
     const size_t tiles = fnn_row_tiles(g->m), panels = (g->n + FNN_NR - 1) / FNN_NR, max = FNN_KC / g->k;
     for (size_t from = 0; from < panels; from += max) {
         const size_t end = from + max < panels ? from + max : panels;
@@ -57,7 +57,7 @@ static void fnn_gemm_small_k(const fnn_product *g)
             for (size_t panel = from; panel < end; panel++) {
                 const fnn_block q = fnn_block_of(g, panels, 1, panel);
                 const fnn_tile_epilogue epilogue = fnn_tile_epilogue_of(g, i, q.j);
-                float *c = g->c + i * g->ldc + q.j;
+                real *c = g->c + i * g->ldc + q.j;
                 if (g->m * g->n >= FNN_LARGE_C && panel + 1 < end) fnn_prefetch_to_write(c + q.width, rows, q.width, g->ldc);
                 fnn_gemm_tile(rows, q.vectors, g->k, g->a + i * g->lda, g->lda, packed + (panel - from) * g->k * FNN_NR,
                               fnn_packed_ld(&q), g->accumulate ? c : NULL, g->ldc, c, g->ldc, fnn_block_last(&q), &epilogue);
@@ -72,31 +72,31 @@ static void fnn_gemm_small_k(const fnn_product *g)
  * and w, which has no other columns, updated as one array. */
 static bool fnn_may_swap(const fnn_product *g)
 {
-    if (!g->a_transposed || g->n >= FNN_VF) return false;
+    if (!g->a_transposed || g->n >= FNN_LANES) return false;
     return g->epilogue == FNN_EPILOGUE_UPDATE ? g->ldw == g->n : !g->accumulate && !g->penalized;
 }
 
 #define FNN_SWAPPED_ROWS (2 * FNN_NR > 64 ? 2 * FNN_NR : 64) /* rows of C at a time */
 
-/* C [rows, n], n up to 16, from its transpose, whose rows are FNN_SWAPPED_ROWS apart. */
-static void fnn_transpose_back(size_t rows, size_t n, const float *transposed, float *c, size_t ldc)
+/* C [rows, n], n up to a vector's lanes, from its transpose, whose rows are FNN_SWAPPED_ROWS apart. */
+static void fnn_transpose_back(size_t rows, size_t n, const real *transposed, real *c, size_t ldc)
 {
     const vt t = vt_first(n);
-    for (size_t r = 0; r < rows; r += FNN_VF) {
-        vf block[FNN_VF];
-        for (size_t j = 0; j < FNN_VF; j++) block[j] = j < n ? vf_load(transposed + j * FNN_SWAPPED_ROWS + r) : vf_zero();
-        vf_transpose(block);
-        for (size_t j = 0; j < FNN_VF && r + j < rows; j++) vf_store_t(c + (r + j) * ldc, block[j], t);
+    for (size_t r = 0; r < rows; r += FNN_LANES) {
+        vec block[FNN_LANES];
+        for (size_t j = 0; j < FNN_LANES; j++) block[j] = j < n ? v_load(transposed + j * FNN_SWAPPED_ROWS + r) : v_zero();
+        v_transpose(block);
+        for (size_t j = 0; j < FNN_LANES && r + j < rows; j++) v_store_t(c + (r + j) * ldc, block[j], t);
     }
 }
 
 static void fnn_gemm_swapped(const fnn_product *g)
 {
-    float transposed[FNN_VF * FNN_SWAPPED_ROWS] __attribute__((aligned(64))), gradient[FNN_VF * (FNN_SWAPPED_ROWS + 1)];
+    real transposed[FNN_LANES * FNN_SWAPPED_ROWS] __attribute__((aligned(64))), gradient[FNN_LANES * (FNN_SWAPPED_ROWS + 1)];
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
     for (size_t i = 0; i < g->m; i += FNN_SWAPPED_ROWS) {
         const size_t rows = g->m - i < FNN_SWAPPED_ROWS ? g->m - i : FNN_SWAPPED_ROWS;
-        float *dw = update ? gradient : g->c + i * g->ldc;
+        real *dw = update ? gradient : g->c + i * g->ldc;
         const size_t lddw = update ? g->n : g->ldc;
         fnn_gemm_rows(&(fnn_product){.m = g->n, .n = rows, .k = g->k, .a = g->b, .lda = g->ldb, .a_transposed = true,
                                      .b = g->a + i, .ldb = g->lda, .c = transposed, .ldc = FNN_SWAPPED_ROWS});
@@ -112,22 +112,22 @@ static void fnn_gemm_swapped(const fnn_product *g)
 
 static bool fnn_may_swap_forward(const fnn_product *g)
 {
-    return !g->a_transposed && !g->b_transposed && !g->accumulate && g->n <= FNN_SWAPPED_COLUMNS && g->m >= FNN_VF &&
+    return !g->a_transposed && !g->b_transposed && !g->accumulate && g->n <= FNN_SWAPPED_COLUMNS && g->m >= FNN_LANES &&
            (g->epilogue == FNN_EPILOGUE_NONE || g->epilogue == FNN_EPILOGUE_ACTIVATION);
 }
 
 static void fnn_gemm_swapped_forward(const fnn_product *g)
 {
-    float transposed[FNN_SWAPPED_COLUMNS * FNN_SWAPPED_ROWS] __attribute__((aligned(64)));
+    real transposed[FNN_SWAPPED_COLUMNS * FNN_SWAPPED_ROWS] __attribute__((aligned(64)));
     for (size_t i = 0; i < g->m; i += FNN_SWAPPED_ROWS) {
         const size_t rows = g->m - i < FNN_SWAPPED_ROWS ? g->m - i : FNN_SWAPPED_ROWS;
         for (size_t j = 0; j < g->n; j++)
-            for (size_t r = 0; r < FNN_SWAPPED_ROWS; r += FNN_VF)
-                vf_store(transposed + j * FNN_SWAPPED_ROWS + r, g->bias ? vf_set1(g->bias[j]) : vf_zero());
+            for (size_t r = 0; r < FNN_SWAPPED_ROWS; r += FNN_LANES)
+                v_store(transposed + j * FNN_SWAPPED_ROWS + r, g->bias ? v_set1(g->bias[j]) : v_zero());
         fnn_gemm_rows(&(fnn_product){.m = g->n, .n = rows, .k = g->k, .a = g->b, .lda = g->ldb, .a_transposed = true,
                                      .b = g->a + i * g->lda, .ldb = g->lda, .b_transposed = true, .accumulate = true,
                                      .c = transposed, .ldc = FNN_SWAPPED_ROWS});
-        float *y = g->c + i * g->ldc;
+        real *y = g->c + i * g->ldc;
         fnn_transpose_back(rows, g->n, transposed, y, g->ldc);
         if (g->epilogue == FNN_EPILOGUE_ACTIVATION) fnn_finish_activation(g, i, 0, rows, g->n, y, g->ldc);
     }
@@ -142,7 +142,7 @@ static bool fnn_has_long_k(const fnn_product *g) { return g->a_transposed && g->
 
 static void fnn_gemm_long_k(const fnn_product *g)
 {
-    float sum[FNN_LONG_ROWS * FNN_LONG_COLUMNS] __attribute__((aligned(64))), block[FNN_LONG_ROWS * FNN_LONG_COLUMNS];
+    real sum[FNN_LONG_ROWS * FNN_LONG_COLUMNS] __attribute__((aligned(64))), block[FNN_LONG_ROWS * FNN_LONG_COLUMNS];
     for (size_t i = 0; i < g->m; i += FNN_LONG_ROWS) {
         for (size_t j = 0; j < g->n; j += FNN_LONG_COLUMNS) {
             const size_t rows = fnn_min(g->m - i, FNN_LONG_ROWS), columns = fnn_min(g->n - j, FNN_LONG_COLUMNS);
@@ -153,11 +153,11 @@ static void fnn_gemm_long_k(const fnn_product *g)
                                              .c = from ? block : sum, .ldc = columns});
                 if (from) fnn_add(rows * columns, sum, block, sum);
             }
-            float *c = g->epilogue == FNN_EPILOGUE_UPDATE ? NULL : g->c + i * g->ldc + j;
+            real *c = g->epilogue == FNN_EPILOGUE_UPDATE ? NULL : g->c + i * g->ldc + j;
             for (size_t r = 0; r < rows && c && g->accumulate; r++)
                 fnn_add(columns, c + r * g->ldc, sum + r * columns, sum + r * columns);
             fnn_finish(g, i, j, rows, columns, sum, columns);
-            for (size_t r = 0; r < rows && c; r++) memcpy(c + r * g->ldc, sum + r * columns, columns * sizeof(float));
+            for (size_t r = 0; r < rows && c; r++) memcpy(c + r * g->ldc, sum + r * columns, columns * sizeof(real));
         }
     }
 }

@@ -15,9 +15,9 @@
  * `whole`, all of them do and nothing is masked. rows, vectors, whole and a_transposed are constants where these are called.
  * Every loop over the accumulators must unroll, the first and last included, or they live in memory. */
 
-FNN_INLINE vr fnn_tile_load(const bool masked, const float *p, vt t) { return masked ? vr_load_t(p, t) : vr_load(p); }
+FNN_INLINE vr fnn_tile_load(const bool masked, const real *p, vt t) { return masked ? vr_load_t(p, t) : vr_load(p); }
 
-FNN_INLINE void fnn_tile_put(const bool masked, float *p, vr a, vt t)
+FNN_INLINE void fnn_tile_put(const bool masked, real *p, vr a, vt t)
 {
     if (masked)
         vr_store_t(p, a, t);
@@ -26,14 +26,14 @@ FNN_INLINE void fnn_tile_put(const bool masked, float *p, vr a, vt t)
 }
 
 /* `start` NULL is zero; a start_ld of 0 repeats one row. */
-FNN_INLINE void fnn_tile_start(const int rows, const int vectors, const bool whole, vr sum[][FNN_NV], const float *start,
+FNN_INLINE void fnn_tile_start(const int rows, const int vectors, const bool whole, vr sum[][FNN_NV], const real *start,
                                size_t start_ld, vt last)
 {
     FNN_UNROLL
     for (int i = 0; i < rows; i++) {
         FNN_UNROLL
         for (int v = 0; v < vectors; v++) {
-            const float *from = start ? start + i * start_ld + v * FNN_VR : NULL;
+            const real *from = start ? start + i * start_ld + v * FNN_VR : NULL;
             sum[i][v] = !start ? vr_zero() : fnn_tile_load(!whole && v == vectors - 1, from, last);
         }
     }
@@ -41,7 +41,7 @@ FNN_INLINE void fnn_tile_start(const int rows, const int vectors, const bool who
 
 /* One k: a column of A times a row of B, which is packed too, unless `packed` is NULL. */
 FNN_INLINE void fnn_tile_step(const int rows, const int vectors, const bool whole, const bool a_transposed, vr sum[][FNN_NV],
-                              const float *a, size_t lda, const float *b, float *packed, vt last)
+                              const real *a, size_t lda, const real *b, real *packed, vt last)
 {
     vr row[FNN_NV];
     FNN_UNROLL
@@ -57,7 +57,7 @@ FNN_INLINE void fnn_tile_step(const int rows, const int vectors, const bool whol
     }
 }
 
-FNN_INLINE void fnn_tile_store(const int rows, const int vectors, const bool whole, vr sum[][FNN_NV], float *c, size_t ldc, vt last)
+FNN_INLINE void fnn_tile_store(const int rows, const int vectors, const bool whole, vr sum[][FNN_NV], real *c, size_t ldc, vt last)
 {
     FNN_UNROLL
     for (int i = 0; i < rows; i++) {
@@ -71,7 +71,7 @@ FNN_INLINE void fnn_tile_store(const int rows, const int vectors, const bool who
 /* What a tile does to its sums before it stores them: ReLU and its derivative, which cost next to nothing there. */
 typedef struct fnn_tile_epilogue {
     enum { FNN_TILE_EPILOGUE_NONE, FNN_TILE_EPILOGUE_RELU, FNN_TILE_EPILOGUE_RELU_DERIVATIVE } kind;
-    const float *saved; /* RELU_DERIVATIVE: the outputs of ReLU that this tile is the gradient of */
+    const real *saved; /* RELU_DERIVATIVE: the outputs of ReLU that this tile is the gradient of */
     size_t ldsaved;
 } fnn_tile_epilogue;
 
@@ -88,7 +88,7 @@ FNN_INLINE void fnn_tile_apply(const int rows, const int vectors, const bool who
         for (int i = 0; i < rows; i++) {
             FNN_UNROLL
             for (int v = 0; v < vectors; v++) {
-                const float *from = epilogue->saved + i * epilogue->ldsaved + v * FNN_VR;
+                const real *from = epilogue->saved + i * epilogue->ldsaved + v * FNN_VR;
                 const vr y = fnn_tile_load(!whole && v == vectors - 1, from, last);
                 sum[i][v] = vr_zero_where_not_positive(sum[i][v], y);
             }

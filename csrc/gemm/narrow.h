@@ -1,9 +1,9 @@
-/* Products and updates by tiles of at most 6 rows x 16 columns, for 16 registers or fewer (AVX2, generic).
+/* Products and updates by tiles of at most 6 rows x 64 bytes, for 16 registers or fewer (AVX2, generic).
  *
  * The five loops of Goto & van de Geijn 2008, for matrices of which one or two dimensions are small: groups of rows, blocks of k,
- * panels of 16 columns, tiles of rows, k. A block of B of one panel comes from the L2 cache, packed, as fast as tiles read it, and
- * is long, so that few tiles begin and end. Where B's rows lie apart, the panel's first tile packs the block while it computes with
- * it, and the others prefetch the next panel's.
+ * panels of 64 bytes of columns, tiles of rows, k. A block of B of one panel comes from the L2 cache, packed, as fast as tiles
+ * read it, and is long, so that few tiles begin and end. Where B's rows lie apart, the panel's first tile packs the block while it
+ * computes with it, and the others prefetch the next panel's.
  * An update goes through W in the order in which it lies in memory. */
 #ifndef FNN_GEMM_NARROW_H
 #define FNN_GEMM_NARROW_H
@@ -21,18 +21,18 @@
 /* What a tile is given. B is [k, vectors * FNN_VR], of which the last register may have fewer lanes. */
 typedef struct fnn_tile_task {
     size_t k;
-    const float *a;
+    const real *a;
     size_t lda;
-    const float *b;
+    const real *b;
     size_t ldb;
-    float *packed; /* where B is packed, in rows of FNN_NR, by tiles that pack */
-    const float *start;
+    real *packed; /* where B is packed, in rows of FNN_NR, by tiles that pack */
+    const real *start;
     size_t start_ld;
-    float *c;
+    real *c;
     size_t ldc;
     vt last;
     fnn_tile_epilogue epilogue;
-    const float *ahead; /* rows of B that a tile prefetches to the L2 cache, if it does not pack, one in FNN_AHEAD_STEPS of k */
+    const real *ahead; /* rows of B that a tile prefetches to the L2 cache, if it does not pack, one in FNN_AHEAD_STEPS of k */
     size_t ldahead, ahead_rows;
 } fnn_tile_task;
 
@@ -42,15 +42,15 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
     vr sum[FNN_MR_NARROW][FNN_NV];
     const bool whole = vt_count(t->last) == FNN_VR;
     const size_t masked = fnn_tile_masked_steps(t->k, t->ldb, t->last), lda = t->lda, ldb = t->ldb;
-    const float *a = t->a, *b = t->b;
-    float *packed = t->packed;
+    const real *a = t->a, *b = t->b;
+    real *packed = t->packed;
     if (whole)
         fnn_tile_start(rows, vectors, true, sum, t->start, t->start_ld, t->last);
     else
         fnn_tile_start(rows, vectors, false, sum, t->start, t->start_ld, t->last);
     size_t k = t->k - masked;
     if (!packs) {
-        const float *ahead = t->ahead;
+        const real *ahead = t->ahead;
         for (size_t r = t->ahead_rows; r > 0 && k >= FNN_AHEAD_STEPS; r--, k -= FNN_AHEAD_STEPS, ahead += t->ldahead) {
             __builtin_prefetch(ahead, 0, 2);
             FNN_ROLLED for (int step = 0; step < FNN_AHEAD_STEPS; step++) {
@@ -105,8 +105,8 @@ FNN_TILES(FNN_TILE, 0, 0) FNN_TILES(FNN_TILE, 0, 1) FNN_TILES(FNN_TILE, 1, 0) FN
 static fnn_tile_fn *const fnn_tiles[2][2][FNN_NV][FNN_MR_NARROW] = {FNN_TILES(FNN_TILE_ENTRY, 0, 0) FNN_TILES(FNN_TILE_ENTRY, 0, 1)
                                                                    FNN_TILES(FNN_TILE_ENTRY, 1, 0) FNN_TILES(FNN_TILE_ENTRY, 1, 1)};
 
-FNN_INLINE void fnn_gemm_tile(size_t rows, size_t vectors, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
-                              const float *start, size_t start_ld, float *c, size_t ldc, vt last, const fnn_tile_epilogue *epilogue)
+FNN_INLINE void fnn_gemm_tile(size_t rows, size_t vectors, size_t k, const real *a, size_t lda, const real *b, size_t ldb,
+                              const real *start, size_t start_ld, real *c, size_t ldc, vt last, const fnn_tile_epilogue *epilogue)
 {
     const fnn_tile_task t = {.k = k, .a = a, .lda = lda, .b = b, .ldb = ldb, .start = start, .start_ld = start_ld, .c = c,
                              .ldc = ldc, .last = last, .epilogue = *epilogue};
@@ -122,8 +122,8 @@ FNN_INLINE void fnn_tile_looks_ahead(fnn_tile_task *t, const fnn_product *g, con
     const size_t rows = g->b_transposed ? next->width : next->depth;
     const size_t from = fnn_part(rows, tiles - 1, tile - 1), end = fnn_part(rows, tiles - 1, tile);
     t->ahead = fnn_block_data(g, next) + from * g->ldb;
-    t->ldahead = g->b_transposed ? 16 : g->ldb;
-    t->ahead_rows = g->b_transposed && end > from ? (next->depth + 15) / 16 : end - from;
+    t->ldahead = g->b_transposed ? FNN_LINE : g->ldb;
+    t->ahead_rows = g->b_transposed && end > from ? (next->depth + FNN_LINE - 1) / FNN_LINE : end - from;
 }
 
 /* One block of k of one panel, for the m rows from i on. */
@@ -131,14 +131,14 @@ typedef struct fnn_block_task {
     fnn_block block;
     bool first, final;       /* of its panel */
     size_t i, m;
-    const float *a;
+    const real *a;
     size_t lda;
     bool strips;             /* a: strips of all k */
-    const float *b;
+    const real *b;
     size_t ldb;
-    float *pack;             /* where the first tile packs it, or NULL */
+    real *pack;             /* where the first tile packs it, or NULL */
     const fnn_block *next;   /* the block to be prefetched meanwhile, or NULL */
-    float *c;
+    real *c;
     size_t ldc;
 } fnn_block_task;
 
@@ -175,16 +175,16 @@ static void fnn_gemm_block(const fnn_product *g, const fnn_block_task *o)
 
 static void fnn_gemm_rows(const fnn_product *g)
 {
-    float packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
+    real packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
     const size_t groups = (g->m + FNN_GROUP_ROWS - 1) / FNN_GROUP_ROWS, panels = (g->n + FNN_NR - 1) / FNN_NR;
-    const bool pack = g->m > (FNN_PACK_TILES - 1) * FNN_MR && (g->ldb >= FNN_PACK_B_LD || g->ldb % 16 != 0);
+    const bool pack = g->m > (FNN_PACK_TILES - 1) * FNN_MR && (g->ldb >= FNN_PACK_B_LD || g->ldb % FNN_LINE != 0);
     const bool cut = pack || g->b_transposed || g->m > 2 * FNN_MR; /* else nothing is used so often that it should stay near */
     const size_t blocks = cut && g->k > 0 ? (g->k + FNN_KC - 1) / FNN_KC : 1;
     for (size_t group = 0; group < groups; group++) {
         const size_t i = fnn_part(g->m, groups, group), m = fnn_part(g->m, groups, group + 1) - i;
         for (size_t block = 0; block < blocks; block++) {
             const size_t p = fnn_part(g->k, blocks, block);
-            const float *a = g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p;
+            const real *a = g->a_transposed ? g->a + p * g->lda + i : g->a + i * g->lda + p;
             for (size_t panel = 0; panel < panels; panel++) {
                 const fnn_block q = fnn_block_of(g, panels, blocks, panel * blocks + block);
                 const fnn_block next = panel + 1 < panels ? fnn_block_of(g, panels, blocks, (panel + 1) * blocks + block) : q;
@@ -210,7 +210,7 @@ static void fnn_gemm_rows(const fnn_product *g)
  * they are needed. */
 static void fnn_gemm_update_columns(const fnn_product *g)
 {
-    float little[FNN_UPDATE_LITTLE] __attribute__((aligned(64))), *gradient = little, *strips = NULL, *packed = NULL;
+    real little[FNN_UPDATE_LITTLE] __attribute__((aligned(64))), *gradient = little, *strips = NULL, *packed = NULL;
     const size_t panels = (g->n + FNN_NR - 1) / FNN_NR, blocks = g->k == 0 ? 1 : (g->k + FNN_KC - 1) / FNN_KC;
     const size_t max = fnn_update_rows(g->scratch, g->m, g->n), groups = (g->m + max - 1) / max;
     if (g->scratch) {

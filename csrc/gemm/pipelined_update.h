@@ -11,31 +11,31 @@
 
 /* A finished tile of a gradient that waits for its update. */
 typedef struct fnn_deferred_update {
-    float tile[2][FNN_MR * FNN_NR]; /* the one that waits and the one that is being computed, in turns */
+    real tile[2][FNN_MR * FNN_NR]; /* the one that waits and the one that is being computed, in turns */
     int turn;                       /* which of them waits */
-    const fnn_scalars_f32 *s;
+    const fnn_scalars *s;
     bool decay;           /* AdamW's */
     size_t rows, vectors; /* rows 0: none waits */
     vt last;
-    float *w, *s0, *s1;
+    real *w, *s0, *s1;
     size_t ldw;
     ptrdiff_t next; /* from this tile's weights to those of the tile whose product runs meanwhile, which are prefetched */
 } fnn_deferred_update;
 
 FNN_INLINE void fnn_deferred_update_vector(const fnn_deferred_update *q, size_t i, size_t v)
 {
-    const size_t at = i * q->ldw + v * FNN_VF;
-    const vt t = v == q->vectors - 1 ? q->last : vt_first(FNN_VF);
+    const size_t at = i * q->ldw + v * FNN_LANES;
+    const vt t = v == q->vectors - 1 ? q->last : vt_first(FNN_LANES);
     __builtin_prefetch(q->w + at + q->next, 1); /* one line a step: all at once they would hold up the product's loads */
     __builtin_prefetch(q->s0 + at + q->next, 1);
     __builtin_prefetch(q->s1 + at + q->next, 1);
-    vf v0 = vf_load_t(q->s0 + at, t), v1 = vf_load_t(q->s1 + at, t);
-    vf w = vf_load_t(q->w + at, t);
-    if (q->decay) w = vf_mul(q->s->keep, w);
-    w = fnn_adam_rule_f32(q->s, w, vf_load(q->tile[q->turn] + i * FNN_NR + v * FNN_VF), &v0, &v1, NULL);
-    vf_store_t(q->w + at, w, t);
-    vf_store_t(q->s0 + at, v0, t);
-    vf_store_t(q->s1 + at, v1, t);
+    vec v0 = v_load_t(q->s0 + at, t), v1 = v_load_t(q->s1 + at, t);
+    vec w = v_load_t(q->w + at, t);
+    if (q->decay) w = v_mul(q->s->keep, w);
+    w = fnn_adam_rule(q->s, w, v_load(q->tile[q->turn] + i * FNN_NR + v * FNN_LANES), &v0, &v1, NULL);
+    v_store_t(q->w + at, w, t);
+    v_store_t(q->s0 + at, v0, t);
+    v_store_t(q->s1 + at, v1, t);
 }
 
 static void fnn_deferred_update_finish(fnn_deferred_update *q)
@@ -48,7 +48,7 @@ static void fnn_deferred_update_finish(fnn_deferred_update *q)
 /* The first steps of a tile's product, `steps` of them between two vectors of the deferred tile's update. They are unrolled, for
  * the ends of loops so short would be mispredicted. Returns how many there were. */
 FNN_INLINE size_t fnn_tile_update_steps(const int rows, const int vectors, const int steps, vr sum[FNN_MR][FNN_NV],
-                                        const float *a, size_t lda, const float *b, size_t ldb, vt last,
+                                        const real *a, size_t lda, const real *b, size_t ldb, vt last,
                                         const fnn_deferred_update *q)
 {
     for (size_t i = 0; i < q->rows; i++) {
@@ -66,8 +66,8 @@ FNN_INLINE size_t fnn_tile_update_steps(const int rows, const int vectors, const
 }
 
 /* As fnn_tile with A transposed; start and C are rows FNN_NR apart. The deferred tile is updated meanwhile. */
-FNN_INLINE void fnn_tile_update(const int rows, const int vectors, size_t k, const float *a, size_t lda, const float *b,
-                                size_t ldb, const float *start, float *c, vt last, const fnn_deferred_update *q)
+FNN_INLINE void fnn_tile_update(const int rows, const int vectors, size_t k, const real *a, size_t lda, const real *b,
+                                size_t ldb, const real *start, real *c, vt last, const fnn_deferred_update *q)
 {
     vr sum[FNN_MR][FNN_NV];
     const size_t count = q->rows * q->vectors;
@@ -82,15 +82,15 @@ FNN_INLINE void fnn_tile_update(const int rows, const int vectors, size_t k, con
     else
         p = fnn_tile_update_steps(rows, vectors, 0, sum, a, lda, b, ldb, last, q);
     for (; p < k; p++) fnn_tile_step(rows, vectors, false, true, sum, a + p * lda, lda, b + p * ldb, NULL, last);
-    fnn_tile_store(rows, vectors, false, sum, c, FNN_NR, vt_first(FNN_VF));
+    fnn_tile_store(rows, vectors, false, sum, c, FNN_NR, vt_first(FNN_LANES));
 }
 
-typedef void fnn_tile_update_fn(size_t k, const float *a, size_t lda, const float *b, size_t ldb, const float *start, float *c,
+typedef void fnn_tile_update_fn(size_t k, const real *a, size_t lda, const real *b, size_t ldb, const real *start, real *c,
                                 vt last, const fnn_deferred_update *q);
 
 #define FNN_TILE_UPDATE(rows, vectors)                                                                              \
-    static void fnn_tile_update_##rows##_##vectors(size_t k, const float *a, size_t lda, const float *b, size_t ldb, \
-                                                   const float *start, float *c, vt last, const fnn_deferred_update *q)     \
+    static void fnn_tile_update_##rows##_##vectors(size_t k, const real *a, size_t lda, const real *b, size_t ldb, \
+                                                   const real *start, real *c, vt last, const fnn_deferred_update *q)     \
     {                                                                                                               \
         fnn_tile_update(rows, vectors, k, a, lda, b, ldb, start, c, last, q);                                       \
     }
@@ -110,7 +110,7 @@ static fnn_tile_update_fn *const fnn_tile_updates[FNN_NV][FNN_MR] = {
 /* The last block of k of `rows` rows of dW from i on, from `start` on. The tile that was deferred is updated meanwhile, and then
  * this one is. */
 static void fnn_deferred_update_tile(const fnn_product *g, fnn_deferred_update *deferred, const fnn_block *q, size_t i, size_t rows,
-                             const float *a, const float *b, size_t ldb, const float *start)
+                                     const real *a, const real *b, size_t ldb, const real *start)
 {
     const size_t at = i * g->ldw + q->j;
     const vt last = fnn_block_last(q);

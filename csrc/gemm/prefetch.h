@@ -5,19 +5,19 @@
 #include "blocking.h"
 
 /* All `rows` rows of `width` columns, ld apart, to be written. */
-FNN_INLINE void fnn_prefetch_to_write(const float *at, size_t rows, size_t width, size_t ld)
+FNN_INLINE void fnn_prefetch_to_write(const real *at, size_t rows, size_t width, size_t ld)
 {
     for (size_t r = 0; r < rows; r++)
-        for (size_t x = 0; x < width; x += 16) __builtin_prefetch(at + r * ld + x, 1);
+        for (size_t x = 0; x < width; x += FNN_LINE) __builtin_prefetch(at + r * ld + x, 1);
 }
 
-#if FNN_NR > FNN_VF
+#if FNN_NR > FNN_LANES
 /* Lines that a tile prefetches now and then while it computes. Prefetched all at once they would take every place that the L1 cache
  * has for what it waits for, and the tile's own loads would queue up behind. */
 typedef struct fnn_prefetch_region {
-    const float *at[1 + FNN_STATES]; /* in each of these places ... */
+    const real *at[1 + FNN_STATES]; /* in each of these places ... */
     size_t places;
-    size_t rows, lines, stride; /* ... so many rows, `stride` floats apart, of so many lines of 64 bytes */
+    size_t rows, lines, stride; /* ... so many rows, `stride` elements apart, of so many lines of 64 bytes */
 } fnn_prefetch_region;
 
 enum {
@@ -30,7 +30,7 @@ enum {
 };
 
 typedef struct fnn_prefetch_list {
-    const float *a; /* the next tile's A, of as many rows; not where A is transposed */
+    const real *a; /* the next tile's A, of as many rows; not where A is transposed */
     fnn_prefetch_region region[FNN_PREFETCH_REGIONS];
 } fnn_prefetch_list;
 
@@ -44,7 +44,7 @@ FNN_INLINE void fnn_prefetch_next_line(const fnn_prefetch_list *ahead, fnn_prefe
     if (done->region == FNN_PREFETCH_REGIONS) return;
     const fnn_prefetch_region *f = &ahead->region[done->region];
     if (done->row < f->rows) {
-        for (size_t q = 0; q < f->places; q++) __builtin_prefetch(f->at[q] + done->row * f->stride + done->line * 16, 0, 2);
+        for (size_t q = 0; q < f->places; q++) __builtin_prefetch(f->at[q] + done->row * f->stride + done->line * FNN_LINE, 0, 2);
         if (++done->line < f->lines) return;
         done->line = 0;
         if (++done->row < f->rows) return;
@@ -56,15 +56,15 @@ FNN_INLINE void fnn_prefetch_next_line(const fnn_prefetch_list *ahead, fnn_prefe
 /* The part `tile` of `tiles` of a block of B. */
 FNN_INLINE fnn_prefetch_region fnn_prefetch_of_block(const fnn_product *g, const fnn_block *q, size_t tiles, size_t tile)
 {
-    const size_t rows = g->b_transposed ? q->width : q->depth, floats = g->b_transposed ? q->depth : q->width;
+    const size_t rows = g->b_transposed ? q->width : q->depth, length = g->b_transposed ? q->depth : q->width;
     const size_t from = fnn_part(rows, tiles, tile), end = fnn_part(rows, tiles, tile + 1);
-    return (fnn_prefetch_region){{fnn_block_data(g, q) + from * g->ldb}, 1, end - from, (floats + 15) / 16, g->ldb};
+    return (fnn_prefetch_region){{fnn_block_data(g, q) + from * g->ldb}, 1, end - from, (length + FNN_LINE - 1) / FNN_LINE, g->ldb};
 }
 
 /* Of a matrix with rows ld apart the tile at `at`. */
-FNN_INLINE fnn_prefetch_region fnn_prefetch_of_tile(const float *at, size_t rows, size_t width, size_t ld)
+FNN_INLINE fnn_prefetch_region fnn_prefetch_of_tile(const real *at, size_t rows, size_t width, size_t ld)
 {
-    return (fnn_prefetch_region){{at}, 1, rows, (width + 15) / 16, ld};
+    return (fnn_prefetch_region){{at}, 1, rows, (width + FNN_LINE - 1) / FNN_LINE, ld};
 }
 
 /* The weights and states that a tile at row i, column j updates. */
@@ -82,7 +82,7 @@ FNN_INLINE void fnn_prefetch_whole_to_write(const fnn_prefetch_region *f)
 {
     for (size_t r = 0; r < f->rows; r++)
         for (size_t x = 0; x < f->lines; x++)
-            for (size_t q = 0; q < f->places; q++) __builtin_prefetch(f->at[q] + r * f->stride + x * 16, 1);
+            for (size_t q = 0; q < f->places; q++) __builtin_prefetch(f->at[q] + r * f->stride + x * FNN_LINE, 1);
 }
 
 /* What the tiles of a block ask for while they compute. */
@@ -97,7 +97,8 @@ typedef struct fnn_prefetch_plan {
 } fnn_prefetch_plan;
 
 /* Those of the tile number `tile`, of `rows` rows from i on. */
-FNN_INLINE void fnn_prefetch_list_of(const fnn_product *g, const fnn_prefetch_plan *w, size_t tile, size_t i, size_t rows, fnn_prefetch_list *ahead)
+FNN_INLINE void fnn_prefetch_list_of(const fnn_product *g, const fnn_prefetch_plan *w, size_t tile, size_t i, size_t rows,
+                                     fnn_prefetch_list *ahead)
 {
     const bool within = tile + 1 < w->tiles; /* the next tile is of this block */
     const fnn_block *q = &w->block, *then = within || !w->more ? q : &w->next;
@@ -105,7 +106,9 @@ FNN_INLINE void fnn_prefetch_list_of(const fnn_product *g, const fnn_prefetch_pl
     *ahead = (fnn_prefetch_list){.a = g->a_transposed ? g->a : g->a + i2 * g->lda + then->p};
     if (w->c && (within || w->more)) {
         ahead->region[FNN_PREFETCH_C] = fnn_prefetch_of_tile(g->c + i2 * g->ldc + then->j, rows, q->width, g->ldc);
-        if (w->saved) ahead->region[FNN_PREFETCH_SAVED] = fnn_prefetch_of_tile(g->saved + i2 * g->ldsaved + then->j, rows, q->width, g->ldsaved);
+        if (w->saved)
+            ahead->region[FNN_PREFETCH_SAVED] =
+                fnn_prefetch_of_tile(g->saved + i2 * g->ldsaved + then->j, rows, q->width, g->ldsaved);
     }
     if (w->packed) ahead->region[FNN_PREFETCH_BLOCK] = fnn_prefetch_of_block(g, &w->next, w->tiles, tile);
     if (w->after) ahead->region[FNN_PREFETCH_SECOND] = fnn_prefetch_of_block(g, &w->second, w->tiles, tile);

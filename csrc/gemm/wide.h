@@ -1,10 +1,10 @@
-/* Products and updates by tiles of 6 rows x 4 registers, for 32 registers of 16 lanes (AVX-512).
+/* Products and updates by tiles of 6 rows x 4 registers, for 32 registers of 64 bytes (AVX-512).
  *
- * Panels of C are 64 columns wide, equal to within a vector (100 columns: 64 + 36); tiles have 6 rows, or 12 where C is one vector
- * wide, equal to within a row. Blocks of B have some KC of k, and the L2 cache serves them. A is not packed, except for an update
- * over many k: tiles broadcast single elements of it. B is packed where it must be transposed, or where its rows are used often
- * and lie far apart (TLB, set conflicts). A tile prefetches what the tiles after it need from beyond the L2 cache, and Adam's
- * update of a tile is done between the steps of the next one's product. */
+ * Panels of C are 4 registers wide, equal to within a vector (100 columns of floats: 64 + 36); tiles have 6 rows, or 12 where C is
+ * one vector wide, equal to within a row. Blocks of B have some KC of k, and the L2 cache serves them. A is not packed, except for
+ * an update over many k: tiles broadcast single elements of it. B is packed where it must be transposed, or where its rows are
+ * used often and lie far apart (TLB, set conflicts). A tile prefetches what the tiles after it need from beyond the L2 cache, and
+ * Adam's update of a tile is done between the steps of the next one's product. */
 #ifndef FNN_GEMM_WIDE_H
 #define FNN_GEMM_WIDE_H
 
@@ -19,22 +19,23 @@
 #define FNN_PREFETCH_TILES 16    /* ... or there are so many tiles */
 #define FNN_UPDATE_ROWS 96       /* an update goes through all columns of so many rows of w: their pages stay in the TLB */
 
-#define FNN_PREFETCH_STEPS 2     /* steps of k between two lines; in 16, a line's worth of A, each of FNN_MR rows of A once */
+#define FNN_PREFETCH_STEPS 2     /* steps of k between two lines; in FNN_LINE, a line of A, each of FNN_MR rows of A once */
 #define FNN_PREFETCH_A 192       /* k of the next tile's A: what follows in its rows the hardware fetches by itself */
 
 /* One tile over one block of k: C = start + A B, through the epilogue. */
-FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transposed, size_t k, const float *a,
-                         size_t lda, const float *b, size_t ldb, const float *start, size_t start_ld, float *c,
+FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transposed, size_t k, const real *a,
+                         size_t lda, const real *b, size_t ldb, const real *start, size_t start_ld, real *c,
                          size_t ldc, vt last, const fnn_tile_epilogue *epilogue, const fnn_prefetch_list *ahead)
 {
     vr sum[FNN_MR_NARROW][FNN_NV];
     fnn_prefetch_cursor cursor = {0};
     fnn_tile_start(rows, vectors, false, sum, start, start_ld, last);
     if (ahead) {
-        for (size_t p = 0; k >= 16 && (p < FNN_PREFETCH_A || cursor.region < FNN_PREFETCH_REGIONS); k -= 16, p += 16) {
-            const float *near = ahead->a + p;
+        for (size_t p = 0; k >= FNN_LINE && (p < FNN_PREFETCH_A || cursor.region < FNN_PREFETCH_REGIONS);
+             k -= FNN_LINE, p += FNN_LINE) {
+            const real *near = ahead->a + p;
             FNN_ROLLED
-            for (int i = 0; i < 16 / FNN_PREFETCH_STEPS; i++) {
+            for (int i = 0; i < FNN_LINE / FNN_PREFETCH_STEPS; i++) {
                 if (!a_transposed && i < rows && i < FNN_MR && p < FNN_PREFETCH_A) {
                     __builtin_prefetch(near);
                     near += lda;
@@ -60,13 +61,13 @@ FNN_INLINE void fnn_tile(const int rows, const int vectors, const bool a_transpo
     fnn_tile_store(rows, vectors, false, sum, c, ldc, last);
 }
 
-typedef void fnn_tile_fn(size_t k, const float *a, size_t lda, const float *b, size_t ldb, const float *start,
-                         size_t start_ld, float *c, size_t ldc, vt last, const fnn_tile_epilogue *epilogue, const fnn_prefetch_list *ahead);
+typedef void fnn_tile_fn(size_t k, const real *a, size_t lda, const real *b, size_t ldb, const real *start,
+                         size_t start_ld, real *c, size_t ldc, vt last, const fnn_tile_epilogue *epilogue, const fnn_prefetch_list *ahead);
 
 #define FNN_TILE(rows, vectors, transposed)                                                                         \
-    static void fnn_tile_##rows##_##vectors##_##transposed(size_t k, const float *a, size_t lda, const float *b,    \
-                                                           size_t ldb, const float *start, size_t start_ld,         \
-                                                           float *c, size_t ldc, vt last, const fnn_tile_epilogue *epilogue,     \
+    static void fnn_tile_##rows##_##vectors##_##transposed(size_t k, const real *a, size_t lda, const real *b,    \
+                                                           size_t ldb, const real *start, size_t start_ld,         \
+                                                           real *c, size_t ldc, vt last, const fnn_tile_epilogue *epilogue,     \
                                                            const fnn_prefetch_list *ahead)                                  \
     {                                                                                                               \
         fnn_tile(rows, vectors, transposed, k, a, lda, b, ldb, start, start_ld, c, ldc, last, epilogue, ahead);         \
@@ -106,13 +107,13 @@ FNN_INLINE size_t fnn_max_depth(const fnn_product *g, bool packed)
 
 /* The rows [i0, i1) of the product, all columns. An update needs room for gradients, [i1 - i0, FNN_NR]; its last tile is left in
  * `deferred`, if that is not NULL. */
-static void fnn_gemm_range(const fnn_product *g, size_t i0, size_t i1, float *gradient, fnn_deferred_update *deferred)
+static void fnn_gemm_range(const fnn_product *g, size_t i0, size_t i1, real *gradient, fnn_deferred_update *deferred)
 {
-    float little[FNN_KC * FNN_NR] __attribute__((aligned(64))), *packed = g->scratch ? g->scratch : little;
+    real little[FNN_KC * FNN_NR] __attribute__((aligned(64))), *packed = g->scratch ? g->scratch : little;
     const bool update = g->epilogue == FNN_EPILOGUE_UPDATE;
-    const size_t max_rows = g->n <= FNN_VF && !g->a_transposed ? FNN_MR_NARROW : FNN_MR;
+    const size_t max_rows = g->n <= FNN_LANES && !g->a_transposed ? FNN_MR_NARROW : FNN_MR;
     const size_t m = i1 - i0, tiles = (m + max_rows - 1) / max_rows, panels = (g->n + FNN_NR - 1) / FNN_NR;
-    const size_t many = g->ldb % 1024 == 0 ? FNN_PACK_PAGES : FNN_PACK_TILES;
+    const size_t many = g->ldb % (4096 / sizeof(real)) == 0 ? FNN_PACK_PAGES : FNN_PACK_TILES;
     const size_t worth = update && g->k > FNN_KC_SCRATCH ? FNN_PACK_TILES_LARGE_K : many;
     const bool pack = g->b_transposed || ((!update || g->k > FNN_UPDATE_DEPTH) && g->ldb >= FNN_PACK_LD && tiles >= worth);
     const size_t max = fnn_max_depth(g, pack), blocks = g->k == 0 ? 1 : (g->k + max - 1) / max;
@@ -121,7 +122,7 @@ static void fnn_gemm_range(const fnn_product *g, size_t i0, size_t i1, float *gr
      * once, the caches keep only a part if its rows lie a power of two apart. */
     const bool pieces = pack && g->scratch && !g->b_transposed;
     const bool prefetches_c = !update && g->m * g->n >= FNN_LARGE_C;
-    float *other = pieces ? packed + max * FNN_NR : NULL; /* the next block */
+    real *other = pieces ? packed + max * FNN_NR : NULL; /* the next block */
 
     for (size_t stage = 0; stage < panels * blocks; stage++) {
         const fnn_block q = fnn_block_of(g, panels, blocks, stage);
@@ -134,7 +135,7 @@ static void fnn_gemm_range(const fnn_product *g, size_t i0, size_t i1, float *gr
                              .after = pieces && weights && deferred && stage + 2 < panels * blocks};
         if (prefetch.after) prefetch.second = fnn_block_of(g, panels, blocks, stage + 2);
         const vt last = fnn_block_last(&q);
-        const float *b = fnn_block_data(g, &q);
+        const real *b = fnn_block_data(g, &q);
         size_t ldb = g->ldb;
         if (pack) {
             if (g->b_transposed)
@@ -142,14 +143,14 @@ static void fnn_gemm_range(const fnn_product *g, size_t i0, size_t i1, float *gr
             else if (!pieces || stage == 0)
                 fnn_pack(g, &q, 0, q.depth, packed);
             b = packed;
-            ldb = q.vectors * FNN_VF;
+            ldb = q.vectors * FNN_LANES;
         }
         for (size_t tile = 0, i = i0; tile < tiles; tile++) {
             const size_t rows = m / tiles + (tile < m % tiles), ldc = update ? FNN_NR : g->ldc;
-            float *c = update ? gradient + (i - i0) * ldc : g->c + i * g->ldc + q.j;
+            real *c = update ? gradient + (i - i0) * ldc : g->c + i * g->ldc + q.j;
             const bool resume = !first || g->accumulate;
-            const float *start = resume ? c : g->bias ? g->bias + q.j : NULL;
-            const float *a = g->a_transposed ? g->a + q.p * g->lda + i : g->a + i * g->lda + q.p;
+            const real *start = resume ? c : g->bias ? g->bias + q.j : NULL;
+            const real *a = g->a_transposed ? g->a + q.p * g->lda + i : g->a + i * g->lda + q.p;
             if (update && final && deferred) {
                 fnn_deferred_update_tile(g, deferred, &q, i, rows, a, b, ldb, start);
                 if (pieces && more) fnn_pack_piece(g, &next, tiles, tile, other);
@@ -166,7 +167,7 @@ static void fnn_gemm_range(const fnn_product *g, size_t i0, size_t i1, float *gr
             i += rows;
         }
         if (pieces) {
-            float *done = packed;
+            real *done = packed;
             packed = other;
             other = done;
         }
@@ -187,11 +188,11 @@ FNN_INLINE size_t fnn_group_begin(size_t m, size_t groups, size_t group)
 static void fnn_gemm_large_k(const fnn_product *g, fnn_deferred_update *deferred)
 {
     const size_t max = fnn_large_k_rows(g->k), groups = fnn_groups(g->m, max);
-    float *gradient = g->scratch + FNN_PACKED_ROOM, *columns = gradient + max * FNN_NR;
+    real *gradient = g->scratch + FNN_PACKED_ROOM, *columns = gradient + max * FNN_NR;
     for (size_t group = 0; group < groups; group++) {
         const size_t i0 = fnn_group_begin(g->m, groups, group), m = fnn_group_begin(g->m, groups, group + 1) - i0;
         fnn_product q = *g;
-        for (size_t p = 0; p < g->k; p++) memcpy(columns + p * m, g->a + p * g->lda + i0, m * sizeof(float));
+        for (size_t p = 0; p < g->k; p++) memcpy(columns + p * m, g->a + p * g->lda + i0, m * sizeof(real));
         q.a = columns;
         q.lda = m;
         q.m = m;
@@ -202,8 +203,8 @@ static void fnn_gemm_large_k(const fnn_product *g, fnn_deferred_update *deferred
     }
 }
 
-FNN_INLINE void fnn_gemm_tile(size_t rows, size_t vectors, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
-                              const float *start, size_t start_ld, float *c, size_t ldc, vt last, const fnn_tile_epilogue *epilogue)
+FNN_INLINE void fnn_gemm_tile(size_t rows, size_t vectors, size_t k, const real *a, size_t lda, const real *b, size_t ldb,
+                              const real *start, size_t start_ld, real *c, size_t ldc, vt last, const fnn_tile_epilogue *epilogue)
 {
     fnn_tiles[0][vectors - 1][rows - 1](k, a, lda, b, ldb, start, start_ld, c, ldc, last, epilogue, NULL);
 }
@@ -214,10 +215,10 @@ static void fnn_gemm_update(const fnn_product *g)
 {
     fnn_product shallow = *g;
     fnn_deferred_update *deferred = NULL;
-    fnn_scalars_f32 scalars;
+    fnn_scalars scalars;
     fnn_deferred_update room __attribute__((aligned(64)));
     if (fnn_may_interleave(g)) {
-        scalars = fnn_splat_f32(g->scalars);
+        scalars = fnn_splat(g->scalars);
         room.s = &scalars;
         room.decay = g->scalars->options & FNN_DECAY;
         room.rows = room.vectors = 0;
@@ -228,7 +229,7 @@ static void fnn_gemm_update(const fnn_product *g)
         fnn_gemm_large_k(g, deferred);
     } else {
         shallow.scratch = NULL;
-        float gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
+        real gradient[FNN_UPDATE_ROWS * FNN_NR] __attribute__((aligned(64)));
         const size_t groups = fnn_groups(g->m, FNN_UPDATE_ROWS);
         for (size_t group = 0; group < groups; group++)
             fnn_gemm_range(&shallow, fnn_group_begin(g->m, groups, group), fnn_group_begin(g->m, groups, group + 1), gradient, deferred);

@@ -1,8 +1,6 @@
-/* The body of every file in this folder: all kernels, compiled with that file's flags, in one exported table.
- * Everything else is static, so that the linker can never hand one ISA's copy of a function to another's caller. */
-#include "../kernels/kernels.h"
-#include "../simd/simd.h"
-#include "../simd/math.h"
+/* The body of every file in this folder: all kernels of one compute type, compiled with that file's flags, in one exported table.
+ * Everything else is static, so that the linker can never hand one file's copy of a function to another's caller. */
+#include "../simd/real.h"
 #include "../kernels/activation.h"
 #include "../kernels/optimizer.h"
 #include "../kernels/penalty.h"
@@ -19,11 +17,20 @@
 #include "../kernels/convert.h"
 #include "../kernels/measure.h"
 
+/* fnn_kernels_avx2_f32 and so on */
+#define FNN_JOIN(isa, type) fnn_kernels_##isa##_##type
+#define FNN_TABLE_OF(isa, type) FNN_JOIN(isa, type)
+#define FNN_TABLE FNN_TABLE_OF(FNN_ISA_NAME, FNN_PICK(f32, f64))
+#define FNN_QUOTE(name) #name
+#define FNN_TEXT(name) FNN_QUOTE(name)
+
 extern const fnn_kernels FNN_TABLE;
 
 const fnn_kernels FNN_TABLE = {
-    .isa = FNN_TABLE_NAME,
-#define FNN_UPDATE(code, name, states) .update_f32[code] = fnn_##name##_f32, .update_f64[code] = fnn_##name##_f64,
+    .isa = FNN_TEXT(FNN_ISA_NAME),
+    .dtype = FNN_PICK(FNN_F32, FNN_F64),
+    .item = sizeof(real),
+#define FNN_UPDATE(code, name, states) .update[code] = fnn_##name,
 #include "../defs/kernels.def"
 #undef FNN_UPDATE
 #define FNN_KERNEL(name, result, arguments) .name = fnn_##name,

@@ -7,24 +7,24 @@
 
 #define FNN_ROW_CHUNK 16
 
-static void fnn_bias_gradient(size_t rows, size_t columns, const float *dy, size_t ld, bool accumulate, float *db)
+static void fnn_bias_gradient(size_t rows, size_t columns, const real *dy, size_t ld, bool accumulate, real *db)
 {
-    for (size_t j = 0; j < columns; j += FNN_VF) {
+    for (size_t j = 0; j < columns; j += FNN_LANES) {
         const vt t = vt_first(columns - j);
-        vf total = vf_zero();
+        vec total = v_zero();
         for (size_t from = 0, end; from < rows; from = end) {
             end = fnn_block_end(from, rows);
-            vf block = vf_zero();
+            vec block = v_zero();
             for (size_t i = from; i < end; i += FNN_ROW_CHUNK) {
                 const size_t last = end - i < FNN_ROW_CHUNK ? end : i + FNN_ROW_CHUNK;
-                vf sum = vf_zero();
-                for (size_t r = i; r < last; r++) sum = vf_add(sum, vf_load_t(dy + r * ld + j, t));
-                block = vf_add(block, sum);
+                vec sum = v_zero();
+                for (size_t r = i; r < last; r++) sum = v_add(sum, v_load_t(dy + r * ld + j, t));
+                block = v_add(block, sum);
             }
             total = fnn_add_block(from, total, block);
         }
-        if (accumulate) total = vf_add(vf_load_t(db + j, t), total);
-        vf_store_t(db + j, total, t);
+        if (accumulate) total = v_add(v_load_t(db + j, t), total);
+        v_store_t(db + j, total, t);
     }
 }
 

@@ -1,10 +1,9 @@
-/* Rows of the user's data to float: out = (float)((double)value * scale + shift), the product and the sum each rounded
+/* Rows of the user's data to the compute type: out = (real)((double)value * scale + shift), the product and the sum each rounded
  * in double, so that every ISA and NumPy give the same bits. Plain loops: the compiler vectorises them. */
 #ifndef FNN_KERNELS_CONVERT_H
 #define FNN_KERNELS_CONVERT_H
 
-#include "../simd/simd.h"
-#include "kernels.h"
+#include "../simd/real.h"
 
 typedef struct { uint16_t bits; } fnn_half;
 
@@ -13,7 +12,7 @@ FNN_INLINE double fnn_half_value(fnn_half h)
 {
     const uint32_t sign = (uint32_t)(h.bits & 0x8000u) << 16, magnitude = h.bits & 0x7FFFu;
     union { uint32_t bits; float value; } u = {.bits = magnitude << 13};
-    u.value *= 0x1p112f;
+    u.value *= 0x1p112;
     if (magnitude >= 0x7C00u) u.bits = magnitude << 13 | 0x7F800000u; /* inf and NaN */
     u.bits |= sign;
     return (double)u.value;
@@ -25,15 +24,19 @@ FNN_INLINE double fnn_half_value(fnn_half h)
     do {                                                                                             \
         const T *x = source;                                                                         \
         if (scale == 1.0 && shift == 0.0)                                                            \
-            for (size_t i = 0; i < n; i++) out[i] = (float)value(x[i]);                              \
+            for (size_t i = 0; i < n; i++) out[i] = (real)value(x[i]);                              \
         else                                                                                         \
-            for (size_t i = 0; i < n; i++) out[i] = (float)(value(x[i]) * scale + shift);            \
+            for (size_t i = 0; i < n; i++) out[i] = (real)(value(x[i]) * scale + shift);            \
     } while (0)
 
 /* source must be aligned to its type and must not overlap out. */
 static void fnn_convert(fnn_dtype dtype, size_t n, const void *restrict source, double scale, double shift,
-                        float *restrict out)
+                        real *restrict out)
 {
+    if (dtype == FNN_PICK(FNN_F32, FNN_F64) && scale == 1.0 && shift == 0.0) {
+        memcpy(out, source, n * sizeof(real));
+        return;
+    }
     switch (dtype) {
     case FNN_U8: FNN_CONVERT(uint8_t, FNN_PLAIN_VALUE); break;
     case FNN_I8: FNN_CONVERT(int8_t, FNN_PLAIN_VALUE); break;
@@ -44,12 +47,7 @@ static void fnn_convert(fnn_dtype dtype, size_t n, const void *restrict source, 
     case FNN_U64: FNN_CONVERT(uint64_t, FNN_PLAIN_VALUE); break;
     case FNN_I64: FNN_CONVERT(int64_t, FNN_PLAIN_VALUE); break;
     case FNN_F16: FNN_CONVERT(fnn_half, fnn_half_value); break;
-    case FNN_F32:
-        if (scale == 1.0 && shift == 0.0)
-            memcpy(out, source, n * sizeof(float));
-        else
-            FNN_CONVERT(float, FNN_PLAIN_VALUE);
-        break;
+    case FNN_F32: FNN_CONVERT(float, FNN_PLAIN_VALUE); break;
     case FNN_F64: FNN_CONVERT(double, FNN_PLAIN_VALUE); break;
     default: break;
     }
@@ -59,14 +57,14 @@ static void fnn_convert(fnn_dtype dtype, size_t n, const void *restrict source, 
 #undef FNN_PLAIN_VALUE
 
 /* No element is NaN or infinite: x - x is 0 for the finite ones and NaN for the others. */
-static bool fnn_all_finite(size_t n, const float *x)
+static bool fnn_all_finite(size_t n, const real *x)
 {
-    uint32_t good = 0xFFFFu;
-    for (size_t i = 0; i < n; i += FNN_VF) {
-        const vf v = n - i >= FNN_VF ? vf_load(x + i) : vf_load_t(x + i, vt_first(n - i));
-        good &= vm_bits(vf_eq(vf_sub(v, v), vf_zero()));
+    uint32_t good = FNN_ALL_LANES;
+    for (size_t i = 0; i < n; i += FNN_LANES) {
+        const vec v = n - i >= FNN_LANES ? v_load(x + i) : v_load_t(x + i, vt_first(n - i));
+        good &= vmask_bits(v_eq(v_sub(v, v), v_zero()));
     }
-    return good == 0xFFFFu;
+    return good == FNN_ALL_LANES;
 }
 
 #endif

@@ -10,6 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What arrays of a model hold: float or double in the kernels, which are compiled once for each (simd/real.h); void for all others,
+ * who only hand arrays on. Scalars are doubles; the kernels round each once. */
+#ifndef FNN_REAL
+#define FNN_REAL void
+#endif
+typedef FNN_REAL real;
+
 /* Elementwise activations y = f(z). */
 typedef enum {
 #define FNN_ACTIVATION(code, name, saves, alpha, lowest) code,
@@ -45,7 +52,7 @@ enum {
 };
 
 /* Numbers of an update that are the same for all elements, hoisted out of the loop, in double (ops/optimizer.c). What the
- * rule's own mean, each rule says in kernels/optimizer_rules.h. */
+ * rule's own mean, each rule says in kernels/optimizer.h. */
 typedef struct fnn_update_scalars {
     double lr;        /* the step's rate, with any factors that are the same for all elements */
     double second_lr; /* of rules that take two directions */
@@ -72,30 +79,30 @@ typedef enum {
 /* C [m, n] = start + A [m, k] B [k, n]: one fused multiply-add chain an element, in the order of k, from `start`. */
 typedef struct fnn_product {
     size_t m, n, k;
-    const float *a; /* a_transposed: stored [k, m] */
+    const real *a; /* a_transposed: stored [k, m] */
     size_t lda;
     bool a_transposed;
-    const float *b; /* b_transposed: stored [n, k] */
+    const real *b; /* b_transposed: stored [n, k] */
     size_t ldb;
     bool b_transposed;
-    const float *bias; /* start: this row [n], or */
+    const real *bias; /* start: this row [n], or */
     bool accumulate;   /* what C holds, or (neither) zero */
-    float *c;
+    real *c;
     size_t ldc;
     fnn_epilogue epilogue;
     fnn_activation activation;
-    float alpha;
-    float *z; /* ACTIVATION: receives the pre-activation; may be NULL */
+    double alpha;
+    real *z; /* ACTIVATION: receives the pre-activation; may be NULL */
     size_t ldz;
-    const float *saved; /* DERIVATIVE: the activation's output or input, as it saves */
+    const real *saved; /* DERIVATIVE: the activation's output or input, as it saves */
     size_t ldsaved;
     fnn_update_rule rule; /* UPDATE: w and states, each [m, n] with rows ldw apart; unused states are NULL */
     const fnn_update_scalars *scalars;
-    float *w, *state[FNN_STATES];
+    real *w, *state[FNN_STATES];
     size_t ldw;
-    float l1, l2; /* penalty on weights [m, n] with rows ldw apart, whose gradient is added to C before the epilogue */
-    const float *penalized; /* NULL: none */
-    float *scratch; /* fnn_product_scratch floats, or NULL */
+    double l1, l2; /* penalty on weights [m, n] with rows ldw apart, whose gradient is added to C before the epilogue */
+    const real *penalized; /* NULL: none */
+    real *scratch; /* room for fnn_product_scratch elements, or NULL */
     bool large_k;    /* an update of which fnn_product_has_large_k */
 } fnn_product;
 
@@ -172,44 +179,54 @@ static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t
 /* Batch normalisation over the rows of these columns; see batchnorm.h. */
 typedef struct fnn_batchnorm {
     size_t rows, columns;
-    const float *x;
+    const real *x;
     size_t ldx;
-    const float *gamma, *beta; /* either may be NULL: 1 and 0 */
-    float eps;
-    float *statistics; /* training: mean, rest, rstd, var, lds apart */
+    const real *gamma, *beta; /* either may be NULL: 1 and 0 */
+    double eps;
+    real *statistics; /* training: mean, rest, rstd, var, lds apart */
     size_t lds;
-    const float *mean, *var; /* inference */
+    const real *mean, *var; /* inference */
     fnn_activation activation; /* forward */
-    float alpha;
-    float *y;
+    double alpha;
+    real *y;
     size_t ldy;
-    const float *dy; /* backward */
+    const real *dy; /* backward */
     size_t lddy;
-    float *dx;
+    real *dx;
     size_t lddx;
-    float *dgamma, *dbeta;
+    real *dgamma, *dbeta;
     bool accumulate; /* add to what dgamma and dbeta hold */
 } fnn_batchnorm;
+
+/* Running mean and variance of a batch normalisation, after a step of `rows` rows. */
+typedef struct fnn_running {
+    size_t rows, columns;
+    const real *statistics;
+    size_t lds;
+    double momentum;
+    real *mean, *var;
+    real *count; /* of the steps so far, where the mean is over all of them; or NULL */
+} fnn_running;
 
 /* Layer normalisation, or root mean square normalisation where not centered; see rownorm.h. */
 typedef struct fnn_rownorm {
     size_t rows, columns;
     bool centered;
-    const float *x;
+    const real *x;
     size_t ldx;
-    const float *gamma, *beta; /* either may be NULL: 1 and 0 */
-    float eps;
-    float *statistics; /* of each row: mean, rest, rstd */
+    const real *gamma, *beta; /* either may be NULL: 1 and 0 */
+    double eps;
+    real *statistics; /* of each row: mean, rest, rstd */
     size_t lds;
     fnn_activation activation; /* forward */
-    float alpha;
-    float *y;
+    double alpha;
+    real *y;
     size_t ldy;
-    const float *dy; /* backward */
+    const real *dy; /* backward */
     size_t lddy;
-    float *dx;
+    real *dx;
     size_t lddx;
-    float *dgamma, *dbeta;
+    real *dgamma, *dbeta;
     bool accumulate; /* add to what dgamma and dbeta hold */
 } fnn_rownorm;
 
@@ -226,10 +243,10 @@ typedef struct fnn_noise {
     uint64_t first_row; /* number of the first of the rows, for the draws */
     uint32_t threshold; /* dropout: of 65536 elements so many are dropped */
     bool whole_rows;    /* dropout: a row stays or goes as a whole, by one draw */
-    float scale;        /* dropout: of those that stay; noise: the standard deviation */
-    const float *x;
+    double scale;       /* dropout: of those that stay; noise: the standard deviation */
+    const real *x;
     size_t ldx;
-    float *y;
+    real *y;
     size_t ldy;
 } fnn_noise;
 
@@ -253,16 +270,8 @@ typedef enum {
 
 typedef enum { FNN_MATH_EXP, FNN_MATH_LOG, FNN_MATH_SIGMOID, FNN_MATH_TANH } fnn_math;
 
-typedef void fnn_update_f32(size_t rows, size_t n, const fnn_update_scalars *s, float *w, size_t ldw, const float *g, size_t ldg,
-                            float *const state[FNN_STATES]);
-typedef void fnn_update_f64(size_t rows, size_t n, const fnn_update_scalars *s, double *w, size_t ldw, const double *g, size_t ldg,
-                            double *const state[FNN_STATES]);
-
-/* The states of the elements from `at` on. */
-static inline void fnn_states_at(float *to[FNN_STATES], float *const state[FNN_STATES], size_t at)
-{
-    for (int i = 0; i < FNN_STATES; i++) to[i] = state[i] ? state[i] + at : NULL;
-}
+typedef void fnn_update_rule_fn(size_t rows, size_t n, const fnn_update_scalars *s, real *w, size_t ldw, const real *g, size_t ldg,
+                                real *const state[FNN_STATES]);
 
 /* Losses that are sums over the elements (kernels/loss.h). */
 typedef enum {
@@ -283,30 +292,32 @@ typedef struct fnn_loss {
     fnn_loss_form form; /* of the elementwise losses; the multi-class hinge is FNN_HINGE or FNN_SQUARED_HINGE */
     bool sum;           /* over the outputs of a row; else their mean (elementwise losses) */
     bool full;          /* Poisson: with the terms that do not depend on the outputs */
-    float parameter;    /* softmax cross-entropy: the label smoothing */
+    double parameter;   /* softmax cross-entropy: the label smoothing */
     size_t classes;     /* outputs of a row */
-    const float *logits;
+    const real *logits;
     size_t ldl;
     const int32_t *labels; /* [rows] or, when NULL, */
     bool ignores;          /* labels below 0 may be among them, of rows that are left out */
-    const float *targets;  /* [rows, classes] */
+    const real *targets;  /* [rows, classes] */
     size_t ldt;
-    const float *weight; /* of the rows; NULL: 1 */
+    const real *weight; /* of the rows; NULL: 1 */
     size_t ldw;
     bool each; /* weight [rows, classes] is of each output (elementwise losses) */
-    const float *class_weight; /* [classes]; of the binary losses [2, classes], those of class 0, then of class 1; may be NULL */
+    const real *class_weight; /* [classes]; of the binary losses [2, classes], those of class 0, then of class 1; may be NULL */
     double scale;              /* of the gradient: 1 / rows that count, or 1 for a sum */
-    float *dlogits;            /* may be NULL (evaluation), may be logits */
+    real *dlogits;            /* may be NULL (evaluation), may be logits */
     size_t ldd;
     double *loss;      /* per row, weighted */
     uint32_t *correct; /* per row: 0 or 1; of the binary losses the number of outputs on the right side */
     struct fnn_status *status; /* Poisson: where rates below 0 are reported; NULL: nowhere */
 } fnn_loss;
 
+/* The kernels of one instruction set for one compute type. */
 typedef struct fnn_kernels {
     const char *isa;
-    fnn_update_f32 *update_f32[FNN_UPDATE_RULES];
-    fnn_update_f64 *update_f64[FNN_UPDATE_RULES];
+    fnn_dtype dtype; /* FNN_F32 or FNN_F64, */
+    size_t item;     /* and the bytes of an element */
+    fnn_update_rule_fn *update[FNN_UPDATE_RULES];
 #define FNN_KERNEL(name, result, arguments) result(*name) arguments;
 #include "../defs/kernels.def"
 #undef FNN_KERNEL

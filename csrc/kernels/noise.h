@@ -13,38 +13,41 @@
 #ifndef FNN_KERNELS_NOISE_H
 #define FNN_KERNELS_NOISE_H
 
-#include "../simd/math.h"
+#include "../simd/real.h"
 #include "random.h"
 
-/* The vectors n ... of a run of rows, one by one. draw(q) makes the numbers of group q, of `group` vectors; body(x, n) is the
- * result. */
+/* The vectors n ... of a run of rows, one by one, each in as many parts as it takes vecs. draw(q) makes the numbers of group q, of
+ * `group` vectors; body(x, n, part) is the result. */
 #define FNN_EACH_VECTOR(o, group, draw, body)                                                             \
     do {                                                                                                  \
-        const uint64_t across = ((o)->columns + FNN_VF - 1) / FNN_VF;                                     \
+        const uint64_t across = ((o)->columns + 15) / 16;                                                 \
         uint64_t n = (o)->first_row * across, held = n / (group);                                         \
         draw(held);                                                                                       \
         for (size_t r = 0; r < (o)->rows; r++) {                                                          \
-            for (size_t j = 0; j < (o)->columns; j += FNN_VF, n++) {                                      \
+            for (size_t j = 0; j < (o)->columns; j += 16, n++) {                                          \
                 if (n / (group) != held) {                                                                \
                     held = n / (group);                                                                   \
                     draw(held);                                                                           \
                 }                                                                                         \
-                const float *x = (o)->x + r * (o)->ldx + j;                                               \
-                float *y = (o)->y + r * (o)->ldy + j;                                                     \
-                if (j + FNN_VF <= (o)->columns) {                                                         \
-                    vf_store(y, body(vf_load(x), n));                                                     \
-                } else {                                                                                  \
-                    const vt t = vt_first((o)->columns - j);                                              \
-                    vf_store_t(y, body(vf_load_t(x, t), n), t);                                           \
+                for (size_t part = 0, i = j; part < FNN_PARTS && i < (o)->columns; part++, i += FNN_LANES) { \
+                    const real *x = (o)->x + r * (o)->ldx + i;                                            \
+                    real *y = (o)->y + r * (o)->ldy + i;                                                  \
+                    if (i + FNN_LANES <= (o)->columns) {                                                  \
+                        v_store(y, body(v_load(x), n, part));                                             \
+                    } else {                                                                              \
+                        const vt t = vt_first((o)->columns - i);                                          \
+                        v_store_t(y, body(v_load_t(x, t), n, part), t);                                   \
+                    }                                                                                     \
                 }                                                                                         \
             }                                                                                             \
         }                                                                                                 \
     } while (0)
+#define FNN_PARTS (16 / FNN_LANES)
 
 /* y = x scale, or 0 where the element's half-word is below the threshold. y may be x. */
 static void fnn_dropout(const fnn_noise *o)
 {
-    const vf scale = vf_set1(o->scale);
+    const vec scale = v_set1((real)o->scale);
     const vi threshold = vi_set1((int32_t)o->threshold), low = vi_set1(0xFFFF);
     vi half[8], word[4];
 #define FNN_DRAW(q)                                    \
@@ -55,63 +58,56 @@ static void fnn_dropout(const fnn_noise *o)
             half[2 * w + 1] = vi_shr(word[w], 16);     \
         }                                              \
     } while (0)
-#define FNN_BODY(x, n) vf_select(vi_lt(half[(n) % 8], threshold), vf_zero(), vf_mul(x, scale))
+#define FNN_BODY(x, n, part) v_select(vmask_of_part(vi_lt(half[(n) % 8], threshold), part), v_zero(), v_mul(x, scale))
     FNN_EACH_VECTOR(o, 8, FNN_DRAW, FNN_BODY);
 #undef FNN_DRAW
 #undef FNN_BODY
 }
 
-/* cos 2 pi v and sin 2 pi v for 0 <= v < 1: the nearest quarter turn off, then polynomials in t = 2 pi r, |t| <= pi / 4.
- * The coefficients interpolate (sin t - t) / t^3 and (cos t - 1 + t^2 / 2) / t^4 at Chebyshev's points: below 1e-7. */
-FNN_INLINE void fnn_turn(vf v, vf *cosine, vf *sine)
-{
-    const vf magic = vf_set1(0x1.8p23f);
-    const vf shifted = vf_fma(v, vf_set1(4.0f), magic);
-    const vi quarter = vi_sub(vf_bits(shifted), vf_bits(magic));
-    const vf r = vf_fma(vf_sub(shifted, magic), vf_set1(-0.25f), v);
-    const vf t = vf_mul(r, vf_set1(6.28318530717958648f)), t2 = vf_mul(t, t);
-    vf s = vf_set1(-1.958789e-04f);
-    s = vf_fma(s, t2, vf_set1(8.332748e-03f));
-    s = vf_fma(s, t2, vf_set1(-1.6666664e-01f));
-    s = vf_fma(vf_mul(s, t2), t, t);
-    vf c = vf_set1(2.4547942e-05f);
-    c = vf_fma(c, t2, vf_set1(-1.3888302e-03f));
-    c = vf_fma(c, t2, vf_set1(4.1666664e-02f));
-    c = vf_fma(c, t2, vf_set1(-0.5f));
-    c = vf_fma(c, t2, vf_set1(1.0f));
-    /* quarter 0: (c, s), 1: (-s, c), 2: (-c, -s), 3: (s, -c) */
-    const vm odd = vi_eq(vi_and(quarter, vi_set1(1)), vi_set1(1));
-    const vi cosine_sign = vi_shl(vi_and(vi_add(quarter, vi_set1(1)), vi_set1(2)), 30);
-    const vi sine_sign = vi_shl(vi_and(quarter, vi_set1(2)), 30);
-    *cosine = vi_float(vi_xor(vf_bits(vf_select(odd, s, c)), cosine_sign));
-    *sine = vi_float(vi_xor(vf_bits(vf_select(odd, c, s)), sine_sign));
-}
-
 /* y = x + scale times a standard normal number. y may be x. */
 static void fnn_gaussian_noise(const fnn_noise *o)
 {
-    const vf scale = vf_set1(o->scale), unit = vf_set1(0x1p-24f);
+    const vec scale = v_set1((real)o->scale), unit = v_set1(0x1p-24);
     vi word[4];
-    vf normal[4];
-#define FNN_DRAW(q)                                                                                    \
-    do {                                                                                               \
-        fnn_philox_lanes(&o->draw, q, word);                                                           \
-        for (int w = 0; w < 4; w += 2) {                                                               \
-            const vf u = vf_mul(vi_convert(vi_add(vi_shr(word[w], 8), vi_set1(1))), unit);             \
-            const vf v = vf_mul(vi_convert(vi_shr(word[w + 1], 8)), unit);                             \
-            const vf radius = vf_sqrt(vf_mul(vf_set1(-2.0f), vf_log(u)));                              \
-            vf cosine, sine;                                                                           \
-            fnn_turn(v, &cosine, &sine);                                                               \
-            normal[w] = vf_mul(radius, cosine);                                                        \
-            normal[w + 1] = vf_mul(radius, sine);                                                      \
-        }                                                                                              \
+    vec normal[4][FNN_PARTS];
+#define FNN_DRAW(q)                                                                                                \
+    do {                                                                                                           \
+        fnn_philox_lanes(&o->draw, q, word);                                                                       \
+        for (int w = 0; w < 4; w += 2) {                                                                           \
+            for (size_t part = 0; part < FNN_PARTS; part++) {                                                      \
+                const vec u = v_mul(v_of_part(vi_add(vi_shr(word[w], 8), vi_set1(1)), part), unit);                \
+                const vec v = v_mul(v_of_part(vi_shr(word[w + 1], 8), part), unit);                                \
+                const vec radius = v_sqrt(v_mul(v_set1(-2.0), v_log(u)));                                          \
+                vec cosine, sine;                                                                                  \
+                v_turn(v, &cosine, &sine);                                                                         \
+                normal[w][part] = v_mul(radius, cosine);                                                           \
+                normal[w + 1][part] = v_mul(radius, sine);                                                         \
+            }                                                                                                      \
+        }                                                                                                          \
     } while (0)
-#define FNN_BODY(x, n) vf_fma(scale, normal[(n) % 4], x)
+#define FNN_BODY(x, n, part) v_fma(scale, normal[(n) % 4][part], x)
     FNN_EACH_VECTOR(o, 4, FNN_DRAW, FNN_BODY);
 #undef FNN_DRAW
 #undef FNN_BODY
 }
 
 #undef FNN_EACH_VECTOR
+#undef FNN_PARTS
+
+/* Whole rows: y = x scale, or 0 where the low half of a row's word is below the threshold. Row r has word r % 4 of block r / 4. */
+static void fnn_drop_rows(const fnn_noise *o)
+{
+    uint32_t words[64];
+    uint64_t held = UINT64_MAX;
+    const real scale = (real)o->scale;
+    for (size_t r = 0; r < o->rows; r++) {
+        const uint64_t row = o->first_row + r;
+        if (row / 64 != held) fnn_random_words(&o->draw, held = row / 64, words);
+        const bool stays = (words[row % 4 * 16 + row / 4 % 16] & 0xFFFF) >= o->threshold;
+        const real *x = o->x + r * o->ldx;
+        real *y = o->y + r * o->ldy;
+        for (size_t j = 0; j < o->columns; j++) y[j] = stays ? x[j] * scale : 0;
+    }
+}
 
 #endif

@@ -1,37 +1,21 @@
 /* Sums of squares in double, for gradient norms. The square of a float is exact in double, so only the additions round:
- * 16 lanes in two vectors, added, then folded. */
+ * 16 lanes, folded. */
 #ifndef FNN_KERNELS_NORM_H
 #define FNN_KERNELS_NORM_H
 
-#include "../simd/simd.h"
-#include "kernels.h"
+#include "../simd/real.h"
 
-static double fnn_sum_squares_f32(size_t n, const float *x)
+static double fnn_sum_squares(size_t n, const real *x)
 {
-    vd a = vd_set1(0.0), b = vd_set1(0.0);
+    vwide sum = vwide_zero();
     size_t i = 0;
-    for (; i + 2 * FNN_VD <= n; i += 2 * FNN_VD) {
-        const vd low = vd_load_f32(x + i), high = vd_load_f32(x + i + FNN_VD);
-        a = vd_fma(low, low, a);
-        b = vd_fma(high, high, b);
+    for (; i + FNN_WIDE <= n; i += FNN_WIDE) {
+        const vwide v = vwide_load(x + i);
+        sum = vwide_fma(v, v, sum);
     }
     double tail = 0.0;
     for (; i < n; i++) tail += (double)x[i] * (double)x[i];
-    return vd_sum(vd_add(a, b)) + tail;
-}
-
-static double fnn_sum_squares_f64(size_t n, const double *x)
-{
-    vd a = vd_set1(0.0), b = vd_set1(0.0);
-    size_t i = 0;
-    for (; i + 2 * FNN_VD <= n; i += 2 * FNN_VD) {
-        const vd low = vd_load(x + i), high = vd_load(x + i + FNN_VD);
-        a = vd_fma(low, low, a);
-        b = vd_fma(high, high, b);
-    }
-    double tail = 0.0;
-    for (; i < n; i++) tail += x[i] * x[i];
-    return vd_sum(vd_add(a, b)) + tail;
+    return vwide_sum(sum) + tail;
 }
 
 #endif

@@ -5,8 +5,7 @@
 #ifndef FNN_KERNELS_RANDOM_H
 #define FNN_KERNELS_RANDOM_H
 
-#include "../simd/simd.h"
-#include "kernels.h"
+#include "../simd/real.h"
 
 /* Blocks 16 q ... 16 q + 15, a lane each. */
 FNN_INLINE void fnn_philox_lanes(const fnn_random *d, uint64_t q, vi word[4])

@@ -66,9 +66,9 @@ static void bias(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_
         float db[256];
         const size_t width = n - j < 256 ? n - j : 256, at = c.j0 + j;
         k->bias_gradient(o->batch, width, dy + j, o->lddy, false, db);
-        float *state[FNN_STATES];
-        fnn_states_at(state, (float *const *)t->state, at);
-        k->update_f32[o->rules[t->group]](1, width, &o->scalars[t->group], (float *)t->w + at, width, db, width, state);
+        void *state[FNN_STATES];
+        fnn_states_at(k, state, t->state, at);
+        k->update[o->rules[t->group]](1, width, &o->scalars[t->group], fnn_at(k, t->w, at), width, db, width, state);
     }
 }
 
@@ -101,7 +101,7 @@ void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backwar
         p.rule = o->rules[t->group];
         p.scalars = &o->scalars[t->group];
         p.w = (float *)t->w + at;
-        fnn_states_at(p.state, (float *const *)t->state, at);
+        fnn_states_at(k, p.state, t->state, at);
         p.ldw = o->out;
         p.scratch = o->scratch;
         p.large_k = fnn_product_has_large_k(o->in, o->out, o->batch);

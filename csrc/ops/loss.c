@@ -2,14 +2,14 @@
 #include "step.h"
 
 /* The loss of the rows of a split. */
-static fnn_loss rows_of(const fnn_loss *o, fnn_split s)
+static fnn_loss rows_of(const fnn_kernels *k, const fnn_loss *o, fnn_split s)
 {
     fnn_loss part = *o;
-    part.logits += s.begin * o->ldl;
+    part.logits = fnn_at(k, o->logits, s.begin * o->ldl);
     if (o->labels) part.labels += s.begin;
-    if (o->targets) part.targets += s.begin * o->ldt;
-    if (o->weight) part.weight += s.begin * o->ldw;
-    if (o->dlogits) part.dlogits += s.begin * o->ldd;
+    part.targets = fnn_at(k, o->targets, s.begin * o->ldt);
+    part.weight = fnn_at(k, o->weight, s.begin * o->ldw);
+    part.dlogits = fnn_at(k, o->dlogits, s.begin * o->ldd);
     part.loss += s.begin;
     part.correct += s.begin;
     return part;
@@ -17,18 +17,18 @@ static fnn_loss rows_of(const fnn_loss *o, fnn_split s)
 
 void fnn_op_softmax_cross_entropy(const fnn_kernels *k, const fnn_loss *o, fnn_split s)
 {
-    const fnn_loss part = rows_of(o, s);
+    const fnn_loss part = rows_of(k, o, s);
     if (s.begin < s.end) k->softmax_cross_entropy(s.end - s.begin, &part);
 }
 
 /* Poisson's rates below 0, which are a bad row's unless it counts for nothing. */
-static void check_rates(const fnn_loss *o, fnn_split s)
+static void check_rates(const fnn_kernels *k, const fnn_loss *o, fnn_split s)
 {
     for (size_t i = s.begin; i < s.end; i++) {
         bool good = true;
         for (size_t j = 0; j < o->classes; j++) {
-            const bool left_out = o->weight && o->weight[i * o->ldw + (o->each ? j : 0)] == 0.0f;
-            good &= left_out || !(o->logits[i * o->ldl + j] + o->parameter < 0.0f);
+            const bool left_out = o->weight && fnn_value(k, o->weight, i * o->ldw + (o->each ? j : 0)) == 0.0;
+            good &= left_out || !(fnn_value(k, o->logits, i * o->ldl + j) + o->parameter < 0.0);
         }
         if (!good) fnn_report(o->status, i, FNN_BAD_RATE);
     }
@@ -36,14 +36,14 @@ static void check_rates(const fnn_loss *o, fnn_split s)
 
 void fnn_op_elementwise_loss(const fnn_kernels *k, const fnn_loss *o, fnn_split s)
 {
-    const fnn_loss part = rows_of(o, s);
+    const fnn_loss part = rows_of(k, o, s);
     if (s.begin < s.end) k->elementwise_loss(s.end - s.begin, &part);
-    if (o->form == FNN_POISSON && o->status) check_rates(o, s);
+    if (o->form == FNN_POISSON && o->status) check_rates(k, o, s);
 }
 
 void fnn_op_multiclass_hinge(const fnn_kernels *k, const fnn_loss *o, fnn_split s)
 {
-    const fnn_loss part = rows_of(o, s);
+    const fnn_loss part = rows_of(k, o, s);
     if (s.begin < s.end) k->multiclass_hinge(s.end - s.begin, &part);
 }
 

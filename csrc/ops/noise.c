@@ -1,49 +1,35 @@
 /* Random changes of activations and weights, by rows. */
 #include "step.h"
 
-static fnn_noise rows_of(const fnn_noise *o, fnn_split s)
+static fnn_noise rows_of(const fnn_kernels *k, const fnn_noise *o, fnn_split s)
 {
     fnn_noise part = *o;
     part.rows = s.end > s.begin ? s.end - s.begin : 0;
     part.first_row += s.begin;
-    part.x += s.begin * o->ldx;
-    part.y += s.begin * o->ldy;
+    part.x = fnn_at(k, o->x, s.begin * o->ldx);
+    part.y = fnn_at(k, o->y, s.begin * o->ldy);
     return part;
-}
-
-/* Row r has the low half of draw r. It is memory that this waits for: one form serves all instruction sets. */
-static void drop_rows(const fnn_noise *o)
-{
-    uint32_t words[64];
-    for (size_t r = 0; r < o->rows; r++) {
-        const size_t left = o->rows - r;
-        if (r % 64 == 0) fnn_random_bits(o->draw.seed, o->draw.stream, o->draw.step, o->first_row + r, left < 64 ? left : 64, words);
-        const bool stays = (words[r % 64] & 0xFFFF) >= o->threshold;
-        const float *x = o->x + r * o->ldx;
-        float *y = o->y + r * o->ldy;
-        for (size_t j = 0; j < o->columns; j++) y[j] = stays ? x[j] * o->scale : 0.0f;
-    }
 }
 
 void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_split s)
 {
-    const fnn_noise part = rows_of(o, s);
+    const fnn_noise part = rows_of(k, o, s);
     if (!part.rows) return;
     if (part.whole_rows)
-        drop_rows(&part);
+        k->drop_rows(&part);
     else
         k->dropout(&part);
 }
 
 void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_split s)
 {
-    const fnn_noise part = rows_of(o, s);
+    const fnn_noise part = rows_of(k, o, s);
     if (part.rows) k->gaussian_noise(&part);
 }
 
 /* ---- arguments, of a plan's operation and a step's buffers ---- */
 
-static fnn_noise bind(const fnn_step *s, const fnn_op *op, float scale)
+static fnn_noise bind(const fnn_step *s, const fnn_op *op, double scale)
 {
     const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 1);
     return (fnn_noise){.draw = {s->run->seed, (uint32_t)(s->run->step0 + s->number), op->stream},
@@ -58,7 +44,7 @@ static fnn_noise bind(const fnn_step *s, const fnn_op *op, float scale)
                        .ldy = y.ld};
 }
 
-static float dropout_scale(uint32_t threshold) { return threshold < 65536 ? 65536.0f / (float)(65536 - threshold) : 0.0f; }
+static double dropout_scale(uint32_t threshold) { return threshold < 65536 ? 65536.0 / (65536 - threshold) : 0.0; }
 
 fnn_noise fnn_bind_dropout(const fnn_step *s, const fnn_op *op) { return bind(s, op, dropout_scale(op->threshold)); }
 fnn_noise fnn_bind_gaussian_noise(const fnn_step *s, const fnn_op *op) { return bind(s, op, op->rate); }

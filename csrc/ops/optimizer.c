@@ -172,12 +172,15 @@ size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
     return total;
 }
 
+/* The arrays of a call may be of either type; an operation's own kernels are not used here. */
+static const fnn_kernels *kernels_of(const fnn_tensor *t) { return fnn_active_kernels(t->is_double ? FNN_F64 : FNN_F32); }
+
 /* Chunks of all arrays in a row, dealt out in equal runs; visit(argument, tensor, from, upto, number of the chunk at
  * `from`, number of the tensor's first chunk) for each array's part of this thread's run. */
 typedef void visitor(const fnn_kernels *k, const fnn_update *o, const fnn_tensor *t, size_t from, size_t upto, size_t chunk,
                      size_t first);
 
-static void visit_split(const fnn_kernels *k, const fnn_update *o, fnn_split s, visitor *visit)
+static void visit_split(const fnn_update *o, fnn_split s, visitor *visit)
 {
     const fnn_split mine = fnn_split_of(s.id, s.count, fnn_update_chunks(o->tensors, o->count));
     size_t first = 0; /* number of the array's first chunk */
@@ -187,7 +190,7 @@ static void visit_split(const fnn_kernels *k, const fnn_update *o, fnn_split s, 
         if (end > mine.begin) {
             const size_t begin = mine.begin > first ? mine.begin : first;
             const size_t upto = mine.end < end ? (mine.end - first) * FNN_UPDATE_CHUNK : t->n;
-            visit(k, o, t, (begin - first) * FNN_UPDATE_CHUNK, upto, begin, first);
+            visit(kernels_of(t), o, t, (begin - first) * FNN_UPDATE_CHUNK, upto, begin, first);
         }
         first = end;
     }
@@ -199,12 +202,15 @@ static void norm_part(const fnn_kernels *k, const fnn_update *o, const fnn_tenso
     (void)first;
     for (; from < upto; from += FNN_UPDATE_CHUNK, chunk++) {
         const size_t n = upto - from < FNN_UPDATE_CHUNK ? upto - from : FNN_UPDATE_CHUNK;
-        o->norms[chunk] = t->is_double ? k->sum_squares_f64(n, (const double *)t->g + from)
-                                       : k->sum_squares_f32(n, (const float *)t->g + from);
+        o->norms[chunk] = k->sum_squares(n, fnn_at(k, t->g, from));
     }
 }
 
-void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s) { visit_split(k, o, s, norm_part); }
+void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s)
+{
+    (void)k;
+    visit_split(o, s, norm_part);
+}
 
 void fnn_op_begin_update(fnn_update *o)
 {
@@ -241,24 +247,18 @@ static void update_part(const fnn_kernels *k, const fnn_update *o, const fnn_ten
     for (const size_t begin = from; from < upto; from += step) {
         const size_t n = upto - from < step ? upto - from : step;
         double part[2] = {0.0, 0.0}, *sums = trusted ? &o->trust[2 * (chunk + (from - begin) / FNN_UPDATE_CHUNK)] : NULL;
-        if (t->is_double) {
-            double *w = (double *)t->w + from, *state[FNN_STATES];
-            for (int i = 0; i < FNN_STATES; i++) state[i] = t->state[i] ? (double *)t->state[i] + from : NULL;
-            k->update_f64[rule](1, n, scalars, w, n, (const double *)t->g + from, n, state);
-            if (trusted) k->trust_norms_f64(n, scalars, w, state[0], state[1], part);
-        } else {
-            float *w = (float *)t->w + from, *state[FNN_STATES];
-            fnn_states_at(state, (float *const *)t->state, from);
-            k->update_f32[rule](1, n, scalars, w, n, (const float *)t->g + from, n, state);
-            if (trusted) k->trust_norms_f32(n, scalars, w, state[0], state[1], part);
-        }
+        void *w = fnn_at(k, t->w, from), *state[FNN_STATES];
+        fnn_states_at(k, state, t->state, from);
+        k->update[rule](1, n, scalars, w, n, fnn_at(k, t->g, from), n, state);
+        if (trusted) k->trust_norms(n, scalars, w, state[0], state[1], part);
         for (int i = 0; trusted && i < 2; i++) sums[i] = (from - begin) % FNN_UPDATE_CHUNK ? sums[i] + part[i] : part[i];
     }
 }
 
 void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_split s)
 {
-    if (!o->skip) visit_split(k, o, s, update_part);
+    (void)k;
+    if (!o->skip) visit_split(o, s, update_part);
 }
 
 static void trust_part(const fnn_kernels *k, const fnn_update *o, const fnn_tensor *t, size_t from, size_t upto, size_t chunk,
@@ -273,46 +273,33 @@ static void trust_part(const fnn_kernels *k, const fnn_update *o, const fnn_tens
     }
     const double ratio = w2 == 0.0 || d2 == 0.0 ? 1.0 : sqrt(w2) / sqrt(d2);
     const fnn_update_scalars *s = &o->scalars[t->group];
-    if (t->is_double)
-        k->trust_update_f64(upto - from, s, ratio, (double *)t->w + from, (const double *)t->state[0] + from,
-                            (const double *)t->state[1] + from,
-                            t->state[FNN_AVERAGE] ? (double *)t->state[FNN_AVERAGE] + from : NULL);
-    else
-        k->trust_update_f32(upto - from, s, ratio, (float *)t->w + from, (const float *)t->state[0] + from,
-                            (const float *)t->state[1] + from,
-                            t->state[FNN_AVERAGE] ? (float *)t->state[FNN_AVERAGE] + from : NULL);
+    k->trust_update(upto - from, s, ratio, fnn_at(k, t->w, from), fnn_at(k, t->state[0], from), fnn_at(k, t->state[1], from),
+                    fnn_at(k, t->state[FNN_AVERAGE], from));
 }
 
 void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_split s)
 {
-    if (!o->skip) visit_split(k, o, s, trust_part);
+    (void)k;
+    if (!o->skip) visit_split(o, s, trust_part);
 }
 
 /* The units [begin, end) of an array, or (units 0) its elements. */
 static void limit_units(const fnn_kernels *k, const fnn_tensor *t, const fnn_update_scalars *s, size_t begin, size_t end)
 {
-    const size_t columns = t->units ? t->units : t->n, rows = t->n / columns, vector = t->is_double ? 8 : 16;
-    void *average = t->state[FNN_AVERAGE];
+    const size_t columns = t->units ? t->units : t->n, rows = t->n / columns, vector = 64 / k->item;
     for (size_t j = begin; j < end; j += t->unit_together ? 1 : vector) {
         const size_t at = t->unit_together ? j * rows : j, n = end - j < vector ? end - j : vector;
-        if (t->is_double) {
-            double *w = (double *)t->w + at, *mean = average ? (double *)average + at : NULL;
-            if (t->unit_together)
-                k->max_norm_unit_f64(rows, s, w, mean);
-            else
-                k->max_norm_f64(rows, n, t->units > 0, s, w, mean, columns);
-        } else {
-            float *w = (float *)t->w + at, *mean = average ? (float *)average + at : NULL;
-            if (t->unit_together)
-                k->max_norm_unit_f32(rows, s, w, mean);
-            else
-                k->max_norm_f32(rows, n, t->units > 0, s, w, mean, columns);
-        }
+        void *w = fnn_at(k, t->w, at), *mean = fnn_at(k, t->state[FNN_AVERAGE], at);
+        if (t->unit_together)
+            k->max_norm_unit(rows, s, w, mean);
+        else
+            k->max_norm(rows, n, t->units > 0, s, w, mean, columns);
     }
 }
 
 void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s)
 {
+    (void)k;
     if (o->skip) return;
     for (size_t i = 0; i < o->count; i++) {
         const fnn_tensor *t = &o->tensors[i];
@@ -320,7 +307,7 @@ void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s)
         if (!(scalars->max_norm > 0) || t->n == 0) continue;
         const size_t units = t->units ? t->units : t->n, vectors = (units + 15) / 16; /* every array is cut for the team */
         const fnn_split mine = fnn_split_of(s.id, s.count, vectors);
-        limit_units(k, t, scalars, mine.begin * 16, mine.end * 16 < units ? mine.end * 16 : units);
+        limit_units(kernels_of(t), t, scalars, mine.begin * 16, mine.end * 16 < units ? mine.end * 16 : units);
     }
 }
 
@@ -333,7 +320,7 @@ typedef struct {
 static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     update_call *c = argument;
-    const fnn_kernels *k = fnn_active_kernels();
+    const fnn_kernels *k = fnn_active_kernels(FNN_F32);
     const fnn_split s = {id, count, 0, 0};
     if (c->norm) {
         fnn_op_norm(k, c->o, s);

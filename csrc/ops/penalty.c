@@ -20,7 +20,7 @@ void fnn_op_penalty_backward(const fnn_kernels *k, const fnn_penalty *o, fnn_spl
     if (mine.begin >= mine.end) return;
     const size_t from = mine.begin * FNN_PENALTY_CHUNK;
     const size_t upto = mine.end * FNN_PENALTY_CHUNK < o->n ? mine.end * FNN_PENALTY_CHUNK : o->n;
-    k->penalty_backward(upto - from, (float)o->l1, (float)o->l2, o->w + from, o->dw + from);
+    k->penalty_backward(upto - from, o->l1, o->l2, o->w + from, o->dw + from);
 }
 
 double fnn_penalty_total(const double *partial, size_t n)

@@ -10,7 +10,7 @@ typedef struct group {
 
 static group first_group(fnn_random draw, uint64_t number)
 {
-    group g = {.k = fnn_active_kernels(), .draw = draw, .number = number};
+    group g = {.k = fnn_active_kernels(FNN_F32), .draw = draw, .number = number};
     g.k->random_words(&g.draw, number, g.words);
     return g;
 }

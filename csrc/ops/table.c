@@ -43,6 +43,6 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
 
 void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
 {
-    call c = {op, arguments, fnn_active_kernels(), rows};
+    call c = {op, arguments, fnn_active_kernels(FNN_F32), rows};
     fnn_team_run(threads, body, &c);
 }

@@ -6,44 +6,47 @@
 #include <stdatomic.h>
 #include <string.h>
 
-extern const fnn_kernels fnn_kernels_generic;
+#define FNN_TABLES(isa) {&fnn_kernels_##isa##_f32, &fnn_kernels_##isa##_f64}
+
+extern const fnn_kernels fnn_kernels_generic_f32, fnn_kernels_generic_f64;
 #if defined(__x86_64__)
-extern const fnn_kernels fnn_kernels_avx2, fnn_kernels_avx512;
+extern const fnn_kernels fnn_kernels_avx2_f32, fnn_kernels_avx2_f64, fnn_kernels_avx512_f32, fnn_kernels_avx512_f64;
 #endif
 
-/* A table, and the flags of cpu_features.h that it needs. */
-static const struct {
-    const fnn_kernels *kernels;
+/* An instruction set: its tables, for floats and for doubles, and the flags of cpu_features.h that it needs. */
+static const struct tier {
+    const fnn_kernels *kernels[2];
     unsigned needs;
 } tiers[] = {
-    {&fnn_kernels_generic, 0},
+    {FNN_TABLES(generic), 0},
 #if defined(__x86_64__)
-    {&fnn_kernels_avx2, FNN_CPU_FMA | FNN_CPU_AVX2},
-    {&fnn_kernels_avx512,
-     FNN_CPU_FMA | FNN_CPU_AVX2 | FNN_CPU_AVX512F | FNN_CPU_AVX512BW | FNN_CPU_AVX512DQ | FNN_CPU_AVX512VL},
+    {FNN_TABLES(avx2), FNN_CPU_FMA | FNN_CPU_AVX2},
+    {FNN_TABLES(avx512), FNN_CPU_FMA | FNN_CPU_AVX2 | FNN_CPU_AVX512F | FNN_CPU_AVX512BW | FNN_CPU_AVX512DQ | FNN_CPU_AVX512VL},
 #endif
 };
 
-size_t fnn_available_kernels(const fnn_kernels *tables[FNN_MAX_ISAS])
+size_t fnn_available_isas(const char *names[FNN_MAX_ISAS])
 {
     const unsigned features = fnn_cpu_features();
     size_t n = 0;
     for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++)
-        if ((features & tiers[i].needs) == tiers[i].needs) tables[n++] = tiers[i].kernels;
+        if ((features & tiers[i].needs) == tiers[i].needs) names[n++] = tiers[i].kernels[0]->isa;
     return n;
 }
 
-static _Atomic(const fnn_kernels *) active = &fnn_kernels_generic;
+static _Atomic(const struct tier *) active = &tiers[0];
 
-const fnn_kernels *fnn_active_kernels(void) { return atomic_load_explicit(&active, memory_order_relaxed); }
-
-bool fnn_use_kernels(const char *isa)
+const fnn_kernels *fnn_active_kernels(fnn_dtype dtype)
 {
-    const fnn_kernels *tables[FNN_MAX_ISAS] = {0};
-    const size_t n = fnn_available_kernels(tables);
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(tables[i]->isa, isa) == 0) {
-            atomic_store(&active, tables[i]);
+    return atomic_load_explicit(&active, memory_order_relaxed)->kernels[dtype == FNN_F64];
+}
+
+bool fnn_use_isa(const char *name)
+{
+    const unsigned features = fnn_cpu_features();
+    for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++) {
+        if ((features & tiers[i].needs) == tiers[i].needs && strcmp(tiers[i].kernels[0]->isa, name) == 0) {
+            atomic_store(&active, &tiers[i]);
             return true;
         }
     }

@@ -11,7 +11,9 @@
 typedef struct { __m256 lo, hi; } vf;
 typedef struct { __m256d lo, hi; } vd;
 typedef struct { __m256i lo, hi; } vi;
+typedef struct { __m256i lo, hi; } vl;
 typedef struct { __m256 lo, hi; } vm;
+typedef struct { __m256d lo, hi; } vdm;
 typedef struct { size_t n; } vt; /* at most 16: the masks are made where they are used, and a call passes it in a register */
 
 FNN_INLINE vt vt_first(size_t n) { return (vt){n < 16 ? n : 16}; }
@@ -58,16 +60,19 @@ FNN_INLINE void vf_store_t(float *p, vf a, vt t)
 }
 
 /* One register, as tiles of products are made of. */
-#define FNN_VR 8
-typedef __m256 vr;
-FNN_INLINE vr vr_zero(void) { return _mm256_setzero_ps(); }
-FNN_INLINE vr vr_set1(float a) { return _mm256_set1_ps(a); }
-FNN_INLINE vr vr_load(const float *p) { return _mm256_loadu_ps(p); }
-FNN_INLINE void vr_store(float *p, vr a) { _mm256_storeu_ps(p, a); }
-FNN_INLINE vr vr_load_t(const float *p, vt t) { return _mm256_maskload_ps(p, fnn_mask_lo(t)); }
-FNN_INLINE void vr_store_t(float *p, vr a, vt t) { fnn_store_first(p, a, t.n); }
-FNN_INLINE vr vr_fma(vr a, vr b, vr c) { return _mm256_fmadd_ps(a, b, c); }
-FNN_INLINE vr vr_zero_where_not_positive(vr a, vr y) { return _mm256_andnot_ps(_mm256_cmp_ps(y, _mm256_setzero_ps(), _CMP_LE_OQ), a); }
+#define FNN_VFR 8
+typedef __m256 vfr;
+FNN_INLINE vfr vfr_zero(void) { return _mm256_setzero_ps(); }
+FNN_INLINE vfr vfr_set1(float a) { return _mm256_set1_ps(a); }
+FNN_INLINE vfr vfr_load(const float *p) { return _mm256_loadu_ps(p); }
+FNN_INLINE void vfr_store(float *p, vfr a) { _mm256_storeu_ps(p, a); }
+FNN_INLINE vfr vfr_load_t(const float *p, vt t) { return _mm256_maskload_ps(p, fnn_mask_lo(t)); }
+FNN_INLINE void vfr_store_t(float *p, vfr a, vt t) { fnn_store_first(p, a, t.n); }
+FNN_INLINE vfr vfr_fma(vfr a, vfr b, vfr c) { return _mm256_fmadd_ps(a, b, c); }
+FNN_INLINE vfr vfr_zero_where_not_positive(vfr a, vfr y)
+{
+    return _mm256_andnot_ps(_mm256_cmp_ps(y, _mm256_setzero_ps(), _CMP_LE_OQ), a);
+}
 
 FNN_INLINE vf vf_add(vf a, vf b) { return (vf){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
 FNN_INLINE vf vf_sub(vf a, vf b) { return (vf){_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
@@ -152,23 +157,51 @@ FNN_INLINE vf vi_convert(vi a) { return (vf){_mm256_cvtepi32_ps(a.lo), _mm256_cv
 FNN_INLINE vd vd_set1(double a) { return (vd){_mm256_set1_pd(a), _mm256_set1_pd(a)}; }
 FNN_INLINE vd vd_load(const double *p) { return (vd){_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
 FNN_INLINE void vd_store(double *p, vd a) { _mm256_storeu_pd(p, a.lo); _mm256_storeu_pd(p + 4, a.hi); }
+
+/* Of the first t.n lanes, those from `from` on. */
+FNN_INLINE __m256i fnn_mask_pd(vt t, size_t from)
+{
+    return _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(fnn_mask_window + 16 + from - t.n)));
+}
 FNN_INLINE vd vd_load_t(const double *p, vt t)
 {
-    if (t.n >= 8) return vd_load(p);
-    double tile[8] = {0};
-    for (size_t i = 0; i < t.n; i++) tile[i] = p[i];
-    return vd_load(tile);
+    return (vd){_mm256_maskload_pd(p, fnn_mask_pd(t, 0)), _mm256_maskload_pd(p + 4, fnn_mask_pd(t, 4))};
+}
+FNN_INLINE void fnn_store_first_pd(double *p, __m256d a, size_t n)
+{
+    if (n >= 4) {
+        _mm256_storeu_pd(p, a);
+        return;
+    }
+    __m128d two = _mm256_castpd256_pd128(a);
+    if (n & 2) {
+        _mm_storeu_pd(p, two);
+        p += 2;
+        two = _mm256_extractf128_pd(a, 1);
+    }
+    if (n & 1) _mm_store_sd(p, two);
 }
 FNN_INLINE void vd_store_t(double *p, vd a, vt t)
 {
-    if (t.n >= 8) {
-        vd_store(p, a);
-        return;
-    }
-    double tile[8];
-    vd_store(tile, a);
-    for (size_t i = 0; i < t.n; i++) p[i] = tile[i];
+    fnn_store_first_pd(p, a.lo, t.n);
+    if (t.n > 4) fnn_store_first_pd(p + 4, a.hi, t.n - 4);
 }
+
+#define FNN_VDR 4
+typedef __m256d vdr;
+FNN_INLINE vdr vdr_zero(void) { return _mm256_setzero_pd(); }
+FNN_INLINE vdr vdr_set1(double a) { return _mm256_set1_pd(a); }
+FNN_INLINE vdr vdr_load(const double *p) { return _mm256_loadu_pd(p); }
+FNN_INLINE void vdr_store(double *p, vdr a) { _mm256_storeu_pd(p, a); }
+FNN_INLINE vdr vdr_load_t(const double *p, vt t) { return _mm256_maskload_pd(p, fnn_mask_pd(t, 0)); }
+FNN_INLINE void vdr_store_t(double *p, vdr a, vt t) { fnn_store_first_pd(p, a, t.n); }
+FNN_INLINE vdr vdr_fma(vdr a, vdr b, vdr c) { return _mm256_fmadd_pd(a, b, c); }
+FNN_INLINE vdr vdr_zero_where_not_positive(vdr a, vdr y)
+{
+    return _mm256_andnot_pd(_mm256_cmp_pd(y, _mm256_setzero_pd(), _CMP_LE_OQ), a);
+}
+
+FNN_INLINE vd vd_zero(void) { return (vd){_mm256_setzero_pd(), _mm256_setzero_pd()}; }
 FNN_INLINE vd vd_add(vd a, vd b) { return (vd){_mm256_add_pd(a.lo, b.lo), _mm256_add_pd(a.hi, b.hi)}; }
 FNN_INLINE vd vd_sub(vd a, vd b) { return (vd){_mm256_sub_pd(a.lo, b.lo), _mm256_sub_pd(a.hi, b.hi)}; }
 FNN_INLINE vd vd_mul(vd a, vd b) { return (vd){_mm256_mul_pd(a.lo, b.lo), _mm256_mul_pd(a.hi, b.hi)}; }
@@ -177,13 +210,54 @@ FNN_INLINE vd vd_sqrt(vd a) { return (vd){_mm256_sqrt_pd(a.lo), _mm256_sqrt_pd(a
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd){_mm256_fmadd_pd(a.lo, b.lo, c.lo), _mm256_fmadd_pd(a.hi, b.hi, c.hi)}; }
 FNN_INLINE vd vd_fnmadd(vd a, vd b, vd c) { return (vd){_mm256_fnmadd_pd(a.lo, b.lo, c.lo), _mm256_fnmadd_pd(a.hi, b.hi, c.hi)}; }
 
-typedef struct { __m256d lo, hi; } vdm;
+FNN_INLINE vd vd_fma_literal(vd s, vd a, vd b)
+{
+    __asm__ volatile("vfmadd213pd %2, %1, %0" : "+x"(s.lo) : "x"(a.lo), "x"(b.lo));
+    __asm__ volatile("vfmadd213pd %2, %1, %0" : "+x"(s.hi) : "x"(a.hi), "x"(b.hi));
+    return s;
+}
+FNN_INLINE vd vd_min2(vd a, vd b) { return (vd){_mm256_min_pd(a.lo, b.lo), _mm256_min_pd(a.hi, b.hi)}; }
+FNN_INLINE vd vd_max2(vd a, vd b) { return (vd){_mm256_max_pd(a.lo, b.lo), _mm256_max_pd(a.hi, b.hi)}; }
 FNN_INLINE vdm vd_lt(vd a, vd b) { return (vdm){_mm256_cmp_pd(a.lo, b.lo, _CMP_LT_OQ), _mm256_cmp_pd(a.hi, b.hi, _CMP_LT_OQ)}; }
 FNN_INLINE vdm vd_le(vd a, vd b) { return (vdm){_mm256_cmp_pd(a.lo, b.lo, _CMP_LE_OQ), _mm256_cmp_pd(a.hi, b.hi, _CMP_LE_OQ)}; }
+FNN_INLINE vdm vd_eq(vd a, vd b) { return (vdm){_mm256_cmp_pd(a.lo, b.lo, _CMP_EQ_OQ), _mm256_cmp_pd(a.hi, b.hi, _CMP_EQ_OQ)}; }
 FNN_INLINE vd vd_select(vdm m, vd a, vd b)
 {
     return (vd){_mm256_blendv_pd(b.lo, a.lo, m.lo), _mm256_blendv_pd(b.hi, a.hi, m.hi)};
 }
+FNN_INLINE uint32_t vdm_bits(vdm m) { return (uint32_t)_mm256_movemask_pd(m.lo) | (uint32_t)_mm256_movemask_pd(m.hi) << 4; }
+FNN_INLINE bool vdm_all(vdm m) { return _mm256_movemask_pd(_mm256_and_pd(m.lo, m.hi)) == 0xF; }
+FNN_INLINE vdm vdm_from_t(vt t) { return (vdm){_mm256_castsi256_pd(fnn_mask_pd(t, 0)), _mm256_castsi256_pd(fnn_mask_pd(t, 4))}; }
+FNN_INLINE vdm vdm_lane(size_t i)
+{
+    const __m256i at = _mm256_set1_epi64x((long long)(i < 8 ? i : 8));
+    return (vdm){_mm256_castsi256_pd(_mm256_cmpeq_epi64(at, _mm256_setr_epi64x(0, 1, 2, 3))),
+                 _mm256_castsi256_pd(_mm256_cmpeq_epi64(at, _mm256_setr_epi64x(4, 5, 6, 7)))};
+}
+
+/* Lanes 8 half ... 8 half + 7 of 16. */
+FNN_INLINE vdm vdm_from_half(vm m, size_t half)
+{
+    const __m256i a = _mm256_castps_si256(half ? m.hi : m.lo);
+    return (vdm){_mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(a))),
+                 _mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm256_extracti128_si256(a, 1)))};
+}
+FNN_INLINE vd vd_from_half(vi v, size_t half)
+{
+    const __m256i a = half ? v.hi : v.lo;
+    return (vd){_mm256_cvtepi32_pd(_mm256_castsi256_si128(a)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(a, 1))};
+}
+
+FNN_INLINE vl vd_bits(vd a) { return (vl){_mm256_castpd_si256(a.lo), _mm256_castpd_si256(a.hi)}; }
+FNN_INLINE vd vl_double(vl a) { return (vd){_mm256_castsi256_pd(a.lo), _mm256_castsi256_pd(a.hi)}; }
+FNN_INLINE vl vl_set1(int64_t a) { return (vl){_mm256_set1_epi64x(a), _mm256_set1_epi64x(a)}; }
+FNN_INLINE vl vl_add(vl a, vl b) { return (vl){_mm256_add_epi64(a.lo, b.lo), _mm256_add_epi64(a.hi, b.hi)}; }
+FNN_INLINE vl vl_sub(vl a, vl b) { return (vl){_mm256_sub_epi64(a.lo, b.lo), _mm256_sub_epi64(a.hi, b.hi)}; }
+FNN_INLINE vl vl_and(vl a, vl b) { return (vl){_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)}; }
+FNN_INLINE vl vl_or(vl a, vl b) { return (vl){_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
+FNN_INLINE vl vl_xor(vl a, vl b) { return (vl){_mm256_xor_si256(a.lo, b.lo), _mm256_xor_si256(a.hi, b.hi)}; }
+#define vl_shl(a, n) ((vl){_mm256_slli_epi64((a).lo, (n)), _mm256_slli_epi64((a).hi, (n))})
+#define vl_shr(a, n) ((vl){_mm256_srli_epi64((a).lo, (n)), _mm256_srli_epi64((a).hi, (n))})
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { return (vd){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
@@ -192,6 +266,13 @@ FNN_INLINE double vd_sum(vd a)
     __m256d x = _mm256_add_pd(a.lo, a.hi);
     __m128d y = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
     return _mm_cvtsd_f64(_mm_add_sd(y, _mm_unpackhi_pd(y, y)));
+}
+
+FNN_INLINE double vd_max(vd a)
+{
+    __m256d x = _mm256_max_pd(a.lo, a.hi);
+    __m128d y = _mm_max_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(y, _mm_unpackhi_pd(y, y)));
 }
 
 /* Folds: lane i with i+8, then i+4, i+2, i+1: one fixed tree. */
@@ -252,5 +333,35 @@ FNN_INLINE void vf_transpose(vf r[16])
     for (int i = 0; i < 8; i++) {
         r[i] = (vf){a[i], c[i]};
         r[i + 8] = (vf){b[i], d[i]};
+    }
+}
+
+FNN_INLINE void fnn_transpose4(__m256d r[4])
+{
+    const __m256d a = _mm256_unpacklo_pd(r[0], r[1]), b = _mm256_unpackhi_pd(r[0], r[1]);
+    const __m256d c = _mm256_unpacklo_pd(r[2], r[3]), d = _mm256_unpackhi_pd(r[2], r[3]);
+    r[0] = _mm256_permute2f128_pd(a, c, 0x20);
+    r[1] = _mm256_permute2f128_pd(b, d, 0x20);
+    r[2] = _mm256_permute2f128_pd(a, c, 0x31);
+    r[3] = _mm256_permute2f128_pd(b, d, 0x31);
+}
+
+/* The same of doubles, 8 by 8. */
+FNN_INLINE void vd_transpose(vd r[8])
+{
+    __m256d a[4], b[4], c[4], d[4];
+    for (int i = 0; i < 4; i++) {
+        a[i] = r[i].lo;
+        b[i] = r[i].hi;
+        c[i] = r[i + 4].lo;
+        d[i] = r[i + 4].hi;
+    }
+    fnn_transpose4(a);
+    fnn_transpose4(b);
+    fnn_transpose4(c);
+    fnn_transpose4(d);
+    for (int i = 0; i < 4; i++) {
+        r[i] = (vd){a[i], c[i]};
+        r[i + 4] = (vd){b[i], d[i]};
     }
 }

@@ -11,7 +11,9 @@
 typedef __m512 vf;
 typedef __m512d vd;
 typedef __m512i vi;
+typedef __m512i vl;
 typedef __mmask16 vm;
+typedef __mmask8 vdm;
 typedef __mmask16 vt;
 
 FNN_INLINE vt vt_first(size_t n) { return (vt)(n >= 16 ? 0xFFFFu : (1u << n) - 1u); }
@@ -79,6 +81,7 @@ FNN_INLINE vi vi_mul_wide(vi a, uint32_t m, vi *high)
     return _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
 }
 
+FNN_INLINE vd vd_zero(void) { return _mm512_setzero_pd(); }
 FNN_INLINE vd vd_set1(double a) { return _mm512_set1_pd(a); }
 FNN_INLINE vd vd_load(const double *p) { return _mm512_loadu_pd(p); }
 FNN_INLINE void vd_store(double *p, vd a) { _mm512_storeu_pd(p, a); }
@@ -92,9 +95,39 @@ FNN_INLINE vd vd_sqrt(vd a) { return _mm512_sqrt_pd(a); }
 FNN_INLINE vd vd_fma(vd a, vd b, vd c) { return _mm512_fmadd_pd(a, b, c); }
 FNN_INLINE vd vd_fnmadd(vd a, vd b, vd c) { return _mm512_fnmadd_pd(a, b, c); }
 
-FNN_INLINE __mmask8 vd_lt(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
-FNN_INLINE __mmask8 vd_le(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
-FNN_INLINE vd vd_select(__mmask8 m, vd a, vd b) { return _mm512_mask_blend_pd(m, b, a); }
+FNN_INLINE vd vd_fma_literal(vd s, vd a, vd b)
+{
+    __asm__ volatile("vfmadd213pd %2, %1, %0" : "+v"(s) : "v"(a), "v"(b));
+    return s;
+}
+FNN_INLINE vd vd_min2(vd a, vd b) { return _mm512_min_pd(a, b); }
+FNN_INLINE vd vd_max2(vd a, vd b) { return _mm512_max_pd(a, b); }
+FNN_INLINE vdm vd_lt(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+FNN_INLINE vdm vd_le(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
+FNN_INLINE vdm vd_eq(vd a, vd b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+FNN_INLINE vd vd_select(vdm m, vd a, vd b) { return _mm512_mask_blend_pd(m, b, a); }
+FNN_INLINE uint32_t vdm_bits(vdm m) { return m; }
+FNN_INLINE bool vdm_all(vdm m) { return m == 0xFFu; }
+FNN_INLINE vdm vdm_from_t(vt t) { return (vdm)t; }
+FNN_INLINE vdm vdm_lane(size_t i) { return (vdm)(i < 8 ? 1u << i : 0u); }
+
+/* Lanes 8 half ... 8 half + 7 of 16. */
+FNN_INLINE vdm vdm_from_half(vm m, size_t half) { return (vdm)(half ? m >> 8 : m); }
+FNN_INLINE vd vd_from_half(vi v, size_t half)
+{
+    return _mm512_cvtepi32_pd(half ? _mm512_extracti32x8_epi32(v, 1) : _mm512_castsi512_si256(v));
+}
+
+FNN_INLINE vl vd_bits(vd a) { return _mm512_castpd_si512(a); }
+FNN_INLINE vd vl_double(vl a) { return _mm512_castsi512_pd(a); }
+FNN_INLINE vl vl_set1(int64_t a) { return _mm512_set1_epi64(a); }
+FNN_INLINE vl vl_add(vl a, vl b) { return _mm512_add_epi64(a, b); }
+FNN_INLINE vl vl_sub(vl a, vl b) { return _mm512_sub_epi64(a, b); }
+FNN_INLINE vl vl_and(vl a, vl b) { return _mm512_and_si512(a, b); }
+FNN_INLINE vl vl_or(vl a, vl b) { return _mm512_or_si512(a, b); }
+FNN_INLINE vl vl_xor(vl a, vl b) { return _mm512_xor_si512(a, b); }
+#define vl_shl(a, n) _mm512_slli_epi64((a), (n))
+#define vl_shr(a, n) _mm512_srli_epi64((a), (n))
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
@@ -103,6 +136,13 @@ FNN_INLINE double vd_sum(vd a)
     __m256d x = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
     __m128d y = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
     return _mm_cvtsd_f64(_mm_add_sd(y, _mm_unpackhi_pd(y, y)));
+}
+
+FNN_INLINE double vd_max(vd a)
+{
+    __m256d x = _mm256_max_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
+    __m128d y = _mm_max_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(y, _mm_unpackhi_pd(y, y)));
 }
 
 /* Folds: lane i with i+8, then i+4, i+2, i+1: one fixed tree. */
@@ -153,5 +193,26 @@ FNN_INLINE void vf_transpose(vf r[16])
         r[8 + c] = _mm512_shuffle_f32x4(t[c], t[8 + c], 0xDD);
         r[4 + c] = _mm512_shuffle_f32x4(t[4 + c], t[12 + c], 0x88);
         r[12 + c] = _mm512_shuffle_f32x4(t[4 + c], t[12 + c], 0xDD);
+    }
+}
+
+/* The same of doubles, 8 by 8. */
+FNN_INLINE void vd_transpose(vd r[8])
+{
+    vd t[8];
+    FNN_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm512_unpacklo_pd(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_pd(r[i], r[i + 1]);
+    }
+    /* t[2q + c] now holds, in its 128-bit quarter p, column 2p + c of rows 2q and 2q + 1 */
+    FNN_UNROLL
+    for (int c = 0; c < 2; c++) {
+        const vd a = _mm512_shuffle_f64x2(t[c], t[2 + c], 0x88), b = _mm512_shuffle_f64x2(t[4 + c], t[6 + c], 0x88);
+        const vd d = _mm512_shuffle_f64x2(t[c], t[2 + c], 0xDD), e = _mm512_shuffle_f64x2(t[4 + c], t[6 + c], 0xDD);
+        r[c] = _mm512_shuffle_f64x2(a, b, 0x88);
+        r[4 + c] = _mm512_shuffle_f64x2(a, b, 0xDD);
+        r[2 + c] = _mm512_shuffle_f64x2(d, e, 0x88);
+        r[6 + c] = _mm512_shuffle_f64x2(d, e, 0xDD);
     }
 }

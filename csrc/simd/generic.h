@@ -10,11 +10,14 @@
 typedef float fnn_f4 __attribute__((vector_size(16)));
 typedef int32_t fnn_i4 __attribute__((vector_size(16)));
 typedef double fnn_d2 __attribute__((vector_size(16)));
+typedef int64_t fnn_l2 __attribute__((vector_size(16)));
 
 typedef struct { fnn_f4 q[4]; } vf;
 typedef struct { fnn_i4 q[4]; } vi;
 typedef struct { fnn_i4 q[4]; } vm;
 typedef struct { fnn_d2 q[4]; } vd;
+typedef struct { fnn_l2 q[4]; } vl;
+typedef struct { fnn_l2 q[4]; } vdm;
 typedef struct { size_t n; } vt;
 
 /* expression(i) of each quarter. Not a loop: until a compiler has unrolled one, the quarters live in memory, and gcc then takes
@@ -135,6 +138,7 @@ FNN_INLINE vi vi_mul_wide(vi a, uint32_t m, vi *high)
 FNN_INLINE vf vi_convert(vi a) { FNN_QUARTERS(vf, __builtin_convertvector(a.q[i], fnn_f4)); }
 
 FNN_INLINE vd vd_set1(double a) { FNN_QUARTERS(vd, ((fnn_d2){a, a})); }
+FNN_INLINE vd vd_zero(void) { return vd_set1(0.0); }
 FNN_INLINE vd vd_load(const double *p) { vd r; memcpy(&r, p, sizeof r); return r; }
 FNN_INLINE void vd_store(double *p, vd a) { memcpy(p, &a, sizeof a); }
 FNN_INLINE vd vd_load_t(const double *p, vt t)
@@ -162,13 +166,66 @@ FNN_INLINE vd vd_fma(vd a, vd b, vd c) { FNN_QUARTERS(vd, a.q[i] * b.q[i] + c.q[
 FNN_INLINE vd vd_fnmadd(vd a, vd b, vd c) { FNN_QUARTERS(vd, c.q[i] - a.q[i] * b.q[i]); }
 FNN_INLINE vd vd_sqrt(vd a) { FNN_QUARTERS(vd, ((fnn_d2){__builtin_sqrt(a.q[i][0]), __builtin_sqrt(a.q[i][1])})); }
 
-typedef int64_t fnn_l2 __attribute__((vector_size(16)));
-typedef struct { fnn_l2 q[4]; } vdm;
 FNN_INLINE vdm vd_lt(vd a, vd b) { FNN_QUARTERS(vdm, a.q[i] < b.q[i]); }
 FNN_INLINE vdm vd_le(vd a, vd b) { FNN_QUARTERS(vdm, a.q[i] <= b.q[i]); }
+FNN_INLINE vdm vd_eq(vd a, vd b) { FNN_QUARTERS(vdm, a.q[i] == b.q[i]); }
 FNN_INLINE vd vd_select(vdm m, vd a, vd b)
 {
     FNN_QUARTERS(vd, (fnn_d2)((m.q[i] & (fnn_l2)a.q[i]) | (~m.q[i] & (fnn_l2)b.q[i])));
+}
+FNN_INLINE vd vd_min2(vd a, vd b) { return vd_select(vd_lt(a, b), a, b); }
+FNN_INLINE vd vd_max2(vd a, vd b) { return vd_select(vd_lt(b, a), a, b); }
+FNN_INLINE uint32_t vdm_bits(vdm m)
+{
+    uint32_t bits = 0;
+    for (int i = 0; i < FNN_VD; i++) bits |= (uint32_t)(m.q[i / 2][i % 2] & 1) << i;
+    return bits;
+}
+FNN_INLINE bool vdm_all(vdm m)
+{
+    const fnn_l2 all = (m.q[0] & m.q[1]) & (m.q[2] & m.q[3]);
+    return (all[0] & all[1]) != 0;
+}
+FNN_INLINE vdm vdm_from_t(vt t)
+{
+    const fnn_l2 lane = {0, 1};
+    const int64_t n = (int64_t)t.n;
+    FNN_QUARTERS(vdm, lane + 2 * i < n);
+}
+FNN_INLINE vdm vdm_lane(size_t n)
+{
+    const fnn_l2 lane = {0, 1};
+    const int64_t at = (int64_t)(n < FNN_VD ? n : FNN_VD);
+    FNN_QUARTERS(vdm, lane + 2 * i == at);
+}
+
+/* Lanes 8 half ... 8 half + 7 of 16. */
+FNN_INLINE vdm vdm_from_half(vm m, size_t half)
+{
+    FNN_QUARTERS(vdm, ((fnn_l2){m.q[2 * half + i / 2][2 * i % 4], m.q[2 * half + i / 2][2 * i % 4 + 1]}));
+}
+FNN_INLINE vd vd_from_half(vi a, size_t half)
+{
+    FNN_QUARTERS(vd, ((fnn_d2){(double)a.q[2 * half + i / 2][2 * i % 4], (double)a.q[2 * half + i / 2][2 * i % 4 + 1]}));
+}
+
+FNN_INLINE vl vd_bits(vd a) { FNN_QUARTERS(vl, (fnn_l2)a.q[i]); }
+FNN_INLINE vd vl_double(vl a) { FNN_QUARTERS(vd, (fnn_d2)a.q[i]); }
+FNN_INLINE vl vl_set1(int64_t a) { FNN_QUARTERS(vl, ((fnn_l2){a, a})); }
+FNN_INLINE vl vl_add(vl a, vl b) { FNN_QUARTERS(vl, a.q[i] + b.q[i]); }
+FNN_INLINE vl vl_sub(vl a, vl b) { FNN_QUARTERS(vl, a.q[i] - b.q[i]); }
+FNN_INLINE vl vl_and(vl a, vl b) { FNN_QUARTERS(vl, a.q[i] & b.q[i]); }
+FNN_INLINE vl vl_or(vl a, vl b) { FNN_QUARTERS(vl, a.q[i] | b.q[i]); }
+FNN_INLINE vl vl_xor(vl a, vl b) { FNN_QUARTERS(vl, a.q[i] ^ b.q[i]); }
+FNN_INLINE vl vl_shl(vl a, int n)
+{
+    typedef uint64_t u2 __attribute__((vector_size(16)));
+    FNN_QUARTERS(vl, (fnn_l2)((u2)a.q[i] << n));
+}
+FNN_INLINE vl vl_shr(vl a, int n)
+{
+    typedef uint64_t u2 __attribute__((vector_size(16)));
+    FNN_QUARTERS(vl, (fnn_l2)((u2)a.q[i] >> n));
 }
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
@@ -177,6 +234,13 @@ FNN_INLINE double vd_sum(vd a)
 {
     const fnn_d2 x = (a.q[0] + a.q[2]) + (a.q[1] + a.q[3]);
     return x[0] + x[1];
+}
+
+FNN_INLINE double vd_max(vd a)
+{
+    double m = a.q[0][0];
+    for (int i = 1; i < FNN_VD; i++) m = a.q[i / 2][i % 2] > m ? a.q[i / 2][i % 2] : m;
+    return m;
 }
 
 /* Folds: lane i with i+8, then i+4, i+2, i+1: one fixed tree. */
@@ -201,4 +265,13 @@ FNN_INLINE void vf_transpose(vf r[16])
     for (int i = 0; i < 16; i++)
         for (int j = 0; j < 16; j++) tile[j][i] = r[i].q[j / 4][j % 4];
     for (int i = 0; i < 16; i++) r[i] = vf_load(tile[i]);
+}
+
+/* The same of doubles, 8 by 8. */
+FNN_INLINE void vd_transpose(vd r[8])
+{
+    double tile[8][8];
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 8; j++) tile[j][i] = r[i].q[j / 2][j % 2];
+    for (int i = 0; i < 8; i++) r[i] = vd_load(tile[i]);
 }

@@ -2,10 +2,12 @@
 
 def math_map(str function, x):
     """exp, log, sigmoid or tanh of each element by the kernels' own code."""
-    _check(x, "x", cnp.NPY_FLOAT32, 1, False)
+    double = getattr(x, "dtype", None) == np.float64
+    _check(x, "x", cnp.NPY_FLOAT64 if double else cnp.NPY_FLOAT32, 1, False)
     cdef int code = ("exp", "log", "sigmoid", "tanh").index(function)
-    y = _new_f32(cnp.PyArray_SIZE(x))
-    fnn_active_kernels().math_map(code, cnp.PyArray_SIZE(x), _f32(x), _f32(y))
+    y = np.empty_like(x)
+    fnn_active_kernels(FNN_F64 if double else FNN_F32).math_map(code, cnp.PyArray_SIZE(x), cnp.PyArray_DATA(x),
+                                                              cnp.PyArray_DATA(y))
     return y
 
 
@@ -51,19 +53,20 @@ cdef class Autotune:
         fnn_autotune_note(&self.p, steps, rows, seconds)
 
 
-def fma_peak(size_t rounds, bint literal=False):
+def fma_peak(size_t rounds, bint literal=False, bint double=False):
     """(flops, sum): runs rounds of fused multiply-adds on one thread, in registers, and says how many flops that was.
 
     Each lane is a chain s <- 0.999 s + 0.001 that starts at its own number, 0, 1, 2 ...; the sum is that of all at the end.
-    literal: the same by instructions written one by one, of fewer chains, to check the first by; (0, 0) where there are none.
+    double: of doubles in place of floats. literal: the same by instructions written one by one, of fewer chains, to check the first by; (0, 0) where there are none.
     """
-    cdef float total
+    cdef double total
     cdef size_t flops
+    cdef const fnn_kernels *kernels = fnn_active_kernels(FNN_F64 if double else FNN_F32)
     with nogil:
         if literal:
-            flops = fnn_active_kernels().fma_literal(rounds, &total)
+            flops = kernels.fma_literal(rounds, &total)
         else:
-            flops = fnn_active_kernels().fma_peak(rounds, &total)
+            flops = kernels.fma_peak(rounds, &total)
     return flops, total
 
 
@@ -71,7 +74,7 @@ def streams(arrays):
     """Reads float32 arrays of one length and writes all but the last, a <- (a + last) / 2, on one thread: what an optimizer's
     update does to memory. From 2 to 6 arrays; the last size % 16 elements are left alone.
     """
-    cdef float *pointers[6]
+    cdef void *pointers[6]
     if not 2 <= len(arrays) <= 6:
         raise ValueError(f"arrays: expected from 2 to 6, got {len(arrays)}")
     for i, a in enumerate(arrays):
@@ -81,4 +84,4 @@ def streams(arrays):
         pointers[i] = _f32(a)
     cdef size_t count = len(arrays), n = cnp.PyArray_SIZE(arrays[0])
     with nogil:
-        fnn_active_kernels().streams(count, n, pointers)
+        fnn_active_kernels(FNN_F32).streams(count, n, pointers)

@@ -12,19 +12,19 @@ cdef double _PACE_WORK = 4.0e5  # below this a team never pays: it is not even t
 
 
 def available_isas():
-    cdef const fnn_kernels *tables[4]
-    cdef size_t n = fnn_available_kernels(tables)
-    return [tables[i].isa.decode() for i in range(n)]
+    cdef const char *names[4]
+    cdef size_t n = fnn_available_isas(names)
+    return [names[i].decode() for i in range(n)]
 
 
 def get_isa():
-    return fnn_active_kernels().isa.decode()
+    return fnn_active_kernels(FNN_F32).isa.decode()
 
 
 def use_isa(str name):
     """Whether the table of that name exists here; if so it is the one in use from now on."""
     cdef bytes encoded = name.encode()
-    return bool(fnn_use_kernels(encoded))
+    return bool(fnn_use_isa(encoded))
 
 
 def omp_max_threads():

@@ -1,7 +1,7 @@
 """Optimizer updates on lists of arrays: parameters and state change in place, gradients are only read.
 
 Scalars are combined in double and meet the arrays once; arrays stay in their own dtype. `optimizer_update` is the frame that
-all optimizers share, and `RULES` holds what each does inside it: the specification of csrc/kernels/optimizer_rules.h.
+all optimizers share, and `RULES` holds what each does inside it: the specification of csrc/kernels/optimizer.h.
 Learning-rate schedules and parameter groups belong to the caller.
 """
 

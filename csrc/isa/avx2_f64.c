@@ -1,7 +1,7 @@
 #if defined(__x86_64__)
 #define FNN_ISA_AVX2 1
-#define FNN_TABLE fnn_kernels_avx2
-#define FNN_TABLE_NAME "avx2"
+#define FNN_ISA_NAME avx2
+#define FNN_DOUBLE 1
 #include "table.h"
 #else
 typedef int fnn_of_another_machine; /* C knows no empty file */
