@@ -477,7 +477,7 @@ def take_gradients(grads, views, name, names):
     """Copy gradients into a vector's arrays, once all have been checked. None: zeros. name: for messages, with a {} for each of the
     names."""
     for g, view, which in zip(grads, views, names):
-        if g is None:
+        if g is None or type(g) is np.ndarray and g.dtype == view.dtype and g.shape == view.shape:
             continue
         where = name.format(which)
         if not isinstance(g, np.ndarray):
