@@ -160,6 +160,58 @@ typedef struct fnn_dense_backward_weights {
     float *scratch; /* this thread's own, for the product of an update, or NULL */
 } fnn_dense_backward_weights;
 
+/* Batch normalisation by running statistics, by rows of the batch. */
+typedef struct fnn_batchnorm_inference {
+    fnn_batchnorm of;
+    size_t pixels; /* more than 1: a row of the batch is so many rows */
+} fnn_batchnorm_inference;
+
+/* Windows over an image [height, width, channels]: of a convolution or a pooling. */
+typedef struct fnn_window {
+    size_t height, width, channels, out_height, out_width;
+    size_t kernel_height, kernel_width, stride_y, stride_x, dilation_y, dilation_x;
+    size_t pad_top, pad_left, pad_bottom, pad_right;
+    size_t groups; /* of channels and filters */
+} fnn_window;
+
+/* A convolution and its gradients; weights [kernel_height, kernel_width, channels / groups, filters]. */
+typedef struct fnn_conv2d {
+    size_t batch, filters;
+    fnn_window window;
+    const float *x;
+    size_t ldx; /* here and below from one image to the next */
+    const float *w, *b; /* b may be NULL */
+    float *y; /* forward: receives the outputs; backward: holds their gradient */
+    size_t ldy;
+    float *z; /* forward: receives the pre-activation; may be NULL */
+    size_t ldz;
+    const float *saved; /* backward: of the activation that made x, whose derivative is applied to dx */
+    size_t ldsaved;
+    float *dx;
+    size_t lddx;
+    bool accumulate; /* add to what dx, or dw and db, hold */
+    fnn_activation activation;
+    float alpha;
+    float *partial;  /* of the weights' gradient: for each chunk of images dw, and behind it db */
+    float *dw, *db;  /* either may be NULL */
+    float *scratch;  /* this thread's own, fnn_conv2d_scratch floats */
+} fnn_conv2d;
+
+size_t fnn_conv2d_chunk(const fnn_window *w); /* images whose gradients are one sum */
+size_t fnn_conv2d_scratch(const fnn_window *w, size_t filters, bool backward_input);
+
+/* A pooling: y from x, or dx from y's gradient, which stands in y. */
+typedef struct fnn_pool2d {
+    fnn_window window;
+    bool count_padding; /* of an average: the padding counts */
+    const float *x;
+    size_t ldx; /* here and below from one image to the next */
+    float *y;
+    size_t ldy;
+    float *dx;
+    size_t lddx;
+} fnn_pool2d;
+
 /* y = f(x), or dx = dy f'(saved), over [rows, columns]. In place is allowed. */
 typedef struct fnn_elementwise {
     size_t columns;
@@ -299,7 +351,8 @@ typedef struct fnn_op {
     float alpha;
     bool accumulate;
     int update_w, update_b; /* tensors that the op updates; -1: none */
-    size_t first, last;     /* UPDATE: the tensors; MAXOUT: first is the number of pieces; GATHER: of planes, or 0 */
+    size_t first, last;     /* UPDATE: the tensors; MAXOUT: first is the number of pieces; GATHER: of an image's
+                             * planes, 1 if its channels come last; BATCHNORM_*: of an image's pixels, or 0 */
     float eps;              /* normalisations */
     float rate;             /* the running statistics' momentum; the deviation of noise */
     uint32_t threshold;     /* dropout: of 65536 elements so many are dropped */
@@ -307,6 +360,7 @@ typedef struct fnn_op {
     double l1, l2;          /* PENALTY_*, and DENSE_BACKWARD_WEIGHTS with a w: of w */
     fnn_loss_form form;     /* of a loss; its parameter is alpha */
     bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form. DROPOUT: full: whole rows */
+    fnn_window window;      /* of a convolution or a pooling */
     size_t scratch;         /* a product's: floats of each thread's own that it may use for any batch up to the plan's; 0: none */
 } fnn_op;
 

@@ -161,6 +161,10 @@ cdef extern from "fastnn.h" nogil:
         float *dbeta
         bint accumulate
 
+    ctypedef struct fnn_batchnorm_inference:
+        fnn_batchnorm of
+        size_t pixels
+
     ctypedef struct fnn_rownorm:
         size_t rows, columns
         bint centered
@@ -304,6 +308,15 @@ cdef extern from "fastnn.h" nogil:
 
     const fnn_op_kind_info *fnn_op_kinds
 
+    ctypedef struct fnn_window:
+        size_t height, width, channels, out_height, out_width
+        size_t kernel_height, kernel_width, stride_y, stride_x, dilation_y, dilation_x
+        size_t pad_top, pad_left, pad_bottom, pad_right
+        size_t groups
+
+    size_t fnn_conv2d_chunk(const fnn_window *w) nogil
+    size_t fnn_conv2d_scratch(const fnn_window *w, size_t filters, bint backward_input) nogil
+
     ctypedef struct fnn_op:
         fnn_op_kind kind
         bint by_rows, barrier
@@ -320,6 +333,7 @@ cdef extern from "fastnn.h" nogil:
         double l1, l2
         fnn_loss_form form
         bint sum, full
+        fnn_window window
         size_t scratch
 
     ctypedef struct fnn_buffer:

@@ -115,8 +115,9 @@ class Initializer:
 
 
 def _fans(shape):
-    fan_in = shape[0] if len(shape) > 1 else 1
-    return fan_in, shape[-1]
+    """Of weights [in, out], or [kernel height, kernel width, in, out], whose taps all count."""
+    fan_in, taps = shape[-2] if len(shape) > 1 else 1, math.prod(shape[:-2])
+    return taps * fan_in, taps * shape[-1]
 
 
 _BLOCK = 1 << 16  # numbers that are drawn at a time, an even number: what is needed meanwhile stays in the cache

@@ -33,13 +33,14 @@ void fnn_op_batchnorm_backward(const fnn_kernels *k, const fnn_batchnorm *o, fnn
     if (part.columns) k->batchnorm_backward(&part);
 }
 
-void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm *o, fnn_split s)
+void fnn_op_batchnorm_inference(const fnn_kernels *k, const fnn_batchnorm_inference *o, fnn_split s)
 {
     if (s.begin >= s.end) return;
-    fnn_batchnorm part = *o;
-    part.rows = s.end - s.begin;
-    part.x = fnn_at(k, o->x, s.begin * o->ldx);
-    part.y = fnn_at(k, o->y, s.begin * o->ldy);
+    fnn_batchnorm part = o->of;
+    const size_t each = o->pixels > 1 ? o->pixels : 1;
+    part.rows = (s.end - s.begin) * each;
+    part.x = fnn_at(k, part.x, s.begin * each * part.ldx);
+    part.y = fnn_at(k, part.y, s.begin * each * part.ldy);
     k->batchnorm_inference(&part);
 }
 
@@ -92,6 +93,15 @@ void fnn_op_rownorm_backward_weights(const fnn_kernels *k, const fnn_rownorm *o,
 
 /* ---- arguments, of a plan's operation and a step's buffers ---- */
 
+/* Of images the rows are their pixels, which stand without gaps. */
+static fnn_batchnorm by_pixels(const fnn_op *op, fnn_batchnorm o)
+{
+    if (op->first <= 1) return o;
+    o.rows *= op->first;
+    o.ldx = o.ldy = o.lddy = o.lddx = op->out;
+    return o;
+}
+
 static fnn_batchnorm bind_batchnorm(const fnn_step *s, const fnn_op *op, bool inference)
 {
     const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 3), fifth = fnn_buffer_of(s, op, 4);
@@ -104,26 +114,30 @@ static fnn_batchnorm bind_batchnorm(const fnn_step *s, const fnn_op *op, bool in
     } else {
         o.statistics = fifth.data;
     }
-    return o;
+    return by_pixels(op, o);
 }
 
 fnn_batchnorm fnn_bind_batchnorm_forward(const fnn_step *s, const fnn_op *op) { return bind_batchnorm(s, op, false); }
-fnn_batchnorm fnn_bind_batchnorm_inference(const fnn_step *s, const fnn_op *op) { return bind_batchnorm(s, op, true); }
+fnn_batchnorm_inference fnn_bind_batchnorm_inference(const fnn_step *s, const fnn_op *op)
+{
+    return (fnn_batchnorm_inference){bind_batchnorm(s, op, true), op->first};
+}
 
 fnn_batchnorm fnn_bind_batchnorm_backward(const fnn_step *s, const fnn_op *op)
 {
     const fnn_buffer dy = fnn_buffer_of(s, op, 0), x = fnn_buffer_of(s, op, 1), dx = fnn_buffer_of(s, op, 4);
-    return (fnn_batchnorm){.rows = s->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .gamma = fnn_buffer_of(s, op, 2).data,
-                           .statistics = fnn_buffer_of(s, op, 3).data, .lds = op->out, .dy = dy.data, .lddy = dy.ld,
-                           .dx = dx.data, .lddx = dx.ld, .dgamma = fnn_buffer_of(s, op, 5).data,
-                           .dbeta = fnn_buffer_of(s, op, 6).data, .accumulate = op->accumulate};
+    const fnn_batchnorm o = {.rows = s->rows, .columns = op->out, .x = x.data, .ldx = x.ld, .gamma = fnn_buffer_of(s, op, 2).data,
+                             .statistics = fnn_buffer_of(s, op, 3).data, .lds = op->out, .dy = dy.data, .lddy = dy.ld,
+                             .dx = dx.data, .lddx = dx.ld, .dgamma = fnn_buffer_of(s, op, 5).data,
+                             .dbeta = fnn_buffer_of(s, op, 6).data, .accumulate = op->accumulate};
+    return by_pixels(op, o);
 }
 
 /* Nothing to do in a step that is left out. */
 fnn_running fnn_bind_batchnorm_running(const fnn_step *s, const fnn_op *op)
 {
     const bool skip = s->run->update && s->run->update->skip;
-    return (fnn_running){.rows = s->rows, .columns = skip ? 0 : op->out, .statistics = fnn_buffer_of(s, op, 0).data, .lds = op->out,
+    return (fnn_running){.rows = s->rows * (op->first > 1 ? op->first : 1), .columns = skip ? 0 : op->out, .statistics = fnn_buffer_of(s, op, 0).data, .lds = op->out,
                          .momentum = op->rate, .mean = fnn_buffer_of(s, op, 1).data, .var = fnn_buffer_of(s, op, 2).data,
                          .count = skip ? NULL : fnn_buffer_of(s, op, 3).data};
 }

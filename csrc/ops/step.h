@@ -24,6 +24,7 @@ static inline fnn_buffer fnn_buffer_of(const fnn_step *s, const fnn_op *op, int 
 static inline bool fnn_gather_in_place(const fnn_step *s, const fnn_op *op, const fnn_source *source)
 {
     if (op->first > 1 || (source == &s->run->x && s->run->weight.data)) return false;
+    if (op->first == 1 && source->stride != (ptrdiff_t)(op->out * sizeof(float))) return false; /* images leave no gaps */
     return !s->run->index && source->dtype == FNN_F32 && source->scale == 1.0 && source->shift == 0.0 && !s->run->check_finite &&
            source->stride % (ptrdiff_t)sizeof(float) == 0 && source->stride >= 0;
 }

@@ -405,9 +405,11 @@ def batchnorm_inference(x, mean, var, weight, bias, float eps, int activation, f
     o.rows, o.columns, o.eps, o.activation, o.alpha = batch, n, eps, activation, alpha
     o.x, o.ldx, o.gamma, o.beta = _f32(x), n, _f32(weight), _f32(bias)
     o.mean, o.var, o.y, o.ldy = _f32(mean), _f32(var), _f32(y), n
+    cdef fnn_batchnorm_inference rows
+    rows.of, rows.pixels = o, 0
     cdef int threads = _team_for(4.0 * batch * n)
     with nogil:
-        fnn_eager(FNN_OP_BATCHNORM_INFERENCE, &o, batch, threads)
+        fnn_eager(FNN_OP_BATCHNORM_INFERENCE, &rows, batch, threads)
     return y
 
 

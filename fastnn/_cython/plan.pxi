@@ -3,6 +3,26 @@
 PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite", FNN_BAD_RATE: "rate"}
 
 
+cdef fnn_window _window(tuple sizes) except *:
+    """A window's sizes, in the order of the struct."""
+    cdef fnn_window w
+    (w.height, w.width, w.channels, w.out_height, w.out_width, w.kernel_height, w.kernel_width, w.stride_y, w.stride_x,
+     w.dilation_y, w.dilation_x, w.pad_top, w.pad_left, w.pad_bottom, w.pad_right, w.groups) = sizes
+    return w
+
+
+def conv2d_chunk(tuple window):
+    """Images whose part of the weights' gradient is one sum."""
+    cdef fnn_window w = _window(window)
+    return fnn_conv2d_chunk(&w)
+
+
+def conv2d_scratch(tuple window, size_t filters, bint backward_input):
+    """Floats that a thread needs for its windows."""
+    cdef fnn_window w = _window(window)
+    return fnn_conv2d_scratch(&w, filters, backward_input)
+
+
 cdef class NativePlan:
     """A plan's operations over the buffers of one workspace, ready to run.
 
@@ -45,7 +65,7 @@ cdef class NativePlan:
         for i in range(self.n_ops):
             op = &self.ops[i]
             (kind, by_rows, barrier, slots, n_in, n_out, activation, alpha, accumulate, update_w, update_b, first,
-             last, eps, rate, threshold, stream, l1, l2, form, total, full, scratch) = ops[i]
+             last, eps, rate, threshold, stream, l1, l2, form, total, full, scratch, window) = ops[i]
             if not (0 <= kind < FNN_OP_KINDS and 0 <= activation < FNN_ACTIVATIONS and 0 <= form < FNN_LOSS_FORMS):
                 raise ValueError(f"operation {i}: expected codes that the extension knows, got kind {kind}, activation "
                                  f"{activation}, form {form}; was the extension built again?")
@@ -57,6 +77,8 @@ cdef class NativePlan:
             op.eps, op.rate, op.threshold, op.stream = eps, rate, threshold, stream
             op.l1, op.l2 = l1, l2
             op.form, op.sum, op.full = form, total, full
+            if window is not None:
+                op.window = _window(window)
             op.scratch = scratch // sizeof(float)
             self.r.scratch_floats = max(self.r.scratch_floats, op.scratch)
         self.arrays = []

@@ -58,6 +58,7 @@ class NativeExecutor:
                     op.sum,
                     op.full,
                     op.scratch_bytes(plan.batch),
+                    None if op.window is None else tuple(op.window),
                 )
             )
         tensors, gradients = None, []

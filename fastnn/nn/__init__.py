@@ -23,6 +23,8 @@ from .activation import (
     Tanh,
 )
 from .containers import Residual
+from .convnets import lenet5, simple_convnet
+from .convolution import AvgPool2d, Conv2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
 from .dense import Dense
 from .serialization import load
 from .inputs import Flatten, Input, Rescaling, Reshape
@@ -36,12 +38,15 @@ from .shared import Maxout, Tied
 
 # as PyTorch calls them
 Linear = Dense
-BatchNorm1d = BatchNorm
+BatchNorm1d = BatchNorm2d = BatchNorm
 
 __all__ = [
     "Activation",
+    "AvgPool2d",
     "BatchNorm",
     "BatchNorm1d",
+    "BatchNorm2d",
+    "Conv2d",
     "Dense",
     "DropConnect",
     "Dropout",
@@ -49,6 +54,8 @@ __all__ = [
     "Flatten",
     "GELU",
     "GaussianNoise",
+    "GlobalAvgPool2d",
+    "GlobalMaxPool2d",
     "Hardtanh",
     "Identity",
     "Input",
@@ -57,6 +64,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "MaxPool2d",
     "Maxout",
     "PReLU",
     "Parameter",
@@ -73,8 +81,10 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Tied",
+    "lenet5",
     "load",
     "mlp",
+    "simple_convnet",
 ]
 
 

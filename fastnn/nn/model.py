@@ -38,11 +38,17 @@ def last_activation(layers):
     return None
 
 
-def _rows_at_once(parameters):
+def _rows_at_once(model):
     """Rows that an inference works on at once: the more the better, while the widest layer's outputs are of 2 MB
-    at most, but at least 256."""
-    widest = max((p.shape[-1] for p in parameters if p.shape), default=1)
-    return min(max((1 << 19) // widest, 256), 1024)
+    at most, but at least 256; of images at least 32."""
+    widest = max((p.shape[-1] for p in model.parameters() if p.shape), default=1)
+    if not any(layer.takes_images for _, layer in model.walk()) or model.in_shape is None:
+        return min(max((1 << 19) // widest, 256), 1024)
+    shape = model.in_shape
+    for layer in model.layers:
+        shape = layer.output_shape(shape)
+        widest = max(widest, math.prod(shape))
+    return min(max((1 << 19) // widest, 32), 1024)
 
 
 @register
@@ -95,7 +101,7 @@ class Sequential(Chain):
         self._sample = () if isinstance(layers[0], Flatten) else self._given_shape() if len(self.in_shape or ()) > 1 else None
         self._vectors = len(self.out_shape or ()) == 1
         self._idle = {}  # executors that no call is using, the last used last
-        self._batch = _rows_at_once(self.parameters())
+        self._batch = _rows_at_once(self)
         self.head = None
 
     # ---- structure ----

@@ -31,7 +31,7 @@ class BatchNorm(Layer):
     Parameters
     ----------
     features : int
-        Columns of its input.
+        Columns of its input, or channels of its images, whose pixels then all count.
     momentum : float or None, default 0.1
         Weight of the newest batch in the running averages, from 0 to 1. None: that of all batches is the same,
 
@@ -60,6 +60,14 @@ class BatchNorm(Layer):
     >>> [name for name, _ in model.named_buffers()]
     ['1.running_mean', '1.running_var']
     """
+
+    by_channels = True
+
+    def output_shape(self, shape):
+        if shape[-1] != self.features:
+            got = f"input features, got {shape[0]}" if len(shape) == 1 else f"channels, got shape {shape}"
+            raise ValueError(f"{self!r}: expected {self.features} {got}")
+        return shape
 
     @property
     def least_rows(self):

@@ -2,7 +2,7 @@
 
 from ..plan import Builder
 
-_SHOWN = ("activation", "name", "p", "std", "pieces", "scale", "offset")  # settings that stand behind a layer's name
+_SHOWN = ("activation", "name", "p", "std", "pieces", "scale", "offset", "kernel_size")  # settings that stand behind a layer's name
 
 
 def _label(layer):

@@ -39,6 +39,16 @@ def _weights(op, rows):
     return (_product(op, rows) if op.has_weights else 0) + rows * op.n_out
 
 
+def _convolution(op, rows):
+    w = op.window
+    return 2 * rows * w.out_height * w.out_width * w.kernel_height * w.kernel_width * (w.channels // w.groups) * op.n_out
+
+
+def _pooling(op, rows):
+    w = op.window
+    return rows * w.out_height * w.out_width * w.kernel_height * w.kernel_width * w.channels
+
+
 def _times(n):
     return lambda op, rows: n * rows * op.n_out
 
@@ -51,6 +61,8 @@ _FLOPS = {
     **dict.fromkeys(("activation_forward", "activation_backward", "dropout"), _times(10)),
     **dict.fromkeys(("softmax_forward", "softmax_backward", "log_softmax_forward", "log_softmax_backward"), _times(10)),
     **dict.fromkeys(("prelu_forward", "prelu_backward", "prelu_slope_gradient"), _times(2)),
+    **dict.fromkeys(("conv2d_forward", "conv2d_backward_input", "conv2d_backward_weights"), _convolution),
+    **dict.fromkeys(("maxpool2d_forward", "maxpool2d_backward", "avgpool2d_forward", "avgpool2d_backward"), _pooling),
     "softmax_cross_entropy": _times(30),
     "elementwise_loss": _times(20),
     "multiclass_hinge": _times(10),
@@ -110,8 +122,8 @@ class Buffer:
 
     @property
     def ld(self):
-        """Elements between rows: whole vectors, and never a multiple of 4096 bytes, on which cache sets collide."""
-        if self.is_whole or self.dtype != "float32":
+        """Elements between rows: whole vectors, and never a multiple of 4096 bytes, on which cache sets collide; none of images."""
+        if self.is_whole or self.dtype != "float32" or len(self.shape) > 1:
             return self.columns
         ld = -(-self.columns // 16) * 16
         return ld + 16 if ld * 4 % 4096 == 0 else ld
@@ -173,6 +185,7 @@ class Op:
     barrier: bool = False
     l1: float = 0.0  # penalty on the role "w"
     l2: float = 0.0
+    window: object = None  # of a convolution or a pooling
     reads_also: tuple = ()  # beyond the roles: parameters that an update reads and writes
     writes_also: tuple = field(default=())
 
@@ -204,6 +217,8 @@ class Op:
         """Bytes that a thread has for itself while it does the operation."""
         if self.has("fuses_update"):
             return _native.product_scratch(True, self.n_in, self.n_out, rows) if self.update_w >= 0 else 0
+        if self.kind in ("conv2d_forward", "conv2d_backward_input", "conv2d_backward_weights"):
+            return 4 * _native.conv2d_scratch(tuple(self.window), self.n_out, self.kind == "conv2d_backward_input")
         if not self.has("is_product"):
             return 0
         n, k = (self.n_in, self.n_out) if self.has("fuses_derivative") else (self.n_out, self.n_in)

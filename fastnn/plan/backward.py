@@ -8,8 +8,11 @@ buffers at once (both sides of a sum) is shared, and nothing changes it in place
 one gradient to which each of them adds.
 """
 
+import math
+
 import numpy as np
 
+from .. import _native
 from ..core.activations import ACTIVATIONS
 
 
@@ -42,7 +45,7 @@ def _through_activation(builder, op, dy, saved):
     return dx
 
 
-def _input(builder, op, kind, dz):
+def _input(builder, op, kind, dz, **more):
     """dX of a product, added to what other readers of x have given."""
     x = op.buffers["x"]
     if not builder.requires_grad(x):
@@ -50,7 +53,7 @@ def _input(builder, op, kind, dz):
     held = builder.gradient(x)
     accumulate = held is not None and not builder.is_shared(held)
     dx = held if accumulate else builder.buffer(f"d{x.name}", x.shape, role="gradient")
-    builder.emit(kind, {"dy": dz, "w": op.buffers["w"], "dx": dx}, n_in=op.n_in, n_out=op.n_out, accumulate=accumulate)
+    builder.emit(kind, {"dy": dz, "w": op.buffers["w"], "dx": dx}, n_in=op.n_in, n_out=op.n_out, accumulate=accumulate, **more)
     if not accumulate:
         builder.add_gradient(x, dx)
 
@@ -93,6 +96,29 @@ def _dense(builder, op):
         _contribute(builder, "dense_backward_weights", buffers, wanted, builder.fused, **sizes)
 
 
+def _conv2d(builder, op):
+    dy = builder.gradient(op.buffers["y"])
+    if dy is None:
+        return
+    dz, sizes = _through_activation(builder, op, dy, _saved(op)), {"n_in": op.n_in, "n_out": op.n_out, "window": op.window}
+    _input(builder, op, "conv2d_backward_input", dz, window=op.window)
+    if wanted := _wanted(builder, op, dw="w", db="b"):
+        chunks, size = -(-builder.batch // _native.conv2d_chunk(tuple(op.window))), math.prod(op.buffers["w"].shape) + op.n_out
+        partial = builder.buffer("partial", (chunks, size), role="scratch", whole=True)
+        builder.emit("conv2d_backward_weights", {"x": op.buffers["x"], "dy": dz, "partial": partial}, **sizes)
+        _contribute(builder, "conv2d_combine_weights", {"partial": partial}, wanted, builder.fused, **sizes)
+
+
+def _pool2d(builder, op):
+    dy, x = builder.gradient(op.buffers["y"]), op.buffers["x"]
+    if dy is None or not builder.requires_grad(x):
+        return
+    dx = builder.buffer(f"d{x.name}", x.shape, role="gradient")
+    buffers = {"dy": dy, "x": x if op.kind == "maxpool2d_forward" else None, "dx": dx}
+    builder.emit(op.kind.replace("forward", "backward"), buffers, n_in=op.n_in, n_out=op.n_out, window=op.window, full=op.full)
+    builder.add_gradient(x, dx)
+
+
 def _tied(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is None:
@@ -130,7 +156,7 @@ def _batchnorm(builder, op):
     dz, x = _through_activation(builder, op, dy, _saved(op)), op.buffers["x"]
     dx = builder.changed(dz) if builder.requires_grad(x) else None
     buffers = {"dy": dz, "x": x, "w": op.buffers.get("w"), "statistics": op.buffers["statistics"], "dx": dx}
-    sizes = {"n_in": op.n_in, "n_out": op.n_out}
+    sizes = {"n_in": op.n_in, "n_out": op.n_out, "first": op.first}
     if wanted := _wanted(builder, op, dw="w", db="b"):
         _contribute(builder, "batchnorm_backward", buffers, wanted, **sizes)
     else:
@@ -146,9 +172,9 @@ def _batchnorm_inference(builder, op):
         return
     dz = _through_activation(builder, op, dy, _saved(op))
     dx = builder.changed(dz)
-    zero = builder.constant("zero", np.zeros(dz.columns, np.float32))
+    zero = builder.constant("zero", np.zeros(op.n_out, np.float32))
     buffers = {"x": dz, "w": op.buffers.get("w"), "y": dx, "mean": zero, "var": op.buffers["var"]}
-    builder.emit("batchnorm_inference", buffers, n_in=op.n_in, n_out=op.n_out, eps=op.eps)
+    builder.emit("batchnorm_inference", buffers, n_in=op.n_in, n_out=op.n_out, eps=op.eps, first=op.first)
     builder.add_gradient(op.buffers["x"], dx)
 
 
@@ -246,6 +272,9 @@ def _prelu(builder, op):
 
 RULES = {
     "dense_forward": _dense,
+    "conv2d_forward": _conv2d,
+    "maxpool2d_forward": _pool2d,
+    "avgpool2d_forward": _pool2d,
     "tied_forward": _tied,
     "activation_forward": _activation,
     "add": _add,

@@ -138,8 +138,8 @@ class Builder:
         """Rows of the user's array, as float32, each of this shape. channels_first: they are images (channels, height, width), to be
         read as (height, width, channels), which is `shape`."""
         x = self._input("gather", "x", "x", tuple(shape), channels_first=channels_first)
-        if channels_first:
-            self.ops[-1].first = shape[-1]
+        if len(shape) > 1:
+            self.ops[-1].first = shape[-1] if channels_first else 1
         return x
 
     def reshape(self, x, shape):
@@ -192,13 +192,28 @@ class Builder:
         self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
         return self.activation(y, activation, alpha)
 
+    def conv2d(self, x, weight, bias, window):
+        """Windows of images x weights [kernel height, kernel width, channels / groups, filters] + bias."""
+        filters = weight.shape[-1]
+        y = self.buffer(f"c{self._count('conv2d_forward')}", (window.out_height, window.out_width, filters))
+        buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias), "y": y}
+        self.emit("conv2d_forward", buffers, n_in=window.channels, n_out=filters, window=window)
+        return y
+
+    def pool2d(self, kind, x, window, count_padding=False):
+        """The largest element of each window ("maxpool2d"), or their mean ("avgpool2d")."""
+        y = self.buffer("pooled", (window.out_height, window.out_width, window.channels))
+        fields = {"n_in": x.columns, "n_out": y.columns, "window": window, "full": count_padding}
+        self.emit(f"{kind}_forward", {"x": x, "y": y}, **fields)
+        return y
+
     def activation(self, x, name, alpha=0.0):
         """f(x); in a fused plan the dense operation that makes x does it, if nothing came between."""
         if name == "identity":
             return x
         last, storage = self.ops[-1], x.base or x
         fits = last.has("fuses_activation") and last.buffers.get("y") is storage and last.activation == "identity"
-        fits = fits and id(storage) not in self._pinned and (last.kind == "dense_forward" or ACTIVATIONS[name].saves != "z")
+        fits = fits and id(storage) not in self._pinned and (last.kind in ("dense_forward", "conv2d_forward") or ACTIVATIONS[name].saves != "z")
         if self.fused and fits:
             last.activation, last.alpha = name, alpha
             if ACTIVATIONS[name].saves == "z" and self.requires_grad(x):
@@ -241,17 +256,18 @@ class Builder:
     def batchnorm(self, x, weight, bias, mean, var, momentum, eps, count=None):
         """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference. count: of the
         steps, where the running statistics are means over all of them."""
-        fields = {"n_in": x.columns, "n_out": x.columns, "eps": eps}
+        channels, pixels = x.shape[-1], math.prod(x.shape[:-1])
+        fields = {"n_in": channels, "n_out": channels, "eps": eps, "first": pixels if len(x.shape) > 1 else 0}
         buffers = {"x": x, "w": self.optional(weight), "b": self.optional(bias)}
         y = self.buffer("normal", x.shape)
         if not self.training or self.keeps_statistics(weight, bias, mean):
             buffers |= {"y": y, "mean": self.parameter(mean), "var": self.parameter(var)}
             self.emit("batchnorm_inference", buffers, **fields)
             return y
-        statistics = self.buffer("statistics", (4, x.columns), role="scratch", whole=True)
+        statistics = self.buffer("statistics", (4, channels), role="scratch", whole=True)
         self.emit("batchnorm_forward", {**buffers, "y": y, "statistics": statistics}, **fields)
         count = self.constant("steps", np.zeros(1, np.float32)) if self.anew else self.optional(count)
-        self._running.append((statistics, self.parameter(mean), self.parameter(var), count, momentum or 0.0))
+        self._running.append((statistics, self.parameter(mean), self.parameter(var), count, momentum or 0.0, fields["first"]))
         return y
 
     def rownorm(self, kind, x, weight, bias, eps):
@@ -535,10 +551,10 @@ class Builder:
         if self._update is not None or self.anew:
             # behind the loss, so that a step which is refused leaves them as they were
             behind = (*((self._loss.buffers["loss"],) if self._loss else ()), *self._norms)
-            for statistics, mean, var, count, momentum in self._running:
+            for statistics, mean, var, count, momentum, pixels in self._running:
                 buffers = {"statistics": statistics, "mean": mean, "var": var, "count": count}
                 also = (mean, var, *behind) if count is None else (mean, var, count, *behind)
-                self.emit("batchnorm_running", buffers, n_out=mean.columns, rate=momentum, reads_also=also)
+                self.emit("batchnorm_running", buffers, n_out=mean.columns, rate=momentum, first=pixels, reads_also=also)
         if self._loss:
             self.emit("reduce_loss", {role: self._loss.buffers[role] for role in ("loss", "correct")}, sum=self._loss.sum)
         for w, _, _, terms in self._penalties:

@@ -9,6 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
+from .convolution import (
+    avgpool2d_backward,
+    avgpool2d_forward,
+    conv2d_backward,
+    conv2d_forward,
+    maxpool2d_backward,
+    maxpool2d_forward,
+)
 from .dense import bias_gradient, dense_forward
 from .gather import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
@@ -128,7 +136,7 @@ class _Batch:
         rows = self.source_rows(source)
         out = self.at(op, "out")
         out[...] = gather(source.reshape(len(source), -1), rows, scale, shift)
-        if op.first:  # images (channels, height, width)
+        if op.first > 1:  # images (channels, height, width)
             out[...] = out.reshape(len(out), op.first, -1).transpose(0, 2, 1).reshape(out.shape)
         if self.check_finite:
             self.report(~np.isfinite(out).all(axis=1), "not finite")
@@ -156,6 +164,49 @@ class _Batch:
     def dense_forward(self, op):
         dense_forward(self.at(op, "x"), self.at(op, "w"), self.at(op, "b"), op.activation, out=self.at(op, "y"),
                       z=self.at(op, "z"), alpha=op.alpha)
+
+    def images(self, op, role, out=False):
+        """The array of a role as images: those that windows go over, or that come out of them."""
+        a, w = self.at(op, role), op.window
+        return None if a is None else a.reshape(len(a), *((w.out_height, w.out_width) if out else (w.height, w.width)), -1)
+
+    def conv2d_forward(self, op):
+        z = conv2d_forward(self.images(op, "x"), self.at(op, "w"), self.at(op, "b"), op.window).reshape(self.rows, -1)
+        if op.buffers.get("z") is not None:
+            self.at(op, "z")[...] = z
+        activation_forward(z, op.activation, out=self.at(op, "y"), alpha=op.alpha)
+
+    def conv2d_backward_input(self, op):
+        x = np.zeros((self.rows, op.window.height, op.window.width, op.n_in), self.interpreter.dtype)
+        dx, _, _ = conv2d_backward(self.images(op, "dy", True), x, self.at(op, "w"), op.window)
+        self._finish_input(op, dx.reshape(self.rows, -1))
+
+    def conv2d_backward_weights(self, op):
+        w, dy = op.window, self.images(op, "dy", True)
+        shape = (w.kernel_height, w.kernel_width, w.channels // w.groups, op.n_out)
+        _, dw, db = conv2d_backward(dy, self.images(op, "x"), np.zeros(shape, dy.dtype), w)
+        partial = self.at(op, "partial")  # in one part
+        partial[...] = 0
+        partial[0] = np.concatenate((dw.ravel(), db))
+
+    def conv2d_combine_weights(self, op):
+        total = self.at(op, "partial").sum(axis=0)
+        for role, value in (("dw", total[: -op.n_out]), ("db", total[-op.n_out :])):
+            if op.buffers.get(role) is not None:
+                out = self.at(op, role)
+                out[...] = (out if op.accumulate else 0) + value.reshape(out.shape)
+
+    def maxpool2d_forward(self, op):
+        self.images(op, "y", True)[...] = maxpool2d_forward(self.images(op, "x"), op.window)
+
+    def maxpool2d_backward(self, op):
+        self.images(op, "dx")[...] = maxpool2d_backward(self.images(op, "dy", True), self.images(op, "x"), op.window)
+
+    def avgpool2d_forward(self, op):
+        self.images(op, "y", True)[...] = avgpool2d_forward(self.images(op, "x"), op.window, op.full)
+
+    def avgpool2d_backward(self, op):
+        self.images(op, "dx")[...] = avgpool2d_backward(self.images(op, "dy", True), op.window, op.full)
 
     def activation_forward(self, op):
         activation_forward(self.at(op, "x"), op.activation, out=self.at(op, "y"), alpha=op.alpha)
@@ -273,25 +324,31 @@ class _Batch:
     def add(self, op):
         np.add(self.at(op, "a"), self.at(op, "b"), out=self.at(op, "y"))
 
+    def pixels(self, op, role):
+        """The rows of a batch normalisation: of images their pixels."""
+        a = self.at(op, role)
+        return a.reshape(-1, op.n_out) if op.first > 1 else a
+
     def batchnorm_forward(self, op):
         y, statistics = batchnorm_forward(
-            self.at(op, "x"), self.at(op, "w"), self.at(op, "b"), op.eps, op.activation, alpha=op.alpha
+            self.pixels(op, "x"), self.at(op, "w"), self.at(op, "b"), op.eps, op.activation, alpha=op.alpha
         )
-        self.at(op, "y")[...] = y
+        self.pixels(op, "y")[...] = y
         self.at(op, "statistics")[...] = statistics
 
     def batchnorm_inference(self, op):
-        batchnorm_inference(self.at(op, "x"), self.at(op, "mean"), self.at(op, "var"), self.at(op, "w"), self.at(op, "b"),
-                            op.eps, op.activation, out=self.at(op, "y"), alpha=op.alpha)
+        batchnorm_inference(self.pixels(op, "x"), self.at(op, "mean"), self.at(op, "var"), self.at(op, "w"), self.at(op, "b"),
+                            op.eps, op.activation, out=self.pixels(op, "y"), alpha=op.alpha)
 
     def batchnorm_backward(self, op):
-        self._store(op, batchnorm_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), self.at(op, "w")))
+        self._store(op, batchnorm_backward(self.pixels(op, "dy"), self.pixels(op, "x"), self.at(op, "statistics"), self.at(op, "w")))
 
     def batchnorm_running(self, op):
         if self.skip:
             return
         mean, rest, _, var = self.at(op, "statistics")
-        unbiased, rate = var * (self.rows / max(1, self.rows - 1)), op.rate
+        rows = self.rows * max(1, op.first)
+        unbiased, rate = var * (rows / max(1, rows - 1)), op.rate
         if op.buffers.get("count") is not None:  # the mean over all steps so far
             count = self.at(op, "count")
             count += 1
@@ -330,7 +387,7 @@ class _Batch:
         for role, value in zip(("dx", "dw", "db"), gradients):
             if op.buffers.get(role) is not None:
                 out = self.at(op, role)
-                out[...] = out + value if op.accumulate and role != "dx" else value
+                out[...] = out + value if op.accumulate and role != "dx" else value.reshape(out.shape)
 
     def dropout(self, op):
         if op.full:

@@ -7,7 +7,7 @@ import pytest
 from fastnn import _native
 from fastnn.ops import op as ops
 
-TRAITS = {"by_rows", "is_product", "fuses_activation", "fuses_derivative", "fuses_update"}
+TRAITS = {"by_rows", "is_product", "fuses_activation", "fuses_derivative", "fuses_update", "windows"}
 REGISTER = Path(__file__).parents[2] / "csrc/defs/ops.def"
 
 

@@ -1,0 +1,330 @@
+"""Layers for images (height, width, channels): convolution and pooling."""
+
+import numpy as np
+
+from .. import init as initialisers
+from ..core.activations import PARAMETRIC
+from ..core.checks import flag
+from ..core.parameter import Parameter
+from ..ops import Window
+from ..regularizers import check_penalty
+from .activation import Activation, check_layer_activation, emit_activation
+from .dense import with_settings
+from .layer import Layer, check_size, register
+
+
+def _pair(value, name, least=1):
+    """(along the height, along the width) of one number or two."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2:
+        raise ValueError(f"{name}: expected a number, or two for height and width, got {value!r}")
+    return tuple(0 if least == 0 and isinstance(v, int) and v == 0 else check_size(v, name) for v in values)
+
+
+def _padding(value):
+    """(top, left, bottom, right), or "same"."""
+    if isinstance(value, str):
+        if value not in ("same", "valid"):
+            raise ValueError(f"padding: expected numbers, 'same' or 'valid', got {value!r}")
+        return value if value == "same" else (0, 0, 0, 0)
+    if isinstance(value, (tuple, list)) and len(value) == 4:
+        return (*_pair(value[:2], "padding", 0), *_pair(value[2:], "padding", 0))
+    pair = _pair(value, "padding", 0)
+    return (*pair, *pair)
+
+
+class _Windows(Layer):
+    """What convolutions and poolings share: windows that go over an image."""
+
+    takes_images = True
+    groups = 1
+    ceil_mode = False
+
+    def window(self, shape):
+        """Its windows over images of this shape; ValueError where there are none."""
+        if len(shape) != 3:
+            hint = "nn.Reshape(height, width, channels)" if len(shape) == 1 else "nn.Input(height, width, channels)"
+            raise ValueError(f"{self!r}: expected images (height, width, channels), got samples of shape {shape}; put {hint} before it")
+        try:
+            return Window.over(shape, self.kernel_size, self.stride, self.padding, self.dilation, self.groups, self.ceil_mode)
+        except ValueError as error:
+            raise ValueError(f"{self!r}: {error}") from None
+
+    def _geometry(self):
+        def short(pair):
+            return pair[0] if pair[0] == pair[1] else list(pair)
+
+        padding = self.padding if isinstance(self.padding, str) else list(self.padding)
+        padding = padding[0] if len(set(padding)) == 1 else padding
+        return {"kernel_size": short(self.kernel_size), "stride": short(self.stride), "padding": padding}
+
+
+@register
+class Conv2d(_Windows):
+    """Convolution of images: each output is a filter's product with a window of the input.
+
+        y[i, j, f] = f(b[f] + the sum over ky, kx, c of x[i s + ky d - pad, j s + kx d - pad, c] w[ky, kx, c, f])
+
+    A cross-correlation, as deep learning has it. Images are (height, width, channels), and with n pixels, k taps, stride s and
+    dilation d along one side floor((n + pads - d (k - 1) - 1) / s) + 1 come out.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of its input and its filters. in_channels may be None behind layers that tell: behind `Input`, for one.
+    kernel_size : int or pair of ints
+        Taps along height and width.
+    stride, dilation : int or pair of ints, default 1
+        Pixels from one window to the next, and from one tap to the next.
+    padding : int, pair, (top, left, bottom, right), "same" or "valid", default 0
+        Zeros around the image. same: so many that ceil(n / stride) pixels come out, the larger half of them at the end, as Keras and
+        ONNX have it. valid: none.
+    groups : int, default 1
+        Channels and filters are cut into so many groups that see each other only: in_channels makes it depthwise.
+    bias : bool, default True
+        Whether there is a b.
+    activation : str or Activation, optional
+        As in Dense.
+    init : str, fastnn.init initialiser or float, optional
+        As in Dense; of the fans every tap counts.
+    penalty : fastnn.regularizers penalty, optional
+        On the weights, not the bias.
+
+    Attributes
+    ----------
+    weight : Parameter [kernel height, kernel width, in_channels / groups, out_channels]
+        PyTorch's [out, in, height, width] is ``weight.data.transpose(3, 2, 0, 1)``.
+    bias : Parameter [out_channels] or None
+    slope : Parameter [1]
+        Only with prelu, from 0.25.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is out of range, groups do not divide the channels and filters, or a name is unknown.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(
+    ...     nn.Input(28, 28, 1), nn.Conv2d(None, 8, 3, activation="relu"), nn.MaxPool2d(2), nn.Flatten(), nn.Dense(None, 10),
+    ... )
+    >>> [p.shape for p in model.parameters()]
+    [(3, 3, 1, 8), (8,), (1352, 10), (10,)]
+    >>> model.predict(np.zeros((2, 28, 28), np.uint8)).shape
+    (2, 10)
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, activation=None,
+                 init=None, penalty=None):
+        self.in_channels = None if in_channels is None else check_size(in_channels, "in_channels")
+        self.out_channels = check_size(out_channels, "out_channels")
+        self.kernel_size, self.stride = _pair(kernel_size, "kernel_size"), _pair(stride, "stride")
+        self.padding, self.dilation = _padding(padding), _pair(dilation, "dilation")
+        self.groups = check_size(groups, "groups")
+        self._check_channels(self.in_channels)
+        if isinstance(activation, Activation):
+            self.activation, self.alpha = activation.name, activation.alpha
+        else:
+            self.activation, self.alpha = check_layer_activation(activation, more=("prelu",))
+        if self.activation in ("softmax", "log_softmax"):
+            raise ValueError(f"activation: expected one that is elementwise, got {self.activation!r}")
+        self.penalty = check_penalty(penalty)
+        self._init = init  # until there are weights
+        initialisers.resolve(init, self.activation, self.alpha)
+        self.weight = None
+        if self.in_channels is not None:
+            self._make_weight(self.in_channels)
+        self.bias = Parameter(np.zeros(self.out_channels), "bias") if bias else None
+        if self.activation == "prelu":
+            self.slope = Parameter(np.full(1, 0.25), "slope")
+
+    def _check_channels(self, in_channels):
+        for name, n in (("in_channels", in_channels), ("out_channels", self.out_channels)):
+            if n is not None and n % self.groups:
+                raise ValueError(f"groups: expected a divisor of {name}, {n}, got {self.groups}")
+        if (in_channels or 1) * self.out_channels * self.kernel_size[0] * self.kernel_size[1] >= 2**31:
+            raise ValueError(f"in_channels, out_channels, kernel_size: expected fewer than 2**31 weights, got {in_channels} x "
+                             f"{self.out_channels} x {self.kernel_size[0]} x {self.kernel_size[1]}")
+
+    def _make_weight(self, in_channels):
+        shape = (*self.kernel_size, in_channels // self.groups, self.out_channels)
+        weights = initialisers.resolve(self._init, self.activation, self.alpha)(shape, np.float32)
+        vars(self).update(in_channels=in_channels, weight=Parameter(weights, "weight"), _init=None)
+
+    def settle(self, shape):
+        if self.weight is None:
+            self._make_weight(shape[-1])
+
+    def config(self):
+        dilation = self.dilation[0] if self.dilation[0] == self.dilation[1] else list(self.dilation)
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            **self._geometry(),
+            "dilation": dilation,
+            "groups": self.groups,
+            "activation": self.activation,
+            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
+            "bias": self.bias is not None,
+            **({} if self.penalty is None else {"penalty": self.penalty.config()}),
+        }
+
+    @classmethod
+    def tensor_shapes(cls, entry):
+        sizes = [entry.get(name) for name in ("in_channels", "out_channels")] + [entry.get("groups", 1)]
+        if not all(type(n) is int and n > 0 for n in sizes):
+            return {"weight": None}
+        kernel = _pair(entry.get("kernel_size"), "kernel_size")
+        return {"weight": (*kernel, sizes[0] // sizes[2], sizes[1])}
+
+    @classmethod
+    def from_entry(cls, arguments, inside, known):
+        return cls(**with_settings(arguments))
+
+    def scaled_output(self, s, t):
+        """With a normalisation of its outputs within; behind an activation there is none."""
+        if self.activation != "identity":
+            return None
+        new = Conv2d(self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation, self.groups,
+                     init="zeros")
+        new.weight.data = self.weight.data.astype(np.float64) * s
+        new.bias.data = (0.0 if self.bias is None else self.bias.data.astype(np.float64)) * s + t
+        return new
+
+    def emit(self, builder, x):
+        y = builder.conv2d(x, self.weight, self.bias, self.window(x.shape))
+        return emit_activation(builder, y, self.activation, self.alpha, getattr(self, "slope", None))
+
+    def output_shape(self, shape):
+        window = self.window(shape)
+        if self.in_channels not in (None, shape[-1]):
+            raise ValueError(f"{self!r}: expected images of {self.in_channels} channels, got shape {shape}")
+        self._check_channels(shape[-1])
+        return (window.out_height, window.out_width, self.out_channels)
+
+
+class _Pool(_Windows):
+    dilation = (1, 1)
+
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False):
+        self.kernel_size = _pair(kernel_size, "kernel_size")
+        self.stride = self.kernel_size if stride is None else _pair(stride, "stride")
+        self.padding, self.ceil_mode = _padding(padding), flag(ceil_mode, "ceil_mode")
+        if self.padding != "same" and any(2 * p > k for p, k in zip(self.padding, self.kernel_size * 2)):
+            raise ValueError(f"padding: expected at most half of the kernel, {self.kernel_size}, got {padding}")
+
+    def config(self):
+        return {**self._geometry(), **({"ceil_mode": True} if self.ceil_mode else {})}
+
+    def output_shape(self, shape):
+        window = self.window(shape)
+        return (window.out_height, window.out_width, shape[-1])
+
+
+@register
+class MaxPool2d(_Pool):
+    """The largest element of each window of an image, channel by channel.
+
+    What lies beyond the image is left out. The gradient goes to the first of the largest; NaN is the largest of all.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of ints
+    stride : int or pair of ints, optional
+        By default the kernel's size: windows that touch.
+    padding : int, pair, (top, left, bottom, right), "same" or "valid", default 0
+        At most half of the kernel.
+    ceil_mode : bool, default False
+        Round the number of windows up: the last ones reach beyond the image.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Input(4, 4, 1), nn.MaxPool2d(2), nn.Flatten())
+    >>> model.predict(np.arange(16).reshape(1, 4, 4))
+    array([[ 5.,  7., 13., 15.]], dtype=float32)
+    """
+
+    def emit(self, builder, x):
+        return builder.pool2d("maxpool2d", x, self.window(x.shape))
+
+
+@register
+class AvgPool2d(_Pool):
+    """The mean of each window of an image, channel by channel.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, ceil_mode
+        As in `MaxPool2d`.
+    count_include_pad : bool, default True
+        Whether the zeros of the padding count, as in PyTorch; in Keras and ONNX they do not.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Input(4, 4, 1), nn.AvgPool2d(2), nn.Flatten())
+    >>> model.predict(np.arange(16).reshape(1, 4, 4))
+    array([[ 2.5,  4.5, 10.5, 12.5]], dtype=float32)
+    """
+
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.count_include_pad = flag(count_include_pad, "count_include_pad")
+
+    def config(self):
+        return {**super().config(), **({} if self.count_include_pad else {"count_include_pad": False})}
+
+    def emit(self, builder, x):
+        return builder.pool2d("avgpool2d", x, self.window(x.shape), self.count_include_pad)
+
+
+class _GlobalPool(Layer):
+    takes_images = True
+    kind = None
+
+    def _window(self, shape):
+        if len(shape) != 3:
+            raise ValueError(f"{self!r}: expected images (height, width, channels), got samples of shape {shape}")
+        return Window.over(shape, shape[:2])
+
+    def emit(self, builder, x):
+        return builder.reshape(builder.pool2d(self.kind, x, self._window(x.shape)), x.shape[-1:])
+
+    def output_shape(self, shape):
+        self._window(shape)
+        return shape[-1:]
+
+
+@register
+class GlobalAvgPool2d(_GlobalPool):
+    """The mean of each channel over the whole image: features, ready for a Dense layer.
+
+    Examples
+    --------
+    >>> nn.Sequential(nn.Input(2, 2, 1), nn.GlobalAvgPool2d()).predict(np.arange(4).reshape(1, 2, 2))
+    array([[1.5]], dtype=float32)
+    """
+
+    kind = "avgpool2d"
+
+
+@register
+class GlobalMaxPool2d(_GlobalPool):
+    """The largest element of each channel over the whole image: features, ready for a Dense layer.
+
+    Examples
+    --------
+    >>> nn.Sequential(nn.Input(2, 2, 1), nn.GlobalMaxPool2d()).predict(np.arange(4).reshape(1, 2, 2))
+    array([[3.]], dtype=float32)
+    """
+
+    kind = "maxpool2d"

@@ -1,0 +1,56 @@
+"""Windows over images: the geometry of convolutions and poolings."""
+
+import math
+from typing import NamedTuple
+
+__all__ = ["Window"]
+
+
+class Window(NamedTuple):
+    """The windows that a kernel sees on its way over an image, in the order of csrc/fastnn.h's fnn_window."""
+
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    kernel_height: int
+    kernel_width: int
+    stride_y: int
+    stride_x: int
+    dilation_y: int
+    dilation_x: int
+    pad_top: int
+    pad_left: int
+    pad_bottom: int
+    pad_right: int
+    groups: int
+
+    @classmethod
+    def over(cls, shape, kernel, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1, ceil=False):
+        """The windows over an image of shape (height, width, channels).
+
+        With n pixels, pads, k taps, dilation d and stride s along one side there are floor((n + pads - d (k - 1) - 1) / s) + 1 of them;
+        with `ceil` it is rounded up, but a window that would begin beyond the image and its first padding is left out. padding: (top, left,
+        bottom, right), or "same": as many as ceil(n / s), whatever padding that takes, the larger part of it at the end; or "valid".
+        """
+        height, width, channels = shape
+        sides, pads = [], []
+        for i, (n, k, s, d) in enumerate(zip((height, width), kernel, stride, dilation)):
+            reach = d * (k - 1) + 1
+            if padding == "same":
+                total = max((-(-n // s) - 1) * s + reach - n, 0)
+                before, after = total // 2, total - total // 2
+            else:
+                before, after = (0, 0) if padding == "valid" else (padding[i], padding[i + 2])
+            room = n + before + after - reach
+            if room < 0:
+                raise ValueError(f"expected images of at least {reach - before - after} pixels along each side for a kernel of {k} "
+                                 f"taps{f' at dilation {d}' * (d > 1)}, got shape {tuple(shape)}")
+            out = (math.ceil(room / s) if ceil else room // s) + 1
+            if ceil and (out - 1) * s >= n + before:
+                out -= 1
+            sides.append(out)
+            pads.append((before, after))
+        (top, bottom), (left, right) = pads
+        return cls(height, width, channels, *sides, *kernel, *stride, *dilation, top, left, bottom, right, groups)
