@@ -14,7 +14,8 @@ BLOCKS = [(name, text) for name, page in PAGES.items() for text in re.findall(r"
 
 
 @pytest.mark.parametrize("page, block", BLOCKS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(BLOCKS)])
-def test_python(page, block, capsys):
+def test_python(page, block, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     exec(compile(block, page, "exec"), {"__name__": "__main__"})
     shown = re.findall(r"^ *print\(.*\)  # (.*)$", block, re.M)
     assert capsys.readouterr().out.splitlines() == shown

@@ -42,11 +42,12 @@ def interrupted(call, line):
     return seen >= line
 
 
-def every_line(prepare):
-    """(what `prepare` returned for it, last) for each line before which a call is interrupted; `prepare` returns (call, ...)."""
+def every_line(prepare, stride=1):
+    """(what `prepare` returned for it, last) for each line, or each so many, before which a call is interrupted; `prepare` returns
+    (call, ...)."""
     line = 0
     while True:
-        line += 1
+        line += stride
         call, *rest = prepare()
         if not interrupted(call, line):
             return
@@ -157,3 +158,37 @@ def test_an_exchange():
         assert not exchange.made and not a.any()
     with pytest.raises(ValueError):
         exchange.swap([a], [])
+
+
+@pytest.mark.parametrize("how", ["plain", "watched", "validated"])
+def test_an_epoch_that_was_interrupted_is_gone_on_with(how):
+    """What was done is recorded, and the rest of the epoch comes to the same bits and numbers, whatever line it was."""
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(12, 5)).astype(np.float32), rng.integers(0, 3, 12)
+
+    def prepare():
+        fastnn.manual_seed(1)
+        model = nn.Sequential(nn.Dense(5, 8, activation="relu"), nn.BatchNorm(8), nn.Dropout(0.5), nn.Dense(8, 3))
+        trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters(), lr=0.01))
+        trainer.step(x[:5], y[:5])  # makes the plan, in thousands of lines
+        trainer.evaluate(x, y)
+        return lambda: fit(trainer, 2), trainer
+
+    def fit(trainer, epochs):
+        more = {"callbacks": [_Steps()]} if how == "watched" else {"validation_data": (x, y)} if how == "validated" else {}
+        return trainer.fit(x, y, epochs, 5, verbose=0, **more)
+
+    call, whole = prepare()
+    expected = call()
+    seen = set()
+    for (trainer,) in every_line(prepare, 11):
+        seen.add(trainer.steps_done - 1)
+        done = trainer.history
+        if done is not None and done.rows:
+            assert all(n in (5, 10, 12) for n in done.rows) and trainer.steps_done > sum(-(-n // 5) for n in done.rows)
+        if trainer.epochs_done < 2:
+            rest = fit(trainer, 2 - trainer.epochs_done)
+            assert rest["loss"] == expected["loss"][-len(rest["loss"]) :] and rest["accuracy"] == expected["accuracy"][-len(rest["loss"]) :]
+        assert bits(p.data for p in trainer.model.parameters()) == bits(p.data for p in whole.model.parameters())
+        assert trainer.steps_done == whole.steps_done == 7 and trainer.epochs_done == 2
+    assert seen == (set(range(7)) if how == "watched" else {0, 3, 6})

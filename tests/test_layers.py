@@ -493,7 +493,7 @@ def test_statistics_taken_anew(backend, monkeypatch):
     opt = optim.Adam(model.parameters(), lr=0.1, ema=0.5)
     trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), opt, backend=backend)
     trainer.fit(x, y, verbose=0)
-    monkeypatch.setattr(fastnn.training.trainer, "_SLICE", 1e-9)  # several native calls
+    monkeypatch.setattr(fastnn.training.engine, "SLICE", 1e-9)  # several native calls
     model.layers[1].running_mean.data[0] = np.nan
     weights = {k: v for k, v in model.state_dict().items() if "running" not in k}
     with opt.averaged():

@@ -544,7 +544,7 @@ def test_any_slices_have_the_same_bits(monkeypatch):
     x, y = samples(200)
     results = []
     for seconds, callbacks in ((0.05, []), (1e-9, []), (0.05, [type("C", (fastnn.callbacks.Callback,), {"on_step_end": lambda *a: None})()])):
-        monkeypatch.setattr("fastnn.training.trainer._SLICE", seconds)
+        monkeypatch.setattr("fastnn.training.engine.SLICE", seconds)
         t = trainer(schedules.PerEpoch(schedules.OneCycle(0.3, 4), smooth=True))
         t.fit(x, y, epochs=3, batch_size=2, callbacks=callbacks, verbose=0)
         results.append(bits(t))
@@ -603,7 +603,7 @@ def test_any_slices_have_the_same_bits_where_steps_are_left_out(monkeypatch):
     x[[3, 31, 32, 150]] = np.nan
     results = []
     for seconds in (0.05, 1e-9):
-        monkeypatch.setattr("fastnn.training.trainer._SLICE", seconds)
+        monkeypatch.setattr("fastnn.training.engine.SLICE", seconds)
         lr = schedules.PerEpoch(schedules.Exponential(0.3, gamma=0.2), smooth=True)
         model = trainer(0.1).model
         t = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), lr=lr, skip_nonfinite=True))

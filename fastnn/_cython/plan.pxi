@@ -239,6 +239,12 @@ cdef class NativePlan:
                     self.tensors.done = done
         finally:
             r.output = output
+        return self.outcome
+
+    @property
+    def outcome(self):
+        """What the last run returned, or would have returned had nothing come between."""
+        cdef fnn_run *r = &self.r
         return (r.steps_done, r.loss_sum, r.correct, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status),
                 r.rows_left_out)
 

@@ -47,8 +47,11 @@ def _beside(folder, name, mode):
 
 
 @contextlib.contextmanager
-def replacing(name):
+def replacing(name, durable=True):
     """A binary file to write, which becomes `name` when the block ends well and vanishes when it does not.
+
+    Whatever happens to the process, there is the file before or the new one, whole. With `durable` that holds for a power cut, too:
+    the disk has the new file before it takes the name.
 
     It has the permissions of the file that it replaces, or those of any new file. What is no regular file (a device, a pipe)
     cannot be replaced: it is written to as it is.
@@ -66,7 +69,8 @@ def replacing(name):
             file.flush()
             if before is not None:  # until here it was private
                 os.chmod(temporary, stat.S_IMODE(before.st_mode))
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
             os.replace(temporary, target)  # while it is locked
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

@@ -14,7 +14,7 @@ from ..init import check_seed
 from ..losses import Loss
 from ..training import History
 from ..training.arrays import ArrayData
-from ..training.callbacks import check_callbacks
+from ..training.callbacks.base import check_callbacks
 from ..training.checks import check_end, check_model, count
 from ..training.functional import loss_plan
 from ..training.progress import progress
@@ -172,7 +172,7 @@ class GeneticAlgorithm:
                     value, accuracy = validation(genomes[at])
                     logs |= {"val_loss": value} | ({} if accuracy is None else {"val_accuracy": accuracy})
                 logs["seconds"] = time.perf_counter() - start
-                history.add(logs)
+                history.add(generation, self.population, logs, logs)
                 display.advance(self.population, logs)
                 display.end(generation + 1, logs)
                 for c in callbacks:

@@ -117,6 +117,11 @@ class NativeExecutor:
         return self.tensors.skipped
 
     @property
+    def outcome(self):
+        """What the last `run` reported, also where an exception came before it could return."""
+        return self._outcome if self._host is not None else Result(*self._native.outcome)
+
+    @property
     def busy(self):
         """Whether a call is running, in another thread."""
         return self._native.busy
@@ -167,6 +172,8 @@ class NativeExecutor:
             return self._run_with_host(x, y, index, rates, losses, check_finite, seconds, out, first, last, weights)
         return Result(*self._native.run(x, y, index, first, last, rates, losses, check_finite, seconds, out, weights))
 
+    _outcome = Result(0, 0.0, 0, None, 0)  # of runs with a host operation
+
     def _run_with_host(self, x, y, index, rates, losses, check_finite, seconds, out, first, last, weights):
         """Batch by batch: a native call up to the host operation, the function, a native call for the rest. What the function
         raises leaves this batch without its update."""
@@ -194,6 +201,7 @@ class NativeExecutor:
                 left_out += rest.left_out
             if host + 1 == last or not rest.left_out:
                 loss_sum += loss * n
+            self._outcome = Result(step, loss_sum, 0, None, 0, left_out)
             if losses is not None:
                 losses[step - 1] = loss
             if seconds and time.monotonic() - start >= seconds:

@@ -18,6 +18,7 @@ class ReferenceExecutor:
         self._groups = None
         self._seed = self._step0 = 0
         self.steps_done = self.steps_skipped = 0  # of the last run, as in NativeExecutor
+        self.outcome = None
 
     def set_groups(self, groups):
         """Take over the optimizer's hyper-parameters."""
@@ -79,6 +80,7 @@ class ReferenceExecutor:
                 left_out += found.ignored
                 loss_sum += found.loss_sum
                 correct += found.correct
+            self.outcome = Result(step + 1, loss_sum, correct, None, 0, left_out)
             if losses is not None:
                 losses[step] = found.loss
             if out is not None:

@@ -1,39 +1,32 @@
 """Model files: safetensors, with the architecture and the format's version in the metadata."""
 
-import math
 import os
-import sys
 
 import numpy as np
 
-from ..core.atomic_files import replacing
+from ..core import safetensors
 from ..core.heads import check_head
 from .layer import LAYERS, Layer
 
+CHECKPOINT = "fastnn-checkpoint"  # the format of a trainer's file, which has a model's in it
 FORMAT_VERSION = 1  # of model files; older ones stay readable, newer ones are refused
 
 
 def write(model, path):
-    """What `Sequential.save` does. The format is safetensors' own: the header's length, the header, the tensors by name. They go
-    into the file from where they are: a model needs no memory to be saved."""
+    """What `Sequential.save` does: the tensors go into the file from where they are, so that a model needs no memory to be saved."""
+    tensors = {name: p.data for name, p in (*model.named_parameters(), *model.named_buffers())}
+    safetensors.write(path, tensors, {"format": "fastnn", **describe(model)})
+
+
+def describe(model):
+    """What a file's metadata say of a model."""
     import json
 
     model.check_settled()
-    metadata = {"format": "fastnn", "version": str(FORMAT_VERSION), "architecture": json.dumps(model.architecture())}
+    metadata = {"version": str(FORMAT_VERSION), "architecture": json.dumps(model.architecture())}
     if model.head not in (None, "sigmoid" if model.out_features == 1 else "softmax"):  # else the outputs tell
         metadata["head"] = model.head
-    entries, end = {"__metadata__": metadata}, 0
-    tensors = sorted((*model.named_parameters(), *model.named_buffers()))
-    for name, p in tensors:
-        begin, end = end, end + p.data.nbytes
-        entries[name] = {"dtype": "F32", "shape": list(p.shape), "data_offsets": [begin, end]}
-    header = json.dumps(entries, sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)
-    with replacing(os.fsdecode(path)) as file:
-        file.write(len(header).to_bytes(8, "little"))
-        file.write(header)
-        for _, p in tensors:
-            file.write(p.data if sys.byteorder == "little" else p.data.astype("<f4"))
+    return metadata
 
 
 def layers_from(config, source, classes, path="", known=None):
@@ -74,7 +67,7 @@ def _layer(entry, source, classes, path, known):
 
 
 def load(path, layers=()):
-    """Read a model that `save` wrote.
+    """Read a model that `save` wrote, or the one in a trainer's checkpoint.
 
     Parameters
     ----------
@@ -149,10 +142,12 @@ def _parse(data, name, classes):
         return ValueError(f"{name!r}: expected a model file of fastnn, got {why}")
 
     try:
-        tensors, metadata = _tensors(data)
+        tensors, metadata = safetensors.parse(data)
     except (ValueError, RecursionError) as error:
         raise refuse(f"no safetensors file ({error})") from None
-    if metadata.get("format") != "fastnn":
+    if metadata.get("format") == CHECKPOINT:
+        tensors = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    elif metadata.get("format") != "fastnn":
         raise refuse("a safetensors file of another program")
     version = metadata.get("version", "")
     if version not in map(str, range(1, FORMAT_VERSION + 1)):
@@ -179,55 +174,6 @@ def _parse(data, name, classes):
             raise refuse(f"outputs of a kind that is not known: {error}") from None
         model.head = metadata["head"]
     return model
-
-
-_DTYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4",
-    "U16": "<u2", "U8": "u1", "BOOL": "?",
-}  # fmt: skip
-
-
-def _tensors(data):
-    """({name: array}, metadata) of a file in safetensors' format; ValueError where it is none. The arrays look into `data`: of a
-    header that lies nothing is allocated."""
-    import json
-
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > len(data) - 8:
-        raise ValueError(f"{len(data)} bytes, which is less than a header")
-    header = json.loads(data[8 : 8 + length].decode())
-    if not isinstance(header, dict):
-        raise ValueError("a header that is no table")
-    metadata = header.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise ValueError("metadata that are no table of strings")
-    found, places = {}, []
-    for name, entry in header.items():
-        places.append((*_place(name, entry), name))
-    end, whole = 0, len(data) - 8 - length
-    for begin, until, dtype, shape, name in sorted(places, key=lambda place: place[:2]):
-        if begin != end or until > whole:
-            raise ValueError(f"tensor {name!r:.60} at bytes {begin} to {until} of {whole}, where {end} are taken")
-        found[name] = np.frombuffer(data, dtype, math.prod(shape), 8 + length + begin).reshape(shape)
-        end = until
-    if end != whole:
-        raise ValueError(f"tensors of {end} bytes in {whole}")
-    return found, metadata
-
-
-def _place(name, entry):
-    """(first byte, the one behind the last, dtype, shape) of a tensor, whose size is as its shape says."""
-    entry = entry if isinstance(entry, dict) else {}
-    dtype = _DTYPES.get(entry.get("dtype")) if isinstance(entry.get("dtype"), str) else None
-    shape, offsets = entry.get("shape"), entry.get("data_offsets")
-    numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
-    if dtype is None or len(shape if isinstance(shape, list) else ()) > 32 or not all(type(n) is int and n >= 0 for n in numbers):
-        raise ValueError(f"tensor {name!r:.60} with an entry of another kind, {entry!r:.80}")
-    if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * np.dtype(dtype).itemsize:
-        raise ValueError(f"tensor {name!r:.60} of shape {shape!r:.60} at bytes {offsets!r:.60}")
-    if max(shape, default=0) >= 2**31:
-        raise ValueError(f"tensor {name!r:.60} of shape {shape!r:.60}")
-    return offsets[0], offsets[1], dtype, tuple(shape)
 
 
 def _check_sizes(entry, shapes, classes, path=""):

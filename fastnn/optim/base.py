@@ -1,10 +1,10 @@
 """Optimizer: what all optimizers have in common, their parameters, groups, options, states and steps."""
 
 import contextlib
-import copy
 import numbers
 import pickle
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 
 import numpy as np
 
@@ -187,6 +187,10 @@ class Optimizer:
     def _initial(self, name, group):
         """What a state array is filled with."""
         return 0.0
+
+    def weight_states(self):
+        """The arrays, besides the parameters, that say what the weights to evaluate with are: moving averages."""
+        return [a for a in self._averages if a is not None]
 
     def evaluating(self):
         """A context in which the parameters are those to evaluate, where they differ from those that are trained."""
@@ -688,7 +692,7 @@ class Optimizer:
 
     def __deepcopy__(self, memo):
         found = memo[id(self)] = type(self).__new__(type(self))
-        found.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        found.__setstate__(deepcopy(self.__getstate__(), memo))
         return found
 
     def __setstate__(self, state):
@@ -701,13 +705,14 @@ class Optimizer:
         pairs = dict(zip(self._state_names(self.param_groups[self._group_of[i]]), self._state[i]))
         return pairs if self._averages[i] is None else {**pairs, "ema": self._averages[i]}
 
-    def state_dict(self):
+    def state_dict(self, copy=True):
         """A plain dict of copies: {"optimizer": name, "groups": [hyper-parameters, "steps" and what else a group counts],
         "state": [arrays by name], "skipped": number}; where a group's parameters are a dict, "params" lists their names.
 
         It can be pickled; ``json.dumps(state, default=np.ndarray.tolist)`` and ``np.savez(path, **state)`` keep it too, the latter
         to be read with ``np.load(path, allow_pickle=True)``. `load_state_dict` takes what they give back. Rates that are
-        functions are left out: they are code.
+        functions are left out: they are code. With ``copy=False`` the arrays are the optimizer's own: for what writes them into a
+        file, say.
 
         Examples
         --------
@@ -720,7 +725,7 @@ class Optimizer:
         self._pull()
         groups = []
         for g, t, memory in zip(self.param_groups, self._steps, self._memory):
-            entries = {k: v if k in self.defaults else copy.deepcopy(v) for k, v in g.items() if k != "params"}
+            entries = {k: v if k in self.defaults else deepcopy(v) for k, v in g.items() if k != "params"}
             keys = self._structure[len(groups)]
             names = {} if keys is None else {"params": [_label(k) for k in keys]}
             groups.append({**names, **entries, "steps": t, **dict(zip(self.memory, memory))})
@@ -728,7 +733,7 @@ class Optimizer:
                 config = _config(groups[-1].pop("lr"))
                 if config is not None:  # functions are code: they are not state
                     groups[-1]["lr"] = config
-        state = [{name: s.copy(order="K") for name, s in self._names_of(i).items()} for i in range(len(self._params))]
+        state = [{name: s.copy(order="K") if copy else s for name, s in self._names_of(i).items()} for i in range(len(self._params))]
         return {"optimizer": type(self).__name__, "groups": groups, "state": state, "skipped": self.skipped}
 
     def load_state_dict(self, state_dict, strict=True):

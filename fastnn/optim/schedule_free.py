@@ -130,6 +130,9 @@ class ScheduleFreeAdamW(Optimizer):
                     p += weight(self.param_groups[number]["betas"][0]) * (states[0] - p)
         return found
 
+    def weight_states(self):
+        return super().weight_states() + [states[0] for states in self._state]
+
     @contextlib.contextmanager
     def evaluating(self):
         """A context in which the parameters are those to evaluate."""
@@ -146,8 +149,8 @@ class ScheduleFreeAdamW(Optimizer):
         if not self.train_mode:
             raise RuntimeError("this optimizer is in evaluation mode: call train() before the next step")
 
-    def state_dict(self):
-        return {**super().state_dict(), "train_mode": self.train_mode}
+    def state_dict(self, copy=True):
+        return {**super().state_dict(copy), "train_mode": self.train_mode}
 
     def load_state_dict(self, state_dict, strict=True):
         mode = state_dict.get("train_mode", True) if isinstance(state_dict, Mapping) else True

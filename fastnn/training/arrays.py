@@ -115,3 +115,21 @@ class ArrayData:
             )
         self.check_finite()
         raise ValueError(f"{self.names[0]}: expected rows that can be read, got a bad one ({problem})")
+
+
+def checked_data(trainer, X, y, sample_weight, validation_data, check_finite):
+    """What is trained on, and validation data or None, as ArrayData."""
+    model, loss = trainer.model, trainer.loss
+    train, validation = ArrayData(model, loss, X, y, sample_weight=sample_weight).hold(), None
+    train.check_labels()
+    if validation_data is not None:
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+            raise ValueError("validation_data: expected a pair (X, y), or (X, y, sample_weight)")
+        names = tuple(f"validation_data[{i}]" for i in range(3))
+        validation = ArrayData(model, loss, *validation_data[:2], names, *validation_data[2:]).hold()
+        validation.check_labels()
+    if check_finite:
+        for pair in (train, validation):
+            if pair is not None:
+                pair.check_finite()
+    return train, validation

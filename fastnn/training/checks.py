@@ -18,12 +18,11 @@ def count(value, name, least):
     return n
 
 
-def watched(plateau, validation):
-    """Which of an epoch's numbers a `schedules.ReduceOnPlateau` watches."""
-    known = ["loss", "accuracy", "seconds"] + (["val_loss", "val_accuracy"] if validation is not None else [])
-    name = plateau.monitor or ("loss" if validation is None else "val_loss")
-    if name not in known:
-        raise ValueError(f"monitor: expected one of {known} in this fit, got {name!r} in {plateau!r}")
+def watched(plateau, names):
+    """Which of an epoch's numbers, those of these names, a `schedules.ReduceOnPlateau` watches."""
+    name = plateau.monitor or ("val_loss" if "val_loss" in names else "loss")
+    if name not in names:
+        raise ValueError(f"monitor: expected one of {list(names)} in this fit, got {name!r} in {plateau!r}")
     return name
 
 
@@ -50,7 +49,7 @@ def warn_not_finite(losses, epoch, before):
     else:
         what = f"no step of epoch {epoch + 1} was done, since none had finite gradients"
     hint = "check_finite=True looks for such data; a lower learning rate, or clip_norm, may help"
-    warnings.warn(f"{what}; {hint}", RuntimeWarning, stacklevel=5)
+    warnings.warn(f"{what}; {hint}", RuntimeWarning, stacklevel=8)
     return True
 
 

@@ -1,10 +1,89 @@
 """Training on all rows at once by L-BFGS: what `Trainer.fit_lbfgs` is made of."""
 
 import math
+import time
+import warnings
 
 import numpy as np
 
+from ..core.checks import number
+from ..optim import Optimizer
 from ..optim.descent import Descent, iterations, worthy
+from .arrays import checked_data
+from .callbacks.base import check_callbacks
+from .checks import check_batch, count
+from .functional import gradient_plan
+from .loop import Loop
+from .progress import progress
+
+
+def start(trainer, X, y, max_iter, validation_data, tol, history_size, check_finite, callbacks, verbose, sample_weight):
+    """All of `Trainer.fit_lbfgs`, whose docstring says what the arguments are."""
+    max_iter, history_size = count(max_iter, "max_iter", 0), count(history_size, "history_size", 1)
+    tol = None if tol is None else number(tol, "tol", 0.0)
+    train, validation = checked_data(trainer, X, y, sample_weight, validation_data, check_finite)
+    callbacks = check_callbacks(callbacks)
+    check_batch(trainer.model, len(train.X), "X")
+    if type(trainer.optimizer).evaluating is not Optimizer.evaluating:
+        raise ValueError(
+            f"optimizer: expected one that trains the parameters that are evaluated, got {type(trainer.optimizer).__name__}, which "
+            "keeps an average; make a Trainer with another"
+        )
+    with trainer._in_fit():
+        trainer.optimizer.group_states()  # refuses where averages stand in the parameters
+        parameters = trainer._trained()
+        display = progress(verbose, max_iter, len(train.X))
+        try:
+            run = LbfgsFit(trainer, train, validation, callbacks, display)
+            trainer._learn_targets(train.y)
+            plan = gradient_plan(trainer.model, trainer.loss, train, penalty=trainer.penalty, parameters=parameters)
+            executor = trainer._new_executor(plan)
+            executor.set_random(trainer.seed, trainer.steps_done)
+            run.descent = FullBatch(executor, train, parameters, history_size)
+            run.steps = run.descent.run(max_iter, tol)
+            history = run.train(max_iter + 1)  # the last finds that it is over
+        finally:
+            display.close()
+    history.success, history.message = run.descent.outcome or (False, "stop_training was set")
+    if run.descent.outcome and not history.success and run.descent.iterations < max_iter:
+        warnings.warn(f"fit_lbfgs: {history.message}", RuntimeWarning, stacklevel=4)
+    return history
+
+
+class LbfgsFit(Loop):
+    """Training by iterations over all rows."""
+
+    def __init__(self, trainer, data, *more):
+        super().__init__(trainer, *more)
+        self.data, self.descent, self.steps = data, None, None
+
+    def epoch(self, number):
+        """An iteration."""
+        trainer, epoch, rows = self.trainer, self.trainer.epochs_done, len(self.data.X)
+        for c in self.callbacks:
+            c.on_epoch_begin(epoch)
+        if trainer.stop_training:
+            return False
+        self.display.begin(number)
+        begun = time.perf_counter()
+        with trainer._running():
+            found = next(self.steps, None)
+        if found is None:
+            return False
+        value, correct, counted = found
+        logs = {**trainer._logs(0.0, correct, counted), "loss": value, "seconds": time.perf_counter() - begun}
+        if trainer.model.least_rows > 1:
+            trainer.update_bn(self.data.X, rows)
+        trainer.steps_done += 1
+        self.display.advance(rows, logs)
+        for c in self.callbacks:
+            c.on_step_end(trainer.steps_done, {"loss": value})
+        self.close(epoch, number, rows, logs, (epoch + 1, None))
+        return True
+
+    def stop(self):
+        if self.steps is not None:
+            self.steps.close()  # which leaves the parameters where the descent stands
 
 
 class FullBatch:

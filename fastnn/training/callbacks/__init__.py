@@ -1,0 +1,15 @@
+"""Callbacks: what may be done while a model trains."""
+
+from .base import Callback, Lambda
+from .checkpoint import Checkpoint
+from .csv_logger import CSVLogger
+from .early_stopping import EarlyStopping
+from .rates import LearningRateLogger
+from .tensorboard import TensorBoard
+from .terminate import TerminateOnNaN
+
+__all__ = ["CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "Lambda", "LearningRateLogger", "TensorBoard", "TerminateOnNaN"]
+
+
+def __dir__():
+    return __all__

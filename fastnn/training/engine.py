@@ -1,0 +1,430 @@
+"""Engine: what a Trainer is below its methods: one owner of a model, a loss and an optimizer, of the plans made of them, of the counts
+of steps and epochs, and of who may call.
+"""
+
+import contextlib
+import operator
+import threading
+import warnings
+
+import numpy as np
+
+from ..core.runtime import get_num_threads
+from ..executors import NativeExecutor, ReferenceExecutor
+from ..init import check_seed
+from ..losses import check_loss
+from ..optim import Optimizer
+from ..optim.checks import positive
+from ..plan import Builder
+from ..plan.execution_order import choose_schedule
+from ..regularizers import check_penalty, emit_penalties, penalized
+from .arrays import ArrayData
+from .checks import check_end, check_model
+from .position import Position
+
+SLICE = 0.05  # seconds in one native call: how long Ctrl-C, deadlines and the progress bar may wait
+_BACKENDS = {"native": NativeExecutor, "reference": ReferenceExecutor}
+
+
+class Engine:
+    """The part of a Trainer that its methods, and those who train for it, work with."""
+
+    history = None
+    _penalty = _clip_norm = None
+    _training = (None, None)
+    _fitting = False
+    _rates = None  # see `last_rates`
+    _callbacks = ()  # of the last `fit`
+    _resumed = None  # what a state that was loaded says of callbacks, until a `fit` takes it
+
+    def __init__(self, model, loss, optimizer, seed, backend, clip_norm, penalty):
+        self._model = check_model(model)
+        check_loss(loss)
+        if not isinstance(optimizer, Optimizer):
+            hint = f"; write optim.{optimizer.__name__}(model.parameters())" if isinstance(optimizer, type) else ""
+            raise TypeError(f"optimizer: expected an optimizer of fastnn.optim, got {type(optimizer).__name__}{hint}")
+        if backend not in _BACKENDS:
+            raise ValueError(f"backend: expected 'native' or 'reference', got {backend!r}")
+        self._optimizer = optimizer
+        self._drop_plans()
+        self.penalty = penalty
+        self.seed = check_seed(seed)
+        self._backend = backend
+        self.clip_norm = clip_norm
+        self._steps = (0, None)  # of those that are over; the executor that has begun others
+        self._again = None  # the executor whose `again` may do the next step
+        self._progress = (0, None)  # epochs done, and the Position in one that has begun: one store for both
+        self.stop_training = False
+        self._tensors, self._structure = self._match(), optimizer.structure
+        self.loss = loss
+        self._parameters = [p for _, p in (*model.named_parameters(), *model.named_buffers())]
+        self._note_frozen()
+        self._lock = threading.RLock()  # the thread that trains may evaluate in a callback
+        self._busy = False  # whether an executor runs, when not even that thread may: the loss is the user's
+
+    # ---- what it trains, and how ----
+
+    model = property(operator.attrgetter("_model"))
+    optimizer = property(operator.attrgetter("_optimizer"))
+    backend = property(operator.attrgetter("_backend"))
+
+    @property
+    def loss(self):
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss):
+        if self._fitting:  # its data has been checked for another
+            raise RuntimeError("loss: may not be changed while fit runs")
+        self._take_loss(loss)
+
+    def _take_loss(self, loss):
+        check_end(self._model, check_loss(loss))
+        loss.check_choice(self._model.out_features)
+        self._loss = loss
+        # what a loss learns from its targets stays while the loss is of the same kind
+        if loss.head is not None and not (self._model.head == "signs" and loss.head in ("hinge", "numbers")):
+            self._model.head = loss.head
+        self._drop_plans()
+
+    @property
+    def penalty(self):
+        return self._penalty
+
+    @penalty.setter
+    def penalty(self, penalty):
+        if penalty is not self._penalty:
+            self._penalty = check_penalty(penalty)
+            self._drop_plans()
+
+    @property
+    def clip_norm(self):
+        return self._clip_norm
+
+    @clip_norm.setter
+    def clip_norm(self, clip_norm):
+        clip_norm = positive(clip_norm, "clip_norm")
+        if clip_norm != self._clip_norm:
+            self._clip_norm = clip_norm
+            self._drop_plans()
+
+    def _drop_plans(self):
+        before = self._training[1]  # none but this one is ever armed
+        self._training = self._evaluation = (None, None)  # (key, executor)
+        if before is not None:
+            before.disarm()  # also where its step is running
+
+    @property
+    def steps_done(self):
+        before, running = self._steps
+        return before if running is None else before + running.steps_done
+
+    @steps_done.setter
+    def steps_done(self, steps):
+        executor = self._training[1]
+        if executor is not None:
+            executor.disarm()
+        self._steps = (steps, None)
+
+    @property
+    def epochs_done(self):
+        return self._progress[0]
+
+    @epochs_done.setter
+    def epochs_done(self, epochs):
+        self._progress = (epochs, None)
+
+    @property
+    def last_rates(self):
+        """The learning rate of each of the optimizer's groups in the last step of `fit`; None before the first."""
+        return self._rates
+
+    @property
+    def loss_so_far(self):
+        """Within `fit`: the sum of the losses of the present epoch's rows so far; 0 between epochs."""
+        position = self._progress[1]
+        return 0.0 if position is None else position.tally.loss_sum
+
+    def _begin_epoch(self, key):
+        """The Position in the epoch that comes: that of the broken-off one, if it went over the same, else a new one."""
+        epochs, position = self._progress
+        if position is None or position.key != key:
+            if position is not None and position.loaded:
+                warnings.warn(
+                    f"the checkpoint stands inside an epoch, {position.tally.batches} batches of it done, which went over {position.key}; "
+                    f"this fit goes over {key}, and so the epoch begins anew",
+                    RuntimeWarning, stacklevel=7,
+                )
+            position = Position(key)
+            self._progress = epochs, position
+        return position
+
+    def _settle(self):
+        """The Position of an epoch that is not over, which counts all that was done; None where there is none."""
+        epochs, position = self._progress
+        if position is not None:
+            position.settle(self.steps_done)
+            if not position.tally.batches:
+                position = None
+                self._progress = epochs, None
+        return position
+
+    def _match(self):
+        """The optimizer's tensors with the model's Parameters in place of arrays."""
+        by_address = {p.data.__array_interface__["data"][0]: p for p in self._model.parameters()}
+        found = []
+        for i, (p, states, group) in enumerate(self._optimizer.update_tensors()):
+            array = np.asarray(p)
+            mine = by_address.get(array.__array_interface__["data"][0])
+            if mine is None or mine.shape != array.shape or mine.dtype != array.dtype:
+                lacking = f"params[{i}], shape {array.shape}"
+                raise ValueError(f"optimizer: expected parameters of the model, got one that it lacks: {lacking}")
+            found.append((mine, states, group))
+        return tuple(found)
+
+    # ---- plans ----
+
+    def plan(self, batch, kind=None, training=True, fused=True, schedule=None, weighted=0):
+        """The plan of a training step, or of an evaluation.
+
+        Parameters
+        ----------
+        batch : int
+            The most rows of a batch.
+        kind : {"labels", "rows", "any"}, optional
+            How targets stand: integer labels, rows of numbers, or as a custom loss takes them. By default the loss's usual way.
+        training : bool, default True
+            With backward operations and the optimizer's update.
+        fused : bool, default True
+            Fused operations; else the plain ones, with the same results.
+        schedule : {"rows", "layers"}, optional
+            Chosen by size where it is not given.
+        weighted : int, default 0
+            For calls with sample weights: how many of a row, one or one for each output.
+
+        Returns
+        -------
+        fastnn.plan.Plan
+            ``print(plan.describe())`` shows it.
+        """
+        kind = self._loss.kinds[0] if kind is None else kind
+        if kind not in self._loss.kinds:
+            raise ValueError(f"kind: expected {' or '.join(map(repr, self._loss.kinds))} for {self._loss!r}, got {kind!r}")
+        builder = Builder(batch, fused, training)
+        if training:
+            builder.train([p for p, _, _ in self._tensors])
+            chosen = [i for i, (p, _, _) in enumerate(self._tensors) if not p.frozen]
+            if not chosen:
+                raise ValueError("optimizer: expected at least one parameter that is not frozen, got none")
+        outputs = self._model.emit_whole(builder)
+        self._loss.emit(builder, outputs, kind, weighted)
+        if training or self._loss.reduction == "mean":  # to a sum over all batches, `evaluate` adds them once
+            emit_penalties(builder, self._model, self._penalty)
+        if training:
+            builder.differentiate()
+            builder.update(self._optimizer.plan_update(self._tensors, self._clip_norm, chosen))
+        if schedule is None:
+            schedule = choose_schedule(self._model.parameters(), batch, get_num_threads(), updates=training)
+        return builder.build(schedule)
+
+    def _executor(self, batch, pair, training):
+        key = (batch, pair.kind, pair.weighted)
+        held = self._training if training else self._evaluation
+        if held[0] != key:
+            held = (key, _BACKENDS[self._backend](self.plan(batch, pair.kind, training, weighted=pair.weighted)))
+            if training:
+                self._training = held
+            else:
+                self._evaluation = held
+        return held[1]
+
+    def _sync(self, executor):
+        # The steps that the executor has done count from its return on, not from a line of Python that Ctrl-C may come before.
+        if self._steps[1] is not None:
+            self._count_steps()
+        if self._backend == "native":
+            self._optimizer.sync(executor.tensors)
+        else:
+            executor.set_groups(self._optimizer.group_states())
+        done = self._steps[0]
+        executor.set_random(self.seed, done)
+        self._steps = (done, executor)
+
+    def _note_steps(self, executor):
+        """The steps of a call that is over."""
+        self._optimizer.take_back(executor)
+        self._count_steps()
+
+    def _count_steps(self):
+        before, running = self._steps
+        if running is not None:
+            self._steps = (before + running.steps_done, None)
+
+    # ---- one call at a time ----
+
+    def _enter(self):
+        if not self._lock.acquire(False):  # do not wait
+            raise RuntimeError("this Trainer is in use: a second call was made while one was running")
+        if self._busy:
+            self._lock.release()
+            raise RuntimeError("this Trainer is in use: expected a loss function that does not call it")
+        if self._again is not None:
+            self._again.disarm()  # from here on no other thread may step in
+            if self._again.busy:
+                self._lock.release()
+                raise RuntimeError("this Trainer is in use: a second call was made while one was running")
+            self._again = None
+        if self._frozen != [p.frozen for p in self._parameters]:
+            self._note_frozen()
+        if self._structure != self._optimizer.structure:  # parameters were added
+            try:
+                self._refresh()
+            except ValueError:
+                self._lock.release()
+                raise
+
+    def _note_frozen(self):
+        """Which parameters are frozen now: plans are made for that."""
+        self._frozen, self._least_rows = [p.frozen for p in self._parameters], self._model.least_rows
+        self._drop_plans()
+
+    def _refresh(self):
+        self._tensors, self._structure = self._match(), self._optimizer.structure
+        self._training = (None, None)
+
+    # ---- steps ----
+
+    def _arm(self, executor):
+        """After a step: more of its kind need not come the long way, if nothing has changed since it began."""
+        version = self._optimizer.repeats()
+        same = executor is self._training[1] and self._structure == self._optimizer.structure
+        if version is not None and same and executor.arm(version):
+            self._again = executor
+
+    def _batch(self, xb, yb, sample_weight):
+        return ArrayData(self._model, self._loss, xb, yb, ("xb", "yb", "sample_weight"), sample_weight)
+
+    @contextlib.contextmanager
+    def _in_fit(self):
+        """While `fit` runs: no other thread may call, and the loss stays."""
+        self._enter()
+        fitting, self._fitting = self._fitting, True
+        try:
+            yield
+        finally:
+            self._fitting = fitting  # a callback may fit, too
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def _running(self):
+        """While an executor runs: what the user's loss calls is refused."""
+        try:
+            self._busy = True
+            yield
+        finally:
+            self._busy = False
+
+    def _trained(self):
+        """The parameters that training changes."""
+        found = [p for p, _, _ in self._tensors if not p.frozen]
+        if not found:
+            raise ValueError("optimizer: expected at least one parameter that is not frozen, got none")
+        return found
+
+    def _new_executor(self, plan):
+        return _BACKENDS[self._backend](plan)
+
+    def _learn_targets(self, y):
+        """What model and loss take from the targets of a training."""
+        self._model.head = self._loss.head_of(y, self._model.head)
+        loss = self._loss.balanced(y, self._model.out_features)
+        if loss is not self._loss:
+            self._take_loss(loss)
+
+    def _run_part(self, part, clock, check_finite, position, seconds):
+        """The steps of a part of an epoch, or as many as there is time for. clock: for schedules that count epochs."""
+        if self._structure != self._optimizer.structure:
+            self._refresh()
+        if self._frozen != [p.frozen for p in self._parameters]:
+            self._note_frozen()
+        part.data.check_memory()
+        executor = self._executor(part.batch, part.data, True)  # a callback may have changed what it is made of
+        self._sync(executor)
+        rates = self._optimizer.rate_table(part.steps, clock)
+        losses = np.zeros(part.steps)
+        try:
+            self._busy = True
+            position.flight(self.steps_done, executor, part)
+            result = executor.run(part.x, part.y, part.index, rates, losses=losses, check_finite=check_finite,
+                                  seconds=min(SLICE, seconds), weights=part.weight)
+        finally:
+            self._busy = False
+            self._note_steps(executor)
+            position.settle(self.steps_done)
+        self._steps_per_slice = max(1, result.steps)
+        self._rates = rates[max(0, result.steps - executor.steps_skipped - 1)]
+        if result.problem:
+            part.refuse(result.problem, result.steps, result.row)
+        return result, losses[: result.steps]
+
+    def _most_steps(self):
+        """The most steps that a call is to be given, where their rates must be worked out before; else None."""
+        return max(1, int(1.5 * self._steps_per_slice)) if self._optimizer.has_schedule else None
+
+    _steps_per_slice = 64
+
+    def _logs(self, loss_sum, correct, rows):
+        """The numbers of so many rows: the loss, and the accuracy where the loss has one. NaN of none."""
+        rows = rows or np.nan
+        logs = {"loss": loss_sum if self._loss.reduction == "sum" and rows == rows else loss_sum / rows}
+        if self._loss.accurate:
+            logs["accuracy"] = correct / (rows * self._loss.units(self._model.out_features))
+        return logs
+
+    @contextlib.contextmanager
+    def _alone(self, outside=None):
+        """While no other thread uses the trainer, and `fit` does not run if it is `outside` of it."""
+        self._enter()
+        try:
+            if outside and self._fitting:
+                raise RuntimeError(f"{outside}: expected to be called outside of fit, got a call while it runs")
+            yield
+        finally:
+            self._lock.release()
+
+    def _callback_states(self):
+        """(class's name, state) of the callbacks of the last `fit`, or of those that a state was loaded for since."""
+        if self._resumed is not None:
+            return self._resumed
+        return [(type(c).__name__, c.state_dict()) for c in self._callbacks]
+
+    def _go_on_from(self, seed, steps, epochs, rates, position, callbacks):
+        """Go on from there."""
+        self.seed, self.steps_done, self._rates = seed, steps, rates
+        self._progress = epochs, position
+        self._resumed = callbacks
+
+    # ---- evaluation ----
+
+    def _evaluate(self, pair, batch_size):
+        batch = min(batch_size or 256, 1 << (len(pair.X) - 1).bit_length())
+        executor = self._executor(batch, pair, False)
+        loss_sum, correct, done, left_out = 0.0, 0, 0, 0
+        with self._optimizer.evaluating():
+            while done < len(pair.X):
+                pair.check_memory()
+                w = None if pair.weight is None else pair.weight[done:]
+                try:
+                    self._busy = True
+                    result = executor.run(pair.X[done:], pair.y[done:], seconds=SLICE, weights=w)
+                finally:
+                    self._busy = False
+                if result.problem:
+                    pair.refuse(result.problem)
+                loss_sum += result.loss_sum
+                correct += result.correct
+                left_out += result.left_out
+                done += result.steps * batch
+            if self._loss.reduction == "sum":
+                loss_sum += sum(r(p) for p, r in penalized(self._model, self._penalty))
+        return self._logs(loss_sum, correct, len(pair.X) - left_out)

@@ -1,0 +1,63 @@
+"""Where the batches of an epoch come from. A source says what part of an epoch's rows the next native call takes."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import _native
+
+
+class Part(NamedTuple):
+    """Rows for one native call: `steps` batches of `batch` rows, which are rows `begin` to `end` of the epoch; arrays of them, or whole
+    arrays with an index."""
+
+    data: object  # the ArrayData that they are of
+    x: object
+    y: object
+    weight: object
+    index: object
+    batch: int
+    steps: int
+    begin: int
+    end: int
+
+    def refuse(self, problem, step, row):
+        """Raise for a problem that was found in that step, in that row of its batch."""
+        where = np.arange(step * self.batch, min((step + 1) * self.batch, self.end - self.begin))
+        where = self.begin + where if self.index is None else self.index[where]
+        self.data.refuse(problem, where, int(where[row]))
+
+
+class ArraySource:
+    """Rows of arrays: in order, or each epoch in another one that depends on the seed and the epoch's number alone."""
+
+    def __init__(self, data, rows, batch, shuffle):
+        self.data, self.rows, self.batch, self.shuffle = data, rows, batch, bool(shuffle)
+        self.steps = -(-rows // batch)  # of an epoch
+        self._order = None
+
+    def settings(self):
+        """What of it has a say in the result, for a fingerprint."""
+        return {"rows": self.rows, "batch_size": self.batch, "shuffle": self.shuffle}
+
+    def key(self, seed):
+        """Equal for epochs over as many rows, in the same order and batches."""
+        return ("arrays", len(self.data.X), self.rows, self.batch, self.shuffle, seed if self.shuffle else None)
+
+    def open(self, epoch, seed):
+        """Before an epoch, or what is left of it."""
+        self._order = _native.permutation(len(self.data.X), seed, epoch) if self.shuffle else None
+
+    def is_done(self, tally):
+        return tally.rows >= self.rows
+
+    def part(self, tally, most):
+        """The Part that comes next, of at most so many steps, or of all that there are."""
+        data, begin = self.data, tally.rows
+        end = self.rows if most is None else min(self.rows, begin + most * self.batch)
+        x, y, weight, index = data.X, data.y, data.weight, None
+        if self._order is None:
+            x, y, weight = x[begin:end], y[begin:end], None if weight is None else weight[begin:end]
+        else:
+            index = self._order[begin:end]
+        return Part(data, x, y, weight, index, self.batch, -(-(end - begin) // self.batch), begin, end)
