@@ -4,8 +4,8 @@ Every format is written from one list of nodes (`graph`), which the layers' own 
 imported.
 """
 
-from .c_source import CFile, to_c
-from .numpy_source import to_numpy
+from .c_export import CFile, to_c
+from .numpy_export import to_numpy
 from .onnx_export import to_onnx
 from .onnx_import import from_onnx
 from .sklearn_weights import from_sklearn, to_sklearn

@@ -1,55 +1,19 @@
-"""to_c: a model as one file in C99, which is C++ too: `void predict(const float *x, float *y)` for one row.
+"""A model's graph as one file in C99, which is C++ too: `void predict(const float *x, float *y)` for one row.
 
 It needs libm alone, allocates nothing, and holds the weights as constants, or takes them from a file that the caller reads. Rows of
 weights are padded to whole vectors, and the loops over them have constant bounds, so that compilers vectorise them as they are.
 """
 
-import ctypes
-import os
 import re
-import shlex
-import shutil
-import subprocess
-import tempfile
-from typing import NamedTuple
 
 import numpy as np
 
 from .._version import __version__
-from ..core.atomic_files import replacing
 from .formulas import FORMULAS, c_source
-from .graph import affine, difference, sample_rows, trace
-from .numpy_source import evaluate, numpy_source
-from .numpy_source import weights as numpy_weights
+from .graph import affine
 
 _PAD = 8  # elements: rows of weights are multiples of it
-_TOLERANCE = 1e-4  # a written model whose outputs differ by more is wrong, not rounded
-_FLAGS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror"]
 _IN_PLACE = ("activation", "prelu", "softmax", "log_softmax", "batchnorm", "layernorm", "rmsnorm", "rescale", "add", "reshape")
-
-
-class CFile(NamedTuple):
-    """What `to_c` has written.
-
-    Attributes
-    ----------
-    path : str
-    nbytes : int
-        Of the C file.
-    buffer_bytes : int
-        What predict takes of the stack.
-    error : float
-        The largest difference of its outputs from the model's, relative to the largest output, or to 1 where that is less, over
-        the rows that it was tried with: of the compiled file, or without a compiler of the same arithmetic in NumPy.
-    compiler : str or None
-        With which it was compiled and tried.
-    """
-
-    path: str
-    nbytes: int
-    buffer_bytes: int
-    error: float
-    compiler: str
 
 
 def _padded(n):
@@ -100,7 +64,7 @@ class _Source:
     def array(self, name, values):
         """The identifier of an array; its last axis is padded to whole vectors."""
         values = np.asarray(values, np.int8 if values.dtype == np.int8 else np.dtype(self.real_dtype))
-        rows = np.atleast_2d(values)
+        rows = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
         full = np.zeros((len(rows), _padded(rows.shape[-1])), values.dtype)
         full[:, : rows.shape[-1]] = rows
         found = self.identifier(name)
@@ -129,13 +93,13 @@ class _Source:
     def function(self, name, text):
         """The identifier of a function of the file, written once."""
         found = f"{self.name}_{name}"
-        self.functions.setdefault(found, text.replace("@", found).replace("real", self.real))
+        self.functions.setdefault(found, text.replace("@", found).replace("$real", self.real))
         return found
 
     def activation(self, name, alpha):
         text = c_source(FORMULAS[name].c, self.real)
-        parameter = ", real alpha" if "alpha" in text else ""
-        f = self.function(name, f"static real @(real x{parameter})\n{{\n    return {text};\n}}\n")
+        parameter = ", $real alpha" if "alpha" in text else ""
+        f = self.function(name, f"static $real @($real x{parameter})\n{{\n    return {text};\n}}\n")
         return f, f", {self.constant(alpha)}" if parameter else ""
 
     def constant(self, v):
@@ -143,7 +107,7 @@ class _Source:
         return str(self.real_dtype(v))
 
     def line(self, text):
-        self.body.append("    " + c_source(text.replace("real", self.real), self.real) if text else "")
+        self.body.append("    " + c_source(text.replace("$real", self.real), self.real) if text else "")
 
 
 def _loop(s, n, text, index="j"):
@@ -156,13 +120,13 @@ def _dense(s, n, y, x):
     w, scale = s.weights(n.arrays["w"])
     bias = s.of(n.arrays["b"]) if "b" in n.arrays else None
     ld = s.arrays[w].shape[1]
-    kind = "signed char" if scale else "real"
-    as_real = "(real)" if scale else ""
+    kind = "signed char" if scale else "$real"
+    as_real = "($real)" if scale else ""
     if n.settings["transposed"]:
         factor = f" * {scale}[%s]" if scale else ""
         s.line(f"for (int j = 0; j < {n_out}; j++) {{")
         s.line(f"    const {kind} *w = {w} + (size_t)j * {ld};")
-        s.line("    real s[8] = {0}; /* sums of every eighth */")
+        s.line("    $real s[8] = {0}; /* sums of every eighth */")
         if n_in >= 8:
             s.line(f"    for (int i = 0; i < {n_in // 8 * 8}; i += 8)")
             s.line("        for (int k = 0; k < 8; k++)")
@@ -179,7 +143,7 @@ def _dense(s, n, y, x):
     if n_in >= 4:
         s.line(f"for (int i = 0; i < {n_in // 4 * 4}; i += 4) {{")
         s.line(f"    const {kind} *w = {w} + (size_t)i * {ld};")
-        s.line(f"    const real a = {x}[i], b = {x}[i + 1], c = {x}[i + 2], d = {x}[i + 3];")
+        s.line(f"    const $real a = {x}[i], b = {x}[i + 1], c = {x}[i + 2], d = {x}[i + 3];")
         s.line(f"    for (int j = 0; j < {ld}; j++)")
         terms = [f"{v} * {as_real}w[j{f' + {k * ld}' if k else ''}]" for k, v in enumerate("abcd")]
         s.line(f"        {y}[j] += {' + '.join(terms)};")
@@ -190,6 +154,94 @@ def _dense(s, n, y, x):
         s.line(f"        {y}[j] += {x}[i] * {as_real}{w}[(size_t)i * {ld} + j];")
     if scale:
         _loop(s, ld, f"{y}[j] = {y}[j] * {scale}[j]{f' + {bias}[j]' if bias else ''};")
+
+
+_WINDOWS = """\
+for (int r = 0; r < {out_height}; r++)
+    for (int q = 0; q < {out_width}; q++) {{
+        {start}
+        for (int u = 0; u < {kernel_height}; u++)
+            for (int v = 0; v < {kernel_width}; v++) {{
+                const int row = r * {stride_y} + u * {dilation_y} - {pad_top};
+                const int column = q * {stride_x} + v * {dilation_x} - {pad_left};
+                if (row < 0 || row >= {height} || column < 0 || column >= {width})
+                    continue;
+                const $real *p = {x} + (row * {width} + column) * {channels};
+{each}
+            }}
+        {end}
+    }}
+"""
+
+
+def _over_windows(s, n, x, start, each, end):
+    """Loops over windows and their taps within the image: `start`, then `each` with the channels at p, then `end`."""
+    text = _WINDOWS.format(
+        **n.settings["window"]._asdict(), x=x, start=start, end=end, each="\n".join(" " * 16 + line for line in each)
+    )
+    for line in text.splitlines():
+        s.line(line)
+
+
+def _conv2d(s, n, y, x):
+    window, filters = n.settings["window"], n.output.shape[-1]
+    w, scale = s.weights(n.arrays["w"])
+    bias = s.of(n.arrays["b"]) if "b" in n.arrays else None
+    ld, depth, wide = s.arrays[w].shape[1], window.channels // window.groups, filters // window.groups
+    kind, as_real = ("signed char", "($real)") if scale else ("$real", "")
+    each = [f"const {kind} *w = {w} + (size_t)(u * {window.kernel_width} + v) * {depth * ld};"]
+    if window.groups == 1:
+        each += [
+            f"for (int i = 0; i < {depth}; i++)",
+            f"    for (int j = 0; j < {ld}; j++)",
+            f"        s[j] += p[i] * {as_real}w[i * {ld} + j];",
+        ]
+    else:
+        at = "p[j]" if depth == wide == 1 else f"p[j / {wide} * {depth} + i]"
+        each += [f"for (int i = 0; i < {depth}; i++)", f"    for (int j = 0; j < {filters}; j++)",
+                 f"        s[j] += {at} * {as_real}w[i * {ld} + j];"]  # fmt: skip
+    start = (
+        f"$real s[{ld}];\n        for (int j = 0; j < {ld}; j++)\n            s[j] = {f'{bias}[j]' if bias and not scale else '0'};"
+    )
+    result = f"s[j] * {scale}[j]{f' + {bias}[j]' if bias else ''}" if scale else "s[j]"
+    end = f"for (int j = 0; j < {filters}; j++)\n            {y}[(r * {window.out_width} + q) * {filters} + j] = {result};"
+    _over_windows(s, n, x, start, each, end)
+
+
+def _pool(s, n, y, x):
+    window = n.settings["window"]
+    c = window.channels
+    start = f"$real *s = {y} + (r * {window.out_width} + q) * {c};\n        for (int j = 0; j < {c}; j++)\n            s[j] = "
+    loop = f"for (int j = 0; j < {c}; j++)"
+    if n.kind == "maxpool2d":
+        return _over_windows(s, n, x, f"{start}-INFINITY;", [loop, "    s[j] = p[j] > s[j] || p[j] != p[j] ? p[j] : s[j];"], "")
+    count = (
+        f"{s.of(n.arrays['count'])}[(r * {window.out_width} + q) * {_PAD}]"
+        if "count" in n.arrays
+        else s.constant(n.settings["count"])
+    )
+    _over_windows(s, n, x, f"{start}0;", [loop, "    s[j] += p[j];"], f"{loop}\n            s[j] /= {count};")
+
+
+def _embedding(s, n, y, x):
+    first = last = 0
+    for i, columns in enumerate(n.settings["columns"]):
+        if f"w{i}" not in n.arrays:
+            _loop(s, columns, f"{y}[{last} + j] = {x}[{first} + j];")
+            first, last = first + columns, last + columns
+            continue
+        table = n.arrays[f"w{i}"]
+        rows, dim = table.data.shape
+        count = rows - n.settings["unknown"]
+        s.line(f"for (int i = 0; i < {columns}; i++) {{")
+        s.line(f"    const $real c = {x}[{first} + i];")
+        s.line(f"    const int k = c >= 0 && c < {count} && c == floor(c) ? (int)c : {count};")
+        w, ld = s.of(table), _padded(dim)
+        value = f"{w}[k * {ld} + j]" if n.settings["unknown"] else f"k < {count} ? {w}[k * {ld} + j] : NAN"
+        s.line(f"    for (int j = 0; j < {dim}; j++)")
+        s.line(f"        {y}[{last} + i * {dim} + j] = {value};")
+        s.line("}")
+        first, last = first + columns, last + columns * dim
 
 
 def _activation(s, n, y, x):
@@ -206,7 +258,7 @@ def _rows(n):
 
 def _each_row(s, n, name, parameters, text, y, x, *arguments):
     """Call a function of (size, x, y, …) for each row of the last axis."""
-    f = s.function(name, f"static void @(int n, const real *x, real *y{parameters})\n{{\n{c_source(text, s.real)}}}\n")
+    f = s.function(name, f"static void @(int n, const $real *x, $real *y{parameters})\n{{\n{c_source(text, s.real)}}}\n")
     rows, size = _rows(n)
     more = "".join(f", {a}" for a in arguments)
     if rows == 1:
@@ -216,7 +268,7 @@ def _each_row(s, n, name, parameters, text, y, x, *arguments):
 
 
 _SOFTMAX = """\
-    real m = x[0], s = 0;
+    $real m = x[0], s = 0;
     for (int j = 1; j < n; j++)
         m = x[j] > m ? x[j] : m;
     for (int j = 0; j < n; j++)
@@ -225,7 +277,7 @@ _SOFTMAX = """\
         y[j] /= s;
 """
 _LOG_SOFTMAX = """\
-    real m = x[0], s = 0;
+    $real m = x[0], s = 0;
     for (int j = 1; j < n; j++)
         m = x[j] > m ? x[j] : m;
     for (int j = 0; j < n; j++)
@@ -235,7 +287,7 @@ _LOG_SOFTMAX = """\
         y[j] = x[j] - m - s;
 """
 _LAYERNORM = """\
-    real m = 0, r = 0, s = 0;
+    $real m = 0, r = 0, s = 0;
     for (int j = 0; j < n; j++)
         m += x[j];
     m /= n;
@@ -249,7 +301,7 @@ _LAYERNORM = """\
         y[j] = (x[j] - m) * s;
 """
 _RMSNORM = """\
-    real s = 0;
+    $real s = 0;
     for (int j = 0; j < n; j++)
         s += x[j] * x[j];
     s = 1 / sqrt(s / n + eps);
@@ -260,7 +312,7 @@ _RMSNORM = """\
 
 def _rownorm(name, text):
     def write(s, n, y, x):
-        _each_row(s, n, name, ", real eps", text, y, x, s.constant(n.settings["eps"]))
+        _each_row(s, n, name, ", $real eps", text, y, x, s.constant(n.settings["eps"]))
         terms = [f" {sign} {s.of(n.arrays[role])}[j]" for sign, role in (("*", "w"), ("+", "b")) if role in n.arrays]
         if terms:
             _per_feature(s, n, f"{y}[@] = {y}[@]{''.join(terms)};")
@@ -326,6 +378,10 @@ KINDS = {  # what writes each kind of node: (source, node, C names of output and
     "add": lambda s, n, y, a, b: _loop(s, n.output.columns, f"{y}[j] = {a}[j] + {b}[j];"),
     "channels_last": _channels_last,
     "reshape": lambda s, n, y, x: _loop(s, n.output.columns, f"{y}[j] = {x}[j];"),
+    "conv2d": _conv2d,
+    "maxpool2d": _pool,
+    "avgpool2d": _pool,
+    "embedding": _embedding,
     "batchnorm": _affine,
     "layernorm": _rownorm("layernorm", _LAYERNORM),
     "rmsnorm": _rownorm("rmsnorm", _RMSNORM),
@@ -361,20 +417,6 @@ def _buffers(graph):
     return place, sizes
 
 
-def _quantized(graph):
-    """{Array: (int8 codes, scale of each column)} of the matrices: each column's largest element is 127."""
-    found = {}
-    for n in graph.nodes:
-        if n.kind == "dense" and n.arrays["w"] not in found:
-            w = n.arrays["w"].data.astype(np.float64)
-            scale = np.abs(w).max(axis=0) / 127
-            if not np.isfinite(scale).all():
-                raise ValueError(f"model: {n.arrays['w'].name}: expected finite weights for int8, got others")
-            codes = np.rint(w / np.where(scale > 0, scale, 1)).astype(np.int8)
-            found[n.arrays["w"]] = codes, scale.astype(np.float32)
-    return found
-
-
 _HEADER = """\
 /* A model that fastnn {version} wrote: {n_in} -> {n_out}, {parameters:,} parameters{weights}.
  *
@@ -382,7 +424,7 @@ _HEADER = """\
  *
  * C99, and C++; needs libm. It allocates nothing, keeps nothing and may be called by several threads; its buffers take
  * {buffers:,} bytes of the stack, unless {macro}_STORAGE is defined as static: then one thread at a time.
- * -O2 vectorises the loops; -O3 -march=native is faster.{error} */
+ * {level} vectorises the loops; -O3 -march=native is faster.{error} */
 #include <math.h>
 #include <stddef.h>
 {more}
@@ -405,7 +447,7 @@ void {name}_load(const void *weights)
 """
 
 
-def _text(graph, parameters, name, real, quantized, blob, error):
+def c_file(graph, parameters, name, real, quantized=(), blob=None, error=""):
     """(the text of the file, the bytes of the blob or None, bytes of the buffers)."""
     s = _Source(graph, name, real, quantized, blob)
     place, sizes = _buffers(graph)
@@ -432,130 +474,8 @@ def _text(graph, parameters, name, real, quantized, blob, error):
     header = _HEADER.format(
         version=__version__, n_in=graph.given.columns, n_out=graph.output.columns, parameters=parameters, name=name, real=real,
         weights=", weight matrices in int8" if quantized else "", buffers=sum(sizes) * itemsize, macro=name.upper(),
-        error=error, more=_BLOB.format(name=name, file=blob) if blob else "")  # fmt: skip
+        error=error, level="-O3" if quantized else "-O2", more=_BLOB.format(name=name, file=blob) if blob else "")  # fmt: skip
     linkage = '\n#ifdef __cplusplus\nextern "C"\n#endif\n'
     start = f"{linkage}void {name}(const {real} *x, {real} *y)\n{{"
     text = "\n".join([header, *parts, "", *s.functions.values(), start, *buffers, *s.body, "}", ""])
     return text, bytes(data) if blob else None, sum(sizes) * itemsize
-
-
-def _sample(model, graph, sample):
-    """Rows to try the file with, in the layout that it takes."""
-    if sample is None:
-        return sample_rows(graph)
-    X = np.ascontiguousarray(model.rows(sample, "sample"), np.float32)
-    return X.reshape(len(X), *graph.given.shape)
-
-
-def _compiler():
-    """The command of a C compiler, or None."""
-    for command in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
-        words = shlex.split(command)
-        if words and shutil.which(words[0]):
-            return words
-    return None
-
-
-def _compiled(command, text, name, X, shape, blob):
-    """The outputs of the compiled file for the rows of X."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, library = os.path.join(folder, "model.c"), os.path.join(folder, "model.so")
-        with open(source, "w", encoding="utf-8") as file:
-            file.write(text)
-        done = subprocess.run([*command, *_FLAGS, "-shared", "-fPIC", source, "-o", library, "-lm"], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"to_c: {command[0]} does not compile the file; nothing was written: {done.stderr[:2000]}")
-        loaded = ctypes.CDLL(library)
-        held = None
-        if blob is not None:
-            held = ctypes.create_string_buffer(blob, len(blob))
-            getattr(loaded, f"{name}_load")(held)
-        pointer = ctypes.POINTER(ctypes.c_float if X.dtype == np.float32 else ctypes.c_double)
-        y = np.empty((len(X), *shape), X.dtype)
-        for row, out in zip(np.ascontiguousarray(X), y):
-            getattr(loaded, name)(row.ctypes.data_as(pointer), out.ctypes.data_as(pointer))
-        return y
-
-
-def to_c(model, path, weights="float32", blob=False, name="predict", sample=None, check=True):
-    """Write a model as one C99 file, which compiles as C++ too: ``void predict(const float *x, float *y)`` for one row.
-
-    The file needs nothing but libm, allocates nothing and keeps nothing between calls. Where there is a C compiler (``$CC``, cc,
-    gcc or clang), it is compiled before it is written, with ``-Wall -Wextra -Werror``, and its outputs are held against `predict`.
-
-    Parameters
-    ----------
-    model : Sequential
-    path : str or os.PathLike
-    weights : {"float32", "int8"}, default "float32"
-        int8: each weight matrix as integers from -127 to 127, and a scale for each of its columns; biases and what is computed stay
-        float32. The file is a third or less in size. How far its outputs are off is stated in it, and in what is returned.
-    blob : bool, default False
-        Whether the weights are in a file of their own, in place of constants, which compilers take long for where they are many
-        millions: the path with .bin at its end, in the byte order of this machine. Its contents go to ``predict_load`` first.
-    name : str, default "predict"
-        Of the function; those for several models in one program need one each.
-    sample : array_like [rows, in_features], optional
-        Rows to try the file with; normal numbers by default. Give rows of your data for an error that means something to you.
-    check : bool, default True
-        Whether to compile it.
-
-    Returns
-    -------
-    CFile
-        (path, nbytes, buffer_bytes, error, compiler)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument does not fit, or a layer emits operations of its own.
-    RuntimeError
-        If the compiler refuses the file, or it computes something else than the model. Nothing is written then.
-    OSError
-        If a file cannot be written.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> model = nn.Sequential(nn.Dense(4, 8, activation="relu"), nn.Dense(8, 3))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     written = fastnn.io.to_c(model, os.path.join(folder, "model.c"))
-    >>> written.error < 1e-5
-    True
-    """
-    if weights not in ("float32", "int8"):
-        raise ValueError(f"weights: expected 'float32' or 'int8', got {weights!r:.60}")
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
-        raise ValueError(f"name: expected a name of C, got {name!r:.60}")
-    path = os.fsdecode(path)
-    graph = trace(model, "C")
-    X = _sample(model, graph, sample)
-    expected = model.predict(X)
-    quantized = _quantized(graph) if weights == "int8" else {}
-    command = _compiler() if check else None
-    beside = os.path.splitext(path)[0] + ".bin" if blob else None
-
-    def text(error):
-        return _text(graph, model.num_parameters(), name, "float", quantized, beside and os.path.basename(beside), error)
-
-    arrays = numpy_weights(graph) | {a.name: codes * scale for a, (codes, scale) in quantized.items()}
-    found = evaluate(numpy_source(graph, "float32", ""), arrays, X)
-    if quantized:
-        expected, exact = found, expected  # the compiled file must compute what the integers say
-        error = difference(found, exact)
-    else:
-        error, exact = difference(found, expected), expected
-    stated = f"\n * Over {len(X)} rows its outputs were within {max(error, 1e-6):.2g} of the model's, relative to the largest."
-    source, data, buffers = text(stated)
-    if command is not None:
-        found = _compiled(command, source, name, X, model.out_shape, data)
-        worst, error = difference(found, expected), difference(found, exact)
-        if not worst <= _TOLERANCE:
-            raise RuntimeError(f"to_c: the compiled file's outputs are off by {worst:.3g} of the largest; nothing was written")
-    if data is not None:
-        with replacing(beside) as file:
-            file.write(data)
-    encoded = source.encode()
-    with replacing(path) as file:
-        file.write(encoded)
-    return CFile(path, len(encoded), buffers, error, None if command is None else " ".join(command))

@@ -55,7 +55,7 @@ FORMULAS = {
     "hard_tanh": Formula((("Clip", "x", -1.0, 1.0),), "x < -1 ? -1 : x > 1 ? 1 : x", "np.clip(x, -1, 1)"),
 }  # fmt: skip
 
-_FUNCTIONS = re.compile(r"\b(exp|expm1|log|log1p|tanh|erfc|sqrt|fabs)\b(?=\()")
+_FUNCTIONS = re.compile(r"\b(exp|expm1|log|log1p|tanh|erfc|sqrt|fabs|floor)\b(?=\()")
 _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d*(?:e[-+]?\d+)?|e[-+]?\d+)")
 
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..nn import Parameter, Sequential
 
+TOLERANCE = 1e-4  # a written model whose outputs differ from the model's by more is wrong, not rounded
+
 
 @dataclass(eq=False)
 class Value:
@@ -112,6 +114,29 @@ class Graph:
     def tied(self, x, weight, bias, activation="identity", alpha=0.0):
         return self.dense(x, weight, bias, activation, alpha, transposed=True)
 
+    def conv2d(self, x, weight, bias, window):
+        """Windows of images, as a `fastnn.ops.Window`, times weights [height, width, channels / groups, filters], plus b."""
+        shape = (window.out_height, window.out_width, weight.shape[-1])
+        return self._node("conv2d", (x,), shape, self._arrays(w=weight, b=bias), window=window)
+
+    def pool2d(self, kind, x, window, count_padding=False):
+        """The largest element of each window ("maxpool2d"), or their mean ("avgpool2d"): the sum divided by a count, "count" in the
+        settings, or where windows differ in it an array [out height, out width, 1]."""
+        shape, arrays, settings = (window.out_height, window.out_width, window.channels), {}, {"window": window}
+        if kind == "avgpool2d":
+            counts = _counts(window, count_padding)
+            if counts.min() == counts.max():
+                settings["count"] = float(counts[0, 0])
+            else:
+                arrays = self._arrays(count=counts[..., None])
+        return self._node(kind, (x,), shape, arrays, **settings)
+
+    def embedding(self, x, parts, shape, unknown=False):
+        """Columns of x one after the other: (table, n) makes rows of a table of n columns of codes, (None, n) leaves n numbers as
+        they are. What is no code is the last row's, if `unknown`; else there is nothing for it."""
+        tables = {f"w{i}": table for i, (table, _) in enumerate(parts)}
+        return self._node("embedding", (x,), shape, self._arrays(**tables), columns=[n for _, n in parts], unknown=bool(unknown))
+
     def activation(self, x, name, alpha=0.0):
         """f(x) of each element."""
         return x if name == "identity" else self._node("activation", (x,), x.shape, name=name, alpha=float(alpha))
@@ -180,6 +205,40 @@ class Graph:
         return held
 
 
+def _counts(window, count_padding):
+    """How many elements the mean of each window is over, [out height, out width]: those of the image, or of its padding too."""
+    w, sides = window, []
+    for n, out, taps, stride, dilation, before, after in (
+        (w.height, w.out_height, w.kernel_height, w.stride_y, w.dilation_y, w.pad_top, w.pad_bottom),
+        (w.width, w.out_width, w.kernel_width, w.stride_x, w.dilation_x, w.pad_left, w.pad_right),
+    ):
+        at = np.arange(out)[:, None] * stride + np.arange(taps) * dilation - before
+        low, high = (-before, n + after) if count_padding else (0, n)
+        sides.append(((at >= low) & (at < high)).sum(axis=1))
+    return np.multiply.outer(*sides)
+
+
+def pads(window):
+    """(top, left, bottom, right) of zeros with which every window lies within: at the end it may be more than its own padding."""
+    w = window
+    height = (w.out_height - 1) * w.stride_y + w.dilation_y * (w.kernel_height - 1) + 1
+    width = (w.out_width - 1) * w.stride_x + w.dilation_x * (w.kernel_width - 1) + 1
+    return (
+        w.pad_top,
+        w.pad_left,
+        max(w.pad_bottom, height - w.pad_top - w.height),
+        max(w.pad_right, width - w.pad_left - w.width),
+    )
+
+
+def image_order(shape):
+    """Where the elements of a flattened image of this shape stand here, in the order of one whose channels come first, as PyTorch
+    and ONNX have it. None where both orders are one."""
+    if len(shape) < 2 or shape[-1] == 1 or shape[-1] == math.prod(shape):
+        return None
+    return np.moveaxis(np.arange(math.prod(shape)).reshape(shape), -1, 0).ravel()
+
+
 def check_model(model):
     """TypeError for what is no model."""
     if not isinstance(model, Sequential):
@@ -218,8 +277,18 @@ def affine(node):
 
 
 def sample_rows(graph, rows=8):
-    """Rows to try an exported model with: normal numbers, the same each time."""
-    return np.random.default_rng(0).standard_normal((rows, *graph.given.shape)).astype(np.float32)
+    """Rows to try an exported model with: normal numbers, and codes where it takes such, the same each time."""
+    random = np.random.default_rng(0)
+    X = random.standard_normal((rows, *graph.given.shape)).astype(np.float32)
+    for n in graph.nodes:
+        if n.kind == "embedding" and n.input is graph.given:
+            first = 0
+            for i, columns in enumerate(n.settings["columns"]):
+                if f"w{i}" in n.arrays:
+                    count = len(n.arrays[f"w{i}"].data) - n.settings["unknown"]
+                    X[:, first : first + columns] = random.integers(count, size=(rows, columns))
+                first += columns
+    return X
 
 
 def difference(found, expected):

@@ -1,16 +1,12 @@
-"""to_numpy: a model as a Python module that needs NumPy alone, with its weights in an .npz file beside it."""
+"""A model's graph as a Python module that needs NumPy alone, with its weights in an .npz file beside it."""
 
-import os
 from collections import Counter
 
 import numpy as np
 
 from .._version import __version__
-from ..core.atomic_files import replacing
 from .formulas import FORMULAS
-from .graph import difference, sample_rows, trace
-
-_TOLERANCE = 1e-4  # a written model whose outputs differ by more is wrong, not rounded
+from .graph import pads
 
 _FUNCTIONS = {  # that a module may need, beside the activations
     "erfc": "erfc = np.vectorize(math.erfc, otypes=[float])\n",
@@ -36,6 +32,36 @@ def maxout(x, pieces):
 def layernorm(x, eps):
     x = x - x.mean(axis=-1, keepdims=True)
     return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
+""",
+    "windows": """\
+def windows(x, kernel, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), fill=0.0):
+    \"\"\"[rows, height, width, channels, *kernel]: what the kernel sees of each image; pads: top, left, bottom, right.\"\"\"
+    top, left, bottom, right = pads
+    x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
+    seen = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(1, 2))
+    return seen[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
+""",
+    "conv2d": """\
+def conv2d(x, w, groups=1, **how):
+    parts = zip(np.split(x, groups, axis=-1), np.split(w, groups, axis=-1))
+    return np.concatenate([np.tensordot(windows(a, w.shape[:2], **how), b, ((4, 5, 3), (0, 1, 2))) for a, b in parts], axis=-1)
+""",
+    "maxpool2d": """\
+def maxpool2d(x, kernel, **how):
+    return windows(x, kernel, fill=-np.inf, **how).max(axis=(-2, -1))
+""",
+    "avgpool2d": """\
+def avgpool2d(x, kernel, count, **how):
+    return windows(x, kernel, **how).sum(axis=(-2, -1)) / count
+""",
+    "embed": """\
+def embed(codes, table, unknown):
+    n = len(table) - unknown
+    known = (codes >= 0) & (codes < n) & (codes == np.floor(codes))
+    if not (unknown or known.all()):
+        raise ValueError(f"expected codes from 0 to {n - 1}, whole numbers, got others")
+    return table[np.where(known, codes, n).astype(int)].reshape(len(codes), -1)
 """,
     "rmsnorm": """\
 def rmsnorm(x, eps):
@@ -85,6 +111,35 @@ def _batchnorm(n, x):
     return _affine(n, f"({x} - {_array(n, 'mean')}) / np.sqrt({_array(n, 'var')} + {n.settings['eps']!r})")
 
 
+def _geometry(n):
+    """The arguments of `windows` that are not its defaults."""
+    w = n.settings["window"]
+    found = {"stride": (w.stride_y, w.stride_x), "dilation": (w.dilation_y, w.dilation_x), "pads": pads(w)}
+    return "".join(f", {name}={value}" for name, value in found.items() if value not in ((1, 1), (0, 0, 0, 0)))
+
+
+def _conv2d(n, x):
+    groups = n.settings["window"].groups
+    y = f"conv2d({x}, {_array(n, 'w')}{f', groups={groups}' if groups > 1 else ''}{_geometry(n)})"
+    return f"{y} + {_array(n, 'b')}" if "b" in n.arrays else y
+
+
+def _pool(n, x):
+    w = n.settings["window"]
+    count = f", {_array(n, 'count') if 'count' in n.arrays else n.settings['count']}" if n.kind == "avgpool2d" else ""
+    return f"{n.kind}({x}, {(w.kernel_height, w.kernel_width)}{count}{_geometry(n)})"
+
+
+def _embedding(n, x):
+    parts, first = [], 0
+    for i, columns in enumerate(n.settings["columns"]):
+        part = f"{x}[:, {first}:{first + columns}]"
+        first += columns
+        parts.append(f"embed({part}, {_array(n, f'w{i}')}, {n.settings['unknown']})" if f"w{i}" in n.arrays else part)
+    y = parts[0] if len(parts) == 1 else f"np.concatenate([{', '.join(parts)}], axis=1)"
+    return y if len(n.output.shape) == 1 else f"{y}.reshape(len(X), {', '.join(map(str, n.output.shape))})"
+
+
 def _rescale(n, x):
     x = f"({x} - {_array(n, 'mean')})" if n.arrays["mean"].data.any() else x
     y = f"{x} * {_array(n, 'scale')}"
@@ -102,17 +157,26 @@ KINDS = {
     "add": lambda n, a, b: f"{a} + {b}",
     "channels_last": lambda n, x: f"np.moveaxis({x}, 1, -1)",
     "reshape": lambda n, x: f"{x}.reshape(len(X), {', '.join(map(str, n.output.shape))})",
+    "conv2d": _conv2d,
+    "maxpool2d": _pool,
+    "avgpool2d": _pool,
+    "embedding": _embedding,
     "batchnorm": _batchnorm,
     "layernorm": lambda n, x: _affine(n, f"layernorm({x}, {n.settings['eps']!r})"),
     "rmsnorm": lambda n, x: _affine(n, f"rmsnorm({x}, {n.settings['eps']!r})"),
     "rescale": _rescale,
 }
-_CALLS = ("activation", "softmax", "log_softmax", "prelu", "maxout", "layernorm", "rmsnorm")
+_CALLS = ("conv2d", "maxpool2d", "avgpool2d", "activation", "softmax", "log_softmax", "prelu", "maxout", "layernorm", "rmsnorm")
 
 
-def _function(n):
-    """The name of the function that a node calls, or None."""
-    return n.settings["name"] if n.kind == "activation" else n.kind if n.kind in _FUNCTIONS else None
+def _functions(n):
+    """The names of the functions that a node calls, those that they call first."""
+    if n.kind == "activation":
+        name = n.settings["name"]
+        return ["erfc", name] if "erfc(" in FORMULAS[name].numpy else [name]
+    if n.kind in ("conv2d", "maxpool2d", "avgpool2d"):
+        return ["windows", n.kind]
+    return ["embed"] if n.kind == "embedding" else [n.kind] if n.kind in _FUNCTIONS else []
 
 
 def _defined(name):
@@ -131,7 +195,7 @@ def _body(graph):
         inputs = [waiting.pop(v) if v in waiting else names[v] for v in n.inputs]
         text = KINDS[n.kind](n, *inputs)
         after = graph.nodes[i + 1] if i + 1 < len(graph.nodes) else None
-        if after is not None and uses[n.output] == 1 and after.inputs == (n.output,) and after.kind in _CALLS and len(text) < 90:
+        if after is not None and uses[n.output] == 1 and after.inputs == (n.output,) and after.kind in _CALLS and len(text) < 70:
             waiting[n.output] = text
             continue
         if len(n.inputs) == 1 and uses[n.input] == 1 and n.input in names:
@@ -150,15 +214,14 @@ def _rows(shape):
 
 def numpy_source(graph, dtype, beside):
     """The text of the module; `beside`: the name of the file of its weights."""
-    used = [name for name in dict.fromkeys(_function(n) for n in graph.nodes) if name]
-    more = ["erfc"] if any("erfc(" in FORMULAS[name].numpy for name in used if name in FORMULAS) else []
+    used = list(dict.fromkeys(name for n in graph.nodes for name in _functions(n)))
     lines, output = _body(graph)
     taken, given = f"[{_rows(graph.given.shape)}]", f"[{_rows(graph.output.shape)}]"
-    imports = "import math\nfrom pathlib import Path\n" if more else "from pathlib import Path\n"
+    imports = "import math\nfrom pathlib import Path\n" if "erfc" in used else "from pathlib import Path\n"
     shape = f"{graph.given.columns} -> {graph.output.columns}"
     header = {"version": __version__, "shape": shape, "taken": taken, "given": given, "dtype": dtype, "weights": beside}
     parts = [_HEADER.format(**header, imports=imports, load=_LOAD)]
-    parts += [f"\n{_defined(name)}" if name == "erfc" else f"\n\n{_defined(name)}" for name in [*more, *used]]
+    parts += [f"\n{_defined(name)}" if name == "erfc" else f"\n\n{_defined(name)}" for name in used]
     parts.append(
         f'\n\ndef predict(X):\n    """The model\'s outputs, {dtype} {given}, for X {taken}."""\n'
         f"    x = np.asarray(X, float).reshape(len(X), {', '.join(map(str, graph.given.shape))})\n"
@@ -180,53 +243,3 @@ def evaluate(source, arrays, X):
     exec(compile(text, "<the module that to_numpy makes>", "exec"), namespace)  # our own text
     with np.errstate(all="ignore"):
         return namespace["predict"](X)
-
-
-def to_numpy(model, path):
-    """Write a model as a Python module: ``predict(X)`` in a few dozen lines, without this package.
-
-    The module imports NumPy only. Its weights are in an .npz file of the same name beside it. Before anything is written the module
-    is run, and its outputs are held against `predict`.
-
-    Parameters
-    ----------
-    model : Sequential
-    path : str or os.PathLike
-        Of the module, ending in .py.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument does not fit, or a layer emits operations of its own.
-    RuntimeError
-        If the module computes something else than the model.
-    OSError
-        If a file cannot be written.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> model = nn.Sequential(nn.Dense(4, 8, activation="relu"), nn.Dense(8, 3))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     fastnn.io.to_numpy(model, os.path.join(folder, "served.py"))
-    ...     sorted(os.listdir(folder))
-    ['served.npz', 'served.py']
-    """
-    name = os.fsdecode(path)
-    if not name.endswith(".py"):
-        raise ValueError(f"path: expected a name that ends in .py, got {name!r:.200}")
-    graph = trace(model, "a NumPy module")
-    dtype = np.dtype(np.float32)
-    arrays = weights(graph)
-    beside = name[:-3] + ".npz"
-    source = numpy_source(graph, dtype, os.path.basename(beside))
-    X = sample_rows(graph)
-    worst = difference(evaluate(source, arrays, X), model.predict(X))
-    if not worst <= _TOLERANCE:
-        raise RuntimeError(
-            f"to_numpy: the module's outputs differ from the model's by {worst:.3g} of the largest; nothing was written"
-        )
-    with replacing(beside) as file:
-        np.savez(file, **arrays)
-    with replacing(name) as file:
-        file.write(source.encode())

@@ -12,7 +12,7 @@ import numpy as np
 from .._version import __version__
 from ..core.atomic_files import replacing
 from .formulas import FORMULAS
-from .graph import trace
+from .graph import pads, trace
 from .onnx_format import MODEL, encode, node, tensor, value
 
 OPSETS = range(18, 25)  # in which the operators used here mean the same
@@ -32,6 +32,7 @@ class _Writer:
         self.graph, self.dtype = graph, dtype
         self.nodes, self.initializers = [], {}
         self.names = {graph.given: {LAST: "x"}}
+        self.turned = {}  # the axes of those initializers that stand in another order than in the model
         self._count = 0
         self._constants = {}
 
@@ -48,17 +49,18 @@ class _Writer:
 
     def array(self, held):
         """The name of an Array's initializer."""
-        return self._initializer(held.name, np.asarray(held.data, self.dtype))
+        return self.initializer(held.name, np.asarray(held.data, self.dtype))
 
     def constant(self, data, dtype=None):
         """The name of an initializer of numbers that are not the model's."""
         data = np.asarray(data, dtype or self.dtype)
         key = (data.dtype, data.shape, data.tobytes())
         if key not in self._constants:
-            self._constants[key] = self._initializer(f"constant{len(self._constants)}", data)
+            self._constants[key] = self.initializer(f"constant{len(self._constants)}", data)
         return self._constants[key]
 
-    def _initializer(self, name, data):
+    def initializer(self, name, data):
+        """The name of an array of the file, which is in it once."""
         self.initializers.setdefault(name, data)
         return name
 
@@ -83,11 +85,14 @@ class _Writer:
             names[layout] = other if len(value.shape) == 1 else self.add("Transpose", other, perm=order)
         return names[layout]
 
+    def layout(self, n):
+        """The layout that a node is written in: of elementwise ones that in which their input is there."""
+        elementwise = n.kind in ("activation", "add") or n.kind == "prelu" and n.arrays["slope"].data.size == 1
+        return FIRST if n.kind in _CHANNELS_FIRST else next(iter(self.names[n.input])) if elementwise else LAST
+
     def run(self):
         for n in self.graph.nodes:
-            layout = LAYOUTS.get(n.kind, LAST)
-            if layout == "any":
-                layout = next(iter(self.names[n.input]))
+            layout = self.layout(n)
             made = KINDS[n.kind](self, n, *(self.name(v, layout) for v in n.inputs))
             self.names[n.output] = {layout: made}
 
@@ -109,6 +114,55 @@ def _maxout(w, n, x):
     sizes = w.constant([width] * pieces, np.int64)
     w.nodes.append(node("Split", [x, sizes], names, f"Split_{len(w.nodes)}", {"axis": -1}))
     return w.add("Max", *names)
+
+
+def _window(n):
+    window = n.settings["window"]
+    return {
+        "kernel_shape": [window.kernel_height, window.kernel_width],
+        "strides": [window.stride_y, window.stride_x],
+        "pads": list(pads(window)),
+    }
+
+
+_FILTERS = (3, 2, 0, 1)  # the axes of weights [height, width, in, out] in ONNX's order
+
+
+def _conv2d(w, n, x):
+    held, window = n.arrays["w"], n.settings["window"]
+    w.turned[held.name] = _FILTERS
+    weight = w.initializer(held.name, np.asarray(held.data.transpose(_FILTERS), w.dtype))
+    bias = [w.array(n.arrays["b"])] if "b" in n.arrays else []
+    return w.add("Conv", x, weight, *bias, **_window(n), dilations=[window.dilation_y, window.dilation_x], group=window.groups)
+
+
+def _avgpool2d(w, n, x):
+    """The mean over the whole kernel, zeros around the image included; times what other counts make of it."""
+    window = n.settings["window"]
+    taps = window.kernel_height * window.kernel_width
+    y = w.add("AveragePool", x, **_window(n), count_include_pad=1)
+    if "count" in n.arrays:
+        return w.add("Mul", y, w.constant(taps / n.arrays["count"].data[..., 0]))
+    return y if n.settings["count"] == taps else w.add("Mul", y, w.constant(taps / n.settings["count"]))
+
+
+def _embedding(w, n, x):
+    """Rows of tables; what is no code is the row behind the codes: that for unknown ones, or none, which is the runtime's error."""
+    columns, parts = n.settings["columns"], [x]
+    if len(columns) > 1:
+        parts = [w.value() for _ in columns]
+        w.nodes.append(node("Split", [x, w.constant(columns, np.int64)], parts, f"Split_{len(w.nodes)}", {"axis": 1}))
+    for i, part in enumerate(parts):
+        if f"w{i}" in n.arrays:
+            table = n.arrays[f"w{i}"]
+            count = w.constant(len(table.data) - n.settings["unknown"])
+            whole = w.add("Equal", part, w.add("Floor", part))
+            within = w.add("And", w.add("GreaterOrEqual", part, w.constant(0)), w.add("Less", part, count))
+            code = w.add("Cast", w.add("Where", w.add("And", whole, within), part, count), to=7)
+            rows = w.add("Gather", w.array(table), code, axis=0)
+            parts[i] = w.add("Reshape", rows, w.constant([0, columns[i] * table.data.shape[1]], np.int64))
+    y = parts[0] if len(parts) == 1 else w.add("Concat", *parts, axis=1)
+    return y if len(n.output.shape) == 1 else w.add("Reshape", y, w.constant([0, *n.output.shape], np.int64))
 
 
 def _batchnorm(w, n, x):
@@ -153,6 +207,10 @@ KINDS = {
     "add": lambda w, n, a, b: w.add("Add", a, b),
     "channels_last": _channels_last,
     "reshape": lambda w, n, x: w.add("Reshape", x, w.constant([0, *n.output.shape], np.int64)),
+    "conv2d": _conv2d,
+    "maxpool2d": lambda w, n, x: w.add("MaxPool", x, **_window(n)),
+    "avgpool2d": _avgpool2d,
+    "embedding": _embedding,
     "batchnorm": _batchnorm,
     "layernorm": _layernorm,
     "rmsnorm": _rmsnorm,
@@ -160,18 +218,18 @@ KINDS = {
 }
 
 
-LAYOUTS = {"activation": "any", "add": "any", "batchnorm": FIRST}  # of kinds that do not take the channels last
+_CHANNELS_FIRST = ("batchnorm", "conv2d", "maxpool2d", "avgpool2d")
 
 
 def nodes_of(model):
-    """(nodes, initializers by name, shape of a sample) of a model, from x to y."""
+    """(nodes, initializers by name, shape of a sample, axes of the initializers that are turned) of a model, from x to y."""
     graph = trace(model, "ONNX")
     writer = _Writer(graph, np.float32)
     writer.run()
     output = writer.name(graph.output, LAST)
     if output == "x":  # a graph must have a node
         output = writer.add("Identity", output)
-    return [_renamed(n, output, "y") for n in writer.nodes], writer.initializers, graph.given.shape
+    return [_renamed(n, output, "y") for n in writer.nodes], writer.initializers, graph.given.shape, writer.turned
 
 
 def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
@@ -218,7 +276,7 @@ def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
     """
     if isinstance(opset, bool) or opset not in OPSETS:
         raise ValueError(f"opset: expected an integer from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r:.40}")
-    nodes, initializers, taken = nodes_of(model)
+    nodes, initializers, taken, turned = nodes_of(model)
     names = _class_names(class_names, model.out_features)
     outputs = [value("y", np.float32, model.out_shape)]
     if probabilities:
@@ -227,6 +285,7 @@ def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
     metadata = {
         "fastnn.version": "1",  # of these metadata
         "fastnn.architecture": json.dumps(model.architecture()),
+        "fastnn.axes": json.dumps(turned) if turned else None,
         "fastnn.head": model.head,
         "class_names": None if names is None else json.dumps(names, ensure_ascii=False),
     }

@@ -4,6 +4,8 @@ Own files have the architecture in their metadata; the weights are always those 
 architecture would give, because another program has changed it, the file is read like any other.
 """
 
+import json
+import math
 import os
 import re
 from collections import Counter
@@ -13,6 +15,7 @@ import numpy as np
 from .. import nn
 from ..core.heads import check_head
 from ..nn.serialization import from_architecture
+from .graph import image_order
 from .onnx_export import nodes_of
 from .onnx_format import MODEL, array, decode
 
@@ -23,10 +26,12 @@ def from_onnx(path, layers=()):
     """Read a model from an ONNX file.
 
     Files that `to_onnx` wrote give the model that they were made of. Of others' files those can be read whose graph is a chain,
-    from one input [batch, features] to one output, of these operators: Gemm, MatMul and Add (dense layers); BatchNormalization,
-    LayerNormalization; Relu, LeakyRelu, PRelu, Elu, Selu, Gelu, Sigmoid, Tanh, Softplus, Clip to -1 and 1, and GELU and SiLU in the
-    parts that PyTorch writes; Softmax, LogSoftmax over the last axis; Mul, Div, Add and Sub of numbers in front of the first layer
-    (`nn.Rescaling`); Flatten, Reshape to [-1, features], Identity and Dropout.
+    from one input [batch, features], or images or codes whose sizes are known, to one output, of these operators: Conv, MaxPool,
+    AveragePool, GlobalAveragePool, GlobalMaxPool, and a first Transpose of images to channels first; Gather (`nn.Embedding`);
+    Gemm, MatMul and Add (dense layers); BatchNormalization, LayerNormalization; Relu, LeakyRelu, PRelu, Elu, Selu, Gelu, Sigmoid,
+    Tanh, Softplus, Clip to -1 and 1, and GELU and SiLU in the parts that PyTorch writes; Softmax, LogSoftmax over the last axis;
+    Mul, Div, Add and Sub of numbers in front of the first layer (`nn.Rescaling`); Flatten, Reshape to [-1, features], Identity and
+    Dropout.
 
     Parameters
     ----------
@@ -81,8 +86,8 @@ def from_onnx(path, layers=()):
     except (ValueError, OverflowError, RecursionError) as error:
         raise refuse(f"bytes that are none ({error})") from None
     try:
-        model = _own(graph, metadata, arrays, layers)
-    except (TypeError, ValueError, RecursionError) as error:
+        model = _own(graph, metadata, dict(arrays), layers)
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise refuse(f"an architecture of fastnn's that does not fit together: {error}") from None
     if model is not None:
         return model
@@ -100,8 +105,10 @@ def _own(graph, metadata, arrays, layers):
         return None
     if metadata.get("fastnn.version") != "1":
         raise ValueError(f"metadata of version {metadata.get('fastnn.version')!r:.40}, while this fastnn reads 1")
+    for name, axes in json.loads(metadata.get("fastnn.axes", "{}")).items():  # those of PyTorch's and ONNX's order
+        arrays[name] = arrays[name].transpose(np.argsort(axes))
     model = from_architecture(metadata["fastnn.architecture"], {name: a.shape for name, a in arrays.items()}, layers)
-    nodes, needed, _ = nodes_of(model)
+    nodes, needed, *_ = nodes_of(model)
     if [_shown(n) for n in graph["node"] if n["output"][:1] != ["probabilities"]] != [_shown(n) for n in nodes]:
         return None
     state = model.state_dict()
@@ -147,6 +154,8 @@ class _Chain:
         self.graph, self.arrays, self.layers = graph, dict(arrays), []
         self.computes = False  # whether a layer has, so that numbers are no longer those of a Rescaling
         self.current = None  # the value that the next layer takes
+        self.shape = None  # of a sample of it, as the layers have it, channels last; where that is known
+        self.order = None  # of a vector that was an image: see `image_order`
         self.parts = {}  # values made of it that are not yet an activation: what they are, as in _PATTERNS
 
     def model(self):
@@ -155,6 +164,7 @@ class _Chain:
             raise ValueError(f"a graph of {len(inputs)} inputs and {len(self.graph['output'])} outputs, where a chain has one each")
         self.current = inputs[0].get("name")
         self.uses = Counter(name for node in self.graph["node"] for name in set(node["input"]))
+        self.begin(inputs[0])
         for node in self.graph["node"]:
             where = f"node {node.get('name') or (node['output'] or ['?'])[0]!r:.60} ({node.get('op_type', '?')!s:.40})"
             try:
@@ -164,6 +174,19 @@ class _Chain:
         if self.current != self.graph["output"][0].get("name"):
             raise ValueError(f"a graph whose output is not what its last node makes, {self.current!r:.60}")
         return nn.Sequential(*self.layers)
+
+    def begin(self, given):
+        """Say what the input is, where layers must know."""
+        dims = [d.get("dim_value") for d in given.get("type", {}).get("tensor_type", {}).get("shape", {}).get("dim", [])][1:]
+        kinds = [node.get("op_type") for node in self.graph["node"]]
+        images = len(dims) == 3 and any(kind in _IMAGES for kind in kinds)
+        if not images and "Gather" not in kinds:
+            return
+        if not dims or not all(type(n) is int and n > 0 for n in dims):
+            raise ValueError(f"an input of shape {dims!r:.80}, where all sizes but the number of rows must be known for {kinds[0]}")
+        turned = images and kinds[0] == "Transpose"  # of TensorFlow's, which begins with the channels last
+        self.layers.append(nn.Input(*dims, data_format="channels_first" if images and not turned else "channels_last"))
+        self.shape = self.layers[0].in_shape
 
     def read(self, node):
         kind = node.get("op_type") if node.get("domain", "") in ("", "ai.onnx") else None
@@ -215,7 +238,11 @@ class _Chain:
             p = getattr(layer, name)
             if v.dtype.kind != "f":
                 raise _Refused(f"expected floating-point numbers for its {name}, got {v.dtype}")
-            p.data = v
+            p.data = v if self.order is None or v.shape[:1] != self.order.shape else v[np.argsort(self.order)]
+        if self.shape is not None:
+            self.shape = layer.output_shape(self.shape)
+        if isinstance(layer, nn.Dense):
+            self.order = None
         self.layers.append(layer)
         self.computes = self.computes or not isinstance(layer, (nn.Flatten, nn.Rescaling))
 
@@ -280,6 +307,54 @@ def _arithmetic(kind):
     return read
 
 
+def _window(attributes, kernel):
+    """stride, padding, and so on as layers take them."""
+    kind = bytes(_number(attributes, "auto_pad", b"NOTSET", "s")).decode()
+    if kind not in ("NOTSET", "VALID", "SAME_UPPER"):
+        raise _Refused(f"expected padding that is given, VALID or SAME_UPPER, got {kind!r:.40}")
+    if len(kernel) != 2:
+        raise _Refused("expected images of two dimensions")
+    stride = tuple(_number(attributes, "strides", [1, 1], "ints"))
+    pads = tuple(_number(attributes, "pads", [0, 0, 0, 0], "ints"))
+    return {"kernel_size": tuple(kernel), "stride": stride, "padding": "same" if kind == "SAME_UPPER" else pads}
+
+
+def _conv(chain, numbers, attributes):
+    w = _given(numbers, 1, 4, "weights").transpose(2, 3, 1, 0)
+    groups, bias = _number(attributes, "group", 1, "i"), {}
+    if len(numbers) > 2 and numbers[2] is not None:
+        bias = {"bias": _given(numbers, 2, 1, "its bias")}
+    dilation = tuple(_number(attributes, "dilations", [1, 1], "ints"))
+    how = {**_window(attributes, w.shape[:2]), "dilation": dilation, "groups": groups}
+    chain.put(nn.Conv2d(w.shape[2] * groups, w.shape[3], **how, bias=bool(bias), init="zeros"), weight=w, **bias)
+
+
+def _pool(kind):
+    def read(chain, numbers, attributes):
+        if any(d != 1 for d in _number(attributes, "dilations", [1, 1], "ints")) or _number(attributes, "storage_order", 0, "i"):
+            raise _Refused("expected no dilation, in the order of rows")
+        how = _window(attributes, _number(attributes, "kernel_shape", [], "ints"))
+        how["ceil_mode"] = bool(_number(attributes, "ceil_mode", 0, "i"))
+        if kind == "AvgPool2d":
+            how["count_include_pad"] = bool(_number(attributes, "count_include_pad", 0, "i"))
+        chain.put(getattr(nn, kind)(**how))
+
+    return read
+
+
+def _transpose(chain, numbers, attributes):
+    """Of TensorFlow's images to ONNX's order, as the first node."""
+    if len(chain.layers) != 1 or _number(attributes, "perm", [], "ints") != [0, 3, 1, 2]:
+        raise _Refused("expected it first, from channels last to channels first")
+
+
+def _gather(chain, numbers, attributes):
+    if _number(attributes, "axis", 0, "i") != 0:
+        raise _Refused("expected rows of a table")
+    table = _given(numbers, 0, 2, "a table")
+    chain.put(nn.Embedding(*table.shape, init="zeros"), weight=table)
+
+
 def _batchnorm(chain, numbers, attributes):
     scale, bias, mean, var = (_given(numbers, at, 1, "its statistics") for at in range(1, 5))
     layer = nn.BatchNorm(len(scale), eps=_number(attributes, "epsilon", 1e-5))
@@ -337,17 +412,33 @@ def _prelu(chain, numbers, attributes):
 
 def _flatten(chain, numbers, attributes):
     shape = numbers[1].reshape(-1).tolist() if len(numbers) > 1 and numbers[1] is not None else [0, -1]  # of a Reshape
-    rows = _number(attributes, "axis", 1, "i") == 1 and len(shape) == 2 and shape[0] in (-1, 0)
-    if not rows or any(not isinstance(layer, nn.Rescaling) or layer.in_features for layer in chain.layers):
-        raise _Refused("expected it before the first layer that computes, of all axes but that of the rows")
-    chain.layers.insert(0, nn.Flatten())
+    if _number(attributes, "axis", 1, "i") != 1 or len(shape) != 2 or shape[0] not in (-1, 0):
+        raise _Refused("expected it of all axes but that of the rows")
+    if chain.shape is not None:
+        order = image_order(chain.shape) if len(chain.shape) > 2 else None  # what Gather has made is in one order everywhere
+        chain.shape = (math.prod(chain.shape),)
+        chain.order = chain.order if order is None else order
+        chain.layers.append(nn.Flatten())
+    elif not chain.computes and not any(layer.in_features for layer in chain.layers):
+        chain.layers.insert(0, nn.Flatten())
+    else:
+        raise _Refused("expected it behind images, or before the first layer that computes")
 
 
 def _nothing(chain, numbers, attributes):
     """What does nothing in inference."""
 
 
+_IMAGES = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+
 READERS = {
+    "Conv": _conv,
+    "MaxPool": _pool("MaxPool2d"),
+    "AveragePool": _pool("AvgPool2d"),
+    "GlobalAveragePool": lambda chain, numbers, attributes: chain.put(nn.GlobalAvgPool2d()),
+    "GlobalMaxPool": lambda chain, numbers, attributes: chain.put(nn.GlobalMaxPool2d()),
+    "Transpose": _transpose,
+    "Gather": _gather,
     "Gemm": _gemm,
     "MatMul": _matmul,
     **{kind: _arithmetic(kind) for kind in ("Add", "Sub", "Mul", "Div")},

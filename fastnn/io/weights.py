@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import nn
-from .graph import check_model
+from ..nn.layer import LAYERS
+from .graph import check_model, image_order
 
 
 class _Entry(NamedTuple):
@@ -35,11 +36,14 @@ class _Modules:
     found : list of (name, list of _Entry)
     order : array or None
         Where the features of a vector stand here that PyTorch has in the order of its own images, channels first: behind Flatten.
+    images : bool
+        Whether what has several dimensions has its channels last here and first there: but for what comes of Embedding.
     """
 
     def __init__(self, model):
         model.check_settled()
         self.found, self.order, self.rows = [], None, {}
+        self.images = True
         self.chain(model, model.in_shape, "")
 
     def chain(self, chain, shape, prefix):
@@ -54,15 +58,23 @@ class _Modules:
                         f"model: layer {prefix}{number}, Residual: expected no flattened image, which PyTorch has in another order"
                     )
                 number += 1
-            elif type(layer) in _LAYERS:
-                for entries in _LAYERS[type(layer)](self, layer, shape, out):
-                    self.found.append((f"{prefix}{number}", entries))
+            elif LAYERS.get(type(layer).__name__) is type(layer) and type(layer).__name__ in _LAYERS:
+                for entries in _LAYERS[type(layer).__name__](self, layer, shape, out):
+                    self.module(f"{prefix}{number}", entries)
                     number += 1
             else:
                 raise ValueError(
                     f"model: {layer!r:.80}: expected layers of fastnn.nn, whose weights have a place elsewhere, got another"
                 )
             shape = out
+
+    def module(self, name, entries):
+        """Note a module; entries with a dot in their names are those of modules in it."""
+        inside = {name: []} if not entries else {}
+        for e in entries:
+            part, _, leaf = e.name.rpartition(".")
+            inside.setdefault(f"{name}.{part}" if part else name, []).append(e._replace(name=leaf))
+        self.found += inside.items()
 
     def vectors(self, layer, *names):
         """Entries of parameters with one number for each feature."""
@@ -96,6 +108,26 @@ def _tied(walk, layer, shape, out):
     return [[weight._replace(shared=True), *bias], *_activation(layer.activation)]
 
 
+def _conv2d(walk, layer, shape, out):
+    filters = [_Entry("weight", layer.weight, (3, 2, 0, 1)), *walk.vectors(layer, "bias")]
+    return [filters, *_activation(layer.activation, getattr(layer, "slope", None))]
+
+
+def _embedding(walk, layer, shape, out):
+    walk.images = False
+    return [[_Entry("weight", layer.weight)]]
+
+
+def _tables(walk, layer, shape, out):
+    """Embeddings in a module of one's own, numbered, as in a ModuleList."""
+    return [[_Entry(f"{i}.weight", getattr(layer, f"weight_{i}")) for i in range(len(layer.cardinalities))]]
+
+
+def _global_pool(walk, layer, shape, out):
+    """An adaptive pooling and a Flatten."""
+    return [[], []]
+
+
 def _batchnorm(walk, layer, shape, out):
     count = _Entry("num_batches_tracked", getattr(layer, "num_batches_tracked", None), count=True)
     return [[*walk.vectors(layer, "weight", "bias", "running_mean", "running_var"), count]]
@@ -110,16 +142,9 @@ def _nothing(walk, layer, shape, out):
     return [[]]
 
 
-def _image_order(shape):
-    """Where the elements of a flattened image stand here, in PyTorch's order; None where both have one order."""
-    if len(shape) < 2 or shape[-1] == 1 or shape[-1] == np.prod(shape):
-        return None
-    return np.moveaxis(np.arange(np.prod(shape)).reshape(shape), -1, 0).ravel()
-
-
 def _reshape(walk, layer, shape, out):
     """A Flatten, or an Unflatten of what a Flatten has made."""
-    here, there = _image_order(shape), _image_order(out)
+    here, there = image_order(shape) if walk.images else None, image_order(out)
     if len(shape) > 1 and len(out) > 1 and (here is not None or there is not None):
         raise ValueError(f"model: {layer!r}: expected a vector on one side of it, for PyTorch has images in another order")
     if there is not None and not np.array_equal(walk.order, there):
@@ -129,23 +154,31 @@ def _reshape(walk, layer, shape, out):
 
 
 _LAYERS = {  # the modules of each layer, each a list of its entries
-    nn.Activation: _nothing,
-    nn.BatchNorm: _batchnorm,
-    nn.Dense: _dense,
-    nn.DropConnect: lambda walk, layer, shape, out: _dense(walk, layer.dense, shape, out),
-    nn.Dropout: _nothing,
-    nn.Flatten: _reshape,
-    nn.GaussianNoise: _nothing,
-    nn.Input: lambda walk, layer, shape, out: [],
-    nn.LayerNorm: _affine,
-    nn.LogSoftmax: _nothing,
-    nn.Maxout: lambda walk, layer, shape, out: [walk.matrix(layer)],
-    nn.PReLU: lambda walk, layer, shape, out: [[e._replace(name="weight") for e in walk.vectors(layer, "slope")]],
-    nn.RMSNorm: _affine,
-    nn.Rescaling: _nothing,
-    nn.Reshape: _reshape,
-    nn.Softmax: _nothing,
-    nn.Tied: _tied,
+    "Activation": _nothing,
+    "AvgPool2d": _nothing,
+    "BatchNorm": _batchnorm,
+    "Conv2d": _conv2d,
+    "Dense": _dense,
+    "DropConnect": lambda walk, layer, shape, out: _dense(walk, layer.dense, shape, out),
+    "Dropout": _nothing,
+    "Embedding": _embedding,
+    "Flatten": _reshape,
+    "GaussianNoise": _nothing,
+    "GlobalAvgPool2d": _global_pool,
+    "GlobalMaxPool2d": _global_pool,
+    "Input": lambda walk, layer, shape, out: [],
+    "LayerNorm": _affine,
+    "LogSoftmax": _nothing,
+    "Maxout": lambda walk, layer, shape, out: [walk.matrix(layer)],
+    "MaxPool2d": _nothing,
+    "PReLU": lambda walk, layer, shape, out: [[e._replace(name="weight") for e in walk.vectors(layer, "slope")]],
+    "Rescaling": _nothing,
+    "Reshape": _reshape,
+    "RMSNorm": _affine,
+    "Softmax": _nothing,
+    "StochasticPool2d": _nothing,
+    "TabularEmbedding": _tables,
+    "Tied": _tied,
 }
 
 
@@ -183,7 +216,8 @@ def to_torch(model):
 
     Behind a Flatten of images the features are in PyTorch's order, (channels, height, width). `Input` is no module there. A layer
     that PyTorch has no module for takes the place of a module of yours: Rescaling of one without parameters, Residual of a
-    Sequential whose ``forward`` adds its input, Maxout of a Linear with the pieces side by side. A Tied layer is a Linear with
+    Sequential whose ``forward`` adds its input, Maxout of a Linear with the pieces side by side, TabularEmbedding of one with its
+    Embeddings numbered, as in a ModuleList. A Tied layer is a Linear with
     weights of its own, equal to the other's.
 
     Parameters

@@ -8,6 +8,7 @@ import pytest
 import fastnn
 from fastnn import nn
 from fastnn.core.activations import ACTIVATIONS
+from fastnn.io.graph import sample_rows, trace
 
 COUNT = 40
 _NAMES = (*ACTIVATIONS, "softmax", "log_softmax", "prelu")
@@ -87,12 +88,56 @@ class _Random:
 
     def image(self):
         """Layers from an image to a vector, and its features."""
-        height, width, channels = (int(n) for n in self.random.integers(1, 5, 3))
-        first = bool(self.random.integers(2))
-        given = nn.Input(channels, height, width, data_format="channels_first") if first else nn.Input(height, width, channels)
-        found = [given, nn.Rescaling(self.random.uniform(0.5, 2, channels), 0.5), nn.Residual(nn.Activation("tanh"))]
-        last = nn.Reshape(height * width * channels) if self.random.integers(2) else nn.Flatten()
-        return [*found, last], height * width * channels
+        height, width, channels = (int(n) for n in (*self.random.integers(5, 9, 2), self.random.integers(1, 5)))
+        if self.random.integers(2):
+            found = [nn.Input(channels, height, width, data_format="channels_first")]
+        else:
+            found = [nn.Input(height, width, channels)]
+        found.append(nn.Rescaling(self.random.uniform(0.5, 2, channels), 0.5))
+        shape = (height, width, channels)
+        for kind in self.random.permutation(["conv", "pool", "norm", "around", "active"])[:4]:
+            found += getattr(self, f"image_{kind}")(shape)
+            shape = found[-1].output_shape(shape)
+        end = self.random.choice(4)
+        found.append((nn.Flatten(), nn.Reshape(shape[0] * shape[1] * shape[2]), nn.GlobalAvgPool2d(), nn.GlobalMaxPool2d())[end])
+        return found, shape[2] if end > 1 else shape[0] * shape[1] * shape[2]
+
+    def image_conv(self, shape):
+        groups = shape[2] if self.random.integers(3) == 0 else 1
+        settings = [
+            {},
+            {"padding": 1},
+            {"padding": "same", "stride": 2},
+            {"dilation": 2},
+            {"padding": (1, 0, 2, 1), "stride": (2, 1)},
+        ]
+        how = {"kernel_size": 2, "bias": bool(self.random.integers(3)), **self.random.choice(settings)}
+        name = self.activation()
+        name = "prelu" if name in ("softmax", "log_softmax") else name
+        return [nn.Conv2d(shape[2], groups * int(self.random.integers(1, 6)), groups=groups, activation=name, **how)]
+
+    def image_pool(self, shape):
+        settings = [{}, {"stride": 1}, {"padding": 1}, {"padding": "same"}, {"ceil_mode": True}]
+        kind = nn.MaxPool2d if self.random.integers(2) else nn.AvgPool2d
+        more = {"count_include_pad": False} if kind is nn.AvgPool2d and self.random.integers(2) else {}
+        return [kind(2, **self.random.choice(settings), **more)]
+
+    def image_norm(self, shape):
+        return [nn.BatchNorm(shape[2])]
+
+    def image_active(self, shape):
+        return [nn.Activation(str(self.random.choice(["relu", "gelu", "tanh"])))]
+
+    def image_around(self, shape):
+        return [nn.Residual(nn.Conv2d(shape[2], shape[2], 3, padding=1, activation="silu"), nn.BatchNorm(shape[2]))]
+
+    def codes(self):
+        """Layers that begin with tables, and the features behind them."""
+        unknown = bool(self.random.integers(2))
+        if self.random.integers(2):
+            n, dim = (int(v) for v in self.random.integers(1, 5, 2))
+            return [nn.Input(n), nn.Embedding(9, dim, unknown=unknown), nn.Flatten()], n * dim
+        return [nn.TabularEmbedding(int(self.random.integers(3)), (4, 7), dim=(2, 3), unknown=unknown)], None
 
 
 _KINDS = ("plain", "tied", "maxout", "batchnorm", "layernorm", "rmsnorm", "prelu", "alone", "noise", "rows", "residual", "nested")
@@ -108,10 +153,12 @@ def random_model(seed):
         [nn.Flatten()],
         [nn.Flatten(), nn.Rescaling(0.5, 0.25)],
         [nn.Rescaling(drawn.random.uniform(0.5, 2, features), 1.0)],
-        None,
-    ][seed % 5]
-    if start is None:
-        start, features = drawn.image()
+        drawn.image,
+        drawn.codes if hasattr(nn, "Embedding") else drawn.image,
+        drawn.image,
+    ][seed % 7]
+    if callable(start):
+        start, features = start()
     kinds = ["plain", *drawn.random.choice(_KINDS, size=4)]
     kinds.insert(int(drawn.random.integers(1, 4)), _KINDS[seed % len(_KINDS)])  # each kind several times
     layers, n = drawn.layers(features, kinds)
@@ -126,8 +173,7 @@ def random_model(seed):
 
 def random_rows(model, rows=7):
     """Data for a model."""
-    shape = model[0].shape if isinstance(model[0], nn.Input) else (model.in_features,)
-    return np.random.default_rng(1).uniform(-2, 2, (rows, *shape)).astype(np.float32)
+    return sample_rows(trace(model, "a test"), rows)
 
 
 @pytest.fixture(scope="session")

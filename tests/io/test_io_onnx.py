@@ -109,13 +109,13 @@ def test_the_weights_are_those_of_the_graph(tmp_path):
 # ---- files of others ----
 
 
-def others(nodes, arrays, path, inputs=(("in", [None, 4]),), outputs=("out",), opset=18, domain=""):
+def others(nodes, arrays, path, inputs=(("in", [None, 4]),), outputs=("out",), opset=18, domain="", kind=onnx.TensorProto.FLOAT):
     """A file by onnx's own helpers."""
     h = onnx.helper
     graph = h.make_graph(
         [h.make_node(kind, ins, outs, name=f"n{i}", domain=domain, **more) for i, (kind, ins, outs, more) in enumerate(nodes)],
         "graph",
-        [h.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs],
+        [h.make_tensor_value_info(name, kind, shape) for name, shape in inputs],
         [h.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
         [onnx.numpy_helper.from_array(a, name) for name, a in arrays.items()],
     )
@@ -166,6 +166,70 @@ def test_files_of_others(name, tmp_path):
     X = R.normal(size=(6, 4)).astype(np.float32)
     model = io.from_onnx(path)
     assert difference(model.predict(X), session(path).run(None, {"in": X})[0]) < 1e-5
+
+
+F = {"f": R.normal(size=(6, 3, 3, 3)), "fb": R.normal(size=6), "deep": R.normal(size=(6, 2, 3, 3)), "fs": R.uniform(1, 2, 6),
+     "w": R.normal(size=(96, 5)), "w6": R.normal(size=(6, 5)), "b": R.normal(size=5), "w24": R.normal(size=(24, 5))}  # fmt: skip
+F = {name: a.astype(np.float32) for name, a in F.items()}
+CONV = ("Conv", ["in", "f", "fb"], ["a"], {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]})
+IMAGES = {  # nodes, and the shape of what they take
+    "pools": ([CONV, ("Relu", ["a"], ["c"], {}), ("MaxPool", ["c"], ["d"], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+               ("AveragePool", ["d"], ["e"], {"kernel_shape": [2, 2], "strides": [1, 1], "pads": [0, 0, 1, 1]}),
+               ("BatchNormalization", ["e", "fs", "fb", "fb", "fs"], ["g"], {}), ("Flatten", ["g"], ["h"], {}),
+               ("Gemm", ["h", "w", "b"], ["out"], {})], [3, 8, 8]),
+    "same": ([("Conv", ["in", "f"], ["a"], {"auto_pad": "SAME_UPPER", "strides": [2, 2]}), ("GlobalAveragePool", ["a"], ["c"], {}),
+              ("Flatten", ["c"], ["d"], {}), ("Gemm", ["d", "w6", "b"], ["out"], {})], [3, 7, 6]),
+    "groups": ([("Conv", ["in", "deep"], ["a"], {"group": 3, "dilations": [2, 1]}), ("GlobalMaxPool", ["a"], ["c"], {}),
+                ("Reshape", ["c", "shape"], ["d"], {}), ("MatMul", ["d", "w6"], ["out"], {})], [6, 9, 9]),
+    "ceil": ([("MaxPool", ["in"], ["a"], {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
+              ("Flatten", ["a"], ["c"], {}), ("Gemm", ["c", "w24", "b"], ["out"], {})], [6, 3, 3]),
+    "of TensorFlow": ([("Transpose", ["in"], ["x"], {"perm": [0, 3, 1, 2]}), ("Conv", ["x", "f"], ["a"], {}),
+                       ("GlobalAveragePool", ["a"], ["c"], {}), ("Flatten", ["c"], ["out"], {})], [5, 5, 3]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_of_others(name, tmp_path):
+    nodes, shape = IMAGES[name]
+    path = tmp_path / "m.onnx"
+    others(nodes, {**F, "shape": np.array([0, -1])}, path, inputs=(("in", [None, *shape]),))
+    X = R.normal(size=(3, *shape)).astype(np.float32)
+    assert difference(io.from_onnx(path).predict(X), session(path).run(None, {"in": X})[0].reshape(3, -1)) < 1e-5
+
+
+@pytest.mark.skipif(not hasattr(nn, "Embedding"), reason="needs tables")
+def test_tables_of_others(tmp_path):
+    path, kind = tmp_path / "m.onnx", onnx.TensorProto.INT64
+    nodes = [("Gather", ["w", "in"], ["a"], {}), ("Flatten", ["a"], ["c"], {}), ("Gemm", ["c", "to"], ["out"], {})]
+    others(nodes, {**W, "to": R.normal(size=(6, 3)).astype(np.float32)}, path, inputs=(("in", [None, 2]),), kind=kind)
+    X = np.array([[0, 3], [2, 1]])
+    assert difference(io.from_onnx(path).predict(X), session(path).run(None, {"in": X})[0]) < 1e-5
+
+
+REFUSED_IMAGES = {
+    "unknown sizes": (
+        [CONV],
+        [3, None, 8],
+        r"an input of shape \[3, None, 8\], where all sizes but the number of rows must be known",
+    ),
+    "lower": ([("Conv", ["in", "f"], ["out"], {"auto_pad": "SAME_LOWER"})], [3, 8, 8], r"\(Conv\): expected padding that is given"),
+    "turned": ([CONV, ("Transpose", ["a"], ["out"], {"perm": [0, 2, 3, 1]})], [3, 8, 8], r"\(Transpose\): expected it first"),
+    "channels": ([("Conv", ["in", "f"], ["out"], {})], [4, 8, 8], r"\(Conv\): .*expected images of 3 channels"),
+    "small": ([("Conv", ["in", "f"], ["out"], {})], [3, 2, 8], r"\(Conv\): .*expected images of at least 3 pixels"),
+    "storage": (
+        [("MaxPool", ["in"], ["out"], {"kernel_shape": [2, 2], "dilations": [2, 2]})],
+        [3, 8, 8],
+        r"Pool\): expected no dilation",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_IMAGES)
+def test_images_of_others_that_no_model_takes(name, tmp_path):
+    nodes, shape, message = REFUSED_IMAGES[name]
+    others(nodes, F, tmp_path / "m.onnx", inputs=(("in", [None, *shape]),))
+    with pytest.raises(ValueError, match=message):
+        io.from_onnx(tmp_path / "m.onnx")
 
 
 REFUSED = {
@@ -270,6 +334,10 @@ def _metadata(key, value):
     return change
 
 
+def _also(key, value):
+    return lambda message: message["metadata_props"].append({"key": key, "value": value})
+
+
 HUGE = '{"layers": [{"class": "Dense", "in_features": 1000000000, "out_features": 1000000000}]}'
 HOSTILE = {
     "a shape that lies": (_set(lambda m: m["graph"]["initializer"][0], dims=[1 << 20, 1 << 20]), "in 128 bytes"),
@@ -279,6 +347,9 @@ HOSTILE = {
     "a huge architecture": (_metadata("fastnn.architecture", HUGE), "architecture of fastnn's that does not fit"),
     "no JSON": (_metadata("fastnn.architecture", "{" * 5000), "architecture of fastnn's that does not fit"),
     "deep JSON": (_metadata("fastnn.architecture", '{"layers":[' * 5000), "architecture of fastnn's that does not fit"),
+    "axes of no array": (_also("fastnn.axes", '{"none": [1, 0]}'), "architecture of fastnn's that does not fit"),
+    "axes that are none": (_also("fastnn.axes", '{"0.weight": [1, 7, 0]}'), "architecture of fastnn's that does not fit"),
+    "axes of another kind": (_also("fastnn.axes", "[1]"), "architecture of fastnn's that does not fit"),
     "a later version": (_metadata("fastnn.version", "2"), "metadata of version '2'"),
     "no graph": (lambda m: m.pop("graph"), "no graph of operators"),
     "no opset": (lambda m: m.update(opset_import=[]), "no graph of operators"),

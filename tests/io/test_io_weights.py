@@ -1,5 +1,8 @@
 """from_torch, to_torch, from_keras, to_keras: against PyTorch's own modules where it is installed, and by hand."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,9 @@ from fastnn import io, nn
 from fastnn.io.graph import difference
 
 R = np.random.default_rng(3)
+_spec = importlib.util.spec_from_file_location("torch_models", Path(__file__).parents[1] / "golden" / "torch_models.py")
+golden = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(golden)
 
 
 def drawn(*layers):
@@ -75,34 +81,46 @@ def test_every_layer():
     assert all((p.data == q.data).all() for (name, p), (_, q) in zip(third._named(), model._named()) if "tracked" not in name)
 
 
-def test_against_pytorch():
+def like(name):
+    """The model of a network in tests/golden/torch_models.py."""
+    return {
+        "dense": lambda: nn.Sequential(
+            nn.Input(3, 2, 2, data_format="channels_first"), nn.Flatten(), nn.Dense(12, 12), nn.BatchNorm(12), nn.GELU(),
+            nn.LayerNorm(12), nn.Dense(12, 7, bias=False), nn.PReLU(7), nn.Dropout(), nn.RMSNorm(7), nn.ELU(),
+            nn.Dense(7, 7, "silu"), nn.Dense(7, 3), nn.LogSoftmax(),
+        ),
+        "images": lambda: nn.Sequential(
+            nn.Input(2, 8, 8, data_format="channels_first"), nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm(6), nn.ReLU(),
+            nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=2, bias=False, activation="gelu"),
+            nn.AvgPool2d(2, stride=1, padding=1), nn.Flatten(), nn.BatchNorm(72), nn.Dense(72, 5), nn.LayerNorm(5),
+            nn.Activation("tanh"), nn.Dense(5, 5),
+        ),
+    }[name]()  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["dense", "images"])
+def test_networks_of_pytorch(name):
+    """Weights that PyTorch made, and what it gave; to_torch gives them back as they were."""
+    with np.load(golden.FILE) as file:
+        found = {k.partition("/")[2]: file[k] for k in file if k.startswith(f"{name}/")}
+    y, model = found.pop("y"), like(name)
+    assert difference(io.from_torch(found, model).predict(golden.samples(name)), y) < 1e-6
+    assert all((found[k] == a).all() and found[k].dtype == a.dtype for k, a in io.to_torch(model).items())
+
+
+@pytest.mark.parametrize("name", ["dense", "images"])
+def test_pytorch_itself(name):
     torch = pytest.importorskip("torch")
-    T = torch.nn
-    net = T.Sequential(
-        T.Flatten(), T.Linear(12, 12), T.BatchNorm1d(12), T.GELU(), T.LayerNorm(12), T.Linear(12, 7, bias=False), T.PReLU(7),
-        T.Dropout(), T.RMSNorm(7, eps=1e-5), T.ELU(), T.Linear(7, 7), T.SiLU(), T.Linear(7, 3), T.LogSoftmax(1),
-    )  # fmt: skip
-    with torch.no_grad():
-        for p in net.parameters():
-            p.normal_(0, 0.5)
-        net[2].running_mean.normal_()
-        net[2].running_var.uniform_(0.5, 2)
-    net.eval()
-    model = nn.Sequential(
-        nn.Input(3, 2, 2, data_format="channels_first"),
-        nn.Flatten(), nn.Dense(12, 12), nn.BatchNorm(12), nn.GELU(), nn.LayerNorm(12), nn.Dense(12, 7, bias=False), nn.PReLU(7),
-        nn.Dropout(), nn.RMSNorm(7), nn.ELU(), nn.Dense(7, 7, "silu"), nn.Dense(7, 3), nn.LogSoftmax(),
-    )  # fmt: skip
-    X = R.normal(size=(20, 3, 2, 2)).astype(np.float32)
+    net, model = golden.draw(torch, golden.networks(torch)[name]), like(name)
+    X = golden.samples(name)
 
     def there():
         with torch.no_grad():
             return net(torch.from_numpy(X)).numpy()
 
-    io.from_torch(net, model)
-    assert difference(model.predict(X), there()) < 1e-6
+    assert difference(io.from_torch(net, model).predict(X), there()) < 1e-6
     for p in model.parameters():
-        p.data = R.normal(0, 0.5, p.shape)
+        p.data = R.normal(0, 0.4, p.shape)
     net.load_state_dict({name: torch.from_numpy(a) for name, a in io.to_torch(model).items()})
     assert difference(model.predict(X), there()) < 1e-6
     io.from_torch(net.to(torch.bfloat16).state_dict(), model)  # of any dtype
