@@ -326,7 +326,7 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, monkeypatch, mo
 
 KILLED = """
 import os, sys
-from fastnn import files
+from fastnn.core import atomic_files as files
 with files.replacing(sys.argv[1]) as file:
     file.write(b"x" * 1000)
     file.flush()
