@@ -99,7 +99,11 @@ def test_a_search_goes_on_from_its_file(tmp_path, cut):
 
 def test_parallel_by_joblib():
     pytest.importorskip("joblib")
-    alone, together = tune.random(bowl, SPACE, n=6), tune.random(bowl, SPACE, n=6, jobs=2)
+
+    def objective(p):  # local: joblib's processes get its code, since they cannot import this module
+        return p["lr"] * p["units"]
+
+    alone, together = tune.random(objective, SPACE, n=6), tune.random(objective, SPACE, n=6, jobs=2)
     assert [(t.params, t.value) for t in alone.trials] == [(t.params, t.value) for t in together.trials]
 
 
