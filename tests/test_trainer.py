@@ -363,7 +363,7 @@ def test_two_schedules_of_a_large_model():
         plan = t.plan(10, schedule=schedule)
         assert plan.schedule == (schedule or "layers")
         if schedule:
-            t._training = ((10, "labels", 0), NativeExecutor(plan))
+            t._training = ((10, "labels", 0, False), NativeExecutor(plan))
         t.fit(x, y, batch_size=10, verbose=0)
         results.append(bits(t))
     assert results[0] == results[1]

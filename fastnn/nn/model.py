@@ -389,6 +389,12 @@ class Sequential(Chain):
             raise ValueError(f"predict_classes: expected outputs that tell classes, got {head.what}; predict gives them")
         return head.classes(self._infer(X, batch_size, None, False))
 
+    def classes_of(self, outputs):
+        """The classes that outputs of the model stand for, [rows, out_features], as `predict_classes` has them; None where they
+        stand for none."""
+        head = self._head()
+        return None if head.classes is None else head.classes(outputs)
+
     # ---- state and files ----
 
     def state_dict(self):

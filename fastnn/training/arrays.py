@@ -1,8 +1,12 @@
 """The arrays that a call trains or evaluates on, checked against a model and a loss."""
 
+import copy
+
 import numpy as np
 
+from ..core.checks import number
 from ..nn import as_array, as_rows
+from .class_weight import row_weights
 
 
 def check_weights(sample_weight, rows, name, outputs=0):
@@ -75,6 +79,26 @@ class ArrayData:
             if owner.nbytes != size or owner.__array_interface__["data"][0] != address:
                 raise ValueError(f"{name}: expected the memory that it had, got an array that has been resized meanwhile")
 
+    def cut(self, rows, share):
+        """The first so many rows, and the rest, which is this share of all."""
+        if not 0 < rows < len(self.X):
+            raise ValueError(f"validation_split: expected a share that leaves rows on both sides, got {share} of {len(self.X)} rows")
+        parts = []
+        for part in (slice(0, rows), slice(rows, None)):
+            cut = copy.copy(self)
+            cut.X, cut.y, cut.weight = self.X[part], self.y[part], None if self.weight is None else self.weight[part]
+            parts.append(cut)
+        return parts
+
+    def weigh(self, class_weight, model, loss):
+        """Multiply the weights of the rows by those of their classes."""
+        weights = row_weights(class_weight, self, model, loss)[:]
+        if self.weight is None:
+            self.weight, self.weighted = weights, 1
+        else:
+            self.weight = self.weight * (weights if self.weight.ndim == 1 else weights[:, None])
+        self.hold()
+
     def check_labels(self):
         """ValueError where a label is out of range."""
         if self.classes:
@@ -117,19 +141,33 @@ class ArrayData:
         raise ValueError(f"{self.names[0]}: expected rows that can be read, got a bad one ({problem})")
 
 
-def checked_data(trainer, X, y, sample_weight, validation_data, check_finite):
+def validation_pair(model, loss, validation_data):
+    """The validation data that `fit` was given as ArrayData, or None."""
+    if validation_data is None:
+        return None
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+        raise ValueError("validation_data: expected a pair (X, y), or (X, y, sample_weight)")
+    names = tuple(f"validation_data[{i}]" for i in range(3))
+    found = ArrayData(model, loss, *validation_data[:2], names, *validation_data[2:]).hold()
+    found.check_labels()
+    return found
+
+
+def checked_data(trainer, X, y, sample_weight, validation_data, check_finite, validation_split=0.0, class_weight=None):
     """What is trained on, and validation data or None, as ArrayData."""
     model, loss = trainer.model, trainer.loss
-    train, validation = ArrayData(model, loss, X, y, sample_weight=sample_weight).hold(), None
+    train = ArrayData(model, loss, X, y, sample_weight=sample_weight).hold()
     train.check_labels()
-    if validation_data is not None:
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-            raise ValueError("validation_data: expected a pair (X, y), or (X, y, sample_weight)")
-        names = tuple(f"validation_data[{i}]" for i in range(3))
-        validation = ArrayData(model, loss, *validation_data[:2], names, *validation_data[2:]).hold()
-        validation.check_labels()
+    validation = validation_pair(model, loss, validation_data)
+    share = number(validation_split, "validation_split", 0.0, below=1.0)
+    if share:
+        if validation is not None:
+            raise ValueError("validation_split, validation_data: expected one of them, got both")
+        train, validation = train.cut(int(len(train.X) * (1 - share)), share)
     if check_finite:
         for pair in (train, validation):
             if pair is not None:
                 pair.check_finite()
+    if class_weight is not None:
+        train.weigh(class_weight, model, loss)
     return train, validation

@@ -184,7 +184,7 @@ class Engine:
 
     # ---- plans ----
 
-    def plan(self, batch, kind=None, training=True, fused=True, schedule=None, weighted=0):
+    def plan(self, batch, kind=None, training=True, fused=True, schedule=None, weighted=0, outputs=False):
         """The plan of a training step, or of an evaluation.
 
         Parameters
@@ -201,6 +201,8 @@ class Engine:
             Chosen by size where it is not given.
         weighted : int, default 0
             For calls with sample weights: how many of a row, one or one for each output.
+        outputs : bool, default False
+            Whether calls can have the model's outputs.
 
         Returns
         -------
@@ -216,8 +218,10 @@ class Engine:
             chosen = [i for i, (p, _, _) in enumerate(self._tensors) if not p.frozen]
             if not chosen:
                 raise ValueError("optimizer: expected at least one parameter that is not frozen, got none")
-        outputs = self._model.emit_whole(builder)
-        self._loss.emit(builder, outputs, kind, weighted)
+        found = self._model.emit_whole(builder)
+        if outputs:
+            builder.mark_output(found)
+        self._loss.emit(builder, found, kind, weighted)
         if training or self._loss.reduction == "mean":  # to a sum over all batches, `evaluate` adds them once
             emit_penalties(builder, self._model, self._penalty)
         if training:
@@ -227,11 +231,11 @@ class Engine:
             schedule = choose_schedule(self._model.parameters(), batch, get_num_threads(), updates=training)
         return builder.build(schedule)
 
-    def _executor(self, batch, pair, training):
-        key = (batch, pair.kind, pair.weighted)
+    def _executor(self, batch, pair, training, outputs=False):
+        key = (batch, pair.kind, pair.weighted, outputs)
         held = self._training if training else self._evaluation
         if held[0] != key:
-            held = (key, _BACKENDS[self._backend](self.plan(batch, pair.kind, training, weighted=pair.weighted)))
+            held = (key, _BACKENDS[self._backend](self.plan(batch, pair.kind, training, weighted=pair.weighted, outputs=outputs)))
             if training:
                 self._training = held
             else:
@@ -341,14 +345,15 @@ class Engine:
         if loss is not self._loss:
             self._take_loss(loss)
 
-    def _run_part(self, part, clock, check_finite, position, seconds):
-        """The steps of a part of an epoch, or as many as there is time for. clock: for schedules that count epochs."""
+    def _run_part(self, part, clock, check_finite, position, seconds, outputs=None):
+        """The steps of a part of an epoch, or as many as there is time for. clock: for schedules that count epochs; outputs: receives
+        the model's outputs of the part's rows, as each step found them."""
         if self._structure != self._optimizer.structure:
             self._refresh()
         if self._frozen != [p.frozen for p in self._parameters]:
             self._note_frozen()
         part.data.check_memory()
-        executor = self._executor(part.batch, part.data, True)  # a callback may have changed what it is made of
+        executor = self._executor(part.batch, part.data, True, outputs is not None)  # a callback may have changed what it is made of
         self._sync(executor)
         rates = self._optimizer.rate_table(part.steps, clock)
         losses = np.zeros(part.steps)
@@ -356,7 +361,7 @@ class Engine:
             self._busy = True
             position.flight(self.steps_done, executor, part)
             result = executor.run(part.x, part.y, part.index, rates, losses=losses, check_finite=check_finite,
-                                  seconds=min(SLICE, seconds), weights=part.weight)
+                                  seconds=min(SLICE, seconds), weights=part.weight, out=outputs)
         finally:
             self._busy = False
             self._note_steps(executor)
@@ -406,17 +411,20 @@ class Engine:
 
     # ---- evaluation ----
 
-    def _evaluate(self, pair, batch_size):
+    def _evaluate(self, pair, batch_size=None, metrics=None):
+        """Loss, accuracy where there is one, and metrics of all rows."""
         batch = min(batch_size or 256, 1 << (len(pair.X) - 1).bit_length())
-        executor = self._executor(batch, pair, False)
+        executor = self._executor(batch, pair, False, bool(metrics))
+        outputs = self._room_for_outputs(len(pair.X)) if metrics else None
         loss_sum, correct, done, left_out = 0.0, 0, 0, 0
         with self._optimizer.evaluating():
             while done < len(pair.X):
                 pair.check_memory()
                 w = None if pair.weight is None else pair.weight[done:]
+                out = None if outputs is None else outputs[done:]
                 try:
                     self._busy = True
-                    result = executor.run(pair.X[done:], pair.y[done:], seconds=SLICE, weights=w)
+                    result = executor.run(pair.X[done:], pair.y[done:], seconds=SLICE, weights=w, out=out)
                 finally:
                     self._busy = False
                 if result.problem:
@@ -427,4 +435,9 @@ class Engine:
                 done += result.steps * batch
             if self._loss.reduction == "sum":
                 loss_sum += sum(r(p) for p, r in penalized(self._model, self._penalty))
-        return self._logs(loss_sum, correct, len(pair.X) - left_out)
+        logs = self._logs(loss_sum, correct, len(pair.X) - left_out)
+        return {**logs, **metrics(pair.y, outputs)} if metrics else logs
+
+    def _room_for_outputs(self, rows):
+        """An array for the model's outputs of so many rows."""
+        return np.empty((rows, self._model.out_features), np.float32)

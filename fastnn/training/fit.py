@@ -12,16 +12,22 @@ from .arrays import checked_data
 from .callbacks.base import check_callbacks, overriding
 from .checks import check_batch, count, warn_not_finite
 from .loop import Loop
+from .metrics import Metrics
 from .progress import progress
 from .sources import ArraySource
 
 
 def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, drop_last, check_finite, callbacks, verbose,
-          sample_weight, max_seconds):
+          sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics):
     """All of `Trainer.fit`, whose docstring says what the arguments are."""
     epochs, batch_size = count(epochs, "epochs", 0), count(batch_size, "batch_size", 1)
     model = trainer.model
-    train, validation = checked_data(trainer, X, y, sample_weight, validation_data, check_finite)
+    train, validation = checked_data(trainer, X, y, sample_weight, validation_data, check_finite, validation_split, class_weight)
+    metrics = Metrics(metrics, model, trainer.loss)
+    for data in (train, validation):
+        if data is not None:
+            metrics.check_targets(data.y, data.names[1])
+    validation_freq = count(validation_freq, "validation_freq", 1)
     callbacks = check_callbacks(callbacks)
     rows = len(train.X)
     batch_size = min(batch_size, rows) if not drop_last else batch_size
@@ -42,7 +48,7 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
         display = progress(verbose, epochs, rows)
         try:
             source = ArraySource(train, rows, batch_size, shuffle)
-            run = Fit(trainer, source, validation, callbacks, display, check_finite, max_seconds)
+            run = Fit(trainer, source, validation, callbacks, display, check_finite, max_seconds, metrics, validation_freq)
             if seed is not None:
                 trainer.seed = seed
             trainer._learn_targets(train.y)
@@ -58,8 +64,8 @@ class Fit(Loop):
     stands in a Position that is the trainer's, so that one that is broken off can be gone on with.
     """
 
-    def __init__(self, trainer, source, validation, callbacks, display, check_finite, max_seconds):
-        super().__init__(trainer, validation, callbacks, display, trainer.optimizer.plateaus)
+    def __init__(self, trainer, source, validation, callbacks, display, check_finite, max_seconds, metrics, validation_freq):
+        super().__init__(trainer, validation, callbacks, display, trainer.optimizer.plateaus, metrics, validation_freq)
         self.source, self.check_finite = source, check_finite
         self.deadline = math.inf if max_seconds is None else time.perf_counter() + max_seconds
         self.stepwise = overriding(callbacks, "on_step_end")
@@ -68,7 +74,7 @@ class Fit(Loop):
         self.before = 0  # rows of the present epoch that were done before this call
 
     def prepare(self):
-        self.trainer._executor(self.source.batch, self.source.data, True)
+        self.trainer._executor(self.source.batch, self.source.data, True, bool(self.metrics))
 
     def settings(self):
         return {**super().settings(), **self.source.settings()}
@@ -88,6 +94,8 @@ class Fit(Loop):
         if self.before:
             self.display.advance(self.before, self.logs(position.tally))
         source.open(epoch, trainer.seed)
+        if self.metrics and position.outputs is None:
+            position.outputs, position.outputs_from = trainer._room_for_outputs(source.rows), self.before
         while not source.is_done(position.tally):
             self.slice(position, epoch)
             if trainer.stop_training and not source.is_done(position.tally):
@@ -96,6 +104,9 @@ class Fit(Loop):
         if position.tally.left_out == position.tally.rows and not self.warned:
             self.warned = warn_not_finite(np.empty(0), epoch, 0)
         logs = {**self.logs(position.tally), "seconds": position.end(time.perf_counter())}
+        if self.metrics:
+            begin = position.outputs_from  # those before were another process's
+            logs |= self.metrics(source.targets(begin), position.outputs[begin:])
         self.close(epoch, number, position.tally.rows, logs, (epoch + 1, None))
         return True
 
@@ -105,7 +116,8 @@ class Fit(Loop):
         part = self.source.part(before, 1 if self.stepwise else trainer._most_steps())
         clock = (epoch, before.batches - before.skipped, self.source.steps)
         left = max(self.deadline - time.perf_counter(), 1e-9)
-        result, losses = trainer._run_part(part, clock, self.check_finite, position, left)
+        outputs = position.outputs[part.begin : part.end] if self.metrics else None
+        result, losses = trainer._run_part(part, clock, self.check_finite, position, left, outputs)
         rows = position.tally.rows - before.rows
         if not (self.warned or np.isfinite(result.loss_sum)):
             self.warned = warn_not_finite(losses, epoch, before.batches)

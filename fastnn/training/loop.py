@@ -9,16 +9,16 @@ from .history import History
 class Loop:
     """One call of `fit`, once its arguments are checked. A subclass does the work of an epoch."""
 
-    def __init__(self, trainer, validation, callbacks, display, plateaus=()):
+    def __init__(self, trainer, validation, callbacks, display, plateaus=(), metrics=None, validation_freq=1):
         self.trainer, self.validation, self.callbacks, self.display = trainer, validation, callbacks, display
-        self.plateaus = plateaus
+        self.plateaus, self.metrics, self.validation_freq = plateaus, metrics, validation_freq
         self.history = History()
         self.ended = False  # as it should
         self.names = self._names()
 
     def _names(self):
         """The names of an epoch's numbers. ValueError where one that is to be watched is not among them."""
-        mine = ["loss", *["accuracy"] * self.trainer.loss.accurate]
+        mine = ["loss", *["accuracy"] * self.trainer.loss.accurate, *(self.metrics.names if self.metrics else ())]
         names = [*mine, "seconds"]
         for c in self.callbacks:
             c.trainer = self.trainer
@@ -95,8 +95,8 @@ class Loop:
         trainer = self.trainer
         for c in self.callbacks:
             logs |= c.extra_logs()
-        if self.validation is not None:
-            logs |= {f"val_{k}": v for k, v in trainer._evaluate(self.validation, None).items()}
+        if self.validation is not None and (epoch + 1) % self.validation_freq == 0:
+            logs |= {f"val_{k}": v for k, v in trainer._evaluate(self.validation, metrics=self.metrics).items()}
         self.history.add(epoch, rows, logs, self.names)
         trainer._progress = progress
         self.display.end(number, logs)

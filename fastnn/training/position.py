@@ -25,6 +25,7 @@ class Position:
     def __init__(self, key, tally=Tally(), seconds=0.0, loaded=False):
         self.key = key  # what the epoch goes over
         self.loaded = loaded  # out of a checkpoint
+        self.outputs, self.outputs_from = None, 0  # the model's outputs of the epoch's rows, where metrics want them, and since which row
         self._seconds, self._begun = seconds, None  # of the calls of `fit` before; when the present one began
         self._state = tally, None
 

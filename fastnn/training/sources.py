@@ -51,6 +51,10 @@ class ArraySource:
     def is_done(self, tally):
         return tally.rows >= self.rows
 
+    def targets(self, begin):
+        """The targets of the epoch's rows from there on, in its order."""
+        return self.data.y[begin : self.rows] if self._order is None else self.data.y[self._order[begin : self.rows]]
+
     def part(self, tally, most):
         """The Part that comes next, of at most so many steps, or of all that there are."""
         data, begin = self.data, tally.rows

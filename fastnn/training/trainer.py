@@ -5,6 +5,7 @@ from ..plan import Builder
 from . import engine, fit, full_batch
 from .arrays import ArrayData
 from .checks import check_batch, count
+from .metrics import Metrics
 
 
 class Trainer(engine.Engine):
@@ -135,7 +136,7 @@ class Trainer(engine.Engine):
                 and executor.plain(xb, yb, self._least_rows)
             )
             if not plain:
-                batch, kind, weighted = key or (0, None, 0)
+                batch, kind, weighted, _ = key or (0, None, 0, False)
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
                 check_batch(self._model, len(xb), "xb")
@@ -165,7 +166,8 @@ class Trainer(engine.Engine):
 
     @suggesting
     def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
-            check_finite=False, callbacks=None, verbose=1, sample_weight=None, max_seconds=None):
+            check_finite=False, callbacks=None, verbose=1, sample_weight=None, max_seconds=None, validation_split=0.0,
+            validation_freq=1, class_weight=None, metrics=None):
         """Train for a number of epochs.
 
         Batches are gathered, and whole steps done, in compiled code without the GIL; Ctrl-C takes effect within about
@@ -199,6 +201,21 @@ class Trainer(engine.Engine):
             Or [rows, outputs], for the losses that compare outputs one by one. Each at least 0: multiplies the row's loss and
             gradient. See `fastnn.losses` for the convention. What is not finite, or above 1e18, in a row of weight 0 does no
             harm: its loss and gradient are 0, and its inputs count as 0.
+        max_seconds : float, optional
+            End after so much time, between two steps; what was begun of an epoch is recorded, and the next `fit` goes on there.
+        validation_split : float, default 0.0
+            In [0, 1): train on the first int(n (1 - validation_split)) rows, as they stand before any shuffling, and evaluate on
+            the others as `validation_data`, of which there must be none then.
+        validation_freq : int, default 1
+            Evaluate on validation data after every epoch whose number, from 1, it divides; the others have NaN in the history.
+        class_weight : dict or "balanced", optional
+            Multiplies `sample_weight` by the weight of each row's class, in training only. A dict {class: weight}, 1 for classes
+            that it lacks; "balanced" is rows / (classes · rows of the class), as scikit-learn has it.
+        metrics : list of str and functions, optional
+            More numbers for every epoch: accuracy, top_k_accuracy (k = 5), precision, recall, f1, auc, r2, mae, mse, rmse as
+            scikit-learn defines them (of several classes macro means), or functions of (y_true, outputs) that return a number, named
+            by their ``__name__``. On validation data they are those of all rows at once. On training data they are of the outputs
+            that the epoch's steps have computed, while the weights moved; these are kept for it, rows · outputs · 4 bytes.
 
         Returns
         -------
@@ -213,7 +230,7 @@ class Trainer(engine.Engine):
             If another thread is using the trainer.
         """
         return fit.start(self, X, y, epochs, batch_size, validation_data, shuffle, seed, drop_last, check_finite, callbacks, verbose,
-                         sample_weight, max_seconds)
+                         sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics)
 
     # ---- its state ----
 
@@ -440,7 +457,7 @@ class Trainer(engine.Engine):
     # ---- evaluation ----
 
     @suggesting
-    def evaluate(self, X, y, batch_size=None, sample_weight=None):
+    def evaluate(self, X, y, batch_size=None, sample_weight=None, metrics=None):
         """Loss and, where the loss has one, accuracy on data.
 
         Parameters
@@ -451,11 +468,14 @@ class Trainer(engine.Engine):
             Rows that are worked on at once; nothing depends on it (but what a custom loss makes of a batch).
         sample_weight : array_like [rows], optional
             As for `fit`; of the loss, not of the accuracy.
+        metrics : list of str and functions, optional
+            As for `fit`: over all rows at once, for whose outputs rows · outputs · 4 bytes are kept.
 
         Returns
         -------
         dict
-            {"loss": mean (or sum) of the losses, and penalties, "accuracy": share of right answers, as the loss defines it}.
+            {"loss": mean (or sum) of the losses, and penalties, "accuracy": share of right answers, as the loss defines it}, and metrics
+            by their names.
 
         Raises
         ------
@@ -466,8 +486,10 @@ class Trainer(engine.Engine):
         pair.check_labels()
         if batch_size is not None:
             batch_size = count(batch_size, "batch_size", 1)
+        metrics = Metrics(metrics, self._model, self._loss)
+        metrics.check_targets(pair.y, "y")
         self._enter()
         try:
-            return self._evaluate(pair, batch_size)
+            return self._evaluate(pair, batch_size, metrics)
         finally:
             self._lock.release()
