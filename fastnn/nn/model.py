@@ -395,6 +395,45 @@ class Sequential(Chain):
         head = self._head()
         return None if head.classes is None else head.classes(outputs)
 
+    def activations(self, X, layers=None, before=False):
+        """The hidden outputs: what each layer makes of X in inference.
+
+        Parameters
+        ----------
+        X : array_like [rows, in_features]
+            As for `predict`.
+        layers : list of str, int or Layer, or a single one, optional
+            Which layers, by name, number, or themselves; by default all that compute something, those inside others too.
+        before : bool, default False
+            What goes into the layers' activations in place of what comes out; only of layers that have one.
+
+        Returns
+        -------
+        dict
+            From a layer's name, such as "1", or "2.0" for the first one inside the third, to a new float32 array [rows, features], or
+            [rows, height, width, channels] of images. In the model's order, or in that of `layers`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X does not fit, or a layer is not the model's, or passes on what it gets (as `Flatten` does, and `Dropout` in
+            inference).
+
+        Examples
+        --------
+        >>> X, y = data.load_digits()
+        >>> model = nn.Sequential(nn.Flatten(), nn.Rescaling(1 / 16), nn.Dense(64, 32, activation="relu"), nn.Dense(32, 10))
+        >>> hidden = model.activations(X)
+        >>> {name: values.shape for name, values in hidden.items()}
+        {'2': (1797, 32), '3': (1797, 10)}
+        >>> z = model.activations(X, "2", before=True)["2"]
+        >>> bool((np.maximum(z, 0) == hidden["2"]).all() and (hidden["3"] == model.predict(X)).all())
+        True
+        """
+        from .hidden import activations
+
+        return activations(self, X, layers, flag(before, "before"))
+
     # ---- state and files ----
 
     def state_dict(self):

@@ -55,14 +55,17 @@ class Builder:
         Emit fused operations.
     training : bool, default False
         Layers emit what they do in training: statistics of the batch, dropout, noise.
+    keep : bool, default False
+        Every activation and every gradient has memory of its own that nothing later changes: for who looks at them after a call.
     """
 
-    def __init__(self, batch, fused=True, training=False):
+    def __init__(self, batch, fused=True, training=False, keep=False):
         if batch < 1:
             raise ValueError(f"batch: expected at least 1 row, got {batch}")
         self.batch = batch
         self.fused = fused
         self.training = training
+        self.keep = keep
         self.ops = []
         self.buffers = []
         self.inputs = {}  # by name: "x", "y", "weights"
@@ -436,7 +439,8 @@ class Builder:
         self._shared.add(id(gradient))
 
     def is_shared(self, gradient):
-        return id(gradient) in self._shared
+        """Whether nobody may change it."""
+        return self.keep or id(gradient) in self._shared
 
     def changed(self, gradient):
         """The buffer for what an operation makes of a gradient elementwise: the gradient's own, unless it is shared."""
@@ -566,7 +570,7 @@ class Builder:
         gradients = [(p, g) for p, g, _ in self.parameter_gradients.values() if g is not None]
         kept = {id(g) for _, g in gradients} if self._update is None else set()
         output = self.output and (self.output.base or self.output)
-        ops, workspace_bytes = arrange(self.ops, keep, self.batch, schedule, kept | {id(output)})
+        ops, workspace_bytes = arrange(self.ops, keep, self.batch, schedule, None if self.keep else kept | {id(output)})
         return Plan(
             ops=tuple(ops),
             buffers=tuple(keep),

@@ -127,13 +127,25 @@ def _apart(a, b, lives):
     return a_last[0] < b_first[0] or b_last[0] < a_first[0]
 
 
+def _side_by_side(buffers, batch):
+    """Memory of its own for every buffer. Returns the bytes of the workspace."""
+    total = 0
+    for b in buffers:
+        if b.array is None:
+            b.offset, total = total, total + b.nbytes(batch)
+    return total
+
+
 def arrange(ops, buffers, batch, schedule, kept):
-    """Order `ops`, place barriers, give every buffer its offset. Returns (operations, bytes of the workspace)."""
+    """Order `ops`, place barriers, give every buffer its offset; kept: ids of buffers that live to the end, or None for all. Returns
+    (operations, bytes of the workspace)."""
     if schedule not in ("rows", "layers"):
         raise ValueError(f"schedule: expected 'rows' or 'layers', got {schedule!r}")
     ordered = _order(ops, schedule)
     _split(ordered, schedule)
     phases = _place_barriers(ordered)
+    if kept is None:
+        return ordered, _side_by_side(buffers, batch)
     return ordered, _allocate(buffers, _lives(ordered, phases, buffers, kept), batch)
 
 

@@ -3,6 +3,7 @@ of steps and epochs, and of who may call.
 """
 
 import contextlib
+import copy
 import operator
 import threading
 import warnings
@@ -30,6 +31,8 @@ class Engine:
     """The part of a Trainer that its methods, and those who train for it, work with."""
 
     history = None
+    data_in_fit = None  # the ArrayData that `fit` trains on, while it does
+    one_thread = False  # its native calls keep to one thread, since others train beside it
     _penalty = _clip_norm = None
     _training = (None, None)
     _fitting = False
@@ -209,10 +212,18 @@ class Engine:
         fastnn.plan.Plan
             ``print(plan.describe())`` shows it.
         """
+        builder = Builder(batch, fused, training)
+        self.emit(builder, kind, weighted, outputs)
+        if schedule is None:
+            schedule = choose_schedule(self._model.parameters(), batch, 1 if self.one_thread else get_num_threads(), updates=training)
+        return builder.build(schedule)
+
+    def emit(self, builder, kind=None, weighted=0, outputs=False):
+        """Emit what `plan` makes a plan of, into a builder of one's own: a training step if the builder is for training."""
         kind = self._loss.kinds[0] if kind is None else kind
         if kind not in self._loss.kinds:
             raise ValueError(f"kind: expected {' or '.join(map(repr, self._loss.kinds))} for {self._loss!r}, got {kind!r}")
-        builder = Builder(batch, fused, training)
+        training = builder.training
         if training:
             builder.train([p for p, _, _ in self._tensors])
             chosen = [i for i, (p, _, _) in enumerate(self._tensors) if not p.frozen]
@@ -227,15 +238,19 @@ class Engine:
         if training:
             builder.differentiate()
             builder.update(self._optimizer.plan_update(self._tensors, self._clip_norm, chosen))
-        if schedule is None:
-            schedule = choose_schedule(self._model.parameters(), batch, get_num_threads(), updates=training)
-        return builder.build(schedule)
+
+    def copy(self):
+        """A Trainer of copies of the model and the optimizer, which stands at the same step and the beginning of the same epoch."""
+        model, optimizer = copy.deepcopy((self._model, self._optimizer))
+        new = type(self)(model, self._loss, optimizer, self.seed, self._backend, self._clip_norm, self._penalty)
+        new.steps_done, new.epochs_done = self.steps_done, self.epochs_done
+        return new
 
     def _executor(self, batch, pair, training, outputs=False):
         key = (batch, pair.kind, pair.weighted, outputs)
         held = self._training if training else self._evaluation
         if held[0] != key:
-            held = (key, _BACKENDS[self._backend](self.plan(batch, pair.kind, training, weighted=pair.weighted, outputs=outputs)))
+            held = (key, self._new_executor(self.plan(batch, pair.kind, training, weighted=pair.weighted, outputs=outputs)))
             if training:
                 self._training = held
             else:
@@ -336,7 +351,10 @@ class Engine:
         return found
 
     def _new_executor(self, plan):
-        return _BACKENDS[self._backend](plan)
+        executor = _BACKENDS[self._backend](plan)
+        if self.one_thread:
+            executor.set_alone()
+        return executor
 
     def _learn_targets(self, y):
         """What model and loss take from the targets of a training."""

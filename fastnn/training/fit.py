@@ -45,15 +45,17 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
     if max_seconds is not None:
         max_seconds = number(max_seconds, "max_seconds", 0.0)
     with trainer._in_fit():
-        display = progress(verbose, epochs, rows)
+        display, before = progress(verbose, epochs, rows), trainer.data_in_fit  # a callback may fit, too
         try:
             source = ArraySource(train, rows, batch_size, shuffle)
             run = Fit(trainer, source, validation, callbacks, display, check_finite, max_seconds, metrics, validation_freq)
             if seed is not None:
                 trainer.seed = seed
             trainer._learn_targets(train.y)
+            trainer.data_in_fit = train
             return run.train(epochs)
         finally:
+            trainer.data_in_fit = before
             display.close()
 
 

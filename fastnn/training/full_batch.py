@@ -32,7 +32,7 @@ def start(trainer, X, y, max_iter, validation_data, tol, history_size, check_fin
     with trainer._in_fit():
         trainer.optimizer.group_states()  # refuses where averages stand in the parameters
         parameters = trainer._trained()
-        display = progress(verbose, max_iter, len(train.X))
+        display, before = progress(verbose, max_iter, len(train.X)), trainer.data_in_fit
         try:
             run = LbfgsFit(trainer, train, validation, callbacks, display)
             trainer._learn_targets(train.y)
@@ -41,8 +41,10 @@ def start(trainer, X, y, max_iter, validation_data, tol, history_size, check_fin
             executor.set_random(trainer.seed, trainer.steps_done)
             run.descent = FullBatch(executor, train, parameters, history_size)
             run.steps = run.descent.run(max_iter, tol)
+            trainer.data_in_fit = train
             history = run.train(max_iter + 1)  # the last finds that it is over
         finally:
+            trainer.data_in_fit = before
             display.close()
     history.success, history.message = run.descent.outcome or (False, "stop_training was set")
     if run.descent.outcome and not history.success and run.descent.iterations < max_iter:

@@ -493,3 +493,101 @@ class Trainer(engine.Engine):
             return self._evaluate(pair, batch_size, metrics)
         finally:
             self._lock.release()
+
+    # ---- seeing ----
+
+    @suggesting
+    def diagnose(self, X, y, sample_weight=None, rows=512):
+        """How units, gradients and weights fare: dead and saturated units, mean and deviation of outputs and gradients, the share of
+        zeros, norms of weights, and how much the next step changes them, layer by layer.
+
+        One training step is done on copies of the model and the optimizer, by a plan that is not fused; the trainer stays as it is,
+        to the bit. Layers do what they do in training, dropout included.
+
+        Parameters
+        ----------
+        X, y : array_like
+            As for `fit`.
+        sample_weight : array_like [rows], optional
+            As for `fit`.
+        rows : int, default 512
+            At most so many rows are looked at, evenly spaced.
+
+        Returns
+        -------
+        fastnn.training.diagnosis.Diagnosis
+            ``print(report)`` shows a table and what is out of the ordinary, ``report.plot()`` draws histograms, ``report["2"]`` has
+            the numbers of the layer of that name, and `report.notes` is the list of what is out of the ordinary.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit.
+        RuntimeError
+            If another thread is using the trainer.
+
+        Examples
+        --------
+        >>> X, y = data.load_digits()
+        >>> model = nn.Sequential(
+        ...     nn.Flatten(), nn.Rescaling(1 / 16), nn.Dense(64, 50, activation="relu"), nn.Dense(50, 50, activation="relu", init=1.0),
+        ...     nn.Dense(50, 10),
+        ... )
+        >>> model[2].bias.data = [-100] * 20 + [1] * 30
+        >>> trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters()))
+        >>> report = trainer.diagnose(X, y)
+        >>> report["2"].dead, report["2"].units, report["4"].dead
+        (20, 50, None)
+        >>> print(report.notes[0])
+        layer 2: 20 of 50 units are dead; a lower rate, or init='he', or leaky_relu, may help
+        """
+        from .diagnosis import diagnose
+
+        with self._alone():
+            return diagnose(self, X, y, sample_weight, rows)
+
+    @suggesting
+    def find_lr(self, X, y, min_lr=1e-7, max_lr=10.0, steps=200, batch_size=32, sample_weight=None):
+        """A learning-rate range test: steps at rates that grow from `min_lr` to `max_lr` by a constant factor, until the loss
+        explodes. (L. N. Smith, "Cyclical learning rates for training neural networks", 2017.)
+
+        It is done on copies of the model and the optimizer; the trainer stays as it is, to the bit. Where groups of parameters have
+        rates of their own, these keep their ratios, and the test's rate is that of the first.
+
+        Parameters
+        ----------
+        X, y : array_like
+            As for `fit`; rows are taken at random, by the trainer's seed.
+        min_lr, max_lr : float, default 1e-7 and 10
+            Above 0.
+        steps : int, default 200
+            At least 10.
+        batch_size : int, default 32
+        sample_weight : array_like [rows], optional
+            As for `fit`.
+
+        Returns
+        -------
+        fastnn.training.find_lr.RateTest
+            `suggestion` is the rate where the smoothed loss falls most; ``plot()`` draws loss against rate.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit, or the loss is not finite from the beginning.
+        RuntimeError
+            If another thread is using the trainer.
+
+        Examples
+        --------
+        >>> X, y = data.load_digits()
+        >>> model = nn.Sequential(nn.Flatten(), nn.Rescaling(1 / 16), nn.Dense(64, 50, activation="relu"), nn.Dense(50, 10))
+        >>> trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters()))
+        >>> found = trainer.find_lr(X, y)
+        >>> 1e-4 < found.suggestion < 1, trainer.steps_done
+        (True, 0)
+        """
+        from .find_lr import find_lr
+
+        with self._alone():
+            return find_lr(self, X, y, min_lr, max_lr, steps, batch_size, sample_weight)

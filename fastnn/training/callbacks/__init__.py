@@ -3,12 +3,23 @@
 from .base import Callback, Lambda
 from .checkpoint import Checkpoint
 from .csv_logger import CSVLogger
+from .diagnose import Diagnose
 from .early_stopping import EarlyStopping
 from .rates import LearningRateLogger
 from .tensorboard import TensorBoard
 from .terminate import TerminateOnNaN
 
-__all__ = ["CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "Lambda", "LearningRateLogger", "TensorBoard", "TerminateOnNaN"]
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "Checkpoint",
+    "Diagnose",
+    "EarlyStopping",
+    "Lambda",
+    "LearningRateLogger",
+    "TensorBoard",
+    "TerminateOnNaN",
+]
 
 
 def __dir__():
