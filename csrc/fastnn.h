@@ -52,84 +52,7 @@ typedef struct fnn_status {
 /* Keeps the problem of the lowest row, whichever thread meets which first. */
 void fnn_report(fnn_status *status, size_t row, fnn_problem problem);
 
-/* ---- operations: their kinds, arguments, and what a thread of a team does (ops/) ---- */
-
-typedef enum {
-#define FNN_OP(code, name, arguments, bind, split, roles, writes, phase, traits) FNN_OP_##code,
-#define FNN_PLAN_OP(code, name, run, roles, writes, phase, traits) FNN_OP_##code,
-#include "defs/ops.def"
-#undef FNN_OP
-#undef FNN_PLAN_OP
-    FNN_OP_KINDS
-} fnn_op_kind;
-
-/* Rows of the user's array, taken by index, as floats: out = (float)((double)value * scale + shift). */
-typedef struct fnn_gather {
-    const char *source; /* [source_rows, features], rows row_stride bytes apart, elements adjacent */
-    fnn_dtype dtype;
-    ptrdiff_t row_stride;
-    size_t item, source_rows, features;
-    const int64_t *index; /* row r of the batch is row index[r] of the source; NULL: r itself */
-    double scale, shift;
-    size_t planes; /* more than 1: a row is so many planes, whose elements are to alternate: images with the channels first */
-    bool check_finite;
-    const char *weight; /* of the source's rows, in a dtype of their own; NULL: none. A row of weight 0 with what is not finite, */
-    fnn_dtype weight_dtype; /* or so large that layers may overflow, becomes one of zeros */
-    ptrdiff_t weight_stride;
-    size_t weight_columns, weight_item; /* of several weights all are to be 0 */
-    float *out;
-    size_t ld;
-    fnn_status *status;
-} fnn_gather;
-
-/* Integer labels by index, as int32, each checked against [0, classes). A bad one is stored as 0 and reported, but one that says
- * to ignore its row as -1. */
-typedef struct fnn_gather_labels {
-    const char *source;
-    fnn_dtype dtype; /* an integer one */
-    ptrdiff_t stride;
-    size_t source_rows;
-    const int64_t *index;
-    int64_t classes;
-    bool ignores;
-    int64_t ignore; /* the label of rows to be ignored */
-    int32_t *out;
-    fnn_status *status;
-} fnn_gather_labels;
-
-/* y = f(bias + x w), by rows or by tiles. */
-typedef struct fnn_dense_forward {
-    size_t batch, in, out;
-    bool by_rows;    /* take the rows of the split through all columns; else a tile of a grid over [batch, out] */
-    bool transposed; /* w is stored [out, in]: the weights of another layer, transposed */
-    const float *x;
-    size_t ldx;
-    const float *w, *b; /* b may be NULL */
-    float *y;
-    size_t ldy;
-    float *z; /* receives the pre-activation; may be NULL */
-    size_t ldz;
-    fnn_activation activation;
-    float alpha;
-    float *scratch; /* this thread's own, for the product, or NULL */
-} fnn_dense_forward;
-
-/* dx = (dy w^T) f'(saved), f the activation that made x and saved its output (x itself) or its input. */
-typedef struct fnn_dense_backward_input {
-    size_t batch, in, out;
-    bool by_rows, transposed; /* as above */
-    const float *dy;
-    size_t lddy;
-    const float *w;
-    float *dx;
-    size_t lddx;
-    bool accumulate; /* add to what dx holds, before the derivative */
-    const float *saved;
-    size_t ldsaved;
-    fnn_activation activation;
-    float alpha;
-    float *scratch; /* this thread's own, for the product, or NULL */
-} fnn_dense_backward_input;
+/* ---- optimizers (ops/optimizer.c) ---- */
 
 /* A parameter (or any array) with its gradient and the states of its optimizer. */
 typedef struct fnn_tensor {
@@ -142,122 +65,6 @@ typedef struct fnn_tensor {
     size_t units;       /* for max-norm: how many units there are (0: the array has none) ... */
     bool unit_together; /* ... and whether the weights of one lie side by side, or in a column */
 } fnn_tensor;
-
-/* dw = x^T dy and db = the sum of dy's rows; with `update`, w and b are updated instead of dw and db being stored. */
-typedef struct fnn_dense_backward_weights {
-    size_t batch, in, out;
-    const float *x;
-    size_t ldx;
-    const float *dy;
-    size_t lddy;
-    float *dw, *db; /* either may be NULL: not wanted */
-    bool accumulate;
-    double l1, l2;                         /* penalty on w, added to dw before it is stored or used */
-    const float *w;                        /* NULL: no penalty */
-    const fnn_tensor *update_w, *update_b; /* NULL: no update */
-    const fnn_update_rule *rules;          /* by group */
-    const fnn_update_scalars *scalars;     /* by group */
-    float *scratch; /* this thread's own, for the product of an update, or NULL */
-} fnn_dense_backward_weights;
-
-/* Batch normalisation by running statistics, by rows of the batch. */
-typedef struct fnn_batchnorm_inference {
-    fnn_batchnorm of;
-    size_t pixels; /* more than 1: a row of the batch is so many rows */
-} fnn_batchnorm_inference;
-
-/* Windows over an image [height, width, channels]: of a convolution or a pooling. */
-typedef struct fnn_window {
-    size_t height, width, channels, out_height, out_width;
-    size_t kernel_height, kernel_width, stride_y, stride_x, dilation_y, dilation_x;
-    size_t pad_top, pad_left, pad_bottom, pad_right;
-    size_t groups; /* of channels and filters */
-} fnn_window;
-
-/* A convolution and its gradients; weights [kernel_height, kernel_width, channels / groups, filters]. */
-typedef struct fnn_conv2d {
-    size_t batch, filters;
-    fnn_window window;
-    const float *x;
-    size_t ldx; /* here and below from one image to the next */
-    const float *w, *b; /* b may be NULL */
-    float *y; /* forward: receives the outputs; backward: holds their gradient */
-    size_t ldy;
-    float *z; /* forward: receives the pre-activation; may be NULL */
-    size_t ldz;
-    const float *saved; /* backward: of the activation that made x, whose derivative is applied to dx */
-    size_t ldsaved;
-    float *dx;
-    size_t lddx;
-    bool accumulate; /* add to what dx, or dw and db, hold */
-    fnn_activation activation;
-    float alpha;
-    float *partial;  /* of the weights' gradient: for each chunk of images dw, and behind it db */
-    float *dw, *db;  /* either may be NULL */
-    float *scratch;  /* this thread's own, fnn_conv2d_scratch floats */
-} fnn_conv2d;
-
-size_t fnn_conv2d_chunk(const fnn_window *w); /* images whose gradients are one sum */
-size_t fnn_conv2d_scratch(const fnn_window *w, size_t filters, bool backward_input);
-
-/* A pooling: y from x, or dx from y's gradient, which stands in y. */
-typedef struct fnn_pool2d {
-    fnn_window window;
-    bool count_padding; /* of an average: the padding counts */
-    const float *x;
-    size_t ldx; /* here and below from one image to the next */
-    float *y;
-    size_t ldy;
-    float *dx;
-    size_t lddx;
-} fnn_pool2d;
-
-/* y = f(x), or dx = dy f'(saved), over [rows, columns]. In place is allowed. */
-typedef struct fnn_elementwise {
-    size_t columns;
-    fnn_activation activation;
-    float alpha;
-    const float *x; /* forward: x; backward: dy */
-    size_t ldx;
-    const float *saved; /* backward only */
-    size_t ldsaved;
-    float *y;
-    size_t ldy;
-} fnn_elementwise;
-
-/* PReLU over [rows, columns]: forward, backward, and the gradient of its slopes (by one thread where there is one slope). */
-typedef struct fnn_prelu {
-    size_t rows, columns;
-    size_t step;        /* 1: a slope for every column; 0: one */
-    const float *slope;
-    const float *x;
-    size_t ldx;
-    const float *dy;
-    size_t lddy;
-    float *out; /* y, dx or the slopes' gradient */
-    size_t ldout;
-    bool accumulate; /* the slopes' gradient: add to what out holds */
-} fnn_prelu;
-
-/* y [rows, columns] = the largest of x's pieces; backward: y is dx [rows, pieces columns]. */
-typedef struct fnn_maxout {
-    size_t columns, pieces;
-    const float *x;
-    size_t ldx;
-    const float *dy;
-    size_t lddy;
-    float *y;
-    size_t ldy;
-} fnn_maxout;
-
-/* The penalty l1 sum |w| + l2 / 2 sum w^2 of an array. */
-typedef struct fnn_penalty {
-    size_t n;
-    double l1, l2;
-    const float *w;
-    double *partial; /* forward: the terms of its value, [fnn_penalty_chunks(n)] */
-    float *dw;       /* backward: its gradient is added to this */
-} fnn_penalty;
 
 #define FNN_UPDATE_CHUNK 4096 /* elements dealt out at a time: 16 KB an array, a few microseconds */
 #define FNN_HYPER 8 /* hyper-parameters of a rule at most */
@@ -289,16 +96,6 @@ typedef struct fnn_update {
     bool skip;     /* and whether the step is left out */
 } fnn_update;
 
-/* What one thread does of an operation; `add` has y = x + saved. */
-#define FNN_OP(code, name, arguments, bind, split, roles, writes, phase, traits) \
-    void split(const fnn_kernels *k, const arguments *o, fnn_split s);
-#define FNN_PLAN_OP(code, name, run, roles, writes, phase, traits)
-#include "defs/ops.def"
-#undef FNN_OP
-#undef FNN_PLAN_OP
-void fnn_op_begin_update(fnn_update *o); /* by one thread, behind all parts of the norm and before those of the update */
-size_t fnn_ignored_labels(const fnn_gather_labels *o, size_t rows); /* how many of the batch's rows are to be ignored */
-
 /* Terms of the penalty of n elements, and their sum in order. */
 size_t fnn_penalty_chunks(size_t n);
 double fnn_penalty_total(const double *partial, size_t n);
@@ -323,11 +120,6 @@ extern const int fnn_update_states[FNN_UPDATE_RULES];
 /* Sum of per-row losses, in chunks of 16 rows added in order. */
 double fnn_sum_rows(const double *loss, size_t rows);
 
-/* ---- eager calls: one operation, a team of `threads` (ops/table.c) ---- */
-
-/* `arguments` is the operation's own struct above (for the gathers: fnn_gather, fnn_gather_labels). */
-void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads);
-
 /* ---- random numbers (ops/random.c) ---- */
 
 enum { FNN_STREAM_INIT = 0, FNN_STREAM_SHUFFLE = 1, FNN_STREAM_LAYERS = 16 }; /* from there on, one for each layer that draws */
@@ -337,32 +129,51 @@ void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out);
 
 /* ---- the plan (runtime/executor.c) ---- */
 
-#define FNN_OP_BUFFERS 8
+typedef enum {
+#define FNN_OP(name, parameters, roles, writes, phase, traits, work) FNN_OP_##name,
+#include "defs/ops.def"
+#undef FNN_OP
+    FNN_OP_KINDS
+} fnn_op_kind;
 
-/* One operation of a plan. Buffers are positions in the workspace's table, in the order of the roles in defs/ops.def; -1 where there
- * is none. */
+#define FNN_INT(name) int64_t name;
+#define FNN_DOUBLE(name) double name;
+#define FNN_PARAMETERS(name, fields) \
+    typedef struct {                 \
+        fields                       \
+    } fnn_##name##_parameters;
+#include "defs/ops.def"
+#undef FNN_INT
+#undef FNN_DOUBLE
+#undef FNN_PARAMETERS
+
+#define FNN_OP_BUFFERS 8
+#define FNN_OP_PARAMETERS 20
+
+typedef union fnn_number {
+    int64_t i;
+    double d;
+} fnn_number;
+
+/* One operation of a plan: what all have in common, then the parameters of its kind, which are `value` in the order of their list. */
 typedef struct fnn_op {
     fnn_op_kind kind;
-    bool by_rows;      /* split by rows of the batch; else by tiles, chunks, or done by one thread */
-    bool barrier;      /* a barrier stands after it */
-    int buffer[FNN_OP_BUFFERS];
-    size_t in, out;    /* columns of input and output */
-    fnn_activation activation;
-    float alpha;
-    bool accumulate;
-    int update_w, update_b; /* tensors that the op updates; -1: none */
-    size_t first, last;     /* UPDATE: the tensors; MAXOUT: first is the number of pieces; GATHER: of an image's
-                             * planes, 1 if its channels come last; BATCHNORM_*: of an image's pixels, or 0 */
-    float eps;              /* normalisations */
-    float rate;             /* the running statistics' momentum; the deviation of noise */
-    uint32_t threshold;     /* dropout: of 65536 elements so many are dropped */
-    uint32_t stream;        /* of the random numbers that the op draws */
-    double l1, l2;          /* PENALTY_*, and DENSE_BACKWARD_WEIGHTS with a w: of w */
-    fnn_loss_form form;     /* of a loss; its parameter is alpha */
-    bool sum, full;         /* of a loss: the sum instead of the mean; Poisson's full form. DROPOUT: full: whole rows */
-    fnn_window window;      /* of a convolution or a pooling */
-    size_t scratch;         /* a product's: floats of each thread's own that it may use for any batch up to the plan's; 0: none */
+    bool by_rows; /* split by rows of the batch; else by tiles, chunks, or done by one thread */
+    bool barrier; /* a barrier stands after it */
+    bool updates; /* it changes parameters: the step counts as one of the optimizer's */
+    int buffer[FNN_OP_BUFFERS]; /* positions in the workspace's table, in the order of the roles; -1 where there is none */
+    size_t scratch; /* floats of each thread's own that it may use for any batch up to the plan's; 0: none */
+    union {
+        fnn_number value[FNN_OP_PARAMETERS];
+#define FNN_PARAMETERS(name, fields) fnn_##name##_parameters name;
+#include "defs/ops.def"
+#undef FNN_PARAMETERS
+    };
 } fnn_op;
+
+/* Images whose part of a convolution's gradient of the weights is one sum; and the floats that a thread needs for its windows. */
+size_t fnn_conv2d_chunk(const fnn_op *op);
+size_t fnn_conv2d_scratch(const fnn_op *op);
 
 typedef struct fnn_buffer {
     void *data;
@@ -418,14 +229,19 @@ typedef struct fnn_run {
 
 void fnn_plan_run(fnn_run *run);
 
-/* The register of operations (defs/ops.def, ops/table.c): words are separated by spaces. eager NULL: it needs a plan. */
+/* The register of operations by code (defs/ops.def, ops/table.c). In each string are words with spaces between them; one of
+ * `parameters` begins with the letter of its kind, i or d. */
 struct fnn_step;
 typedef struct fnn_op_kind_info {
-    const char *name, *roles, *writes, *phase, *traits;
+    const char *name, *parameters, *roles, *writes, *phase, *traits;
+    double (*work)(const fnn_op *op, double rows);
     void (*run)(const struct fnn_step *s, const fnn_op *op, fnn_split split);
-    void (*eager)(const fnn_kernels *k, const void *arguments, fnn_split split);
 } fnn_op_kind_info;
 extern const fnn_op_kind_info fnn_op_kinds[FNN_OP_KINDS];
+
+/* One operation by run->threads threads, on the buffers of its roles, without a plan around it. Of the run it has the rows and what
+ * else it reads. */
+void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run);
 
 /* The problem of a finished run and its row within the batch. */
 static inline fnn_problem fnn_status_problem(const fnn_status *s) { return (fnn_problem)(atomic_load(&s->first) & 0xFF); }

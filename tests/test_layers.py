@@ -319,7 +319,7 @@ def test_layers_of_one_model_draw_apart():
     x = builder.input((4,))
     for layer in (nn.Dropout(0.5), nn.GaussianNoise(1.0), nn.DropConnect(nn.Dense(4, 4))):
         x = layer.emit(builder, x)
-    assert len({op.stream for op in builder.ops if op.stream}) == 3
+    assert len({op.stream for op in builder.ops if op.get("stream")}) == 3
 
 
 def test_running_statistics():

@@ -12,6 +12,29 @@
 
 #include <string.h>
 
+/* A convolution and its gradients; weights [kernel_height, kernel_width, channels / groups, filters]. */
+typedef struct conv2d {
+    size_t batch, filters;
+    fnn_window window;
+    const float *x;
+    size_t ldx; /* here and below from one image to the next */
+    const float *w, *b; /* b may be NULL */
+    float *y; /* forward: receives the outputs; backward: holds their gradient */
+    size_t ldy;
+    float *z; /* forward: receives the pre-activation; may be NULL */
+    size_t ldz;
+    const float *saved; /* backward: of the activation that made x, whose derivative is applied to dx */
+    size_t ldsaved;
+    float *dx;
+    size_t lddx;
+    bool accumulate; /* add to what dx, or dw and db, hold */
+    fnn_activation activation;
+    double alpha;
+    float *partial; /* of the weights' gradient: for each chunk of images dw, and behind it db */
+    float *dw, *db; /* either may be NULL */
+    float *scratch; /* this thread's own, fnn_conv2d_scratch floats */
+} conv2d;
+
 #define BLOCK 32768     /* floats of windows that are copied together: 128 KB of the L2 cache */
 #define CHUNK_PIXELS 1024 /* in a chunk of images, at least */
 
@@ -19,7 +42,7 @@ static size_t pixels_in(const fnn_window *w) { return w->height * w->width; }
 static size_t pixels_out(const fnn_window *w) { return w->out_height * w->out_width; }
 static size_t taps(const fnn_window *w) { return w->kernel_height * w->kernel_width; }
 
-size_t fnn_conv2d_chunk(const fnn_window *w)
+static size_t chunk_of(const fnn_window *w)
 {
     const size_t images = CHUNK_PIXELS / pixels_out(w);
     return images ? images : 1;
@@ -32,9 +55,17 @@ static size_t block_pixels(size_t k, size_t pixels)
     return most < pixels ? most : pixels;
 }
 
-size_t fnn_conv2d_scratch(const fnn_window *w, size_t filters, bool backward_input)
+size_t fnn_conv2d_chunk(const fnn_op *op)
 {
-    const size_t depth = w->channels / w->groups, wide = filters / w->groups, k = taps(w) * (backward_input ? wide : depth);
+    const fnn_window w = fnn_window_of(op);
+    return chunk_of(&w);
+}
+
+size_t fnn_conv2d_scratch(const fnn_op *op)
+{
+    const bool backward_input = op->kind == FNN_OP_conv2d_backward_input;
+    const fnn_window window = fnn_window_of(op), *w = &window;
+    const size_t filters = (size_t)op->conv.filters, depth = w->channels / w->groups, wide = filters / w->groups, k = taps(w) * (backward_input ? wide : depth);
     const size_t windows = block_pixels(k, backward_input ? pixels_in(w) : pixels_out(w)) * k;
     return windows + (backward_input ? k * depth : 0);
 }
@@ -120,7 +151,7 @@ static bool in_place(const fnn_window *w)
     return taps(w) == 1 && w->stride_y == 1 && w->stride_x == 1 && pixels_in(w) == pixels_out(w) && !w->pad_top && !w->pad_left;
 }
 
-void fnn_op_conv2d_forward(const fnn_kernels *kernels, const fnn_conv2d *o, fnn_split s)
+static void forward(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
 {
     const fnn_window *w = &o->window;
     const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * depth, pixels = pixels_out(w);
@@ -151,7 +182,7 @@ void fnn_op_conv2d_forward(const fnn_kernels *kernels, const fnn_conv2d *o, fnn_
             }
 }
 
-void fnn_op_conv2d_backward_input(const fnn_kernels *kernels, const fnn_conv2d *o, fnn_split s)
+static void backward_input(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
 {
     const fnn_window *w = &o->window;
     const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * wide, pixels = pixels_in(w);
@@ -189,11 +220,11 @@ void fnn_op_conv2d_backward_input(const fnn_kernels *kernels, const fnn_conv2d *
 }
 
 /* The partial sums of dw, and behind them those of db, of the thread's chunks of images. */
-void fnn_op_conv2d_backward_weights(const fnn_kernels *kernels, const fnn_conv2d *o, fnn_split s)
+static void backward_weights(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
 {
     const fnn_window *w = &o->window;
     const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * depth, pixels = pixels_out(w);
-    const size_t chunk = fnn_conv2d_chunk(w), block = in_place(w) ? pixels : block_pixels(k, pixels);
+    const size_t chunk = chunk_of(w), block = in_place(w) ? pixels : block_pixels(k, pixels);
     const fnn_split mine = fnn_split_of(s.id, s.count, (o->batch + chunk - 1) / chunk);
     for (size_t i = mine.begin; i < mine.end; i++) {
         const size_t end = fnn_min((i + 1) * chunk, o->batch);
@@ -225,10 +256,10 @@ void fnn_op_conv2d_backward_weights(const fnn_kernels *kernels, const fnn_conv2d
 }
 
 /* dw and db: the partial sums in order, each thread its range of elements. */
-void fnn_op_conv2d_combine_weights(const fnn_kernels *kernels, const fnn_conv2d *o, fnn_split s)
+static void combine_weights(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
 {
     const size_t k = taps(&o->window) * o->window.channels / o->window.groups, n = k * o->filters, all = n + o->filters;
-    const size_t chunk = fnn_conv2d_chunk(&o->window), chunks = (o->batch + chunk - 1) / chunk;
+    const size_t chunk = chunk_of(&o->window), chunks = (o->batch + chunk - 1) / chunk;
     const fnn_split mine = fnn_split_of(s.id, s.count, (all + 15) / 16);
     for (size_t part = 0; part < 2; part++) { /* weights, then biases */
         float *to = part ? o->db : o->dw;
@@ -246,21 +277,15 @@ void fnn_op_conv2d_combine_weights(const fnn_kernels *kernels, const fnn_conv2d 
 
 /* ---- arguments, of a plan's operation and a step's buffers ---- */
 
-static fnn_conv2d bind(const fnn_step *s, const fnn_op *op)
+static conv2d bind(const fnn_step *s, const fnn_op *op)
 {
-    return (fnn_conv2d){.batch = s->rows,
-                        .window = op->window,
-                        .filters = op->out,
-                        .accumulate = op->accumulate,
-                        .activation = op->activation,
-                        .alpha = op->alpha,
-                        .scratch = s->scratch};
+    return (conv2d){.batch = s->rows, .window = fnn_window_of(op), .filters = (size_t)op->conv.filters, .scratch = s->scratch};
 }
 
-fnn_conv2d fnn_bind_conv2d_forward(const fnn_step *s, const fnn_op *op)
+void fnn_run_conv2d_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 3), z = fnn_buffer_of(s, op, 4);
-    fnn_conv2d o = bind(s, op);
+    conv2d o = bind(s, op);
     o.x = x.data;
     o.ldx = x.ld;
     o.w = fnn_buffer_of(s, op, 1).data;
@@ -269,13 +294,15 @@ fnn_conv2d fnn_bind_conv2d_forward(const fnn_step *s, const fnn_op *op)
     o.ldy = y.ld;
     o.z = z.data;
     o.ldz = z.ld;
-    return o;
+    o.activation = (fnn_activation)op->conv.activation;
+    o.alpha = op->conv.alpha;
+    forward(s->kernels, &o, split);
 }
 
-fnn_conv2d fnn_bind_conv2d_backward_input(const fnn_step *s, const fnn_op *op)
+void fnn_run_conv2d_backward_input(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     const fnn_buffer dy = fnn_buffer_of(s, op, 0), saved = fnn_buffer_of(s, op, 2), dx = fnn_buffer_of(s, op, 3);
-    fnn_conv2d o = bind(s, op);
+    conv2d o = bind(s, op);
     o.y = dy.data;
     o.ldy = dy.ld;
     o.w = fnn_buffer_of(s, op, 1).data;
@@ -283,26 +310,30 @@ fnn_conv2d fnn_bind_conv2d_backward_input(const fnn_step *s, const fnn_op *op)
     o.ldsaved = saved.ld;
     o.dx = dx.data;
     o.lddx = dx.ld;
-    return o;
+    o.activation = (fnn_activation)op->conv_input_gradient.activation;
+    o.alpha = op->conv_input_gradient.alpha;
+    o.accumulate = op->conv_input_gradient.accumulate;
+    backward_input(s->kernels, &o, split);
 }
 
-fnn_conv2d fnn_bind_conv2d_backward_weights(const fnn_step *s, const fnn_op *op)
+void fnn_run_conv2d_backward_weights(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     const fnn_buffer x = fnn_buffer_of(s, op, 0), dy = fnn_buffer_of(s, op, 1);
-    fnn_conv2d o = bind(s, op);
+    conv2d o = bind(s, op);
     o.x = x.data;
     o.ldx = x.ld;
     o.y = dy.data;
     o.ldy = dy.ld;
     o.partial = fnn_buffer_of(s, op, 2).data;
-    return o;
+    backward_weights(s->kernels, &o, split);
 }
 
-fnn_conv2d fnn_bind_conv2d_combine_weights(const fnn_step *s, const fnn_op *op)
+void fnn_run_conv2d_combine_weights(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    fnn_conv2d o = bind(s, op);
+    conv2d o = bind(s, op);
     o.partial = fnn_buffer_of(s, op, 0).data;
     o.dw = fnn_buffer_of(s, op, 1).data;
     o.db = fnn_buffer_of(s, op, 2).data;
-    return o;
+    o.accumulate = op->conv_weight_gradient.accumulate;
+    combine_weights(s->kernels, &o, split);
 }

@@ -1,188 +1,142 @@
-/* The three products of a dense layer: which part of each a thread does. */
+/* The products of a dense layer: which part of each a thread does. */
 #include "grid.h"
 #include "step.h"
 
-void fnn_op_dense_forward(const fnn_kernels *k, const fnn_dense_forward *o, fnn_split s)
+static void *scratch_of(const fnn_step *s, const fnn_op *op) { return op->scratch ? s->scratch : NULL; }
+
+/* y = f(bias + x w); transposed: w is stored [out, in], the weights of another layer. */
+static void forward(const fnn_step *s, const fnn_op *op, fnn_split split, bool transposed)
 {
-    const fnn_tile_range c = fnn_tile_range_of(o->by_rows, o->batch, o->out, s);
+    const size_t in = (size_t)op->product.n_in, out = (size_t)op->product.n_out;
+    const fnn_tile_range c = fnn_tile_range_of(op->by_rows, s->rows, out, split);
     if (fnn_tile_range_is_empty(c)) return;
+    const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 3), z = fnn_buffer_of(s, op, 4);
+    const fnn_activation activation = (fnn_activation)op->product.activation;
+    const fnn_kernels *k = s->kernels;
     k->gemm(&(fnn_product){
         .m = c.i1 - c.i0,
         .n = c.j1 - c.j0,
-        .k = o->in,
-        .a = o->x + c.i0 * o->ldx,
-        .lda = o->ldx,
-        .b = o->w + (o->transposed ? c.j0 * o->in : c.j0),
-        .ldb = o->transposed ? o->in : o->out,
-        .b_transposed = o->transposed,
-        .bias = o->b ? o->b + c.j0 : NULL,
-        .c = o->y + c.i0 * o->ldy + c.j0,
-        .ldc = o->ldy,
-        .epilogue = o->activation == FNN_IDENTITY && !o->z ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_ACTIVATION,
-        .activation = o->activation,
-        .alpha = o->alpha,
-        .z = o->z ? o->z + c.i0 * o->ldz + c.j0 : NULL,
-        .ldz = o->ldz,
-        .scratch = o->scratch,
+        .k = in,
+        .a = fnn_at(k, x.data, c.i0 * x.ld),
+        .lda = x.ld,
+        .b = fnn_array_of(s, op, 1, transposed ? c.j0 * in : c.j0),
+        .ldb = transposed ? in : out,
+        .b_transposed = transposed,
+        .bias = fnn_array_of(s, op, 2, c.j0),
+        .c = fnn_at(k, y.data, c.i0 * y.ld + c.j0),
+        .ldc = y.ld,
+        .epilogue = activation == FNN_IDENTITY && !z.data ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_ACTIVATION,
+        .activation = activation,
+        .alpha = op->product.alpha,
+        .z = fnn_at(k, z.data, c.i0 * z.ld + c.j0),
+        .ldz = z.ld,
+        .scratch = scratch_of(s, op),
     });
 }
 
-void fnn_op_dense_backward_input(const fnn_kernels *k, const fnn_dense_backward_input *o, fnn_split s)
+void fnn_run_dense_forward(const fnn_step *s, const fnn_op *op, fnn_split split) { forward(s, op, split, false); }
+void fnn_run_tied_forward(const fnn_step *s, const fnn_op *op, fnn_split split) { forward(s, op, split, true); }
+
+/* dx = (dy w^T) f'(saved), f the activation that made x and saved its output (x itself) or its input. */
+static void backward_input(const fnn_step *s, const fnn_op *op, fnn_split split, bool transposed)
 {
-    const fnn_tile_range c = fnn_tile_range_of(o->by_rows, o->batch, o->in, s);
+    const size_t in = (size_t)op->input_gradient.n_in, out = (size_t)op->input_gradient.n_out;
+    const fnn_tile_range c = fnn_tile_range_of(op->by_rows, s->rows, in, split);
     if (fnn_tile_range_is_empty(c)) return;
+    const fnn_buffer dy = fnn_buffer_of(s, op, 0), saved = fnn_buffer_of(s, op, 2), dx = fnn_buffer_of(s, op, 3);
+    const fnn_activation activation = (fnn_activation)op->input_gradient.activation;
+    const fnn_kernels *k = s->kernels;
     k->gemm(&(fnn_product){
         .m = c.i1 - c.i0,
         .n = c.j1 - c.j0,
-        .k = o->out,
-        .a = o->dy + c.i0 * o->lddy,
-        .lda = o->lddy,
-        .b = o->w + (o->transposed ? c.j0 : c.j0 * o->out),
-        .ldb = o->transposed ? o->in : o->out,
-        .b_transposed = !o->transposed,
-        .accumulate = o->accumulate,
-        .c = o->dx + c.i0 * o->lddx + c.j0,
-        .ldc = o->lddx,
-        .epilogue = o->activation == FNN_IDENTITY ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_DERIVATIVE,
-        .activation = o->activation,
-        .alpha = o->alpha,
-        .saved = o->saved ? o->saved + c.i0 * o->ldsaved + c.j0 : NULL,
-        .ldsaved = o->ldsaved,
-        .scratch = o->scratch,
+        .k = out,
+        .a = fnn_at(k, dy.data, c.i0 * dy.ld),
+        .lda = dy.ld,
+        .b = fnn_array_of(s, op, 1, transposed ? c.j0 : c.j0 * out),
+        .ldb = transposed ? in : out,
+        .b_transposed = !transposed,
+        .accumulate = op->input_gradient.accumulate,
+        .c = fnn_at(k, dx.data, c.i0 * dx.ld + c.j0),
+        .ldc = dx.ld,
+        .epilogue = activation == FNN_IDENTITY ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_DERIVATIVE,
+        .activation = activation,
+        .alpha = op->input_gradient.alpha,
+        .saved = fnn_at(k, saved.data, c.i0 * saved.ld + c.j0),
+        .ldsaved = saved.ld,
+        .scratch = scratch_of(s, op),
     });
 }
+
+void fnn_run_dense_backward_input(const fnn_step *s, const fnn_op *op, fnn_split split) { backward_input(s, op, split, false); }
+void fnn_run_tied_backward_input(const fnn_step *s, const fnn_op *op, fnn_split split) { backward_input(s, op, split, true); }
 
 /* db, or b updated by it: the threads whose range holds the first rows of dw do their columns of it. */
-static void bias(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_tile_range c)
+static void bias(const fnn_step *s, const fnn_op *op, fnn_tile_range c)
 {
-    const float *dy = o->dy + c.j0;
+    const fnn_kernels *k = s->kernels;
+    const fnn_buffer dy = fnn_buffer_of(s, op, 1);
     const size_t n = c.j1 - c.j0;
-    if (!o->update_b) {
-        if (o->db) k->bias_gradient(o->batch, n, dy, o->lddy, o->accumulate, o->db + c.j0);
+    if (op->weight_gradient.update_b < 0) {
+        void *out = fnn_array_of(s, op, 3, c.j0);
+        if (out) k->bias_gradient(s->rows, n, fnn_at(k, dy.data, c.j0), dy.ld, op->weight_gradient.accumulate, out);
         return;
     }
-    const fnn_tensor *t = o->update_b;
+    const fnn_update *u = s->run->update;
+    const fnn_tensor *t = &u->tensors[op->weight_gradient.update_b];
     for (size_t j = 0; j < n; j += 256) { /* by way of the stack */
-        float db[256];
+        double db[256]; /* or floats */
         const size_t width = n - j < 256 ? n - j : 256, at = c.j0 + j;
-        k->bias_gradient(o->batch, width, dy + j, o->lddy, false, db);
+        k->bias_gradient(s->rows, width, fnn_at(k, dy.data, at), dy.ld, false, db);
         void *state[FNN_STATES];
         fnn_states_at(k, state, t->state, at);
-        k->update[o->rules[t->group]](1, width, &o->scalars[t->group], fnn_at(k, t->w, at), width, db, width, state);
+        k->update[u->rules[t->group]](1, width, &u->scalars[t->group], fnn_at(k, t->w, at), width, db, width, state);
     }
 }
 
-void fnn_op_dense_backward_weights(const fnn_kernels *k, const fnn_dense_backward_weights *o, fnn_split s)
+/* dw = x^T dy and db = the sum of dy's rows; or w and b are updated, and neither is stored. */
+void fnn_run_dense_backward_weights(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    const fnn_tile_range c = fnn_grid_tile(o->in, o->out, s);
+    const fnn_weight_gradient_parameters *g = &op->weight_gradient;
+    const size_t in = (size_t)g->n_in, out = (size_t)g->n_out;
+    const fnn_tile_range c = fnn_grid_tile(in, out, split);
     if (fnn_tile_range_is_empty(c)) return;
-    if (c.i0 == 0) bias(k, o, c);
-    if (!o->dw && !o->update_w) return;
-    const size_t at = c.i0 * o->out + c.j0;
+    if (c.i0 == 0) bias(s, op, c);
+    const fnn_buffer x = fnn_buffer_of(s, op, 0), dy = fnn_buffer_of(s, op, 1);
+    const size_t at = c.i0 * out + c.j0;
+    void *dw = fnn_array_of(s, op, 2, at);
+    if (!dw && g->update_w < 0) return;
+    const fnn_kernels *k = s->kernels;
     fnn_product p = {
         .m = c.i1 - c.i0,
         .n = c.j1 - c.j0,
-        .k = o->batch,
-        .a = o->x + c.i0,
-        .lda = o->ldx,
+        .k = s->rows,
+        .a = fnn_at(k, x.data, c.i0),
+        .lda = x.ld,
         .a_transposed = true,
-        .b = o->dy + c.j0,
-        .ldb = o->lddy,
+        .b = fnn_at(k, dy.data, c.j0),
+        .ldb = dy.ld,
     };
-    if (o->w) {
-        p.l1 = (float)o->l1;
-        p.l2 = (float)o->l2;
-        p.penalized = o->w + at;
-        p.ldw = o->out;
+    p.penalized = fnn_array_of(s, op, 4, at);
+    if (p.penalized) {
+        p.l1 = g->l1;
+        p.l2 = g->l2;
+        p.ldw = out;
     }
-    if (o->update_w) {
-        const fnn_tensor *t = o->update_w;
+    if (g->update_w >= 0) {
+        const fnn_update *u = s->run->update;
+        const fnn_tensor *t = &u->tensors[g->update_w];
         p.epilogue = FNN_EPILOGUE_UPDATE;
-        p.rule = o->rules[t->group];
-        p.scalars = &o->scalars[t->group];
-        p.w = (float *)t->w + at;
+        p.rule = u->rules[t->group];
+        p.scalars = &u->scalars[t->group];
+        p.w = fnn_at(k, t->w, at);
         fnn_states_at(k, p.state, t->state, at);
-        p.ldw = o->out;
-        p.scratch = o->scratch;
-        p.large_k = fnn_product_has_large_k(o->in, o->out, o->batch);
+        p.ldw = out;
+        p.scratch = scratch_of(s, op);
+        p.large_k = fnn_product_has_large_k(in, out, s->rows);
     } else {
-        p.accumulate = o->accumulate;
-        p.c = o->dw + at;
-        p.ldc = o->out;
+        p.accumulate = g->accumulate;
+        p.c = dw;
+        p.ldc = out;
     }
     k->gemm(&p);
-}
-
-/* ---- arguments, of a plan's operation and a step's buffers ---- */
-
-fnn_dense_forward fnn_bind_dense_forward(const fnn_step *s, const fnn_op *op)
-{
-    const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 3), z = fnn_buffer_of(s, op, 4);
-    return (fnn_dense_forward){
-        .batch = s->rows,
-        .in = op->in,
-        .out = op->out,
-        .by_rows = op->by_rows,
-        .transposed = op->kind == FNN_OP_TIED_FORWARD,
-        .x = x.data,
-        .ldx = x.ld,
-        .w = fnn_buffer_of(s, op, 1).data,
-        .b = fnn_buffer_of(s, op, 2).data,
-        .y = y.data,
-        .ldy = y.ld,
-        .z = z.data,
-        .ldz = z.ld,
-        .activation = op->activation,
-        .alpha = op->alpha,
-        .scratch = (op->scratch ? s->scratch : NULL),
-    };
-}
-
-fnn_dense_backward_input fnn_bind_dense_backward_input(const fnn_step *s, const fnn_op *op)
-{
-    const fnn_buffer dy = fnn_buffer_of(s, op, 0), saved = fnn_buffer_of(s, op, 2), dx = fnn_buffer_of(s, op, 3);
-    return (fnn_dense_backward_input){
-        .batch = s->rows,
-        .in = op->in,
-        .out = op->out,
-        .by_rows = op->by_rows,
-        .transposed = op->kind == FNN_OP_TIED_BACKWARD_INPUT,
-        .dy = dy.data,
-        .lddy = dy.ld,
-        .w = fnn_buffer_of(s, op, 1).data,
-        .dx = dx.data,
-        .lddx = dx.ld,
-        .accumulate = op->accumulate,
-        .saved = saved.data,
-        .ldsaved = saved.ld,
-        .activation = op->activation,
-        .alpha = op->alpha,
-        .scratch = (op->scratch ? s->scratch : NULL),
-    };
-}
-
-fnn_dense_backward_weights fnn_bind_dense_backward_weights(const fnn_step *s, const fnn_op *op)
-{
-    const fnn_run *run = s->run;
-    const fnn_buffer x = fnn_buffer_of(s, op, 0), dy = fnn_buffer_of(s, op, 1);
-    return (fnn_dense_backward_weights){
-        .batch = s->rows,
-        .in = op->in,
-        .out = op->out,
-        .x = x.data,
-        .ldx = x.ld,
-        .dy = dy.data,
-        .lddy = dy.ld,
-        .dw = fnn_buffer_of(s, op, 2).data,
-        .db = fnn_buffer_of(s, op, 3).data,
-        .accumulate = op->accumulate,
-        .l1 = op->l1,
-        .l2 = op->l2,
-        .w = fnn_buffer_of(s, op, 4).data,
-        .update_w = op->update_w < 0 ? NULL : &run->update->tensors[op->update_w],
-        .update_b = op->update_b < 0 ? NULL : &run->update->tensors[op->update_b],
-        .rules = run->update ? run->update->rules : NULL,
-        .scalars = run->update ? run->update->scalars : NULL,
-        .scratch = (op->scratch ? s->scratch : NULL),
-    };
 }

@@ -1,4 +1,4 @@
-/* Operations that treat every row alone: activations, PReLU, softmax; and the gradient of PReLU's slopes. */
+/* Operations on every element or every row alone: activations, sums, maxout, softmax, PReLU; and the gradient of PReLU's slopes. */
 #include "step.h"
 
 const fnn_activation_info fnn_activations[FNN_ACTIVATIONS] = {
@@ -7,137 +7,100 @@ const fnn_activation_info fnn_activations[FNN_ACTIVATIONS] = {
 #undef FNN_ACTIVATION
 };
 
-void fnn_op_activation_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
+/* Row i of a buffer. */
+static void *row(const fnn_step *s, fnn_buffer b, size_t i) { return fnn_at(s->kernels, b.data, i * b.ld); }
+
+void fnn_run_activation_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    for (size_t i = s.begin; i < s.end; i++)
-        k->activation_forward(o->activation, o->alpha, o->columns, o->x + i * o->ldx, o->y + i * o->ldy);
+    const fnn_activation_parameters *p = &op->activation;
+    const fnn_buffer x = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 1, split);
+    for (size_t i = 0; split.begin + i < split.end; i++)
+        s->kernels->activation_forward((fnn_activation)p->activation, p->alpha, (size_t)p->columns, row(s, x, i), row(s, y, i));
 }
 
-void fnn_op_activation_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
+void fnn_run_activation_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    for (size_t i = s.begin; i < s.end; i++)
-        k->activation_backward(o->activation, o->alpha, o->columns, o->x + i * o->ldx, o->saved + i * o->ldsaved,
-                               o->y + i * o->ldy);
+    const fnn_activation_parameters *p = &op->activation;
+    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), saved = fnn_rows_of(s, op, 1, split), dx = fnn_rows_of(s, op, 2, split);
+    for (size_t i = 0; split.begin + i < split.end; i++)
+        s->kernels->activation_backward((fnn_activation)p->activation, p->alpha, (size_t)p->columns, row(s, dy, i),
+                                        row(s, saved, i), row(s, dx, i));
 }
 
-void fnn_op_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
+void fnn_run_add(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    if (s.begin < s.end)
-        k->softmax_forward(s.end - s.begin, o->columns, o->x + s.begin * o->ldx, o->ldx, o->y + s.begin * o->ldy, o->ldy);
+    const fnn_buffer a = fnn_rows_of(s, op, 0, split), b = fnn_rows_of(s, op, 1, split), y = fnn_rows_of(s, op, 2, split);
+    for (size_t i = 0; split.begin + i < split.end; i++)
+        s->kernels->add((size_t)op->columns.columns, row(s, a, i), row(s, b, i), row(s, y, i));
 }
 
-void fnn_op_add(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
+void fnn_run_maxout_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    for (size_t i = s.begin; i < s.end; i++)
-        k->add(o->columns, o->x + i * o->ldx, o->saved + i * o->ldsaved, o->y + i * o->ldy);
+    const fnn_buffer x = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 1, split);
+    for (size_t i = 0; split.begin + i < split.end; i++)
+        s->kernels->maxout_forward((size_t)op->maxout.columns, (size_t)op->maxout.pieces, row(s, x, i), row(s, y, i));
 }
 
-void fnn_op_maxout_forward(const fnn_kernels *k, const fnn_maxout *o, fnn_split s)
+void fnn_run_maxout_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    for (size_t i = s.begin; i < s.end; i++) k->maxout_forward(o->columns, o->pieces, o->x + i * o->ldx, o->y + i * o->ldy);
+    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), x = fnn_rows_of(s, op, 1, split), dx = fnn_rows_of(s, op, 2, split);
+    for (size_t i = 0; split.begin + i < split.end; i++)
+        s->kernels->maxout_backward((size_t)op->maxout.columns, (size_t)op->maxout.pieces, row(s, dy, i), row(s, x, i), row(s, dx, i));
 }
 
-void fnn_op_maxout_backward(const fnn_kernels *k, const fnn_maxout *o, fnn_split s)
+void fnn_run_softmax_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    for (size_t i = s.begin; i < s.end; i++)
-        k->maxout_backward(o->columns, o->pieces, o->dy + i * o->lddy, o->x + i * o->ldx, o->y + i * o->ldy);
+    const fnn_buffer x = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 1, split);
+    if (split.begin < split.end)
+        s->kernels->softmax_forward(split.end - split.begin, (size_t)op->columns.columns, x.data, x.ld, y.data, y.ld);
 }
 
-void fnn_op_log_softmax_forward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
+void fnn_run_softmax_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    if (s.begin < s.end)
-        k->log_softmax_forward(s.end - s.begin, o->columns, o->x + s.begin * o->ldx, o->ldx, o->y + s.begin * o->ldy, o->ldy);
+    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 1, split), dx = fnn_rows_of(s, op, 2, split);
+    if (split.begin < split.end)
+        s->kernels->softmax_backward(split.end - split.begin, (size_t)op->columns.columns, dy.data, dy.ld, y.data, y.ld, dx.data, dx.ld);
 }
 
-void fnn_op_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
+void fnn_run_log_softmax_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    if (s.begin < s.end)
-        k->softmax_backward(s.end - s.begin, o->columns, o->x + s.begin * o->ldx, o->ldx, o->saved + s.begin * o->ldsaved,
-                            o->ldsaved, o->y + s.begin * o->ldy, o->ldy);
+    const fnn_buffer x = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 1, split);
+    if (split.begin < split.end)
+        s->kernels->log_softmax_forward(split.end - split.begin, (size_t)op->columns.columns, x.data, x.ld, y.data, y.ld);
 }
 
-void fnn_op_log_softmax_backward(const fnn_kernels *k, const fnn_elementwise *o, fnn_split s)
+void fnn_run_log_softmax_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    if (s.begin < s.end)
-        k->log_softmax_backward(s.end - s.begin, o->columns, o->x + s.begin * o->ldx, o->ldx,
-                                o->saved + s.begin * o->ldsaved, o->ldsaved, o->y + s.begin * o->ldy, o->ldy);
+    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 1, split), dx = fnn_rows_of(s, op, 2, split);
+    if (split.begin < split.end)
+        s->kernels->log_softmax_backward(split.end - split.begin, (size_t)op->columns.columns, dy.data, dy.ld, y.data, y.ld, dx.data,
+                                         dx.ld);
 }
 
-void fnn_op_prelu_forward(const fnn_kernels *k, const fnn_prelu *o, fnn_split s)
+void fnn_run_prelu_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    if (s.begin < s.end)
-        k->prelu_forward(s.end - s.begin, o->columns, o->x + s.begin * o->ldx, o->ldx, o->slope, o->step,
-                         o->out + s.begin * o->ldout, o->ldout);
+    const fnn_buffer x = fnn_rows_of(s, op, 0, split), slope = fnn_buffer_of(s, op, 1), y = fnn_rows_of(s, op, 2, split);
+    if (split.begin < split.end)
+        s->kernels->prelu_forward(split.end - split.begin, (size_t)op->prelu.columns, x.data, x.ld, slope.data, op->prelu.slopes > 1,
+                                  y.data, y.ld);
 }
 
-void fnn_op_prelu_backward(const fnn_kernels *k, const fnn_prelu *o, fnn_split s)
+void fnn_run_prelu_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    if (s.begin < s.end)
-        k->prelu_backward(s.end - s.begin, o->columns, o->dy + s.begin * o->lddy, o->lddy, o->x + s.begin * o->ldx, o->ldx,
-                          o->slope, o->step, o->out + s.begin * o->ldout, o->ldout);
+    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), x = fnn_rows_of(s, op, 1, split), dx = fnn_rows_of(s, op, 3, split);
+    if (split.begin < split.end)
+        s->kernels->prelu_backward(split.end - split.begin, (size_t)op->prelu.columns, dy.data, dy.ld, x.data, x.ld,
+                                   fnn_buffer_of(s, op, 2).data, op->prelu.slopes > 1, dx.data, dx.ld);
 }
 
 /* Columns are shared out between vectors; a single slope is one thread's. */
-void fnn_op_prelu_slope_gradient(const fnn_kernels *k, const fnn_prelu *o, fnn_split s)
+void fnn_run_prelu_slope_gradient(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    size_t begin = 0, end = o->columns;
-    if (o->step) {
-        const fnn_split mine = fnn_split_of(s.id, s.count, (o->columns + 15) / 16);
-        begin = mine.begin * 16;
-        end = mine.end * 16 < o->columns ? mine.end * 16 : o->columns;
-    } else if (s.id != 0) {
-        return;
-    }
-    if (begin < end)
-        k->prelu_slope_gradient(o->rows, end - begin, o->dy + begin, o->lddy, o->x + begin, o->ldx, o->step, o->accumulate,
-                                o->out + (o->step ? begin : 0));
+    const fnn_slope_gradient_parameters *p = &op->slope_gradient;
+    const bool each = p->slopes > 1;
+    const fnn_split mine = fnn_columns_of((size_t)p->columns, each ? split : (fnn_split){0, 1, 0, 0});
+    if (mine.begin >= mine.end || (!each && split.id != 0)) return;
+    s->kernels->prelu_slope_gradient(s->rows, mine.end - mine.begin, fnn_array_of(s, op, 0, mine.begin), fnn_buffer_of(s, op, 0).ld,
+                                     fnn_array_of(s, op, 1, mine.begin), fnn_buffer_of(s, op, 1).ld, each, p->accumulate,
+                                     fnn_array_of(s, op, 2, each ? mine.begin : 0));
 }
-
-/* ---- arguments, of a plan's operation and a step's buffers ---- */
-
-static fnn_elementwise bind(const fnn_step *s, const fnn_op *op, bool backward)
-{
-    const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, backward ? 2 : 1);
-    fnn_elementwise o = {.columns = op->out, .activation = op->activation, .alpha = op->alpha,
-                         .x = x.data, .ldx = x.ld, .y = y.data, .ldy = y.ld};
-    if (backward) {
-        o.saved = fnn_buffer_of(s, op, 1).data;
-        o.ldsaved = fnn_buffer_of(s, op, 1).ld;
-    }
-    return o;
-}
-
-fnn_elementwise fnn_bind_elementwise_forward(const fnn_step *s, const fnn_op *op) { return bind(s, op, false); }
-fnn_elementwise fnn_bind_elementwise_backward(const fnn_step *s, const fnn_op *op) { return bind(s, op, true); }
-
-fnn_prelu fnn_bind_prelu_forward(const fnn_step *s, const fnn_op *op)
-{
-    const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 2);
-    return (fnn_prelu){.rows = s->rows, .columns = op->out, .step = op->in > 1, .slope = fnn_buffer_of(s, op, 1).data,
-                       .x = x.data, .ldx = x.ld, .out = y.data, .ldout = y.ld};
-}
-
-static fnn_prelu bind_prelu_backward(const fnn_step *s, const fnn_op *op, bool of_slope)
-{
-    const fnn_buffer dy = fnn_buffer_of(s, op, 0), x = fnn_buffer_of(s, op, 1), out = fnn_buffer_of(s, op, of_slope ? 2 : 3);
-    return (fnn_prelu){.rows = s->rows, .columns = op->out, .step = op->in > 1,
-                       .slope = of_slope ? NULL : fnn_buffer_of(s, op, 2).data, .x = x.data, .ldx = x.ld, .dy = dy.data,
-                       .lddy = dy.ld, .out = out.data, .ldout = out.ld, .accumulate = op->accumulate};
-}
-
-fnn_prelu fnn_bind_prelu_backward(const fnn_step *s, const fnn_op *op) { return bind_prelu_backward(s, op, false); }
-fnn_prelu fnn_bind_prelu_slope_gradient(const fnn_step *s, const fnn_op *op) { return bind_prelu_backward(s, op, true); }
-
-static fnn_maxout bind_maxout(const fnn_step *s, const fnn_op *op, bool backward)
-{
-    const fnn_buffer x = fnn_buffer_of(s, op, backward ? 1 : 0), y = fnn_buffer_of(s, op, backward ? 2 : 1);
-    fnn_maxout o = {.columns = op->out, .pieces = op->first, .x = x.data, .ldx = x.ld, .y = y.data, .ldy = y.ld};
-    if (backward) {
-        o.dy = fnn_buffer_of(s, op, 0).data;
-        o.lddy = fnn_buffer_of(s, op, 0).ld;
-    }
-    return o;
-}
-
-fnn_maxout fnn_bind_maxout_forward(const fnn_step *s, const fnn_op *op) { return bind_maxout(s, op, false); }
-fnn_maxout fnn_bind_maxout_backward(const fnn_step *s, const fnn_op *op) { return bind_maxout(s, op, true); }

@@ -14,34 +14,46 @@ void fnn_report(fnn_status *status, size_t row, fnn_problem problem)
     atomic_store_explicit(&status->leave, true, memory_order_relaxed);
 }
 
-/* The source row of batch row r; 0 and a report where there is none. */
-static size_t source_row(const int64_t *index, size_t source_rows, size_t r, fnn_status *status)
+/* The rows of the user's array that a step takes. */
+typedef struct rows {
+    const char *data; /* of row 0 of the source, or, where there is no index, of the batch */
+    size_t count;
+    const int64_t *index; /* row r of the batch is row index[r] of the source; NULL: r itself */
+    const fnn_source *source;
+} rows;
+
+static rows rows_of(const fnn_step *s, const fnn_source *source)
 {
-    const uint64_t row = index ? (uint64_t)index[r] : r;
-    if (row < source_rows) return (size_t)row;
+    if (s->run->index) return (rows){source->data, source->rows, s->run->index + s->begin, source};
+    return (rows){source->data + (ptrdiff_t)s->begin * source->stride, source->rows - s->begin, NULL, source};
+}
+
+/* The row of the source that is row r of the batch; the first and a report where there is none. */
+static const char *row_at(const rows *o, size_t r, fnn_status *status)
+{
+    const uint64_t row = o->index ? (uint64_t)o->index[r] : r;
+    if (row < o->count) return o->data + (ptrdiff_t)row * o->source->stride;
     fnn_report(status, r, FNN_BAD_INDEX);
-    return 0;
+    return o->data;
 }
 
 #define AHEAD 8192 /* bytes of rows that are prefetched before they are read */
 #define PAGE 4096  /* of longer rows the beginning: from there on the hardware sees where it goes */
 
 /* Rows at random places come from memory, and each begins with a wait that the hardware cannot foresee. */
-static void prefetch_row(const fnn_gather *o, size_t r)
+static void prefetch_row(const rows *o, size_t r, size_t bytes)
 {
-    if ((uint64_t)o->index[r] >= o->source_rows) return;
-    const char *row = o->source + (ptrdiff_t)o->index[r] * o->row_stride;
-    const size_t bytes = o->features * o->item;
+    if ((uint64_t)o->index[r] >= o->count) return;
+    const char *row = o->data + (ptrdiff_t)o->index[r] * o->source->stride;
     for (size_t i = 0; i < bytes && i < PAGE; i += 64) __builtin_prefetch(row + i);
 }
 
 /* Whether all the weights of a row are 0. */
-static bool no_weight(const fnn_kernels *k, const fnn_gather *o, size_t row)
+static bool no_weight(const fnn_kernels *k, const fnn_source *weight, size_t columns, const char *row)
 {
-    const char *weight = o->weight + (ptrdiff_t)row * o->weight_stride;
-    for (size_t j = 0; j < o->weight_columns; j++) {
+    for (size_t j = 0; j < columns; j++) {
         float value;
-        k->convert(o->weight_dtype, 1, weight + j * o->weight_item, 1.0, 0.0, &value);
+        k->convert(weight->dtype, 1, row + j * weight->item, 1.0, 0.0, &value);
         if (value != 0.0f) return false;
     }
     return true;
@@ -58,38 +70,52 @@ static bool may_do_harm(const float *row, size_t n)
 }
 
 /* A row of planes into one whose elements alternate: by way of the stack. */
-static void convert_planes(const fnn_kernels *k, const fnn_gather *o, const char *row, float *out)
+static void convert_planes(const fnn_kernels *k, const fnn_source *source, size_t columns, size_t planes, const char *row, float *out)
 {
-    const size_t n = o->features / o->planes;
+    const size_t n = columns / planes;
     float some[256];
-    for (size_t c = 0; c < o->planes; c++)
+    for (size_t c = 0; c < planes; c++)
         for (size_t i = 0; i < n; i += 256) {
             const size_t count = n - i < 256 ? n - i : 256;
-            k->convert(o->dtype, count, row + (c * n + i) * o->item, o->scale, o->shift, some);
-            for (size_t j = 0; j < count; j++) out[(i + j) * o->planes + c] = some[j];
+            k->convert(source->dtype, count, row + (c * n + i) * source->item, source->scale, source->shift, some);
+            for (size_t j = 0; j < count; j++) out[(i + j) * planes + c] = some[j];
         }
 }
 
-void fnn_op_gather(const fnn_kernels *k, const fnn_gather *o, fnn_split s)
+/* Rows as floats: out = (float)((double)value * scale + shift). Where no copy is needed the buffer becomes the user's array. With
+ * weights, a row all of whose weights are 0 becomes one of zeros, if it may do harm. */
+static void gather(const fnn_step *s, const fnn_op *op, fnn_split split, const fnn_source *source, const fnn_source *weight)
 {
-    if (!o->out) return; /* read in place */
-    const size_t ahead = 1 + AHEAD / (o->features * o->item);
-    if (o->index)
-        for (size_t r = s.begin; r < s.end && r < s.begin + ahead; r++) prefetch_row(o, r);
-    for (size_t r = s.begin; r < s.end; r++) {
-        if (o->index && s.end - r > ahead) prefetch_row(o, r + ahead);
-        const size_t row = source_row(o->index, o->source_rows, r, o->status);
-        float *out = o->out + r * o->ld;
-        const char *source = o->source + (ptrdiff_t)row * o->row_stride;
-        if (o->planes > 1)
-            convert_planes(k, o, source, out);
+    const rows o = rows_of(s, source), weights = weight ? rows_of(s, weight) : (rows){0};
+    fnn_buffer *out = &s->buffers[op->buffer[0]];
+    if (fnn_gather_in_place(s, op, source)) {
+        *out = (fnn_buffer){(void *)o.data, (size_t)source->stride / sizeof(float)};
+        return;
+    }
+    fnn_status *status = &s->run->status;
+    const size_t columns = (size_t)op->gather.columns, planes = (size_t)op->gather.planes, bytes = columns * source->item, ahead = 1 + AHEAD / bytes;
+    if (o.index)
+        for (size_t r = split.begin; r < split.end && r < split.begin + ahead; r++) prefetch_row(&o, r, bytes);
+    for (size_t r = split.begin; r < split.end; r++) {
+        if (o.index && split.end - r > ahead) prefetch_row(&o, r + ahead, bytes);
+        float *to = (float *)out->data + r * out->ld;
+        if (planes > 1)
+            convert_planes(s->kernels, source, columns, planes, row_at(&o, r, status), to);
         else
-            k->convert(o->dtype, o->features, source, o->scale, o->shift, out);
-        if (o->check_finite && !k->all_finite(o->features, out)) fnn_report(o->status, r, FNN_NOT_FINITE);
-        if (!o->weight) continue;
-        if (no_weight(k, o, row) && may_do_harm(out, o->features)) memset(out, 0, o->features * sizeof(float));
+            s->kernels->convert(source->dtype, columns, row_at(&o, r, status), source->scale, source->shift, to);
+        if (s->run->check_finite && !s->kernels->all_finite(columns, to)) fnn_report(status, r, FNN_NOT_FINITE);
+        if (weight && no_weight(s->kernels, weight, s->run->weight_columns, row_at(&weights, r, status)) && may_do_harm(to, columns))
+            memset(to, 0, columns * sizeof(float));
     }
 }
+
+void fnn_run_gather(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    gather(s, op, split, &s->run->x, s->run->weight.data ? &s->run->weight : NULL);
+}
+
+void fnn_run_gather_targets(const fnn_step *s, const fnn_op *op, fnn_split split) { gather(s, op, split, &s->run->y, NULL); }
+void fnn_run_gather_weights(const fnn_step *s, const fnn_op *op, fnn_split split) { gather(s, op, split, &s->run->weight, NULL); }
 
 /* A label as int64; a uint64 beyond its range becomes -1, which no class is. */
 static int64_t label_value(const char *p, fnn_dtype dtype)
@@ -106,101 +132,32 @@ static int64_t label_value(const char *p, fnn_dtype dtype)
     }
 }
 
-void fnn_op_gather_labels(const fnn_kernels *k, const fnn_gather_labels *o, fnn_split s)
+/* Integer labels as int32, each checked against the number of classes. A bad one is stored as 0 and reported, but one that says to
+ * ignore its row as -1. */
+void fnn_run_gather_labels(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    (void)k;
-    for (size_t r = s.begin; r < s.end; r++) {
-        const size_t row = source_row(o->index, o->source_rows, r, o->status);
-        const int64_t label = label_value(o->source + (ptrdiff_t)row * o->stride, o->dtype);
-        if (o->ignores && label == o->ignore) {
-            o->out[r] = -1;
+    const fnn_run *run = s->run;
+    const rows o = rows_of(s, &run->y);
+    int32_t *out = fnn_buffer_of(s, op, 0).data;
+    for (size_t r = split.begin; r < split.end; r++) {
+        const int64_t label = label_value(row_at(&o, r, &s->run->status), run->y.dtype);
+        if (run->ignores && label == run->ignore) {
+            out[r] = -1;
             continue;
         }
-        const bool good = label >= 0 && label < o->classes;
-        if (!good) fnn_report(o->status, r, FNN_BAD_LABEL);
-        o->out[r] = good ? (int32_t)label : 0;
+        const bool good = label >= 0 && label < run->classes;
+        if (!good) fnn_report(&s->run->status, r, FNN_BAD_LABEL);
+        out[r] = good ? (int32_t)label : 0;
     }
 }
 
-size_t fnn_ignored_labels(const fnn_gather_labels *o, size_t rows)
+size_t fnn_ignored_rows(const fnn_step *s)
 {
     size_t found = 0;
-    for (size_t r = 0; o->ignores && r < rows; r++) {
-        const uint64_t row = o->index ? (uint64_t)o->index[r] : r;
-        if (row < o->source_rows) found += label_value(o->source + (ptrdiff_t)row * o->stride, o->dtype) == o->ignore;
+    const rows o = rows_of(s, &s->run->y);
+    for (size_t r = 0; s->run->ignores && r < s->rows; r++) {
+        const uint64_t row = o.index ? (uint64_t)o.index[r] : r;
+        if (row < o.count) found += label_value(o.data + (ptrdiff_t)row * o.source->stride, o.source->dtype) == s->run->ignore;
     }
     return found;
-}
-
-/* ---- arguments, of a plan's operation and a step's buffers ---- */
-
-static const int64_t *batch_index(const fnn_step *s) { return s->run->index ? s->run->index + s->begin : NULL; }
-
-static const char *batch_source(const fnn_step *s, const fnn_source *source)
-{
-    return s->run->index ? source->data : source->data + (ptrdiff_t)s->begin * source->stride;
-}
-
-static size_t source_rows(const fnn_step *s, const fnn_source *source)
-{
-    return s->run->index ? source->rows : source->rows - s->begin;
-}
-
-/* Where no copy is needed the buffer becomes the user's array, and nothing is left to do. */
-static fnn_gather bind(const fnn_step *s, const fnn_op *op, const fnn_source *source)
-{
-    fnn_buffer *out = &s->buffers[op->buffer[0]];
-    if (fnn_gather_in_place(s, op, source)) {
-        *out = (fnn_buffer){(void *)batch_source(s, source), (size_t)source->stride / sizeof(float)};
-        return (fnn_gather){0};
-    }
-    const fnn_source *weight = source == &s->run->x && s->run->weight.data ? &s->run->weight : NULL;
-    return (fnn_gather){
-        .source = batch_source(s, source),
-        .dtype = source->dtype,
-        .row_stride = source->stride,
-        .item = source->item,
-        .source_rows = source_rows(s, source),
-        .features = op->out,
-        .index = batch_index(s),
-        .scale = source->scale,
-        .shift = source->shift,
-        .planes = op->first,
-        .check_finite = s->run->check_finite,
-        .weight = weight ? batch_source(s, weight) : NULL,
-        .weight_dtype = weight ? weight->dtype : FNN_F32,
-        .weight_stride = weight ? weight->stride : 0,
-        .weight_columns = s->run->weight_columns,
-        .weight_item = weight ? weight->item : 0,
-        .out = out->data,
-        .ld = out->ld,
-        .status = &s->run->status,
-    };
-}
-
-fnn_gather fnn_bind_gather(const fnn_step *s, const fnn_op *op) { return bind(s, op, &s->run->x); }
-fnn_gather fnn_bind_gather_targets(const fnn_step *s, const fnn_op *op) { return bind(s, op, &s->run->y); }
-fnn_gather fnn_bind_gather_weights(const fnn_step *s, const fnn_op *op) { return bind(s, op, &s->run->weight); }
-
-fnn_gather_labels fnn_labels_of(const fnn_step *s)
-{
-    const fnn_source *y = &s->run->y;
-    return (fnn_gather_labels){
-        .source = batch_source(s, y),
-        .dtype = y->dtype,
-        .stride = y->stride,
-        .source_rows = source_rows(s, y),
-        .index = batch_index(s),
-        .classes = s->run->classes,
-        .ignores = s->run->ignores,
-        .ignore = s->run->ignore,
-        .status = &s->run->status,
-    };
-}
-
-fnn_gather_labels fnn_bind_gather_labels(const fnn_step *s, const fnn_op *op)
-{
-    fnn_gather_labels o = fnn_labels_of(s);
-    o.out = fnn_buffer_of(s, op, 0).data;
-    return o;
 }

@@ -1,59 +1,57 @@
 /* Random changes of activations and weights, by rows. */
 #include "step.h"
 
-static fnn_noise rows_of(const fnn_kernels *k, const fnn_noise *o, fnn_split s)
+#include <math.h>
+
+/* The rows of a split of what the operation reads and writes, by the draws of a stream. */
+static fnn_noise noise_of(const fnn_step *s, const fnn_op *op, size_t columns, int64_t stream, fnn_split split)
 {
-    fnn_noise part = *o;
-    part.rows = s.end > s.begin ? s.end - s.begin : 0;
-    part.first_row += s.begin;
-    part.x = fnn_at(k, o->x, s.begin * o->ldx);
-    part.y = fnn_at(k, o->y, s.begin * o->ldy);
-    return part;
+    const fnn_buffer x = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 1, split);
+    return (fnn_noise){
+        .draw = {s->run->seed, (uint32_t)(s->run->step0 + s->number), (uint32_t)stream},
+        .rows = split.end > split.begin ? split.end - split.begin : 0,
+        .columns = columns,
+        .first_row = split.begin,
+        .x = x.data,
+        .ldx = x.ld,
+        .y = y.data,
+        .ldy = y.ld,
+    };
 }
 
-void fnn_op_dropout(const fnn_kernels *k, const fnn_noise *o, fnn_split s)
+/* A share p is dropped, to the nearest of 65536, the even one of two; what stays grows by as much. */
+static void drop(fnn_noise *o, double p)
 {
-    const fnn_noise part = rows_of(k, o, s);
-    if (!part.rows) return;
-    if (part.whole_rows)
-        k->drop_rows(&part);
+    o->threshold = (uint32_t)rint(p * 65536);
+    o->scale = o->threshold < 65536 ? 65536.0 / (65536 - o->threshold) : 0.0;
+}
+
+void fnn_run_dropout(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    const fnn_dropout_parameters *p = &op->dropout;
+    fnn_noise o = noise_of(s, op, (size_t)p->columns, p->stream, split);
+    if (!o.rows) return;
+    drop(&o, p->p);
+    if (p->whole_rows)
+        s->kernels->drop_rows(&o);
     else
-        k->dropout(&part);
+        s->kernels->dropout(&o);
 }
 
-void fnn_op_gaussian_noise(const fnn_kernels *k, const fnn_noise *o, fnn_split s)
+void fnn_run_gaussian_noise(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    const fnn_noise part = rows_of(k, o, s);
-    if (part.rows) k->gaussian_noise(&part);
+    fnn_noise o = noise_of(s, op, (size_t)op->noise.columns, op->noise.stream, split);
+    o.scale = op->noise.std;
+    if (o.rows) s->kernels->gaussian_noise(&o);
 }
 
-/* ---- arguments, of a plan's operation and a step's buffers ---- */
-
-static fnn_noise bind(const fnn_step *s, const fnn_op *op, double scale)
-{
-    const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 1);
-    return (fnn_noise){.draw = {s->run->seed, (uint32_t)(s->run->step0 + s->number), op->stream},
-                       .rows = s->rows,
-                       .columns = op->out,
-                       .threshold = op->threshold,
-                       .whole_rows = op->full,
-                       .scale = scale,
-                       .x = x.data,
-                       .ldx = x.ld,
-                       .y = y.data,
-                       .ldy = y.ld};
-}
-
-static double dropout_scale(uint32_t threshold) { return threshold < 65536 ? 65536.0 / (65536 - threshold) : 0.0; }
-
-fnn_noise fnn_bind_dropout(const fnn_step *s, const fnn_op *op) { return bind(s, op, dropout_scale(op->threshold)); }
-fnn_noise fnn_bind_gaussian_noise(const fnn_step *s, const fnn_op *op) { return bind(s, op, op->rate); }
-
-/* A whole matrix [in, out] in place of a batch. */
+/* A whole matrix [rows, columns] in place of a batch. */
 void fnn_run_drop_weights(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    fnn_noise o = fnn_bind_dropout(s, op);
-    o.rows = op->in;
-    o.ldx = o.ldy = op->out;
-    fnn_op_dropout(s->kernels, &o, fnn_split_of(split.id, split.count, op->in));
+    const fnn_drop_weights_parameters *p = &op->drop_weights;
+    fnn_noise o = noise_of(s, op, (size_t)p->columns, p->stream, fnn_split_of(split.id, split.count, (size_t)p->rows));
+    drop(&o, p->p);
+    if (o.rows) s->kernels->dropout(&o);
 }
+
+void fnn_run_drop_weight_gradients(const fnn_step *s, const fnn_op *op, fnn_split split) { fnn_run_drop_weights(s, op, split); }

@@ -206,13 +206,8 @@ static void norm_part(const fnn_kernels *k, const fnn_update *o, const fnn_tenso
     }
 }
 
-void fnn_op_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s)
-{
-    (void)k;
-    visit_split(o, s, norm_part);
-}
-
-void fnn_op_begin_update(fnn_update *o)
+/* Behind all parts of the norm and before those of the update, by one thread. */
+static void begin_update(fnn_update *o)
 {
     const size_t chunks = fnn_update_chunks(o->tensors, o->count);
     double sum = 0.0;
@@ -255,12 +250,6 @@ static void update_part(const fnn_kernels *k, const fnn_update *o, const fnn_ten
     }
 }
 
-void fnn_op_update(const fnn_kernels *k, const fnn_update *o, fnn_split s)
-{
-    (void)k;
-    if (!o->skip) visit_split(o, s, update_part);
-}
-
 static void trust_part(const fnn_kernels *k, const fnn_update *o, const fnn_tensor *t, size_t from, size_t upto, size_t chunk,
                        size_t first)
 {
@@ -277,12 +266,6 @@ static void trust_part(const fnn_kernels *k, const fnn_update *o, const fnn_tens
                     fnn_at(k, t->state[FNN_AVERAGE], from));
 }
 
-void fnn_op_trust_update(const fnn_kernels *k, const fnn_update *o, fnn_split s)
-{
-    (void)k;
-    if (!o->skip) visit_split(o, s, trust_part);
-}
-
 /* The units [begin, end) of an array, or (units 0) its elements. */
 static void limit_units(const fnn_kernels *k, const fnn_tensor *t, const fnn_update_scalars *s, size_t begin, size_t end)
 {
@@ -297,10 +280,8 @@ static void limit_units(const fnn_kernels *k, const fnn_tensor *t, const fnn_upd
     }
 }
 
-void fnn_op_max_norm(const fnn_kernels *k, const fnn_update *o, fnn_split s)
+static void limit_norms(const fnn_update *o, fnn_split s)
 {
-    (void)k;
-    if (o->skip) return;
     for (size_t i = 0; i < o->count; i++) {
         const fnn_tensor *t = &o->tensors[i];
         const fnn_update_scalars *scalars = &o->scalars[t->group];
@@ -320,22 +301,22 @@ typedef struct {
 static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     update_call *c = argument;
-    const fnn_kernels *k = fnn_active_kernels(FNN_F32);
     const fnn_split s = {id, count, 0, 0};
     if (c->norm) {
-        fnn_op_norm(k, c->o, s);
+        visit_split(c->o, s, norm_part);
         fnn_barrier_wait(barrier, id, count, &c->leave);
-        if (id == 0) fnn_op_begin_update(c->o);
+        if (id == 0) begin_update(c->o);
         fnn_barrier_wait(barrier, id, count, &c->leave);
     }
-    fnn_op_update(k, c->o, s);
+    if (c->o->skip) return;
+    visit_split(c->o, s, update_part);
     if (c->trust) {
         fnn_barrier_wait(barrier, id, count, &c->leave);
-        fnn_op_trust_update(k, c->o, s);
+        visit_split(c->o, s, trust_part);
     }
     if (c->max_norm) {
         fnn_barrier_wait(barrier, id, count, &c->leave);
-        fnn_op_max_norm(k, c->o, s);
+        limit_norms(c->o, s);
     }
 }
 
@@ -346,37 +327,45 @@ void fnn_update_run(fnn_update *o, bool trust, bool max_norm, int threads)
     fnn_team_run(threads, body, &c);
 }
 
-/* ---- arguments, of a plan's operation and a step's buffers ---- */
+/* ---- operations of a plan ---- */
 
-/* Of the tensors [first, last). */
-static fnn_update bind(const fnn_step *s, const fnn_op *op)
+/* The update of the operation's tensors; its buffer holds norms of the gradients' chunks, or what trust ratios are made of. */
+static fnn_update tensors_of(const fnn_step *s, const fnn_op *op)
 {
     fnn_update o = *s->run->update;
-    o.tensors += op->first;
-    o.count = op->last - op->first;
+    o.tensors += op->update.first;
+    o.count = (size_t)(op->update.last - op->update.first);
+    o.norms = o.trust = fnn_buffer_of(s, op, 0).data;
     return o;
 }
 
-fnn_update fnn_bind_norm(const fnn_step *s, const fnn_op *op)
+static void visit_tensors(const fnn_step *s, const fnn_op *op, fnn_split split, visitor *visit)
 {
-    fnn_update o = bind(s, op);
-    o.norms = fnn_buffer_of(s, op, 0).data; /* of the gradients' chunks */
-    return o;
+    const fnn_update o = tensors_of(s, op);
+    if (!o.skip) visit_split(&o, split, visit);
 }
 
-fnn_update fnn_bind_update(const fnn_step *s, const fnn_op *op)
+void fnn_run_gradient_norm(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    fnn_update o = bind(s, op);
-    o.trust = fnn_buffer_of(s, op, 0).data; /* norms that trust ratios are made of */
-    return o;
+    const fnn_update o = tensors_of(s, op); /* whose `skip` is not known yet */
+    visit_split(&o, split, norm_part);
+}
+
+void fnn_run_update(const fnn_step *s, const fnn_op *op, fnn_split split) { visit_tensors(s, op, split, update_part); }
+void fnn_run_trust_update(const fnn_step *s, const fnn_op *op, fnn_split split) { visit_tensors(s, op, split, trust_part); }
+
+void fnn_run_max_norm(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    const fnn_update o = tensors_of(s, op);
+    if (!o.skip) limit_norms(&o, split);
 }
 
 /* By one thread, which writes down what all others read behind the next barrier. */
 void fnn_run_begin_update(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     if (split.id != 0) return;
-    fnn_update o = fnn_bind_norm(s, op);
-    fnn_op_begin_update(&o);
+    fnn_update o = tensors_of(s, op);
+    begin_update(&o);
     s->run->update->norm = o.norm;
     s->run->update->skip = o.skip;
 }

@@ -1,26 +1,29 @@
-/* Penalties on weights: their value in chunks of the array, their gradient added to dw. */
+/* Penalties on weights, l1 sum |w| + l2 / 2 sum w^2: their value in chunks of the array, their gradient added to dw. */
 #include "step.h"
 
 #define FNN_PENALTY_CHUNK 4096 /* elements whose sum is one term of the total, whatever the team */
 
 size_t fnn_penalty_chunks(size_t n) { return (n + FNN_PENALTY_CHUNK - 1) / FNN_PENALTY_CHUNK; }
 
-void fnn_op_penalty_forward(const fnn_kernels *k, const fnn_penalty *o, fnn_split s)
+void fnn_run_penalty_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    const fnn_split mine = fnn_split_of(s.id, s.count, fnn_penalty_chunks(o->n));
+    const size_t size = (size_t)op->penalty.size;
+    const fnn_split mine = fnn_split_of(split.id, split.count, fnn_penalty_chunks(size));
+    double *partial = fnn_buffer_of(s, op, 1).data;
     for (size_t i = mine.begin; i < mine.end; i++) {
-        const size_t from = i * FNN_PENALTY_CHUNK, n = o->n - from < FNN_PENALTY_CHUNK ? o->n - from : FNN_PENALTY_CHUNK;
-        o->partial[i] = k->penalty_forward(n, o->l1, o->l2, o->w + from);
+        const size_t from = i * FNN_PENALTY_CHUNK, n = size - from < FNN_PENALTY_CHUNK ? size - from : FNN_PENALTY_CHUNK;
+        partial[i] = s->kernels->penalty_forward(n, op->penalty.l1, op->penalty.l2, fnn_array_of(s, op, 0, from));
     }
 }
 
-void fnn_op_penalty_backward(const fnn_kernels *k, const fnn_penalty *o, fnn_split s)
+void fnn_run_penalty_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    const fnn_split mine = fnn_split_of(s.id, s.count, fnn_penalty_chunks(o->n));
+    const size_t size = (size_t)op->penalty.size;
+    const fnn_split mine = fnn_split_of(split.id, split.count, fnn_penalty_chunks(size));
     if (mine.begin >= mine.end) return;
     const size_t from = mine.begin * FNN_PENALTY_CHUNK;
-    const size_t upto = mine.end * FNN_PENALTY_CHUNK < o->n ? mine.end * FNN_PENALTY_CHUNK : o->n;
-    k->penalty_backward(upto - from, o->l1, o->l2, o->w + from, o->dw + from);
+    const size_t end = mine.end * FNN_PENALTY_CHUNK < size ? mine.end * FNN_PENALTY_CHUNK : size;
+    s->kernels->penalty_backward(end - from, op->penalty.l1, op->penalty.l2, fnn_array_of(s, op, 0, from), fnn_array_of(s, op, 1, from));
 }
 
 double fnn_penalty_total(const double *partial, size_t n)
@@ -30,28 +33,12 @@ double fnn_penalty_total(const double *partial, size_t n)
     return total;
 }
 
-/* ---- arguments, of a plan's operation and a step's buffers ---- */
-
-static fnn_penalty bind(const fnn_step *s, const fnn_op *op, bool forward)
-{
-    void *second = fnn_buffer_of(s, op, 1).data;
-    fnn_penalty o = {.n = op->out, .l1 = op->l1, .l2 = op->l2, .w = fnn_buffer_of(s, op, 0).data};
-    if (forward)
-        o.partial = second;
-    else
-        o.dw = second;
-    return o;
-}
-
-fnn_penalty fnn_bind_penalty_forward(const fnn_step *s, const fnn_op *op) { return bind(s, op, true); }
-fnn_penalty fnn_bind_penalty_backward(const fnn_step *s, const fnn_op *op) { return bind(s, op, false); }
-
 /* By the thread that reduces the loss, after it: every row that counts has the penalty once, as it has a mean. */
 void fnn_run_reduce_penalty(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     if (split.id != split.count - 1) return;
     fnn_run *run = s->run;
-    const double value = fnn_penalty_total(fnn_buffer_of(s, op, 0).data, op->out);
-    run->loss_sum += op->sum ? value : value * (double)s->counted;
+    const double value = fnn_penalty_total(fnn_buffer_of(s, op, 0).data, (size_t)op->reduce_penalty.size);
+    run->loss_sum += op->reduce_penalty.sum ? value : value * (double)s->counted;
     if (run->losses) run->losses[s->number] += value;
 }

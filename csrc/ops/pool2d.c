@@ -7,6 +7,18 @@
 
 #include <string.h>
 
+/* A pooling: y from x, or dx from y's gradient, which stands in y. */
+typedef struct pool2d {
+    fnn_window window;
+    bool count_padding; /* of an average: the padding counts */
+    const float *x;
+    size_t ldx; /* here and below from one image to the next */
+    float *y;
+    size_t ldy;
+    float *dx;
+    size_t lddx;
+} pool2d;
+
 typedef struct range {
     size_t begin, end, padded; /* along one side: the pixels of a window inside the image, and how many there are with the padding */
 } range;
@@ -42,9 +54,8 @@ static size_t pixel_at(const fnn_window *w, const place *p, size_t ky, size_t kx
     return (size_t)(p->top + (ptrdiff_t)(ky * w->dilation_y)) * w->width + (size_t)(p->left + (ptrdiff_t)(kx * w->dilation_x));
 }
 
-void fnn_op_maxpool2d_forward(const fnn_kernels *k, const fnn_pool2d *o, fnn_split s)
+static void maxpool2d_forward(const pool2d *o, fnn_split s)
 {
-    (void)k;
     const fnn_window *w = &o->window;
     const size_t n = w->channels;
     for (size_t r = s.begin; r < s.end; r++)
@@ -61,9 +72,8 @@ void fnn_op_maxpool2d_forward(const fnn_kernels *k, const fnn_pool2d *o, fnn_spl
         }
 }
 
-void fnn_op_maxpool2d_backward(const fnn_kernels *k, const fnn_pool2d *o, fnn_split s)
+static void maxpool2d_backward(const pool2d *o, fnn_split s)
 {
-    (void)k;
     const fnn_window *w = &o->window;
     const size_t n = w->channels;
     for (size_t r = s.begin; r < s.end; r++) {
@@ -96,15 +106,14 @@ void fnn_op_maxpool2d_backward(const fnn_kernels *k, const fnn_pool2d *o, fnn_sp
 }
 
 /* 1 over the elements that an average is over. */
-static float weight_of(const fnn_pool2d *o, const place *p)
+static float weight_of(const pool2d *o, const place *p)
 {
     const size_t inside = (p->rows.end - p->rows.begin) * (p->columns.end - p->columns.begin);
     return (float)(o->count_padding ? p->rows.padded * p->columns.padded : inside);
 }
 
-void fnn_op_avgpool2d_forward(const fnn_kernels *k, const fnn_pool2d *o, fnn_split s)
+static void avgpool2d_forward(const pool2d *o, fnn_split s)
 {
-    (void)k;
     const fnn_window *w = &o->window;
     const size_t n = w->channels;
     for (size_t r = s.begin; r < s.end; r++)
@@ -122,9 +131,8 @@ void fnn_op_avgpool2d_forward(const fnn_kernels *k, const fnn_pool2d *o, fnn_spl
         }
 }
 
-void fnn_op_avgpool2d_backward(const fnn_kernels *k, const fnn_pool2d *o, fnn_split s)
+static void avgpool2d_backward(const pool2d *o, fnn_split s)
 {
-    (void)k;
     const fnn_window *w = &o->window;
     const size_t n = w->channels;
     for (size_t r = s.begin; r < s.end; r++) {
@@ -143,31 +151,38 @@ void fnn_op_avgpool2d_backward(const fnn_kernels *k, const fnn_pool2d *o, fnn_sp
     }
 }
 
-/* ---- arguments, of a plan's operation and a step's buffers ---- */
+/* ---- operations: the roles of x, y and dx ---- */
 
-static fnn_pool2d bind(const fnn_op *op, fnn_buffer x, fnn_buffer y, fnn_buffer dx)
+static pool2d bind(const fnn_step *s, const fnn_op *op, int x, int y, int dx)
 {
-    return (fnn_pool2d){.window = op->window,
-                        .count_padding = op->full,
-                        .x = x.data,
-                        .ldx = x.ld,
-                        .y = y.data,
-                        .ldy = y.ld,
-                        .dx = dx.data,
-                        .lddx = dx.ld};
+    pool2d o = {.window = fnn_window_of(op), .y = fnn_buffer_of(s, op, y).data, .ldy = fnn_buffer_of(s, op, y).ld};
+    if (x >= 0) o.x = fnn_buffer_of(s, op, x).data, o.ldx = fnn_buffer_of(s, op, x).ld;
+    if (dx >= 0) o.dx = fnn_buffer_of(s, op, dx).data, o.lddx = fnn_buffer_of(s, op, dx).ld;
+    return o;
 }
 
-fnn_pool2d fnn_bind_pool2d_forward(const fnn_step *s, const fnn_op *op)
+void fnn_run_maxpool2d_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    return bind(op, fnn_buffer_of(s, op, 0), fnn_buffer_of(s, op, 1), (fnn_buffer){0});
+    const pool2d o = bind(s, op, 0, 1, -1);
+    maxpool2d_forward(&o, split);
 }
 
-fnn_pool2d fnn_bind_maxpool2d_backward(const fnn_step *s, const fnn_op *op)
+void fnn_run_maxpool2d_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    return bind(op, fnn_buffer_of(s, op, 1), fnn_buffer_of(s, op, 0), fnn_buffer_of(s, op, 2));
+    const pool2d o = bind(s, op, 1, 0, 2);
+    maxpool2d_backward(&o, split);
 }
 
-fnn_pool2d fnn_bind_avgpool2d_backward(const fnn_step *s, const fnn_op *op)
+void fnn_run_avgpool2d_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    return bind(op, (fnn_buffer){0}, fnn_buffer_of(s, op, 0), fnn_buffer_of(s, op, 1));
+    pool2d o = bind(s, op, 0, 1, -1);
+    o.count_padding = op->pool.count_padding;
+    avgpool2d_forward(&o, split);
+}
+
+void fnn_run_avgpool2d_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    pool2d o = bind(s, op, -1, 0, 1);
+    o.count_padding = op->pool.count_padding;
+    avgpool2d_backward(&o, split);
 }

@@ -1,4 +1,4 @@
-/* One step of a plan as a thread sees it, and what binding an operation's arguments needs of it. */
+/* One step of a plan as a thread sees it, and what the operations need of it. */
 #ifndef FNN_OPS_STEP_H
 #define FNN_OPS_STEP_H
 
@@ -19,24 +19,65 @@ static inline fnn_buffer fnn_buffer_of(const fnn_step *s, const fnn_op *op, int 
     return op->buffer[i] < 0 ? (fnn_buffer){0} : s->buffers[op->buffer[i]];
 }
 
+/* The same from the split's first row on. */
+static inline fnn_buffer fnn_rows_of(const fnn_step *s, const fnn_op *op, int i, fnn_split split)
+{
+    fnn_buffer b = fnn_buffer_of(s, op, i);
+    b.data = fnn_at(s->kernels, b.data, split.begin * b.ld);
+    return b;
+}
+
+/* The array of the operation's role number i from an element on, NULL where it has none. */
+static inline void *fnn_array_of(const fnn_step *s, const fnn_op *op, int i, size_t from)
+{
+    return fnn_at(s->kernels, fnn_buffer_of(s, op, i).data, from);
+}
+
 /* Float rows in order need no copy: the operations that follow read the user's array. With weights the inputs do, since rows of
  * weight 0 may have to be replaced. */
 static inline bool fnn_gather_in_place(const fnn_step *s, const fnn_op *op, const fnn_source *source)
 {
-    if (op->first > 1 || (source == &s->run->x && s->run->weight.data)) return false;
-    if (op->first == 1 && source->stride != (ptrdiff_t)(op->out * sizeof(float))) return false; /* images leave no gaps */
+    if (op->gather.copies || op->gather.planes > 1 || (source == &s->run->x && s->run->weight.data)) return false;
+    if (op->gather.planes == 1 && source->stride != op->gather.columns * (ptrdiff_t)sizeof(float)) return false; /* images leave no gaps */
     return !s->run->index && source->dtype == FNN_F32 && source->scale == 1.0 && source->shift == 0.0 && !s->run->check_finite &&
            source->stride % (ptrdiff_t)sizeof(float) == 0 && source->stride >= 0;
 }
 
-/* The step's labels, without the buffer that they go to. */
-fnn_gather_labels fnn_labels_of(const fnn_step *s);
+/* How many rows of the step are to be ignored. */
+size_t fnn_ignored_rows(const fnn_step *s);
 
-#define FNN_OP(code, name, arguments, bind, split, roles, writes, phase, traits) \
-    arguments bind(const fnn_step *s, const fnn_op *op);
-#define FNN_PLAN_OP(code, name, run, roles, writes, phase, traits) void run(const fnn_step *s, const fnn_op *op, fnn_split split);
+/* Windows over an image [height, width, channels]: of a convolution or a pooling. */
+typedef struct fnn_window {
+#define FNN_INT(name) size_t name;
+#define FNN_DOUBLE(name)
+#define FNN_PARAMETERS(name, fields)
+#include "../defs/ops.def"
+#undef FNN_PARAMETERS
+    FNN_WINDOW
+#undef FNN_INT
+} fnn_window;
+
+static inline fnn_window fnn_window_of(const fnn_op *op)
+{
+#define FNN_INT(name) .name = (size_t)op->window.name,
+    return (fnn_window){FNN_WINDOW};
+#undef FNN_INT
+#undef FNN_DOUBLE
+}
+
+/* The thread's share of so many columns, in whole vectors of 16. */
+static inline fnn_split fnn_columns_of(size_t columns, fnn_split split)
+{
+    fnn_split mine = fnn_split_of(split.id, split.count, (columns + 15) / 16);
+    mine.begin *= 16;
+    mine.end = mine.end * 16 < columns ? mine.end * 16 : columns;
+    return mine;
+}
+
+/* What a thread does of each operation: its rows of the batch, its tile of a matrix, or its chunks of an array. */
+#define FNN_OP(name, parameters, roles, writes, phase, traits, work) \
+    void fnn_run_##name(const fnn_step *s, const fnn_op *op, fnn_split split);
 #include "../defs/ops.def"
 #undef FNN_OP
-#undef FNN_PLAN_OP
 
 #endif

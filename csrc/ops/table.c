@@ -1,48 +1,56 @@
 /* The register of operations as a table, and the eager calls, which are one operation by a team without a plan around it. */
 #include "step.h"
 
-void fnn_run_nothing(const fnn_step *s, const fnn_op *op, fnn_split split) { (void)s, (void)op, (void)split; }
+_Static_assert(sizeof(int64_t) == 8 && sizeof(double) == 8, "parameters are of one size: their places are their numbers");
+#define FNN_PARAMETERS(name, fields) \
+    _Static_assert(sizeof(fnn_##name##_parameters) <= 8 * FNN_OP_PARAMETERS, #name ": more parameters than fnn_op has room for");
+#include "../defs/ops.def"
+#undef FNN_PARAMETERS
 
-#define FNN_OP(code, name, arguments, bind, split_, roles, writes, phase, traits)        \
-    static void run_##name(const fnn_step *s, const fnn_op *op, fnn_split split)         \
-    {                                                                                    \
-        const arguments o = bind(s, op);                                                 \
-        split_(s->kernels, &o, split);                                                   \
-    }                                                                                    \
-    static void eager_##name(const fnn_kernels *k, const void *o, fnn_split split)       \
-    {                                                                                    \
-        split_(k, (const arguments *)o, split);                                          \
+#define FNN_WINDOW_WORK (rows * p->out_height * p->out_width * p->kernel_height * p->kernel_width)
+#define FNN_CONV_WORK (2 * FNN_WINDOW_WORK * (p->channels / p->groups) * p->filters)
+#define FNN_OP(name, parameters, roles, writes, phase, traits, work) \
+    static double work_##name(const fnn_op *op, double rows)         \
+    {                                                                \
+        const fnn_##parameters##_parameters *p = &op->parameters;    \
+        (void)p, (void)rows;                                         \
+        return (double)(work);                                       \
     }
-#define FNN_PLAN_OP(code, name, run, roles, writes, phase, traits)
 #include "../defs/ops.def"
 #undef FNN_OP
-#undef FNN_PLAN_OP
+
+#define FNN_INT(name) "i" #name " "
+#define FNN_DOUBLE(name) "d" #name " "
+#define FNN_PARAMETERS(name, fields) static const char name##_parameters[] = fields;
+#include "../defs/ops.def"
+#undef FNN_INT
+#undef FNN_DOUBLE
+#undef FNN_PARAMETERS
 
 const fnn_op_kind_info fnn_op_kinds[FNN_OP_KINDS] = {
-#define FNN_OP(code, name, arguments, bind, split, roles, writes, phase, traits) \
-    [FNN_OP_##code] = {#name, roles, writes, phase, traits, run_##name, eager_##name},
-#define FNN_PLAN_OP(code, name, run, roles, writes, phase, traits) [FNN_OP_##code] = {#name, roles, writes, phase, traits, run, NULL},
+#define FNN_OP(name, parameters, roles, writes, phase, traits, work) \
+    [FNN_OP_##name] = {#name, parameters##_parameters, roles, writes, phase, traits, work_##name, fnn_run_##name},
 #include "../defs/ops.def"
 #undef FNN_OP
-#undef FNN_PLAN_OP
 };
 
 typedef struct {
-    fnn_op_kind op;
-    const void *arguments;
-    const fnn_kernels *kernels;
-    size_t rows;
+    const fnn_op *op;
+    fnn_run *run;
+    fnn_buffer *buffers;
 } call;
 
 static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     (void)barrier;
     const call *c = argument;
-    fnn_op_kinds[c->op].eager(c->kernels, c->arguments, fnn_split_of(id, count, c->rows));
+    const size_t rows = c->run->rows, counted = rows - c->run->rows_left_out;
+    const fnn_step s = {.run = c->run, .kernels = fnn_active_kernels(FNN_F32), .buffers = c->buffers, .rows = rows, .counted = counted};
+    fnn_op_kinds[c->op->kind].run(&s, c->op, fnn_split_of(id, count, rows));
 }
 
-void fnn_eager(fnn_op_kind op, const void *arguments, size_t rows, int threads)
+void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run)
 {
-    call c = {op, arguments, fnn_active_kernels(FNN_F32), rows};
-    fnn_team_run(threads, body, &c);
+    call c = {op, run, buffers};
+    fnn_team_run(run->threads, body, &c);
 }

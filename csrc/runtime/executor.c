@@ -35,17 +35,13 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     memcpy(s.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 
     bool updates = false; /* a part of a plan may be run that has none */
-    for (size_t i = run->first_op; i < run->last_op; i++)
-        updates |= run->ops[i].kind == FNN_OP_UPDATE || run->ops[i].update_w >= 0 || run->ops[i].update_b >= 0;
+    for (size_t i = run->first_op; i < run->last_op; i++) updates |= run->ops[i].updates;
 
     for (s.number = run->from; s.number < run->end; s.number++) {
         s.begin = s.number * run->batch;
         s.rows = run->rows - s.begin < run->batch ? run->rows - s.begin : run->batch;
         s.counted = s.rows;
-        if (run->ignores) {
-            const fnn_gather_labels labels = fnn_labels_of(&s);
-            s.counted -= fnn_ignored_labels(&labels, s.rows);
-        }
+        if (run->ignores) s.counted -= fnn_ignored_rows(&s);
         const fnn_split split = fnn_split_of(id, count, s.rows);
         if (run->output >= 0) s.buffers[run->output] = (fnn_buffer){run->out + s.begin * run->ldout, run->ldout};
         const double loss_sum = id == count - 1 ? run->loss_sum : 0.0; /* of the thread that reduces the losses: what the sums */
@@ -55,7 +51,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
             fnn_op_kinds[op->kind].run(&s, op, split);
-            written |= op->kind != FNN_OP_GATHER || !fnn_gather_in_place(&s, op, &run->x);
+            written |= op->kind != FNN_OP_gather || !fnn_gather_in_place(&s, op, &run->x);
             if (!op->barrier || !written) continue;
             if (fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
             written = false;

@@ -1,122 +1,61 @@
-# Eager kernels: each checks its arrays and has a team do one operation. fastnn.kernels documents them.
+# Eager kernels: checks of arrays, and one operation on them by a team. fastnn.kernels puts both together.
 
-def dense_forward(x, w, b, int activation, float alpha, out, z):
-    cdef fnn_dense_forward o
-    memset(&o, 0, sizeof(o))
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    _check(w, "w", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n_in = cnp.PyArray_DIM(x, 1), n_out = cnp.PyArray_DIM(w, 1)
-    _check_shape(w, "w", n_in, n_out)
-    if b is not None:
-        _check(b, "b", cnp.NPY_FLOAT32, 1, False)
-        _check_shape(b, "b", n_out)
-    cdef cnp.ndarray y = _out_f32(out, "out", batch, n_out)
-    inputs = ((x, "x"), (w, "w"), (b, "b"))
-    if out is not None:
-        _check_apart(y, "out", inputs)
-    if z is not None:
-        _out_f32(z, "z", batch, n_out)
-        _check_apart(z, "z", inputs + ((y, "out"),))
-    o.batch, o.n_in, o.n_out = batch, n_in, n_out
-    o.x, o.ldx = _f32(x), n_in
-    o.w, o.b = _f32(w), _f32(b)
-    o.y, o.ldy = _f32(y), n_out
-    o.z, o.ldz = _f32(z), n_out
-    o.activation, o.alpha = activation, alpha
-    cdef int threads = _team_for(2.0 * batch * n_in * n_out)
-    with nogil:
-        fnn_eager(FNN_OP_DENSE_FORWARD, &o, batch, threads)
-    return y
+def matrix(a, str name, cnp.npy_intp rows=-1, cnp.npy_intp columns=-1):
+    """(rows, columns) of an array that must be a float32 matrix, of that shape where one is given."""
+    _check(a, name, cnp.NPY_FLOAT32, 2, False)
+    cdef cnp.npy_intp m = cnp.PyArray_DIM(a, 0), n = cnp.PyArray_DIM(a, 1)
+    _check_shape(a, name, m if rows < 0 else rows, n if columns < 0 else columns)
+    return m, n
 
 
-cdef _differentiate(cnp.ndarray dy, cnp.ndarray saved, cnp.ndarray out, int activation, float alpha):
-    """out = dy f'(saved) for arrays of one shape, seen as rows of a vector each."""
-    cdef fnn_elementwise o
-    memset(&o, 0, sizeof(o))
-    cdef size_t n = cnp.PyArray_SIZE(dy), columns = 4096 if n > 4096 else n
-    o.columns = columns
-    o.ldx = o.ldsaved = o.ldy = columns
-    o.activation, o.alpha = activation, alpha
-    o.x, o.saved, o.y = _f32(dy), _f32(saved), _f32(out)
-    cdef int threads = _team_for(10.0 * n)
-    with nogil:
-        fnn_eager(FNN_OP_ACTIVATION_BACKWARD, &o, n // columns, threads)
-        if n % columns:
-            o.x += n - n % columns
-            o.saved += n - n % columns
-            o.y += n - n % columns
-            o.columns = n % columns
-            fnn_eager(FNN_OP_ACTIVATION_BACKWARD, &o, 1, 1)
+def vector(a, str name, cnp.npy_intp n=-1):
+    """The elements of an array that must be a float32 vector, of so many where that is given."""
+    _check(a, name, cnp.NPY_FLOAT32, 1, False)
+    if n >= 0:
+        _check_shape(a, name, n)
+    return cnp.PyArray_DIM(a, 0)
 
 
-def dense_backward(dy, x, w, saved, int activation, float alpha, dx, dw, db, bint need_dx):
-    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    _check(w, "w", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n_in = cnp.PyArray_DIM(x, 1), n_out = cnp.PyArray_DIM(w, 1)
-    _check_shape(w, "w", n_in, n_out)
-    _check_shape(dy, "dy", batch, n_out)
-    if activation != 0:
-        if saved is None:
-            raise ValueError("saved: expected the output of the activation, got None")
-        _check(saved, "saved", cnp.NPY_FLOAT32, 2, False)
-        _check_shape(saved, "saved", batch, n_out)
-    if not need_dx and dx is not None:
-        raise ValueError("out: expected no dx where need_dx is False, got an array")
-    new_dx = _out_f32(dx, "dx", batch, n_in) if need_dx else None
-    new_dw = _out_f32(dw, "dw", n_in, n_out)
-    new_db = _out_f32(db, "db", n_out)
-    inputs = ((dy, "dy"), (x, "x"), (w, "w"), (saved, "saved"))
-    if dx is not None:
-        _check_apart(dx, "dx", inputs)
-    if dw is not None:
-        _check_apart(dw, "dw", inputs + ((dx, "dx"),))
-    if db is not None:
-        _check_apart(db, "db", inputs + ((dx, "dx"), (dw, "dw")))
-
-    dz = dy
-    if activation != 0:
-        dz = _new_f32(batch, n_out)
-        _differentiate(dy, saved, dz, activation, alpha)
-    cdef int threads = _team_for(2.0 * batch * n_in * n_out)
-    cdef fnn_dense_backward_weights weights
-    memset(&weights, 0, sizeof(weights))
-    weights.batch, weights.n_in, weights.n_out = batch, n_in, n_out
-    weights.x, weights.ldx = _f32(x), n_in
-    weights.dy, weights.lddy = _f32(dz), n_out
-    weights.dw, weights.db = _f32(new_dw), _f32(new_db)
-    cdef fnn_dense_backward_input inward
-    memset(&inward, 0, sizeof(inward))
-    inward.batch, inward.n_in, inward.n_out = batch, n_in, n_out
-    inward.dy, inward.lddy = _f32(dz), n_out
-    inward.w = _f32(w)
-    inward.dx, inward.lddx = _f32(new_dx), n_in
-    with nogil:
-        fnn_eager(FNN_OP_DENSE_BACKWARD_WEIGHTS, &weights, batch, threads)
-        if need_dx:
-            fnn_eager(FNN_OP_DENSE_BACKWARD_INPUT, &inward, batch, threads)
-    return new_dx, new_dw, new_db
+def elements(a, str name, bint writable=False):
+    """How many elements an array has that must be a float32 one, of any shape."""
+    _check(a, name, cnp.NPY_FLOAT32, cnp.PyArray_NDIM(a) if cnp.PyArray_Check(a) else -1, writable)
+    return cnp.PyArray_SIZE(a)
 
 
-def bias_gradient(dy, out):
-    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(dy, 0), n = cnp.PyArray_DIM(dy, 1)
-    db = _out_f32(out, "out", n)
-    if out is not None:
-        _check_apart(db, "out", ((dy, "dy"),))
-    cdef fnn_dense_backward_weights o
-    memset(&o, 0, sizeof(o))
-    o.batch, o.n_in, o.n_out = batch, 1, n
-    o.dy, o.lddy = _f32(dy), n
-    o.db = _f32(db)
-    cdef int threads = _team_for(1.0 * batch * n)
-    with nogil:
-        fnn_eager(FNN_OP_DENSE_BACKWARD_WEIGHTS, &o, batch, threads)
-    return db
+def shape_of(cnp.ndarray a):
+    """The array's shape, whatever a subclass says of itself."""
+    return _shape(a)
+
+
+def new(cnp.npy_intp m, cnp.npy_intp n=-1):
+    """A float32 array of shape [m, n], or [m], with anything in it."""
+    return _new_f32(m, n)
+
+
+def output(out, str name, cnp.npy_intp m, cnp.npy_intp n=-1):
+    """`out`, if it is a float32 array of shape [m, n], or [m], that can be written to; a new one for None."""
+    return _out_f32(out, name, m, n)
+
+
+def output_like(out, cnp.ndarray x, str name, str out_name="out"):
+    """`out` in place of a new float32 array of x's shape: x itself, or apart from it."""
+    cdef cnp.ndarray found = _like_f32(out, out_name, x)
+    _check_same_or_apart(found, x, name, out_name)
+    return found
+
+
+def same_or_apart(cnp.ndarray out, cnp.ndarray x, str name, str out_name="out"):
+    """ValueError where `out` overlaps a part of x."""
+    _check_same_or_apart(out, x, name, out_name)
+
+
+def apart(cnp.ndarray out, str out_name, *inputs):
+    """ValueError where `out` overlaps one of the inputs, given as (array or None, name)."""
+    _check_apart(out, out_name, inputs)
 
 
 cdef cnp.ndarray _like_f32(object out, str name, cnp.ndarray x):
-    """`out` once it fits x's shape, or a new array of it. It may be x itself, but not a part of it."""
+    """`out` once it fits x's shape, or a new array of it."""
     if out is None:
         return cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.NPY_FLOAT32)
     _check(out, name, cnp.NPY_FLOAT32, cnp.PyArray_NDIM(x), True)
@@ -125,198 +64,146 @@ cdef cnp.ndarray _like_f32(object out, str name, cnp.ndarray x):
     return out
 
 
-cdef int _check_same_or_apart(cnp.ndarray out, cnp.ndarray x, str name) except -1:
+cdef int _check_same_or_apart(cnp.ndarray out, cnp.ndarray x, str name, str out_name) except -1:
     if cnp.PyArray_DATA(out) != cnp.PyArray_DATA(x) and _overlap(out, x):
-        raise ValueError(f"out: expected {name} itself or memory of its own, got an array that overlaps {name}")
+        raise ValueError(f"{out_name}: expected {name} itself or memory of its own, got an array that overlaps {name}")
     return 0
 
 
-def activation_forward(x, int activation, float alpha, out):
-    _check(x, "x", cnp.NPY_FLOAT32, cnp.PyArray_NDIM(x) if cnp.PyArray_Check(x) else -1, False)
-    cdef cnp.ndarray y = _like_f32(out, "out", x)
-    _check_same_or_apart(y, x, "x")
-    cdef fnn_elementwise o
-    memset(&o, 0, sizeof(o))
-    cdef size_t n = cnp.PyArray_SIZE(x), columns = 4096 if n > 4096 else n
-    o.columns = columns
-    o.ldx = o.ldy = columns
-    o.activation, o.alpha = activation, alpha
-    o.x, o.y = _f32(x), _f32(y)
-    cdef int threads = _team_for(20.0 * n)
+cdef void _eager(fnn_op *op, fnn_buffer *buffers, fnn_run *run) noexcept:
+    """The operation by one thread, or by a team where it is worth one."""
+    cdef double work = fnn_op_kinds[op.kind].work(op, <double>run.rows)
+    run.threads = _team_for(work)
+    if work < _GIL_WORK:
+        fnn_eager(op, buffers, run)
+        return
     with nogil:
-        fnn_eager(FNN_OP_ACTIVATION_FORWARD, &o, n // columns, threads)
-        if n % columns:
-            o.x += n - n % columns
-            o.y += n - n % columns
-            o.columns = n % columns
-            fnn_eager(FNN_OP_ACTIVATION_FORWARD, &o, 1, 1)
-    return y
+        fnn_eager(op, buffers, run)
 
 
-def activation_backward(dy, saved, int activation, float alpha, out):
-    check_array(dy, "dy", np.float32)
-    check_array(saved, "saved", np.float32)
-    if _shape(saved) != _shape(dy):
-        raise ValueError(f"saved: expected dy's shape {_shape(dy)}, got {_shape(saved)}")
-    cdef cnp.ndarray dx = _like_f32(out, "out", dy)
-    _check_same_or_apart(dx, dy, "dy")
-    _check_same_or_apart(dx, saved, "saved")
-    _differentiate(dy, saved, dx, activation, alpha)
-    return dx
+cdef class Operation:
+    """One kind of operation, to be run on arrays that have been checked.
 
+    roles, parameters: names, with spaces between them, in the order in which the calls give arrays and numbers. A call needs all
+    parameters of the kind; roles that are left out have no buffer.
+    """
 
-def softmax_forward(x, out):
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.ndarray y = _like_f32(out, "out", x)
-    _check_same_or_apart(y, x, "x")
-    cdef fnn_elementwise o
-    memset(&o, 0, sizeof(o))
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0)
-    o.columns = o.ldx = o.ldy = cnp.PyArray_DIM(x, 1)
-    o.x, o.y = _f32(x), _f32(y)
-    cdef int threads = _team_for(20.0 * cnp.PyArray_SIZE(x))
-    with nogil:
-        fnn_eager(FNN_OP_SOFTMAX_FORWARD, &o, batch, threads)
-    return y
+    cdef fnn_op op
+    cdef int slots[FNN_OP_BUFFERS]
+    cdef int places[FNN_OP_PARAMETERS]
+    cdef bint doubles[FNN_OP_PARAMETERS]
+    cdef int n_arrays, n_values
 
-
-cdef _by_rows(fnn_op_kind op, cnp.ndarray x, cnp.ndarray saved, cnp.ndarray y):
-    """A row operation with its rows shared out: x (dy), what was saved, and the result, of one shape."""
-    cdef fnn_elementwise o
-    memset(&o, 0, sizeof(o))
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0)
-    o.columns = o.ldx = o.ldy = o.ldsaved = cnp.PyArray_DIM(x, 1)
-    o.x, o.saved, o.y = _f32(x), _f32(saved), _f32(y)
-    cdef int threads = _team_for(20.0 * cnp.PyArray_SIZE(x))
-    with nogil:
-        fnn_eager(op, &o, batch, threads)
-    return y
-
-
-def log_softmax_forward(x, out):
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.ndarray y = _like_f32(out, "out", x)
-    _check_same_or_apart(y, x, "x")
-    return _by_rows(FNN_OP_LOG_SOFTMAX_FORWARD, x, x, y)
-
-
-cdef _softmax_backward(fnn_op_kind op, dy, y, out):
-    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
-    _check(y, "y", cnp.NPY_FLOAT32, 2, False)
-    _check_shape(y, "y", cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dy, 1))
-    cdef cnp.ndarray dx = _like_f32(out, "out", dy)
-    _check_same_or_apart(dx, dy, "dy")
-    _check_same_or_apart(dx, y, "y")
-    return _by_rows(op, dy, y, dx)
-
-
-def softmax_backward(dy, y, out):
-    return _softmax_backward(FNN_OP_SOFTMAX_BACKWARD, dy, y, out)
-
-
-def log_softmax_backward(dy, y, out):
-    return _softmax_backward(FNN_OP_LOG_SOFTMAX_BACKWARD, dy, y, out)
-
-
-cdef int _check_slope(object slope, cnp.npy_intp columns) except -1:
-    _check(slope, "slope", cnp.NPY_FLOAT32, 1, False)
-    if cnp.PyArray_SIZE(slope) != 1 and cnp.PyArray_SIZE(slope) != columns:
-        raise ValueError(f"slope: expected shape (1,) or ({columns},), got {_shape(slope)}")
-    return 0
-
-
-def prelu_forward(x, slope, out):
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    _check_slope(slope, cnp.PyArray_DIM(x, 1))
-    cdef cnp.ndarray y = _like_f32(out, "out", x)
-    _check_same_or_apart(y, x, "x")
-    _check_apart(y, "out", ((slope, "slope"),))
-    cdef fnn_prelu o
-    memset(&o, 0, sizeof(o))
-    o.rows, o.columns = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
-    o.step = cnp.PyArray_SIZE(slope) > 1
-    o.slope, o.x, o.out = _f32(slope), _f32(x), _f32(y)
-    o.ldx = o.ldout = o.columns
-    cdef int threads = _team_for(5.0 * cnp.PyArray_SIZE(x))
-    with nogil:
-        fnn_eager(FNN_OP_PRELU_FORWARD, &o, o.rows, threads)
-    return y
-
-
-def prelu_backward(dy, x, slope, out_dx, out_dslope):
-    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    _check_shape(x, "x", cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dy, 1))
-    _check_slope(slope, cnp.PyArray_DIM(dy, 1))
-    cdef cnp.ndarray dx = _like_f32(out_dx, "dx", dy)
-    cdef cnp.ndarray dslope = _out_f32(out_dslope, "dslope", cnp.PyArray_SIZE(slope))
-    if out_dx is not None:
-        for other, name in ((dy, "dy"), (x, "x")):
-            if cnp.PyArray_DATA(dx) != cnp.PyArray_DATA(<cnp.ndarray>other):
-                _check_apart(dx, "dx", ((other, name),))
-        _check_apart(dx, "dx", ((slope, "slope"),))
-    if out_dslope is not None:
-        _check_apart(dslope, "dslope", ((dy, "dy"), (x, "x"), (slope, "slope"), (dx, "dx")))
-    cdef fnn_prelu o
-    memset(&o, 0, sizeof(o))
-    o.rows, o.columns = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
-    o.step = cnp.PyArray_SIZE(slope) > 1
-    o.slope, o.x, o.dy, o.out = _f32(slope), _f32(x), _f32(dy), _f32(dslope)
-    o.ldx = o.lddy = o.ldout = o.columns
-    cdef float *dx_data = _f32(dx)
-    cdef int threads = _team_for(5.0 * cnp.PyArray_SIZE(x))
-    with nogil:
-        fnn_eager(FNN_OP_PRELU_SLOPE_GRADIENT, &o, o.rows, threads)
-        o.out = dx_data
-        fnn_eager(FNN_OP_PRELU_BACKWARD, &o, o.rows, threads)
-    return dx, dslope
-
-
-def loss(str kind, str name, logits, targets, out, sample_weight, class_weight, int form, float parameter, bint total, bint full,
-         counted=None):
-    """One loss of a batch: kind names the operation, name its first argument; targets: int32 labels that have been checked, or
-    float32 [batch, classes]; class_weight: float32 [classes] ([2, classes] of the binary ones) or None; counted: how many labels
-    are not -1, if there may be such. Returns (row losses, gradient, correct)."""
-    cdef fnn_op_kind op = {"softmax_cross_entropy": FNN_OP_SOFTMAX_CROSS_ENTROPY, "elementwise_loss": FNN_OP_ELEMENTWISE_LOSS,
-                           "multiclass_hinge": FNN_OP_MULTICLASS_HINGE}[kind]
-    _check(logits, name, cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(logits, 0), classes = cnp.PyArray_DIM(logits, 1)
-    cdef fnn_loss o
-    memset(&o, 0, sizeof(o))
-    if cnp.PyArray_TYPE(targets) == cnp.NPY_INT32:
-        _check(targets, "targets", cnp.NPY_INT32, 1, False)
-        _check_shape(targets, "targets", batch)
-        o.labels = <int32_t *>cnp.PyArray_DATA(targets)
-    else:
-        _check(targets, "targets", cnp.NPY_FLOAT32, 2, False)
-        _check_shape(targets, "targets", batch, classes)
-        o.targets, o.ldt = _f32(targets), classes
-    if sample_weight is not None:
-        o.each = op == FNN_OP_ELEMENTWISE_LOSS and cnp.PyArray_Check(sample_weight) and cnp.PyArray_NDIM(sample_weight) == 2
-        _check(sample_weight, "sample_weight", cnp.NPY_FLOAT32, 2 if o.each else 1, False)
-        if o.each:
-            _check_shape(sample_weight, "sample_weight", batch, classes)
+    def __cinit__(self, str kind, str roles, str parameters):
+        cdef int i
+        for self.op.kind in range(FNN_OP_KINDS):
+            if fnn_op_kinds[self.op.kind].name.decode() == kind:
+                break
         else:
-            _check_shape(sample_weight, "sample_weight", batch)
-        o.weight, o.ldw = _f32(sample_weight), classes if o.each else 1
-    cdef cnp.ndarray dlogits = _out_f32(out, "out", batch, classes)
-    _check_same_or_apart(dlogits, logits, name)
-    if out is not None:
-        _check_apart(dlogits, "out", ((targets, "targets"), (sample_weight, "sample_weight"), (class_weight, "class_weight")))
-    loss, correct = np.empty(batch, np.float64), np.empty(batch, np.uint32)
-    o.form, o.sum, o.full, o.parameter = form, total, full, parameter
-    o.classes = classes
-    o.logits, o.ldl = _f32(logits), classes
-    o.class_weight = _f32(class_weight)
-    o.ignores = counted is not None
-    o.scale = 1.0 if total else 1.0 / (batch if counted is None else max(counted, 1))
-    o.dlogits, o.ldd = _f32(dlogits), classes
-    o.loss = <double *>cnp.PyArray_DATA(loss)
-    o.correct = <uint32_t *>cnp.PyArray_DATA(correct)
-    cdef int threads = _team_for(50.0 * batch * classes)
-    with nogil:
-        fnn_eager(op, &o, batch, threads)
-    return loss, dlogits, correct
+            raise ValueError(f"kind: expected an operation of the register, got {kind!r}")
+        for i in range(FNN_OP_BUFFERS):
+            self.op.buffer[i] = -1
+        info = fnn_op_kinds[self.op.kind]
+        known, needed = info.roles.decode().split(), info.parameters.decode().split()
+        given, names = roles.split(), parameters.split()
+        if not set(given) <= set(known) or sorted(names) != sorted([p[1:] for p in needed]):
+            raise TypeError(f"{kind}: expected roles of {known} and the parameters {needed}, got {given} and {names}")
+        self.n_arrays, self.n_values = len(given), len(names)
+        for i in range(self.n_arrays):
+            self.slots[i] = known.index(given[i])
+        for i in range(self.n_values):
+            self.doubles[i] = "d" + names[i] in needed
+            self.places[i] = needed.index(("d" if self.doubles[i] else "i") + names[i])
+
+    cdef int fill(self, fnn_op *op, tuple values) except -1:
+        cdef int i
+        if len(values) != self.n_values:
+            raise TypeError(f"expected {self.n_values} parameters, got {len(values)}")
+        memcpy(op, &self.op, sizeof(fnn_op))
+        for i in range(self.n_values):
+            if self.doubles[i]:
+                op.value[self.places[i]].d = values[i]
+            else:
+                op.value[self.places[i]].i = values[i]
+        return 0
+
+    cdef int bind(self, fnn_op *op, fnn_buffer *buffers, tuple arrays) except -1:
+        cdef int i
+        cdef cnp.ndarray a
+        if len(arrays) != self.n_arrays:
+            raise TypeError(f"expected {self.n_arrays} arrays, got {len(arrays)}")
+        for i in range(self.n_arrays):
+            if arrays[i] is not None:
+                a = <cnp.ndarray>arrays[i]
+                op.buffer[self.slots[i]] = i
+                buffers[i].data = cnp.PyArray_DATA(a)
+                buffers[i].ld = cnp.PyArray_DIM(a, cnp.PyArray_NDIM(a) - 1) if cnp.PyArray_NDIM(a) > 1 else 1
+        return 0
+
+    def run(self, size_t rows, tuple arrays, tuple values, uint64_t seed=0, uint64_t step=0, size_t weight_columns=0,
+            ignored=None):
+        """On so many rows. seed, step: what is drawn at random is a function of; weight_columns: sample weights of a row; ignored:
+        how many labels are -1, if there may be such."""
+        cdef fnn_run run
+        memset(&run, 0, sizeof(run))
+        run.rows, run.seed, run.step0, run.weight_columns = rows, seed, step, weight_columns
+        run.ignores, run.rows_left_out = ignored is not None, ignored or 0
+        self.call(&run, arrays, values)
+
+    cdef int call(self, fnn_run *run, tuple arrays, tuple values) except -1:
+        cdef fnn_op op
+        cdef fnn_buffer buffers[FNN_OP_BUFFERS]
+        self.fill(&op, values)
+        self.bind(&op, buffers, arrays)
+        _eager(&op, buffers, run)
+        return 0
+
+    def flat(self, tuple arrays, tuple values):
+        """On arrays of one size, taken as rows of at most 4096 elements: the first parameter, the number of columns, is not given."""
+        cdef fnn_op op
+        cdef fnn_buffer buffers[FNN_OP_BUFFERS]
+        cdef fnn_run run
+        cdef size_t n = cnp.PyArray_SIZE(arrays[0]), columns = min(n, 4096)
+        cdef int i
+        self.fill(&op, (columns, *values))
+        self.bind(&op, buffers, arrays)
+        memset(&run, 0, sizeof(run))
+        run.rows = n // columns
+        for i in range(self.n_arrays):
+            buffers[i].ld = columns
+        _eager(&op, buffers, &run)
+        if n % columns:
+            for i in range(self.n_arrays):
+                buffers[i].data = <float *>buffers[i].data + (n - n % columns)
+            op.value[self.places[0]].i, run.rows = n % columns, 1
+            _eager(&op, buffers, &run)
+
+
+def op_work(int kind, slots, values, double rows):
+    """Floating-point operations of an operation of a plan; slots and values as `NativePlan` takes them."""
+    cdef fnn_op op
+    _fill_op(&op, kind, slots, values)
+    return fnn_op_kinds[kind].work(&op, rows)
+
+
+cdef int _fill_op(fnn_op *op, int kind, slots, values) except -1:
+    """slots: positions of buffers in the order of the roles, -1 for none; values: of the parameters in their order."""
+    cdef int i
+    if not 0 <= kind < FNN_OP_KINDS:
+        raise ValueError(f"kind: expected a code below {FNN_OP_KINDS}, got {kind}; was the extension built again?")
+    parameters = fnn_op_kinds[kind].parameters.split()
+    if len(slots) > FNN_OP_BUFFERS or len(values) != len(parameters):
+        raise ValueError(f"expected {len(parameters)} parameters and at most {FNN_OP_BUFFERS} buffers, got {values} and {slots}")
+    memset(op, 0, sizeof(fnn_op))
+    op.kind = kind
+    for i in range(FNN_OP_BUFFERS):
+        op.buffer[i] = slots[i] if i < len(slots) else -1
+    for i in range(<int>len(values)):
+        if parameters[i].startswith(b"d"):
+            op.value[i].d = values[i]
+        else:
+            op.value[i].i = values[i]
+    return 0
 
 
 def sum_rows(loss):
@@ -330,208 +217,8 @@ def penalty_chunks(size_t n):
     return fnn_penalty_chunks(n)
 
 
-def penalty_forward(w, double l1, double l2):
-    check_array(w, "w", np.float32)
-    cdef fnn_penalty o
-    memset(&o, 0, sizeof(o))
-    o.n, o.l1, o.l2, o.w = cnp.PyArray_SIZE(w), l1, l2, _f32(w)
-    partial = np.empty(fnn_penalty_chunks(o.n), np.float64)
-    o.partial = <double *>cnp.PyArray_DATA(partial)
-    cdef int threads = _team_for(4.0 * o.n)
-    with nogil:
-        fnn_eager(FNN_OP_PENALTY_FORWARD, &o, 1, threads)
-    return fnn_penalty_total(o.partial, o.n)
+def penalty_total(partial, size_t n):
+    """Their sum, in order."""
+    return fnn_penalty_total(<double *>cnp.PyArray_DATA(partial), n)
 
 
-def penalty_backward(w, dw, double l1, double l2):
-    check_array(w, "w", np.float32)
-    check_array(dw, "dw", np.float32, writable=True)
-    if _shape(dw) != _shape(w):
-        raise ValueError(f"dw: expected w's shape {_shape(w)}, got {_shape(dw)}")
-    _check_apart(dw, "dw", ((w, "w"),))
-    cdef fnn_penalty o
-    memset(&o, 0, sizeof(o))
-    o.n, o.l1, o.l2, o.w, o.dw = cnp.PyArray_SIZE(w), l1, l2, _f32(w), _f32(dw)
-    cdef int threads = _team_for(4.0 * o.n)
-    with nogil:
-        fnn_eager(FNN_OP_PENALTY_BACKWARD, &o, 1, threads)
-    return dw
-
-
-# ---- normalisation, noise, maxout ----
-
-cdef int _check_optional(object a, str name, cnp.npy_intp n) except -1:
-    """A float32 vector of n, or None."""
-    if a is not None:
-        _check(a, name, cnp.NPY_FLOAT32, 1, False)
-        _check_shape(a, name, n)
-    return 0
-
-
-def batchnorm_forward(x, weight, bias, float eps, int activation, float alpha, out):
-    """Returns (y, statistics [4, features]: mean, what it lacks of the true one, 1 / deviation, variance)."""
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
-    _check_optional(weight, "weight", n)
-    _check_optional(bias, "bias", n)
-    cdef cnp.ndarray y = _like_f32(out, "out", x)
-    _check_same_or_apart(y, x, "x")
-    _check_apart(y, "out", ((weight, "weight"), (bias, "bias")))
-    cdef cnp.ndarray statistics = _new_f32(4, n)
-    cdef fnn_batchnorm o
-    memset(&o, 0, sizeof(o))
-    o.rows, o.columns, o.eps, o.activation, o.alpha = batch, n, eps, activation, alpha
-    o.x, o.ldx, o.gamma, o.beta = _f32(x), n, _f32(weight), _f32(bias)
-    o.statistics, o.lds, o.y, o.ldy = _f32(statistics), n, _f32(y), n
-    cdef int threads = _team_for(10.0 * batch * n)
-    with nogil:
-        fnn_eager(FNN_OP_BATCHNORM_FORWARD, &o, batch, threads)
-    return y, statistics
-
-
-def batchnorm_inference(x, mean, var, weight, bias, float eps, int activation, float alpha, out):
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
-    for a, name in ((mean, "mean"), (var, "var")):
-        _check(a, name, cnp.NPY_FLOAT32, 1, False)
-        _check_shape(a, name, n)
-    _check_optional(weight, "weight", n)
-    _check_optional(bias, "bias", n)
-    cdef cnp.ndarray y = _like_f32(out, "out", x)
-    _check_same_or_apart(y, x, "x")
-    _check_apart(y, "out", ((weight, "weight"), (bias, "bias"), (mean, "mean"), (var, "var")))
-    cdef fnn_batchnorm o
-    memset(&o, 0, sizeof(o))
-    o.rows, o.columns, o.eps, o.activation, o.alpha = batch, n, eps, activation, alpha
-    o.x, o.ldx, o.gamma, o.beta = _f32(x), n, _f32(weight), _f32(bias)
-    o.mean, o.var, o.y, o.ldy = _f32(mean), _f32(var), _f32(y), n
-    cdef fnn_batchnorm_inference rows
-    rows.of, rows.pixels = o, 0
-    cdef int threads = _team_for(4.0 * batch * n)
-    with nogil:
-        fnn_eager(FNN_OP_BATCHNORM_INFERENCE, &rows, batch, threads)
-    return y
-
-
-def batchnorm_backward(dy, x, statistics, weight, out):
-    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    _check(statistics, "statistics", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
-    _check_shape(dy, "dy", batch, n)
-    _check_shape(statistics, "statistics", 4, n)
-    _check_optional(weight, "weight", n)
-    cdef cnp.ndarray dx = _like_f32(out, "out", dy)
-    _check_same_or_apart(dx, dy, "dy")
-    _check_apart(dx, "out", ((x, "x"), (statistics, "statistics"), (weight, "weight")))
-    cdef cnp.ndarray dweight = _new_f32(n), dbias = _new_f32(n)
-    cdef fnn_batchnorm o
-    memset(&o, 0, sizeof(o))
-    o.rows, o.columns = batch, n
-    o.x, o.ldx, o.gamma = _f32(x), n, _f32(weight)
-    o.statistics, o.lds = _f32(statistics), n
-    o.dy, o.lddy, o.dx, o.lddx, o.dgamma, o.dbeta = _f32(dy), n, _f32(dx), n, _f32(dweight), _f32(dbias)
-    cdef int threads = _team_for(15.0 * batch * n)
-    with nogil:
-        fnn_eager(FNN_OP_BATCHNORM_BACKWARD, &o, batch, threads)
-    return dx, dweight, dbias
-
-
-def rownorm_forward(x, weight, bias, bint centered, float eps, int activation, float alpha, out):
-    """Returns (y, statistics [batch, 3]: mean, what it lacks of the true one, 1 / deviation)."""
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
-    _check_optional(weight, "weight", n)
-    _check_optional(bias, "bias", n)
-    cdef cnp.ndarray y = _like_f32(out, "out", x)
-    _check_same_or_apart(y, x, "x")
-    _check_apart(y, "out", ((weight, "weight"), (bias, "bias")))
-    cdef cnp.ndarray statistics = _new_f32(batch, 3)
-    cdef fnn_rownorm o
-    memset(&o, 0, sizeof(o))
-    o.rows, o.columns, o.centered, o.eps, o.activation, o.alpha = batch, n, centered, eps, activation, alpha
-    o.x, o.ldx, o.gamma, o.beta = _f32(x), n, _f32(weight), _f32(bias)
-    o.statistics, o.lds, o.y, o.ldy = _f32(statistics), 3, _f32(y), n
-    cdef int threads = _team_for(10.0 * batch * n)
-    with nogil:
-        fnn_eager(FNN_OP_LAYERNORM_FORWARD, &o, batch, threads)
-    return y, statistics
-
-
-def rownorm_backward(dy, x, statistics, weight, bint centered, out):
-    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    _check(statistics, "statistics", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
-    _check_shape(dy, "dy", batch, n)
-    _check_shape(statistics, "statistics", batch, 3)
-    _check_optional(weight, "weight", n)
-    cdef cnp.ndarray dx = _like_f32(out, "out", dy)
-    _check_same_or_apart(dx, dy, "dy")
-    _check_apart(dx, "out", ((x, "x"), (statistics, "statistics"), (weight, "weight")))
-    cdef cnp.ndarray dweight = _new_f32(n), dbias = _new_f32(n)
-    cdef fnn_rownorm o
-    memset(&o, 0, sizeof(o))
-    o.rows, o.columns, o.centered = batch, n, centered
-    o.x, o.ldx, o.gamma = _f32(x), n, _f32(weight)
-    o.statistics, o.lds = _f32(statistics), 3
-    o.dy, o.lddy, o.dx, o.lddx, o.dgamma, o.dbeta = _f32(dy), n, _f32(dx), n, _f32(dweight), _f32(dbias)
-    cdef int threads = _team_for(15.0 * batch * n)
-    with nogil:
-        fnn_eager(FNN_OP_LAYERNORM_BACKWARD_WEIGHTS, &o, batch, threads)
-        fnn_eager(FNN_OP_LAYERNORM_BACKWARD_INPUT, &o, batch, threads)
-    return dx, dweight, dbias
-
-
-def noise(x, uint32_t threshold, float scale, bint gaussian, uint64_t seed, uint32_t step, uint32_t stream, out):
-    """Dropout of `threshold` in 65536 elements, the others times scale; or x + scale times a normal number."""
-    check_array(x, "x", np.float32)
-    cdef cnp.ndarray y = _like_f32(out, "out", x)
-    _check_same_or_apart(y, x, "x")
-    cdef size_t columns = cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1) if cnp.PyArray_NDIM(x) else 1
-    cdef fnn_noise o
-    memset(&o, 0, sizeof(o))
-    o.rows, o.columns = <size_t>cnp.PyArray_SIZE(x) // columns, columns
-    o.draw.seed, o.draw.step, o.draw.stream = seed, step, stream
-    o.threshold, o.scale = threshold, scale
-    o.x, o.ldx, o.y, o.ldy = _f32(x), columns, _f32(y), columns
-    cdef int threads = _team_for(10.0 * cnp.PyArray_SIZE(x))
-    with nogil:
-        fnn_eager(FNN_OP_GAUSSIAN_NOISE if gaussian else FNN_OP_DROPOUT, &o, o.rows, threads)
-    return y
-
-
-def maxout_forward(x, size_t pieces, out):
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
-    if n % <cnp.npy_intp>pieces:
-        raise ValueError(f"x: expected {pieces} pieces of one width in a row, got shape {_shape(x)}")
-    cdef cnp.ndarray y = _out_f32(out, "out", batch, n // <cnp.npy_intp>pieces)
-    _check_apart(y, "out", ((x, "x"),))
-    cdef fnn_maxout o
-    memset(&o, 0, sizeof(o))
-    o.columns, o.pieces = n // <cnp.npy_intp>pieces, pieces
-    o.x, o.ldx, o.y, o.ldy = _f32(x), n, _f32(y), o.columns
-    cdef int threads = _team_for(5.0 * batch * n)
-    with nogil:
-        fnn_eager(FNN_OP_MAXOUT_FORWARD, &o, batch, threads)
-    return y
-
-
-def maxout_backward(dy, x, size_t pieces, out):
-    _check(dy, "dy", cnp.NPY_FLOAT32, 2, False)
-    _check(x, "x", cnp.NPY_FLOAT32, 2, False)
-    cdef cnp.npy_intp batch = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
-    if n % <cnp.npy_intp>pieces:
-        raise ValueError(f"x: expected {pieces} pieces of one width in a row, got shape {_shape(x)}")
-    _check_shape(dy, "dy", batch, n // <cnp.npy_intp>pieces)
-    cdef cnp.ndarray dx = _out_f32(out, "out", batch, n)
-    _check_apart(dx, "out", ((x, "x"), (dy, "dy")))
-    cdef fnn_maxout o
-    memset(&o, 0, sizeof(o))
-    o.columns, o.pieces = n // <cnp.npy_intp>pieces, pieces
-    o.x, o.ldx, o.dy, o.lddy, o.y, o.ldy = _f32(x), n, _f32(dy), o.columns, _f32(dx), n
-    cdef int threads = _team_for(5.0 * batch * n)
-    with nogil:
-        fnn_eager(FNN_OP_MAXOUT_BACKWARD, &o, batch, threads)
-    return dx

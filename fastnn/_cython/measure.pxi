@@ -22,12 +22,13 @@ def activations():
 
 
 def op_kinds():
-    """The register of operations (csrc/defs/ops.def), in the order of their codes: (name, roles, writes, phase, traits)."""
+    """The register of operations (csrc/defs/ops.def), in the order of their codes: (name, parameters, roles, writes, phase, traits)."""
     found = []
     for i in range(FNN_OP_KINDS):
         info = &fnn_op_kinds[i]
         roles, writes, traits = (words.decode().split() for words in (info.roles, info.writes, info.traits))
-        found.append((info.name.decode(), tuple(roles), tuple(writes), info.phase.decode(), frozenset(traits)))
+        parameters = tuple([p[1:] for p in info.parameters.decode().split()])
+        found.append((info.name.decode(), parameters, tuple(roles), tuple(writes), info.phase.decode(), frozenset(traits)))
     return found
 
 

@@ -3,31 +3,25 @@
 PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite", FNN_BAD_RATE: "rate"}
 
 
-cdef fnn_window _window(tuple sizes) except *:
-    """A window's sizes, in the order of the struct."""
-    cdef fnn_window w
-    (w.height, w.width, w.channels, w.out_height, w.out_width, w.kernel_height, w.kernel_width, w.stride_y, w.stride_x,
-     w.dilation_y, w.dilation_x, w.pad_top, w.pad_left, w.pad_bottom, w.pad_right, w.groups) = sizes
-    return w
+def conv2d_chunk(int kind, slots, values):
+    """Of a convolution, as NativePlan takes it: images whose part of the weights' gradient is one sum."""
+    cdef fnn_op op
+    _fill_op(&op, kind, slots, values)
+    return fnn_conv2d_chunk(&op)
 
 
-def conv2d_chunk(tuple window):
-    """Images whose part of the weights' gradient is one sum."""
-    cdef fnn_window w = _window(window)
-    return fnn_conv2d_chunk(&w)
-
-
-def conv2d_scratch(tuple window, size_t filters, bint backward_input):
-    """Floats that a thread needs for its windows."""
-    cdef fnn_window w = _window(window)
-    return fnn_conv2d_scratch(&w, filters, backward_input)
+def conv2d_scratch(int kind, slots, values):
+    """Bytes that a thread needs for its windows."""
+    cdef fnn_op op
+    _fill_op(&op, kind, slots, values)
+    return fnn_conv2d_scratch(&op) * sizeof(float)
 
 
 cdef class NativePlan:
     """A plan's operations over the buffers of one workspace, ready to run.
 
-    ops: tuples in the order of fnn_op's fields; buffers: (array or None, leading dimension); tensors: what the updates
-    update, or None; gradients: for each tensor the array of its gradient, or None where the update is fused.
+    ops: (kind's code, slots, values, by_rows, barrier, updates, bytes of scratch), see `_fill_op`; buffers: (array or None,
+    leading dimension); tensors: what the updates update, or None; gradients: for each tensor the array of its gradient, or None where the update is fused.
     """
 
     cdef public bint alone  # always one thread: others work on plans of their own meanwhile
@@ -64,21 +58,9 @@ cdef class NativePlan:
         self.tables = 1
         for i in range(self.n_ops):
             op = &self.ops[i]
-            (kind, by_rows, barrier, slots, n_in, n_out, activation, alpha, accumulate, update_w, update_b, first,
-             last, eps, rate, threshold, stream, l1, l2, form, total, full, scratch, window) = ops[i]
-            if not (0 <= kind < FNN_OP_KINDS and 0 <= activation < FNN_ACTIVATIONS and 0 <= form < FNN_LOSS_FORMS):
-                raise ValueError(f"operation {i}: expected codes that the extension knows, got kind {kind}, activation "
-                                 f"{activation}, form {form}; was the extension built again?")
-            op.kind, op.by_rows, op.barrier = kind, by_rows, barrier
-            for j in range(8):
-                op.buffer[<int>j] = slots[j] if j < len(slots) else -1
-            op.n_in, op.n_out, op.activation, op.alpha = n_in, n_out, activation, alpha
-            op.accumulate, op.update_w, op.update_b, op.first, op.last = accumulate, update_w, update_b, first, last
-            op.eps, op.rate, op.threshold, op.stream = eps, rate, threshold, stream
-            op.l1, op.l2 = l1, l2
-            op.form, op.sum, op.full = form, total, full
-            if window is not None:
-                op.window = _window(window)
+            kind, slots, values, by_rows, barrier, updates, scratch = ops[i]
+            _fill_op(op, kind, slots, values)
+            op.by_rows, op.barrier, op.updates = by_rows, barrier, updates
             op.scratch = scratch // sizeof(float)
             self.r.scratch_floats = max(self.r.scratch_floats, op.scratch)
         self.arrays = []

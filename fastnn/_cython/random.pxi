@@ -20,3 +20,6 @@ def permutation(n, seed, epoch):
     with nogil:
         fnn_permutation(s, e, count, data)
     return out
+
+
+STREAM_INIT, STREAM_LAYERS = FNN_STREAM_INIT, FNN_STREAM_LAYERS  # the streams of initialisation, and the first of layers

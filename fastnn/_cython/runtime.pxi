@@ -9,6 +9,7 @@ cdef int _omp_at_start = fnn_omp_max_threads()
 cdef double _TEAM_WORK = 2.0e6
 cdef double _team_work = _TEAM_WORK
 cdef double _PACE_WORK = 4.0e5  # below this a team never pays: it is not even tried
+cdef double _GIL_WORK = 2.0e4  # below this, a few microseconds, an eager call keeps the GIL, which takes time to give and take
 
 
 def available_isas():

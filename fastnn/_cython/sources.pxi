@@ -59,6 +59,9 @@ cdef size_t _first_bad_index(const int64_t *index, size_t n, size_t rows) noexce
     return n
 
 
+cdef Operation _gather = Operation("gather", "out", "columns planes copies"), _gather_labels = Operation("gather_labels", "out", "columns")
+
+
 def gather(source, index, double scale, double shift, out, bint check_finite):
     """Returns (rows, problem, row of the index); rows is None for a bad index. `out` changes only if there is no problem."""
     cdef fnn_source s
@@ -70,34 +73,26 @@ def gather(source, index, double scale, double shift, out, bint check_finite):
             features *= <size_t>n
     _fill_source(&s, source, "source", features, scale, shift)
     rows = s.rows
-    cdef fnn_gather o
-    memset(&o, 0, sizeof(o))
-    o.index = _index_data(index, &rows)
+    cdef fnn_run run
+    memset(&run, 0, sizeof(run))
+    run.index = _index_data(index, &rows)
     cdef cnp.ndarray result = _out_f32(out, "out", rows, features)
     if out is not None:
         _check_apart(result, "out", ((source, "source"), (index, "index")))
         if check_finite:
             result = _new_f32(rows, features)
     cdef size_t bad
-    if o.index:
+    if run.index:
         with nogil:
-            bad = _first_bad_index(o.index, rows, s.rows)
+            bad = _first_bad_index(run.index, rows, s.rows)
         if bad < rows:
             return None, FNN_BAD_INDEX, bad
-    cdef fnn_status status
-    memset(&status, 0, sizeof(status))
-    o.source, o.dtype, o.row_stride, o.item, o.source_rows = s.data, s.dtype, s.stride, s.item, s.rows
-    o.features = features
-    o.scale, o.shift, o.check_finite = scale, shift, check_finite
-    o.out, o.ld = _f32(result), features
-    o.status = &status
-    cdef int threads = _team_for(4.0 * rows * features)
-    with nogil:
-        fnn_eager(FNN_OP_GATHER, &o, rows, threads)
-    if out is not None and out is not result and fnn_status_problem(&status) == FNN_OK:
+    run.x, run.rows, run.check_finite = s, rows, check_finite
+    _gather.call(&run, (result,), (features, 1, True))
+    if out is not None and out is not result and fnn_status_problem(&run.status) == FNN_OK:
         out[...] = result
         result = out
-    return result, fnn_status_problem(&status), fnn_status_row(&status)
+    return result, fnn_status_problem(&run.status), fnn_status_row(&run.status)
 
 
 def gather_labels(labels, index, int64_t classes, out):
@@ -110,22 +105,17 @@ def gather_labels(labels, index, int64_t classes, out):
         raise ValueError(f"labels: expected 1 dimension, got shape {_shape(labels)}")
     _fill_source(&s, labels, "labels", 1, 1.0, 0.0)
     rows = s.rows
-    cdef fnn_gather_labels o
-    memset(&o, 0, sizeof(o))
-    o.index = _index_data(index, &rows)
+    cdef fnn_run run
+    memset(&run, 0, sizeof(run))
+    run.index = _index_data(index, &rows)
     if out is not None:
         _check(out, "out", cnp.NPY_INT32, 1, True)
         _check_shape(out, "out", rows)
         _check_apart(out, "out", ((labels, "labels"), (index, "index")))
-    cdef fnn_status status
-    memset(&status, 0, sizeof(status))
-    o.source, o.dtype, o.stride, o.source_rows, o.classes = s.data, s.dtype, s.stride, s.rows, classes
+    run.y, run.rows, run.classes = s, rows, classes
     taken = np.empty(rows, np.int32)
-    o.out = <int32_t *>cnp.PyArray_DATA(taken)
-    o.status = &status
-    with nogil:
-        fnn_eager(FNN_OP_GATHER_LABELS, &o, rows, 1)
-    if out is not None and fnn_status_problem(&status) == FNN_OK:
+    _gather_labels.call(&run, (taken,), (1,))
+    if out is not None and fnn_status_problem(&run.status) == FNN_OK:
         out[...] = taken
         taken = out
-    return taken, fnn_status_problem(&status), fnn_status_row(&status)
+    return taken, fnn_status_problem(&run.status), fnn_status_row(&run.status)

@@ -78,6 +78,8 @@ def settings_changed():
 _CHANGED = "expected the memory, dtype, shape and layout that it had, got an array that has been resized or changed"
 
 
+cdef Operation _update = Operation("update", "", "size first last")
+
 cdef struct Span:
     char *low
     char *high
@@ -100,7 +102,7 @@ cdef class Tensors:
     cdef fnn_update update
     cdef Span *spans  # of everything that is updated, by address
     cdef size_t n_spans
-    cdef double elements
+    cdef double work
     cdef list params, states, names, averages  # keeps the arrays alive
     cdef bint busy, trust, limits
     # the versions, added, of the settings for which a plain list of gradients is all that a step needs; 0: none
@@ -112,8 +114,9 @@ cdef class Tensors:
 
     def __cinit__(self, list params, list states, list group_of, size_t n_groups, list names, list averages=None):
         cdef fnn_tensor *t
-        cdef size_t i
+        cdef size_t i, elements = 0
         cdef cnp.ndarray p
+        cdef fnn_op op
         self.params, self.states, self.names, self.averages = params, states, names, averages
         self.count, self.n_groups = len(params), n_groups
         self.tensors = <fnn_tensor *>calloc(max(self.count, 1), sizeof(fnn_tensor))
@@ -159,11 +162,13 @@ cdef class Tensors:
                     raise ValueError(f"{names[i]}: {_CHANGED}")
                 if t.n:
                     spans.append((<size_t>cnp.PyArray_DATA(array), t.n * cnp.PyArray_ITEMSIZE(p)))
-            self.elements += t.n
+            elements += t.n
         for i, (low, size) in enumerate(sorted(spans)):
             self.spans[i].low = <char *><size_t>low
             self.spans[i].high = self.spans[i].low + <size_t>size
         self.n_spans = len(spans)
+        _update.fill(&op, (elements, 0, self.count))
+        self.work = fnn_op_kinds[op.kind].work(&op, 1)
         self.update.tensors, self.update.count = self.tensors, self.count
         self.update.rules, self.update.scalars, self.update.n_groups = self.rules, self.scalars, n_groups
 
@@ -333,7 +338,7 @@ cdef class Tensors:
     cdef int _run(self) except -1:
         """The update, once all gradients and scalars stand."""
         cdef size_t i
-        cdef int threads = _team_for(16.0 * self.elements)
+        cdef int threads = _team_for(self.work)
         self._make_room()
         self.busy = True
         with nogil:

@@ -6,7 +6,6 @@ import time
 import numpy as np
 
 from .. import _native
-from ..core.activations import ACTIVATIONS, FORMS
 from .base import RULES, Result
 
 
@@ -30,37 +29,7 @@ class NativeExecutor:
                     array = flat[: plan.batch * b.ld].reshape(plan.batch, b.ld)[:, : b.columns]
             self._arrays[b.name] = array
             buffers.append((array, b.ld))
-        ops = []
-        for op in plan.ops:
-            slots = [op.buffers[r].index if op.buffers.get(r) is not None else -1 for r in op.spec.roles]
-            ops.append(
-                (
-                    op.spec.code,
-                    op.by_rows,
-                    op.barrier,
-                    slots,
-                    op.n_in,
-                    op.n_out,
-                    ACTIVATIONS[op.activation].code,
-                    op.alpha,
-                    op.accumulate,
-                    op.update_w,
-                    op.update_b,
-                    op.first,
-                    op.last,
-                    op.eps,
-                    op.rate,
-                    op.threshold,
-                    op.stream,
-                    op.l1,
-                    op.l2,
-                    FORMS[op.form],
-                    op.sum,
-                    op.full,
-                    op.scratch_bytes(plan.batch),
-                    None if op.window is None else tuple(op.window),
-                )
-            )
+        ops = [(*op.native(), op.by_rows, op.barrier, op.updates, op.scratch_bytes(plan.batch)) for op in plan.ops]
         tensors, gradients = None, []
         if plan.update:
             params = [p.data for p, _, _ in plan.update.tensors]
@@ -96,7 +65,7 @@ class NativeExecutor:
             weights.columns if weights else 0,
             y.ignore if y else None,
         )
-        self._host = next((i for i, op in enumerate(plan.ops) if op.kind == "host_loss"), None)
+        self._host = next((i for i, op in enumerate(plan.ops) if op.has("in_python")), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
         self.plain = self._native.plain  # (x, y, least rows) -> whether `step` may have the batch without a closer look
         # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be

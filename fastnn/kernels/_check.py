@@ -10,7 +10,13 @@ from ..core.activations import ACTIVATIONS, check_activation
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
+_PLAIN = {name: (a.code, a.alpha) for name, a in ACTIVATIONS.items()}
+
+
 def _activation(activation, alpha):
+    """(code, alpha) of an activation."""
+    if alpha is None and type(activation) is str and activation in _PLAIN:
+        return _PLAIN[activation]
     name, alpha = check_activation(activation, alpha)
     return ACTIVATIONS[name].code, alpha
 
@@ -47,6 +53,8 @@ def _number(value, name):
 
 
 def _eps(eps):
+    if type(eps) is float and 0 <= eps <= 3.4e38:
+        return eps
     (eps,) = _at_least_zero(eps=eps)
     if eps > 3.4e38:
         raise ValueError(f"eps: expected a number that is finite in float32, got {eps}")

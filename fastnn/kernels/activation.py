@@ -1,8 +1,14 @@
 """Eager kernels: activations, PReLU included."""
 
-from .. import _native
+from .._native import Operation, apart, elements, matrix, output, output_like, same_or_apart, shape_of, vector
 from ..core.activations import ACTIVATIONS
 from ._check import _activation
+
+_forward = Operation("activation_forward", "x y", "columns activation alpha")
+_differentiate = Operation("activation_backward", "dy saved dx", "columns activation alpha")
+_prelu_forward = Operation("prelu_forward", "x slope y", "columns slopes")
+_prelu_backward = Operation("prelu_backward", "dy x slope dx", "columns slopes")
+_slope_gradient = Operation("prelu_slope_gradient", "dy x dslope", "columns slopes accumulate")
 
 
 def activation_forward(x, activation, out=None, *, alpha=None):
@@ -57,7 +63,10 @@ def activation_forward(x, activation, out=None, *, alpha=None):
     array([0., 0., 2.], dtype=float32)
     """
     code, alpha = _activation(activation, alpha)
-    return _native.activation_forward(x, code, alpha, out)
+    elements(x, "x")
+    y = output_like(out, x, "x")
+    _forward.flat((x, y), (code, alpha))
+    return y
 
 
 def activation_backward(dy, saved, activation, out=None, *, alpha=None):
@@ -117,7 +126,22 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     elif saved is None:
         what = "output" if ACTIVATIONS[activation].saves == "y" else "input"
         raise ValueError(f"saved: expected the {what} of {activation}, got None")
-    return _native.activation_backward(dy, saved, code, alpha, out)
+    elements(dy, "dy")
+    elements(saved, "saved")
+    if shape_of(saved) != shape_of(dy):
+        raise ValueError(f"saved: expected dy's shape {shape_of(dy)}, got {shape_of(saved)}")
+    dx = output_like(out, dy, "dy")
+    same_or_apart(dx, saved, "saved")
+    _differentiate.flat((dy, saved, dx), (code, alpha))
+    return dx
+
+
+def _check_slope(slope, columns):
+    """How many there are."""
+    n = vector(slope, "slope")
+    if n not in (1, columns):
+        raise ValueError(f"slope: expected shape (1,) or ({columns},), got {slope.shape}")
+    return n
 
 
 def prelu_forward(x, slope, out=None):
@@ -149,7 +173,13 @@ def prelu_forward(x, slope, out=None):
     >>> fastnn.kernels.prelu_forward(np.float32([[-1, 2]]), np.float32([0.25]))
     array([[-0.25,  2.  ]], dtype=float32)
     """
-    return _native.prelu_forward(x, slope, out)
+    batch, columns = matrix(x, "x")
+    slopes = _check_slope(slope, columns)
+    y = output_like(out, x, "x")
+    if out is not None:
+        apart(y, "out", (slope, "slope"))
+    _prelu_forward.run(batch, (x, slope, y), (columns, slopes))
+    return y
 
 
 def prelu_backward(dy, x, slope, out=None):
@@ -188,4 +218,13 @@ def prelu_backward(dy, x, slope, out=None):
     if not isinstance(out, tuple) or len(out) != 2:
         got = f"{len(out)} items" if isinstance(out, tuple) else type(out).__name__
         raise TypeError(f"out: expected None or a tuple (dx, dslope), got {got}")
-    return _native.prelu_backward(dy, x, slope, *out)
+    batch, columns = matrix(dy, "dy")
+    matrix(x, "x", batch, columns)
+    slopes = _check_slope(slope, columns)
+    dx, dslope = output_like(out[0], dy, "dy", "dx"), output(out[1], "dslope", slopes)
+    same_or_apart(dx, x, "x", "dx")
+    apart(dx, "dx", (slope, "slope"))
+    apart(dslope, "dslope", (dy, "dy"), (x, "x"), (slope, "slope"), (dx, "dx"))
+    _slope_gradient.run(batch, (dy, x, dslope), (columns, slopes, False))  # first, since dx may be dy
+    _prelu_backward.run(batch, (dy, x, slope, dx), (columns, slopes))
+    return dx, dslope

@@ -1,8 +1,13 @@
 """Eager kernels: the dense layer, and the gradient of a bias."""
 
-from .. import _native
+from .._native import Operation, apart, matrix, new, output, vector
 from ..core.activations import ACTIVATIONS
 from ._check import _activation
+from .activation import _differentiate
+
+_forward = Operation("dense_forward", "x w b y z", "n_in n_out activation alpha")
+_backward_input = Operation("dense_backward_input", "dy w dx", "n_in n_out accumulate activation alpha")
+_backward_weights = Operation("dense_backward_weights", "x dy dw db", "n_in n_out accumulate update_w update_b l1 l2")
 
 
 def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alpha=None):
@@ -45,7 +50,17 @@ def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alph
     array([[2.]], dtype=float32)
     """
     code, alpha = _activation(activation, alpha)
-    return _native.dense_forward(x, w, b, code, alpha, out, z)
+    batch, n_in = matrix(x, "x")
+    _, n_out = matrix(w, "w", n_in)
+    if b is not None:
+        vector(b, "b", n_out)
+    y = output(out, "out", batch, n_out)
+    if out is not None:
+        apart(y, "out", (x, "x"), (w, "w"), (b, "b"))
+    if z is not None:
+        apart(output(z, "z", batch, n_out), "z", (x, "x"), (w, "w"), (b, "b"), (y, "out"))
+    _forward.run(batch, (x, w, b, y, z), (n_in, n_out, code, alpha))
+    return y
 
 
 def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alpha=None, need_dx=True):
@@ -92,13 +107,40 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
     (array([[4., 5.]], dtype=float32), array([[2., 3.]], dtype=float32), array([1.], dtype=float32))
     """
     code, alpha = _activation(activation, alpha)
-    if out is None:
-        out = (None, None, None)
+    to_dx, to_dw, to_db = (None, None, None) if out is None else _three(out)
+    batch, n_in = matrix(x, "x")
+    _, n_out = matrix(w, "w", n_in)
+    matrix(dy, "dy", batch, n_out)
+    differentiates = bool(ACTIVATIONS[activation or "identity"].saves)
+    if differentiates:
+        if saved is None:
+            raise ValueError("saved: expected the output of the activation, got None")
+        matrix(saved, "saved", batch, n_out)
+    if not need_dx and to_dx is not None:
+        raise ValueError("out: expected no dx where need_dx is False, got an array")
+    dx = output(to_dx, "dx", batch, n_in) if need_dx else None
+    dw, db = output(to_dw, "dw", n_in, n_out), output(to_db, "db", n_out)
+    if out is not None:
+        inputs = ((dy, "dy"), (x, "x"), (w, "w"), (saved if differentiates else None, "saved"))
+        for given, name in zip(out, ("dx", "dw", "db")):
+            if given is not None:
+                apart(given, name, *inputs)
+                inputs += ((given, name),)
+    dz = dy
+    if differentiates:
+        dz = new(batch, n_out)
+        _differentiate.flat((dy, saved, dz), (code, alpha))
+    _backward_weights.run(batch, (x, dz, dw, db), (n_in, n_out, False, -1, -1, 0.0, 0.0))
+    if need_dx:
+        _backward_input.run(batch, (dz, w, dx), (n_in, n_out, False, 0, 0.0))
+    return dx, dw, db
+
+
+def _three(out):
     if not isinstance(out, tuple) or len(out) != 3:
         got = f"{len(out)} items" if isinstance(out, tuple) else type(out).__name__
         raise TypeError(f"out: expected None or a tuple (dx, dw, db), got {got}")
-    saved = saved if ACTIVATIONS[activation or "identity"].saves else None
-    return _native.dense_backward(dy, x, w, saved, code, alpha, *out, bool(need_dx))
+    return out
 
 
 def bias_gradient(dy, out=None):
@@ -128,4 +170,9 @@ def bias_gradient(dy, out=None):
     >>> fastnn.kernels.bias_gradient(np.float32([[1, 2], [3, 4]]))
     array([4., 6.], dtype=float32)
     """
-    return _native.bias_gradient(dy, out)
+    batch, n = matrix(dy, "dy")
+    db = output(out, "out", n)
+    if out is not None:
+        apart(db, "out", (dy, "dy"))
+    _backward_weights.run(batch, (None, dy, None, db), (1, n, False, -1, -1, 0.0, 0.0))
+    return db

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import _native
+from .._native import Operation, apart, matrix, output_like, shape_of, vector
 from ..core.activations import FLOAT32_MAX, FLOAT32_TINY, FORMS
 from ._check import _integer, _number, _own
 from .rows import _label_error
@@ -244,7 +245,7 @@ def quantile(outputs, targets, out=None, *, quantile=0.5, sample_weight=None, re
     >>> loss, gradient.tolist()
     (0.625, [[0.375], [-0.125]])
     """
-    _native.check_array(outputs, "outputs", np.float32, 2)
+    matrix(outputs, "outputs")
     outputs = _own(outputs, "outputs")
     below = np.empty(outputs.shape[1], np.float32)
     try:
@@ -428,21 +429,21 @@ def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, c
     (2.9, array([[-1.,  1.,  0.]], dtype=float32))
     """
     form, margin = "squared_hinge" if squared else "hinge", _parameter(margin, "margin")
-    _native.check_array(outputs, "outputs", np.float32, 2)
+    matrix(outputs, "outputs")
     outputs, targets = _own(outputs, "outputs"), _own(targets, "targets")
     if targets.dtype.kind not in "iu" or not targets.dtype.isnative:
         raise TypeError(f"targets: expected class numbers of an integer dtype, got dtype {targets.dtype}")
     labels = _labels(targets, *outputs.shape)
     _check_class_weight(class_weight, outputs.shape[1:])
-    found = _native.loss("multiclass_hinge", "outputs", outputs, labels, out, sample_weight, class_weight, FORMS[form], margin,
-                         _total(reduction), False)
+    found = _loss(_multiclass_hinge, "outputs", outputs, labels, None, out, sample_weight, class_weight, FORMS[form], margin,
+                  _total(reduction))
     return _reduced(found, reduction)
 
 
 def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=None, sample_weight=None, reduction="mean",
                    ignore_index=None):
     """(row losses, dlogits, whether each row is correct, rows that count, or None: all)"""
-    _native.check_array(logits, "logits", np.float32, 2)
+    matrix(logits, "logits")
     logits, targets = _own(logits, "logits"), _own(targets, "targets")
     kind = targets.dtype.kind
     if kind not in "iuf" or not targets.dtype.isnative:
@@ -454,35 +455,60 @@ def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {smoothing}")
     _check_class_weight(class_weight, logits.shape[1:])
     total = _total(reduction)
-    counted = None
+    labels = counted = None
     if kind == "f":
         if ignore_index is not None:
             raise ValueError("targets: expected class numbers, since there is an ignore_index, got rows")
     elif ignore_index is None:
-        targets = _labels(targets, *logits.shape)
+        labels = _labels(targets, *logits.shape)
     else:
         ignore_index = _integer(ignore_index, "ignore_index", -(2**63), 2**64 - 1)
         if targets.shape != logits.shape[:1]:
             raise ValueError(f"targets: expected shape {logits.shape[:1]}, got {targets.shape}")
         ignored = targets == ignore_index
-        targets = _labels(np.where(ignored, targets.dtype.type(0), targets), *logits.shape)
-        targets[ignored] = -1
+        labels = _labels(np.where(ignored, targets.dtype.type(0), targets), *logits.shape)
+        labels[ignored] = -1
         counted = len(ignored) - int(np.count_nonzero(ignored))
-    found = _native.loss("softmax_cross_entropy", "logits", logits, targets, out, sample_weight, class_weight, 0, smoothing,
-                         total, False, counted)
+    found = _loss(_softmax_cross_entropy, "logits", logits, labels, targets, out, sample_weight, class_weight, 0, smoothing, total,
+                  ignored=None if counted is None else len(labels) - counted)
     return *found, counted
 
 
 def _elementwise(form, outputs, targets, out, sample_weight, reduction, parameter=0.0, class_weight=None, full=False,
                  name="outputs"):
     """(loss, gradient) of a loss that is a sum over the elements."""
-    _native.check_array(outputs, name, np.float32, 2)
-    _native.check_array(targets, "targets", np.float32, 2)
-    outputs = _own(outputs, name)
-    _check_class_weight(class_weight, (2, outputs.shape[1]))
-    found = _native.loss("elementwise_loss", name, outputs, targets, out, sample_weight, class_weight, FORMS[form], parameter,
-                         _total(reduction), full)
+    _check_class_weight(class_weight, (2, matrix(outputs, name)[1]))
+    found = _loss(_elementwise_loss, name, outputs, None, targets, out, sample_weight, class_weight, FORMS[form], parameter,
+                  _total(reduction), full)
     return _reduced(found, reduction)
+
+
+_softmax_cross_entropy, _elementwise_loss, _multiclass_hinge = (
+    Operation(kind, "logits labels targets dlogits loss correct weight class_weight", "columns form parameter full sum")
+    for kind in ("softmax_cross_entropy", "elementwise_loss", "multiclass_hinge")
+)
+
+
+def _loss(operation, name, outputs, labels, targets, out, sample_weight, class_weight, form, parameter, total, full=False,
+          ignored=None):
+    """(row losses, gradient, correct) of a batch. name: that of the outputs; labels: int32 ones that have been checked, or None, and
+    then float32 targets like the outputs count; a class_weight has been checked; ignored: how many labels are -1, or None."""
+    batch, columns = matrix(outputs, name)
+    if labels is None:
+        matrix(targets, "targets", batch, columns)
+    each = operation is _elementwise_loss and isinstance(sample_weight, np.ndarray) and sample_weight.ndim == 2
+    if each:
+        matrix(sample_weight, "sample_weight", batch, columns)
+    elif sample_weight is not None:
+        vector(sample_weight, "sample_weight", batch)
+    gradient = output_like(out, outputs, name)
+    if out is not None:
+        apart(gradient, "out", (targets, "targets"), (sample_weight, "sample_weight"), (class_weight, "class_weight"))
+    losses, correct = np.empty(batch), np.empty(batch, np.uint32)
+    targets = None if labels is not None else targets
+    operation.run(batch, (outputs, labels, targets, gradient, losses, correct, sample_weight, class_weight),
+              (columns, form, parameter, full, total), 0, 0, columns if each else 1, ignored)
+    return losses, gradient, correct
 
 
 def _reduced(found, reduction, counted=None):
@@ -493,8 +519,8 @@ def _reduced(found, reduction, counted=None):
 
 def _labels(targets, batch, classes):
     """Class numbers as int32, each checked."""
-    if targets.shape != (batch,):
-        raise ValueError(f"targets: expected shape ({batch},), got {targets.shape}")
+    if shape_of(targets) != (batch,):
+        raise ValueError(f"targets: expected shape ({batch},), got {shape_of(targets)}")
     labels, problem, row = _native.gather_labels(targets, None, classes, None)
     if problem:
         raise _label_error("targets", row, classes, targets[row])
@@ -516,6 +542,4 @@ def _parameter(value, name, positive=False):
 
 def _check_class_weight(class_weight, shape):
     if class_weight is not None:
-        _native.check_array(class_weight, "class_weight", np.float32, len(shape))
-        if _own(class_weight, "class_weight").shape != shape:
-            raise ValueError(f"class_weight: expected shape {shape}, got {np.asarray(class_weight).shape}")
+        (vector if len(shape) == 1 else matrix)(class_weight, "class_weight", *shape)

@@ -1,7 +1,19 @@
 """Eager kernels: maxout."""
 
-from .. import _native
+from .._native import Operation, apart, matrix, output
 from ._check import _integer
+
+_forward = Operation("maxout_forward", "x y", "columns pieces")
+_backward = Operation("maxout_backward", "dy x dx", "columns pieces")
+
+
+def _check_pieces(x, pieces):
+    """(rows, columns of a piece, pieces)"""
+    pieces = _integer(pieces, "pieces", 1, 2**31 - 1)
+    rows, columns = matrix(x, "x")
+    if columns % pieces:
+        raise ValueError(f"x: expected {pieces} pieces of one width in a row, got shape {x.shape}")
+    return rows, columns // pieces, pieces
 
 
 def maxout_forward(x, pieces, out=None):
@@ -34,7 +46,12 @@ def maxout_forward(x, pieces, out=None):
     >>> fastnn.kernels.maxout_forward(np.float32([[1, 5, 3, 4]]), 2)
     array([[3., 5.]], dtype=float32)
     """
-    return _native.maxout_forward(x, _integer(pieces, "pieces", 1, 2**31 - 1), out)
+    rows, columns, pieces = _check_pieces(x, pieces)
+    y = output(out, "out", rows, columns)
+    if out is not None:
+        apart(y, "out", (x, "x"))
+    _forward.run(rows, (x, y), (columns, pieces))
+    return y
 
 
 def maxout_backward(dy, x, pieces, out=None):
@@ -66,4 +83,10 @@ def maxout_backward(dy, x, pieces, out=None):
     >>> fastnn.kernels.maxout_backward(np.float32([[1, 2]]), np.float32([[1, 5, 3, 4]]), 2)
     array([[0., 2., 1., 0.]], dtype=float32)
     """
-    return _native.maxout_backward(dy, x, _integer(pieces, "pieces", 1, 2**31 - 1), out)
+    rows, columns, pieces = _check_pieces(x, pieces)
+    matrix(dy, "dy", rows, columns)
+    dx = output(out, "out", rows, columns * pieces)
+    if out is not None:
+        apart(dx, "out", (x, "x"), (dy, "dy"))
+    _backward.run(rows, (dy, x, dx), (columns, pieces))
+    return dx

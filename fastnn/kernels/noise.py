@@ -1,14 +1,23 @@
 """Eager kernels: dropout and Gaussian noise."""
 
-import numpy as np
-
-from .. import _native
+from .._native import STREAM_LAYERS, Operation, elements, output_like, shape_of
 from ._check import _at_least_zero, _draws, _number
 
-_LAYER_STREAM = 16  # the first random stream of layers, as in csrc/fastnn.h
+_dropout = Operation("dropout", "x y", "columns p whole_rows stream")
+_gaussian_noise = Operation("gaussian_noise", "x y", "columns std stream")
 
 
-def dropout_forward(x, p, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
+def _draw(operation, x, values, draws, out):
+    """Rows of x's last axis, changed at random. draws: (seed, step, stream)."""
+    size, (seed, step, stream) = elements(x, "x"), draws
+    y = output_like(out, x, "x")
+    columns = (shape_of(x) or (1,))[-1]
+    operation.run(size // columns, (x, y), (columns, *values, stream), seed, step)
+    return y
+
+
+
+def dropout_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
     """Drop each element with probability p, and let the others grow: y = x · 65536 / (65536 - t) or 0, t = round(65536 p).
 
     N. Srivastava et al., "Dropout", 2014, in the inverted form: the expectation of y is x, so inference does nothing. What
@@ -49,12 +58,10 @@ def dropout_forward(x, p, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
     p = _number(p, "p")
     if not 0 <= p <= 1:
         raise ValueError(f"p: expected a number from 0 to 1, got {p}")
-    threshold = round(p * 65536)
-    scale = 65536 / (65536 - threshold) if threshold < 65536 else 0.0
-    return _native.noise(x, threshold, scale, False, *_draws(seed, offset, stream), out)
+    return _draw(_dropout, x, (p, False), _draws(seed, offset, stream), out)
 
 
-def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
+def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
     """Carry a gradient back through `dropout_forward`: the same mask and scale, made anew.
 
     Parameters
@@ -77,11 +84,11 @@ def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
     >>> fastnn.kernels.dropout_backward(np.ones(8, np.float32), 0.5, seed=0)
     array([0., 2., 0., 0., 2., 2., 0., 0.], dtype=float32)
     """
-    _native.check_array(dy, "dy", np.float32)
+    elements(dy, "dy")
     return dropout_forward(dy, p, seed, offset, out, stream=stream)
 
 
-def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
+def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
     """Add noise: y = x + std · z, z standard normal numbers by Box and Muller (1958).
 
     Parameters
@@ -110,4 +117,4 @@ def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=_LAYER_STREAM):
     (std,) = _at_least_zero(std=std)
     if std > 3.4e38:
         raise ValueError(f"std: expected a number that is finite in float32, got {std}")
-    return _native.noise(x, 0, std, True, *_draws(seed, offset, stream), out)
+    return _draw(_gaussian_noise, x, (std,), _draws(seed, offset, stream), out)

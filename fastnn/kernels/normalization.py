@@ -1,7 +1,58 @@
 """Eager kernels: batch, layer and RMS normalisation."""
 
-from .. import _native
+from .._native import Operation, apart, matrix, new, output_like, vector
 from ._check import _activation, _eps
+
+_NORM, _NORMALIZE = "columns eps activation alpha", "x w b y statistics"
+_batchnorm_forward = Operation("batchnorm_forward", _NORMALIZE, f"{_NORM} pixels")
+_batchnorm_inference = Operation("batchnorm_inference", "x w b y mean var", f"{_NORM} pixels")
+_batchnorm_backward = Operation("batchnorm_backward", "dy x w statistics dx dw db", "columns accumulate pixels")
+_ROW_FORWARD = {family: Operation(f"{family}_forward", _NORMALIZE, _NORM) for family in ("layernorm", "rmsnorm")}
+_ROW_BACKWARD_INPUT = {f: Operation(f"{f}_backward_input", "dy x w statistics dx", "columns") for f in _ROW_FORWARD}
+_ROW_BACKWARD_WEIGHTS = {f: Operation(f"{f}_backward_weights", "dy x statistics dw db", "columns accumulate") for f in _ROW_FORWARD}
+
+
+def _forward(operation, batch, columns, x, weight, bias, eps, activation, alpha, out, *last, names=(), more=(1,)):
+    """y of x [batch, columns]. last: the arrays behind it in the operation's order; names: of those that it reads; more: parameters."""
+    code, alpha = _activation(activation, alpha)
+    eps = _eps(eps)
+    if weight is not None:
+        vector(weight, "weight", columns)
+    if bias is not None:
+        vector(bias, "bias", columns)
+    y = output_like(out, x, "x")
+    if out is not None:
+        apart(y, "out", (weight, "weight"), (bias, "bias"), *zip(last, names))
+    operation.run(batch, (x, weight, bias, y, *last), (columns, eps, code, alpha, *more))
+    return y
+
+
+def _check_backward(dy, x, statistics, weight, out, *shape):
+    """dx, and arrays for the gradients of weight and bias; shape: of the statistics."""
+    batch, columns = matrix(x, "x")
+    matrix(dy, "dy", batch, columns)
+    matrix(statistics, "statistics", *shape)
+    if weight is not None:
+        vector(weight, "weight", columns)
+    dx = output_like(out, dy, "dy")
+    if out is not None:
+        apart(dx, "out", (x, "x"), (statistics, "statistics"), (weight, "weight"))
+    return dx, new(columns), new(columns)
+
+
+def _row_forward(family, x, weight, bias, eps, activation, alpha, out):
+    batch, columns = matrix(x, "x")
+    statistics = new(batch, 3)
+    y = _forward(_ROW_FORWARD[family], batch, columns, x, weight, bias, eps, activation, alpha, out, statistics, more=())
+    return y, statistics
+
+
+def _row_backward(family, dy, x, statistics, weight, out):
+    batch, columns = matrix(dy, "dy")
+    dx, dweight, dbias = _check_backward(dy, x, statistics, weight, out, batch, 3)
+    _ROW_BACKWARD_WEIGHTS[family].run(batch, (dy, x, statistics, dweight, dbias), (columns, False))  # first, since dx may be dy
+    _ROW_BACKWARD_INPUT[family].run(batch, (dy, x, weight, statistics, dx), (columns,))
+    return dx, dweight, dbias
 
 
 def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
@@ -45,8 +96,10 @@ def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
     >>> y.ravel(), statistics[0]
     (array([-1.,  1.], dtype=float32), array([2.], dtype=float32))
     """
-    code, alpha = _activation(activation, alpha)
-    return _native.batchnorm_forward(x, weight, bias, _eps(eps), code, alpha, out)
+    batch, columns = matrix(x, "x")
+    statistics = new(4, columns)
+    y = _forward(_batchnorm_forward, batch, columns, x, weight, bias, eps, activation, alpha, out, statistics)
+    return y, statistics
 
 
 def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
@@ -74,8 +127,11 @@ def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activati
     >>> fastnn.kernels.batchnorm_inference(x, mean, var, eps=0.0).ravel()
     array([0., 1.], dtype=float32)
     """
-    code, alpha = _activation(activation, alpha)
-    return _native.batchnorm_inference(x, mean, var, weight, bias, _eps(eps), code, alpha, out)
+    batch, columns = matrix(x, "x")
+    vector(mean, "mean", columns)
+    vector(var, "var", columns)
+    return _forward(_batchnorm_inference, batch, columns, x, weight, bias, eps, activation, alpha, out, mean, var,
+                    names=("mean", "var"))
 
 
 def batchnorm_backward(dy, x, statistics, weight=None, out=None):
@@ -116,7 +172,10 @@ def batchnorm_backward(dy, x, statistics, weight=None, out=None):
     >>> dx.ravel(), dweight, dbias
     (array([0., 0.], dtype=float32), array([1.], dtype=float32), array([3.], dtype=float32))
     """
-    return _native.batchnorm_backward(dy, x, statistics, weight, out)
+    batch, columns = matrix(dy, "dy")
+    dx, dweight, dbias = _check_backward(dy, x, statistics, weight, out, 4, columns)
+    _batchnorm_backward.run(batch, (dy, x, weight, statistics, dx, dweight, dbias), (columns, False, 1))
+    return dx, dweight, dbias
 
 
 def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
@@ -146,8 +205,7 @@ def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
     >>> fastnn.kernels.layernorm_forward(np.float32([[1, 3]]), eps=0.0)[0]
     array([[-1.,  1.]], dtype=float32)
     """
-    code, alpha = _activation(activation, alpha)
-    return _native.rownorm_forward(x, weight, bias, True, _eps(eps), code, alpha, out)
+    return _row_forward("layernorm", x, weight, bias, eps, activation, alpha, out)
 
 
 def layernorm_backward(dy, x, statistics, weight=None, out=None):
@@ -184,7 +242,7 @@ def layernorm_backward(dy, x, statistics, weight=None, out=None):
     >>> fastnn.kernels.layernorm_backward(dy, x, statistics)[1]
     array([-1.,  2.], dtype=float32)
     """
-    return _native.rownorm_backward(dy, x, statistics, weight, True, out)
+    return _row_backward("layernorm", dy, x, statistics, weight, out)
 
 
 def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
@@ -214,8 +272,7 @@ def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *
     >>> fastnn.kernels.rmsnorm_forward(np.float32([[2, -2]]), eps=0.0)[0]
     array([[ 1., -1.]], dtype=float32)
     """
-    code, alpha = _activation(activation, alpha)
-    return _native.rownorm_forward(x, weight, None, False, _eps(eps), code, alpha, out)
+    return _row_forward("rmsnorm", x, weight, None, eps, activation, alpha, out)
 
 
 def rmsnorm_backward(dy, x, statistics, weight=None, out=None):
@@ -246,4 +303,4 @@ def rmsnorm_backward(dy, x, statistics, weight=None, out=None):
     >>> fastnn.kernels.rmsnorm_backward(np.float32([[1, 1]]), x, statistics)[0]
     array([[0.5, 0.5]], dtype=float32)
     """
-    return _native.rownorm_backward(dy, x, statistics, weight, False, out)[:2]
+    return _row_backward("rmsnorm", dy, x, statistics, weight, out)[:2]

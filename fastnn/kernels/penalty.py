@@ -1,7 +1,12 @@
 """Eager kernels: L1 and L2 penalties."""
 
-from .. import _native
+import numpy as np
+
+from .._native import Operation, apart, elements, penalty_chunks, penalty_total, shape_of
 from ._check import _FLOAT32_MAX, _at_least_zero
+
+_forward = Operation("penalty_forward", "w sum", "size l1 l2")
+_backward = Operation("penalty_backward", "w dw", "size l1 l2")
 
 
 def penalty_forward(w, l1=0.0, l2=0.0):
@@ -33,7 +38,11 @@ def penalty_forward(w, l1=0.0, l2=0.0):
     >>> fastnn.kernels.penalty_forward(np.array([1.0, -3.0], np.float32), l1=0.5, l2=0.25)
     3.25
     """
-    return _native.penalty_forward(w, *_factors(l1, l2))
+    factors = _factors(l1, l2)
+    size = elements(w, "w")
+    terms = np.empty(penalty_chunks(size))
+    _forward.run(1, (w, terms), (size, *factors))
+    return penalty_total(terms, size)
 
 
 def penalty_backward(w, dw, l1=0.0, l2=0.0):
@@ -64,7 +73,14 @@ def penalty_backward(w, dw, l1=0.0, l2=0.0):
     >>> fastnn.kernels.penalty_backward(np.array([1.0, -3.0], np.float32), np.zeros(2, np.float32), l1=0.5, l2=0.25)
     array([ 0.75, -1.25], dtype=float32)
     """
-    return _native.penalty_backward(w, dw, *_factors(l1, l2))
+    factors = _factors(l1, l2)
+    size = elements(w, "w")
+    elements(dw, "dw", writable=True)
+    if shape_of(dw) != shape_of(w):
+        raise ValueError(f"dw: expected w's shape {shape_of(w)}, got {shape_of(dw)}")
+    apart(dw, "dw", (w, "w"))
+    _backward.run(1, (w, dw), (size, *factors))
+    return dw
 
 
 def _factors(l1, l2):

@@ -1,6 +1,27 @@
 """Eager kernels: softmax and its logarithm."""
 
-from .. import _native
+from .._native import Operation, matrix, output_like, same_or_apart
+
+_softmax_forward = Operation("softmax_forward", "x y", "columns")
+_softmax_backward = Operation("softmax_backward", "dy y dx", "columns")
+_log_softmax_forward = Operation("log_softmax_forward", "x y", "columns")
+_log_softmax_backward = Operation("log_softmax_backward", "dy y dx", "columns")
+
+
+def _forward(operation, x, out):
+    batch, columns = matrix(x, "x")
+    y = output_like(out, x, "x")
+    operation.run(batch, (x, y), (columns,))
+    return y
+
+
+def _backward(operation, dy, y, out):
+    batch, columns = matrix(dy, "dy")
+    matrix(y, "y", batch, columns)
+    dx = output_like(out, dy, "dy")
+    same_or_apart(dx, y, "y")
+    operation.run(batch, (dy, y, dx), (columns,))
+    return dx
 
 
 def softmax_forward(x, out=None):
@@ -33,7 +54,7 @@ def softmax_forward(x, out=None):
     array([[0.5, 0.5],
            [1. , 0. ]], dtype=float32)
     """
-    return _native.softmax_forward(x, out)
+    return _forward(_softmax_forward, x, out)
 
 
 def softmax_backward(dy, y, out=None):
@@ -64,7 +85,7 @@ def softmax_backward(dy, y, out=None):
     >>> fastnn.kernels.softmax_backward(np.float32([[1, 0]]), np.float32([[0.5, 0.5]]))
     array([[ 0.25, -0.25]], dtype=float32)
     """
-    return _native.softmax_backward(dy, y, out)
+    return _backward(_softmax_backward, dy, y, out)
 
 
 def log_softmax_forward(x, out=None):
@@ -94,7 +115,7 @@ def log_softmax_forward(x, out=None):
     >>> fastnn.kernels.log_softmax_forward(np.float32([[0, 0], [1000, 0]])).round(3).tolist()
     [[-0.6930000185966492, -0.6930000185966492], [0.0, -1000.0]]
     """
-    return _native.log_softmax_forward(x, out)
+    return _forward(_log_softmax_forward, x, out)
 
 
 def log_softmax_backward(dy, y, out=None):
@@ -125,4 +146,4 @@ def log_softmax_backward(dy, y, out=None):
     >>> fastnn.kernels.log_softmax_backward(np.float32([[1, 0]]), np.log(np.float32([[0.5, 0.5]]))).round(6)
     array([[ 0.5, -0.5]], dtype=float32)
     """
-    return _native.log_softmax_backward(dy, y, out)
+    return _backward(_log_softmax_backward, dy, y, out)

@@ -147,8 +147,8 @@ class Residual(Chain):
 
     def emit(self, builder, x):
         builder.pin(x)
-        y, threshold = super().emit(builder, x), round(self.stochastic_depth * 65536)
-        return builder.add(x, builder.dropout(y, threshold, rows=True) if builder.training and threshold else y)
+        y, p = super().emit(builder, x), self.stochastic_depth
+        return builder.add(x, builder.dropout(y, p, rows=True) if builder.training and p else y)
 
     def __repr__(self):
         return super().__repr__()[:-1] + (f"  stochastic_depth={self.stochastic_depth},\n)" if self.stochastic_depth else ")")

@@ -12,9 +12,7 @@ _FLOAT32_MAX = 3.4028234663852886e38
 
 
 def _check_share(p):
-    """p, and of 65,536 elements how many are dropped."""
-    p = check_number(p, "p", 0, 1, "a number from 0 to 1")
-    return p, round(p * 65536)
+    return check_number(p, "p", 0, 1, "a number from 0 to 1")
 
 
 @register
@@ -41,13 +39,13 @@ class Dropout(Layer):
     """
 
     def __init__(self, p=0.5):
-        self.p, self._threshold = _check_share(p)
+        self.p = _check_share(p)
 
     def config(self):
         return {"p": self.p}
 
     def emit(self, builder, x):
-        return builder.dropout(x, self._threshold) if builder.training and self._threshold else x
+        return builder.dropout(x, self.p) if builder.training and self.p else x
 
     def for_inference(self):
         return None
@@ -118,7 +116,7 @@ class DropConnect(Layer):
         if not isinstance(dense, Dense):
             raise TypeError(f"dense: expected a Dense layer, got {type(dense).__name__}")
         self.dense = dense
-        self.p, self._threshold = _check_share(p)
+        self.p = _check_share(p)
 
     @property
     def in_features(self):
@@ -149,9 +147,9 @@ class DropConnect(Layer):
         return self.dense
 
     def emit(self, builder, x):
-        if not (builder.training and self._threshold):
+        if not (builder.training and self.p):
             return self.dense.emit(builder, x)
-        weight = builder.drop_weights(self.dense.weight, self._threshold)
+        weight = builder.drop_weights(self.dense.weight, self.p)
         return self.dense.emit(builder, x, weight)
 
     def output_shape(self, shape):

@@ -1,4 +1,4 @@
-"""The operations of a plan: what the register says of each kind (csrc/defs/ops.def), what it costs, and one of them with its buffers.
+"""The operations of a plan: what the register says of each kind (csrc/defs/ops.def), and one of them with its buffers.
 
 `reads` and `writes` are all that the order of execution needs to place barriers and share memory. An operation that can run
 `by_rows` treats every row of the batch alone, so a thread may take its rows through several such operations without waiting for
@@ -6,9 +6,21 @@ the others.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .. import _native
+from ..core.activations import ACTIVATIONS, FORMS
+from .window import Window
+
+# Of the parameters that only fusing operations sets: what they are without.
+UNFUSED = {
+    "fuses_activation": {"activation": "identity", "alpha": 0.0},
+    "fuses_derivative": {"activation": "identity", "alpha": 0.0},
+    "fuses_update": {"update_w": -1, "update_b": -1, "l1": 0.0, "l2": 0.0},
+}
+
+# Parameters that are names here and numbers in the extension.
+_CODES = {"activation": {name: a.code for name, a in ACTIVATIONS.items()}, "form": FORMS}
 
 
 @dataclass(frozen=True)
@@ -16,11 +28,11 @@ class Kind:
     """What is common to all operations of one kind."""
 
     code: int
+    parameters: tuple  # their names, in the order of their places
     roles: tuple
     writes: tuple
     when: str  # "chain"; "weights": only an update waits for it, so it may stand back; "last": after everything else
     traits: frozenset
-    flops: object  # of (operation, rows)
 
     @property
     def reads(self):
@@ -30,58 +42,12 @@ class Kind:
     def by_rows(self):
         return "by_rows" in self.traits
 
-
-def _product(op, rows):
-    return 2 * rows * op.n_in * op.n_out
-
-
-def _weights(op, rows):
-    return (_product(op, rows) if op.has_weights else 0) + rows * op.n_out
+    @property
+    def unfused(self):
+        return {name: value for trait in self.traits & UNFUSED.keys() for name, value in UNFUSED[trait].items()}
 
 
-def _convolution(op, rows):
-    w = op.window
-    return 2 * rows * w.out_height * w.out_width * w.kernel_height * w.kernel_width * (w.channels // w.groups) * op.n_out
-
-
-def _pooling(op, rows):
-    w = op.window
-    return rows * w.out_height * w.out_width * w.kernel_height * w.kernel_width * w.channels
-
-
-def _times(n):
-    return lambda op, rows: n * rows * op.n_out
-
-
-# Floating-point operations, of kinds that have any; roughly, where they are not products.
-_FLOPS = {
-    "gather": _times(2),
-    **dict.fromkeys(("dense_forward", "tied_forward", "dense_backward_input", "tied_backward_input"), _product),
-    "dense_backward_weights": _weights,
-    **dict.fromkeys(("activation_forward", "activation_backward", "dropout"), _times(10)),
-    **dict.fromkeys(("softmax_forward", "softmax_backward", "log_softmax_forward", "log_softmax_backward"), _times(10)),
-    **dict.fromkeys(("prelu_forward", "prelu_backward", "prelu_slope_gradient"), _times(2)),
-    **dict.fromkeys(("conv2d_forward", "conv2d_backward_input", "conv2d_backward_weights"), _convolution),
-    **dict.fromkeys(("maxpool2d_forward", "maxpool2d_backward", "avgpool2d_forward", "avgpool2d_backward"), _pooling),
-    "softmax_cross_entropy": _times(30),
-    "elementwise_loss": _times(20),
-    "multiclass_hinge": _times(10),
-    **dict.fromkeys(("batchnorm_forward", "batchnorm_inference"), _times(10)),
-    "batchnorm_backward": _times(15),
-    **dict.fromkeys(("layernorm_forward", "layernorm_backward_input", "layernorm_backward_weights"), _times(10)),
-    **dict.fromkeys(("rmsnorm_forward", "rmsnorm_backward_input", "rmsnorm_backward_weights"), _times(10)),
-    **dict.fromkeys(("drop_weights", "drop_weight_gradients"), lambda op, rows: 10 * op.n_in * op.n_out),
-    "gaussian_noise": _times(30),
-    "maxout_forward": lambda op, rows: rows * op.first * op.n_out,
-    "maxout_backward": lambda op, rows: 2 * rows * op.first * op.n_out,
-    "add": _times(1),
-    **dict.fromkeys(("penalty_forward", "penalty_backward"), lambda op, rows: 4 * op.n_out),
-}
-
-KINDS = {
-    name: Kind(code, roles, writes, phase, traits, _FLOPS.get(name, lambda op, rows: 0))
-    for code, (name, roles, writes, phase, traits) in enumerate(_native.op_kinds())
-}
+KINDS = {name: Kind(code, *more) for code, (name, *more) in enumerate(_native.op_kinds())}
 
 
 @dataclass(eq=False)
@@ -158,67 +124,73 @@ class Input:
         return math.prod(self.shape)
 
 
-@dataclass(eq=False)
 class Op:
-    """One operation. `buffers` maps roles to buffers; the rest are the fields of csrc/fastnn.h's fnn_op."""
+    """One operation: its kind, {role: buffer or None}, and the parameters of its kind, attributes of the names that the register
+    gives them. What fusing sets may be left out; any other missing name, and an unknown one, is a TypeError."""
 
-    kind: str
-    buffers: dict
-    n_in: int = 0
-    n_out: int = 0
-    activation: str = "identity"
-    alpha: float = 0.0
-    accumulate: bool = False
-    update_w: int = -1
-    update_b: int = -1
-    first: int = 0
-    last: int = 0
-    eps: float = 0.0
-    rate: float = 0.0
-    threshold: int = 0
-    stream: int = 0
-    form: str = "squared"  # of a loss; its parameter is alpha
-    sum: bool = False
-    full: bool = False  # of a loss: Poisson's full form; of dropout: rows stay or go as a whole
-    function: object = None  # of a host operation: what Python calls
-    by_rows: bool = False
-    barrier: bool = False
-    l1: float = 0.0  # penalty on the role "w"
-    l2: float = 0.0
-    window: object = None  # of a convolution or a pooling
-    reads_also: tuple = ()  # beyond the roles: parameters that an update reads and writes
-    writes_also: tuple = field(default=())
-
-    @property
-    def spec(self):
-        return KINDS[self.kind]
+    def __init__(self, kind, buffers, *, function=None, reads_also=(), writes_also=(), **parameters):
+        self.kind = kind
+        self.spec = KINDS[kind]
+        self.buffers = {role: b for role, b in buffers.items() if b is not None}
+        self.function = function  # of an operation in Python: what is called
+        self.reads_also = reads_also  # beyond the roles: parameters that an update reads and writes
+        self.writes_also = writes_also
+        self.by_rows = self.barrier = False  # the schedule says
+        given = {**self.spec.unfused, **parameters}
+        if given.keys() != set(self.spec.parameters) or not self.buffers.keys() <= set(self.spec.roles):
+            raise TypeError(
+                f"{kind}: expected the parameters {sorted(self.spec.parameters)} and buffers of the roles {self.spec.roles}, got "
+                f"{sorted(given)} and {tuple(self.buffers)}"
+            )
+        vars(self).update(given)
 
     def has(self, trait):
         return trait in self.spec.traits
 
     @property
-    def has_weights(self):
-        return self.update_w >= 0 or self.buffers.get("dw") is not None
+    def window(self):
+        """Of a convolution or a pooling."""
+        return Window(*(getattr(self, name) for name in Window._fields))
+
+    def parameters(self):
+        """All of them by name."""
+        return {name: getattr(self, name) for name in self.spec.parameters}
+
+    def get(self, name, otherwise=None):
+        """A parameter that not every kind has."""
+        return getattr(self, name) if name in self.spec.parameters else otherwise
+
+    @property
+    def updates(self):
+        """Whether it does an optimizer's update, of its own or of what it has a gradient for."""
+        return self.has("updates") or self.get("update_w", -1) >= 0 or self.get("update_b", -1) >= 0
 
     def reads(self):
         spec = self.spec
-        found = [self.buffers[r] for r in spec.reads if self.buffers.get(r) is not None]
-        if self.accumulate:
-            found += [self.buffers[r] for r in spec.writes if self.buffers.get(r) is not None]
+        found = [self.buffers[r] for r in spec.reads if r in self.buffers]
+        if self.has("accumulates") or self.get("accumulate"):
+            found += [self.buffers[r] for r in spec.writes if r in self.buffers]
         return [*found, *self.reads_also]
 
     def writes(self):
-        return [self.buffers[r] for r in self.spec.writes if self.buffers.get(r) is not None] + list(self.writes_also)
+        return [self.buffers[r] for r in self.spec.writes if r in self.buffers] + list(self.writes_also)
+
+    def native(self):
+        """(code, positions of the buffers by role, parameters by place) as the extension takes them."""
+        slots = [self.buffers[r].index if r in self.buffers else -1 for r in self.spec.roles]
+        values = [getattr(self, name) for name in self.spec.parameters]
+        return self.spec.code, slots, [_CODES[n][v] if n in _CODES else v for n, v in zip(self.spec.parameters, values)]
 
     def flops(self, rows):
-        return self.spec.flops(self, rows)
+        """Floating-point operations, roughly where it is not a product."""
+        return int(_native.op_work(*self.native(), rows))
 
     def scratch_bytes(self, rows):
         """Bytes that a thread has for itself while it does the operation."""
         if self.has("fuses_update"):
             return _native.product_scratch(True, self.n_in, self.n_out, rows) if self.update_w >= 0 else 0
-        if self.kind in ("conv2d_forward", "conv2d_backward_input", "conv2d_backward_weights"):
-            return 4 * _native.conv2d_scratch(tuple(self.window), self.n_out, self.kind == "conv2d_backward_input")
+        if self.has("windows") and self.get("filters"):
+            return _native.conv2d_scratch(*self.native())
         if not self.has("is_product"):
             return 0
         n, k = (self.n_in, self.n_out) if self.has("fuses_derivative") else (self.n_out, self.n_in)

@@ -7,7 +7,7 @@ __all__ = ["Window"]
 
 
 class Window(NamedTuple):
-    """The windows that a kernel sees on its way over an image, in the order of csrc/fastnn.h's fnn_window."""
+    """The windows that a kernel sees on its way over an image: parameters of an operation."""
 
     height: int
     width: int

@@ -20,7 +20,7 @@ def _saved(op):
     """What the activation of an operation needs for its derivative: the operation's output or the activation's input."""
     if ACTIVATIONS[op.activation].saves != "z":
         return op.buffers["y"]
-    return op.buffers["x" if op.kind == "activation_forward" else "z"]
+    return op.buffers["z" if "z" in op.spec.roles else "x"]
 
 
 def _through_activation(builder, op, dy, saved):
@@ -37,15 +37,14 @@ def _through_activation(builder, op, dy, saved):
     builder.emit(
         "activation_backward",
         {"dy": dy, "saved": saved, "dx": dx},
-        n_in=dy.columns,
-        n_out=dy.columns,
+        columns=dy.columns,
         activation=op.activation,
         alpha=op.alpha,
     )
     return dx
 
 
-def _input(builder, op, kind, dz, **more):
+def _input(builder, op, kind, dz, **sizes):
     """dX of a product, added to what other readers of x have given."""
     x = op.buffers["x"]
     if not builder.requires_grad(x):
@@ -53,7 +52,7 @@ def _input(builder, op, kind, dz, **more):
     held = builder.gradient(x)
     accumulate = held is not None and not builder.is_shared(held)
     dx = held if accumulate else builder.buffer(f"d{x.name}", x.shape, role="gradient")
-    builder.emit(kind, {"dy": dz, "w": op.buffers["w"], "dx": dx}, n_in=op.n_in, n_out=op.n_out, accumulate=accumulate, **more)
+    builder.emit(kind, {"dy": dz, "w": op.buffers["w"], "dx": dx}, accumulate=accumulate, **sizes)
     if not accumulate:
         builder.add_gradient(x, dx)
 
@@ -82,14 +81,15 @@ def _dense(builder, op):
     if dy is None:
         return
     dz = _through_activation(builder, op, dy, _saved(op))
-    _input(builder, op, "dense_backward_input", dz)
+    sizes = {"n_in": op.n_in, "n_out": op.n_out}
+    _input(builder, op, "dense_backward_input", dz, **sizes)
 
     wanted = _wanted(builder, op, dw="w", db="b")
-    buffers, sizes = {"x": op.buffers["x"], "dy": dz}, {"n_in": op.n_in, "n_out": op.n_out}
+    buffers = {"x": op.buffers["x"], "dy": dz}
     w = wanted.get("dw")
     if w is not None and w.array is None:  # weights that were made from a parameter: their gradient goes on from here
         dw = builder.buffer(f"d{w.name}", w.shape, role="gradient", whole=True)
-        builder.emit("dense_backward_weights", {**buffers, "dw": dw}, **sizes)
+        builder.emit("dense_backward_weights", {**buffers, "dw": dw}, accumulate=False, **sizes)
         builder.add_gradient(w, dw)
         del wanted["dw"]
     if wanted:
@@ -100,10 +100,10 @@ def _conv2d(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is None:
         return
-    dz, sizes = _through_activation(builder, op, dy, _saved(op)), {"n_in": op.n_in, "n_out": op.n_out, "window": op.window}
-    _input(builder, op, "conv2d_backward_input", dz, window=op.window)
+    dz, sizes = _through_activation(builder, op, dy, _saved(op)), {**op.window._asdict(), "filters": op.filters}
+    _input(builder, op, "conv2d_backward_input", dz, **sizes)
     if wanted := _wanted(builder, op, dw="w", db="b"):
-        chunks, size = -(-builder.batch // _native.conv2d_chunk(tuple(op.window))), math.prod(op.buffers["w"].shape) + op.n_out
+        chunks, size = -(-builder.batch // _native.conv2d_chunk(*op.native())), math.prod(op.buffers["w"].shape) + op.filters
         partial = builder.buffer("partial", (chunks, size), role="scratch", whole=True)
         builder.emit("conv2d_backward_weights", {"x": op.buffers["x"], "dy": dz, "partial": partial}, **sizes)
         _contribute(builder, "conv2d_combine_weights", {"partial": partial}, wanted, builder.fused, **sizes)
@@ -115,7 +115,7 @@ def _pool2d(builder, op):
         return
     dx = builder.buffer(f"d{x.name}", x.shape, role="gradient")
     buffers = {"dy": dy, "x": x if op.kind == "maxpool2d_forward" else None, "dx": dx}
-    builder.emit(op.kind.replace("forward", "backward"), buffers, n_in=op.n_in, n_out=op.n_out, window=op.window, full=op.full)
+    builder.emit(op.kind.replace("forward", "backward"), buffers, **op.parameters())
     builder.add_gradient(x, dx)
 
 
@@ -124,7 +124,7 @@ def _tied(builder, op):
     if dy is None:
         return
     dz, x = _through_activation(builder, op, dy, op.buffers["y"]), op.buffers["x"]
-    _input(builder, op, "tied_backward_input", dz)
+    _input(builder, op, "tied_backward_input", dz, n_in=op.n_in, n_out=op.n_out)
     # dW [out, in] = dz^T x: that of a dense layer, with x and dz in each other's place
     if wanted := _wanted(builder, op, dw="w"):
         _contribute(builder, "dense_backward_weights", {"x": dz, "dy": x}, wanted, n_in=op.n_out, n_out=op.n_in)
@@ -156,11 +156,10 @@ def _batchnorm(builder, op):
     dz, x = _through_activation(builder, op, dy, _saved(op)), op.buffers["x"]
     dx = builder.changed(dz) if builder.requires_grad(x) else None
     buffers = {"dy": dz, "x": x, "w": op.buffers.get("w"), "statistics": op.buffers["statistics"], "dx": dx}
-    sizes = {"n_in": op.n_in, "n_out": op.n_out, "first": op.first}
     if wanted := _wanted(builder, op, dw="w", db="b"):
-        _contribute(builder, "batchnorm_backward", buffers, wanted, **sizes)
+        _contribute(builder, "batchnorm_backward", buffers, wanted, columns=op.columns, pixels=op.pixels)
     else:
-        builder.emit("batchnorm_backward", buffers, **sizes)
+        builder.emit("batchnorm_backward", buffers, columns=op.columns, pixels=op.pixels, accumulate=False)
     if dx is not None:
         builder.add_gradient(x, dx)
 
@@ -172,9 +171,9 @@ def _batchnorm_inference(builder, op):
         return
     dz = _through_activation(builder, op, dy, _saved(op))
     dx = builder.changed(dz)
-    zero = builder.constant("zero", np.zeros(op.n_out, np.float32))
+    zero = builder.constant("zero", np.zeros(op.columns, np.float32))
     buffers = {"x": dz, "w": op.buffers.get("w"), "y": dx, "mean": zero, "var": op.buffers["var"]}
-    builder.emit("batchnorm_inference", buffers, n_in=op.n_in, n_out=op.n_out, eps=op.eps, first=op.first)
+    builder.emit("batchnorm_inference", buffers, columns=op.columns, pixels=op.pixels, eps=op.eps)
     builder.add_gradient(op.buffers["x"], dx)
 
 
@@ -184,7 +183,7 @@ def _rownorm(builder, op):
         return
     family = op.kind.removesuffix("_forward")
     dz, x = _through_activation(builder, op, dy, _saved(op)), op.buffers["x"]
-    statistics, sizes = op.buffers["statistics"], {"n_in": op.n_in, "n_out": op.n_out}
+    statistics, sizes = op.buffers["statistics"], {"columns": op.columns}
     wanted = _wanted(builder, op, dw="w", db="b")
     if builder.requires_grad(x):
         # the gradients of the weights, later, read dz as well
@@ -200,8 +199,7 @@ def _dropout(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is not None and builder.requires_grad(op.buffers["x"]):
         dx = builder.changed(dy)
-        fields = {"n_in": op.n_in, "n_out": op.n_out, "threshold": op.threshold, "stream": op.stream, "full": op.full}
-        builder.emit("dropout", {"x": dy, "y": dx}, **fields)
+        builder.emit("dropout", {"x": dy, "y": dx}, **op.parameters())
         builder.add_gradient(op.buffers["x"], dx)
 
 
@@ -212,9 +210,7 @@ def _drop_weights(builder, op):
     total, again = builder.parameter_gradient(x)
     if again:
         raise ValueError(f"{x.name}: expected weights that no layer behind their DropConnect uses")
-    op = builder.emit(
-        "drop_weight_gradients", {"x": dw, "y": total}, n_in=op.n_in, n_out=op.n_out, threshold=op.threshold, stream=op.stream
-    )
+    op = builder.emit("drop_weight_gradients", {"x": dw, "y": total}, **op.parameters())
     builder.gradient_producers(x).append(op)
 
 
@@ -228,7 +224,7 @@ def _maxout(builder, op):
     dy, x = builder.gradient(op.buffers["y"]), op.buffers["x"]
     if dy is not None and builder.requires_grad(x):
         dx = builder.buffer(f"d{x.name}", x.shape, role="gradient")
-        builder.emit("maxout_backward", {"dy": dy, "x": x, "dx": dx}, n_in=op.n_in, n_out=op.n_out, first=op.first)
+        builder.emit("maxout_backward", {"dy": dy, "x": x, "dx": dx}, **op.parameters())
         builder.add_gradient(x, dx)
 
 
@@ -237,10 +233,10 @@ def add_penalty(builder, w, l1, l2):
     the last to do so, adds the penalty to its tiles."""
     gradient, _ = builder.parameter_gradient(w)
     last = builder.gradient_producers(w)[-1]
-    if builder.fused and last.kind == "dense_backward_weights" and last.buffers.get("dw") is gradient:
+    if builder.fused and last.has("fuses_update") and last.buffers.get("dw") is gradient:
         last.buffers["w"], last.l1, last.l2 = w, l1, l2
         return
-    penalty = builder.emit("penalty_backward", {"w": w, "dw": gradient}, n_out=w.array.size, accumulate=True, l1=l1, l2=l2)
+    penalty = builder.emit("penalty_backward", {"w": w, "dw": gradient}, size=w.array.size, l1=l1, l2=l2)
     builder.gradient_producers(w).append(penalty)
 
 
@@ -249,7 +245,7 @@ def _softmax(builder, op):
     if dy is not None:
         kind = op.kind.replace("forward", "backward")
         dx = builder.changed(dy)
-        builder.emit(kind, {"dy": dy, "y": y, "dx": dx}, n_in=y.columns, n_out=y.columns)
+        builder.emit(kind, {"dy": dy, "y": y, "dx": dx}, columns=op.columns)
         builder.add_gradient(op.buffers["x"], dx)
 
 
@@ -257,7 +253,7 @@ def _prelu(builder, op):
     dy, x, slope = builder.gradient(op.buffers["y"]), op.buffers["x"], op.buffers["slope"]
     if dy is None:
         return
-    sizes = {"n_in": op.n_in, "n_out": op.n_out}
+    sizes = {"columns": op.columns, "slopes": op.slopes}
     learned = builder.requires_grad(slope)
     if learned:
         gradient, again = builder.parameter_gradient(slope)

@@ -41,9 +41,6 @@ class Update:
         return self.clip_norm > 0 or self.skip_nonfinite
 
 
-_LAYER_STREAMS = 16  # the first random stream of layers, as in csrc/fastnn.h
-
-
 class Builder:
     """Collects operations and buffers, then makes a Plan of them.
 
@@ -115,7 +112,7 @@ class Builder:
 
     def emit(self, kind, buffers, **fields):
         """Append an operation. What it writes is wanted if anything that it reads is. It gets the buffers themselves, not views."""
-        op = Op(kind, {k: v.base or v for k, v in buffers.items() if v is not None}, **fields)
+        op = Op(kind, {k: v and (v.base or v) for k, v in buffers.items()}, **fields)
         self.ops.append(op)
         if any(id(b) in self._wanted for b in op.reads()):
             self._wanted.update(id(b) for b in op.writes())
@@ -130,20 +127,19 @@ class Builder:
         self.layers.insert(before, (layer, first, len(self.ops), y))
         return y
 
-    def _input(self, kind, name, buffer, shape, dtype="float32", **more):
+    def _input(self, kind, name, buffer, shape, dtype="float32", planes=0, **more):
         """A named input of the plan, and the operation that gathers its rows into a buffer."""
         self.inputs[name] = Input(name, shape, dtype, **more)
         b = self.buffer(buffer, shape or (1,), dtype=dtype, role="input")
-        self.emit(kind, {"out": b}, n_out=b.columns)
+        fields = {} if dtype == "int32" else {"planes": planes, "copies": False}
+        self.emit(kind, {"out": b}, columns=b.columns, **fields)
         return b
 
     def input(self, shape, channels_first=False):
         """Rows of the user's array, as float32, each of this shape. channels_first: they are images (channels, height, width), to be
         read as (height, width, channels), which is `shape`."""
-        x = self._input("gather", "x", "x", tuple(shape), channels_first=channels_first)
-        if len(shape) > 1:
-            self.ops[-1].first = shape[-1] if channels_first else 1
-        return x
+        planes = 0 if len(shape) == 1 else shape[-1] if channels_first else 1
+        return self._input("gather", "x", "x", tuple(shape), planes=planes, channels_first=channels_first)
 
     def reshape(self, x, shape):
         """The same numbers as samples of another shape: a view."""
@@ -159,7 +155,7 @@ class Builder:
         """x * scale + shift for numbers, done while the rows are gathered: `x` must be the input, which nothing has read yet. Or for
         arrays, one of each for a column, by an operation of its own; it may follow one of its kind."""
         storage = x.base or x
-        first = len(self.ops) == 1 and self.ops[0].kind == "gather" and self.ops[0].buffers.get("out") is storage
+        first = len(self.ops) == 1 and storage.role == "input"
         if not first and id(storage) not in self._rescaled:
             raise ValueError("rescaling: expected to be the first layer, got one behind others")
         if np.ndim(scale) or np.ndim(shift) or not first:
@@ -181,7 +177,7 @@ class Builder:
         y = self.buffer("rescaled", x.shape)
         self._rescaled.add(id(y))
         buffers = {role: self.constant(f"rescaling.{role}", a.astype(np.float32)) for role, a in constants.items()}
-        self.emit("batchnorm_inference", {"x": x, **buffers, "y": y}, n_in=x.columns, n_out=x.columns)
+        self.emit("batchnorm_inference", {"x": x, **buffers, "y": y}, columns=x.columns, pixels=1, eps=0.0)
         return y
 
     def dense(self, x, weight, bias, activation="identity", alpha=0.0):
@@ -200,14 +196,14 @@ class Builder:
         filters = weight.shape[-1]
         y = self.buffer(f"c{self._count('conv2d_forward')}", (window.out_height, window.out_width, filters))
         buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias), "y": y}
-        self.emit("conv2d_forward", buffers, n_in=window.channels, n_out=filters, window=window)
+        self.emit("conv2d_forward", buffers, filters=filters, **window._asdict())
         return y
 
     def pool2d(self, kind, x, window, count_padding=False):
         """The largest element of each window ("maxpool2d"), or their mean ("avgpool2d")."""
         y = self.buffer("pooled", (window.out_height, window.out_width, window.channels))
-        fields = {"n_in": x.columns, "n_out": y.columns, "window": window, "full": count_padding}
-        self.emit(f"{kind}_forward", {"x": x, "y": y}, **fields)
+        more = {"count_padding": count_padding} if kind == "avgpool2d" else {}
+        self.emit(f"{kind}_forward", {"x": x, "y": y}, **window._asdict(), **more)
         return y
 
     def activation(self, x, name, alpha=0.0):
@@ -216,14 +212,14 @@ class Builder:
             return x
         last, storage = self.ops[-1], x.base or x
         fits = last.has("fuses_activation") and last.buffers.get("y") is storage and last.activation == "identity"
-        fits = fits and id(storage) not in self._pinned and (last.kind in ("dense_forward", "conv2d_forward") or ACTIVATIONS[name].saves != "z")
+        fits = fits and id(storage) not in self._pinned and ("z" in last.spec.roles or ACTIVATIONS[name].saves != "z")
         if self.fused and fits:
             last.activation, last.alpha = name, alpha
             if ACTIVATIONS[name].saves == "z" and self.requires_grad(x):
                 last.buffers["z"] = self.buffer(f"z{x.name[1:]}", x.shape)
             return x
         y = self.buffer(f"a{self._count('activation_forward')}", x.shape)
-        self.emit("activation_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, activation=name, alpha=alpha)
+        self.emit("activation_forward", {"x": x, "y": y}, columns=x.columns, activation=name, alpha=alpha)
         return y
 
     def pin(self, x):
@@ -235,7 +231,7 @@ class Builder:
         if a.shape != b.shape:
             raise ValueError(f"add: expected two buffers of one shape, got {a.shape} and {b.shape}")
         y = self.buffer(f"sum{self._count('add')}", a.shape)
-        self.emit("add", {"a": a, "b": b, "y": y}, n_in=a.columns, n_out=a.columns)
+        self.emit("add", {"a": a, "b": b, "y": y}, columns=a.columns)
         return y
 
     def tied(self, x, weight, bias, activation="identity", alpha=0.0):
@@ -260,7 +256,7 @@ class Builder:
         """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference. count: of the
         steps, where the running statistics are means over all of them."""
         channels, pixels = x.shape[-1], math.prod(x.shape[:-1])
-        fields = {"n_in": channels, "n_out": channels, "eps": eps, "first": pixels if len(x.shape) > 1 else 0}
+        fields = {"columns": channels, "pixels": pixels, "eps": eps}
         buffers = {"x": x, "w": self.optional(weight), "b": self.optional(bias)}
         y = self.buffer("normal", x.shape)
         if not self.training or self.keeps_statistics(weight, bias, mean):
@@ -270,7 +266,7 @@ class Builder:
         statistics = self.buffer("statistics", (4, channels), role="scratch", whole=True)
         self.emit("batchnorm_forward", {**buffers, "y": y, "statistics": statistics}, **fields)
         count = self.constant("steps", np.zeros(1, np.float32)) if self.anew else self.optional(count)
-        self._running.append((statistics, self.parameter(mean), self.parameter(var), count, momentum or 0.0, fields["first"]))
+        self._running.append((statistics, self.parameter(mean), self.parameter(var), count, momentum or 0.0, pixels))
         return y
 
     def rownorm(self, kind, x, weight, bias, eps):
@@ -283,51 +279,49 @@ class Builder:
             "y": y,
             "statistics": self.buffer("statistics", (3,), role="scratch"),
         }
-        self.emit(f"{kind}_forward", buffers, n_in=x.columns, n_out=x.columns, eps=eps)
+        self.emit(f"{kind}_forward", buffers, columns=x.columns, eps=eps)
         return y
 
     def stream(self):
         """The number of a random stream that no other operation of the plan draws from."""
         self._streams += 1
-        return _LAYER_STREAMS + self._streams - 1
+        return _native.STREAM_LAYERS + self._streams - 1
 
-    def dropout(self, x, threshold, rows=False):
-        """x without `threshold` in 65536 of its elements, or of its rows, drawn anew every step; the others grow by as much."""
+    def dropout(self, x, p, rows=False):
+        """x without a share p of its elements, or of its rows, drawn anew every step; the others grow by as much."""
         y = self.buffer("kept", x.shape)
-        fields = {"n_in": x.columns, "n_out": x.columns, "threshold": threshold, "stream": self.stream(), "full": rows}
-        self.emit("dropout", {"x": x, "y": y}, **fields)
+        self.emit("dropout", {"x": x, "y": y}, columns=x.columns, p=p, whole_rows=rows, stream=self.stream())
         return y
 
-    def drop_weights(self, weight, threshold):
+    def drop_weights(self, weight, p):
         """A copy of a weight matrix with some of its elements dropped, drawn anew every step: a buffer for `dense`."""
         y = self.buffer(f"kept {weight.name}", weight.shape, whole=True)
-        n_in, n_out = weight.shape
-        fields = {"n_in": n_in, "n_out": n_out, "threshold": threshold, "stream": self.stream()}
-        self.emit("drop_weights", {"x": self.parameter(weight), "y": y}, **fields)
+        rows, columns = weight.shape
+        self.emit("drop_weights", {"x": self.parameter(weight), "y": y}, rows=rows, columns=columns, p=p, stream=self.stream())
         return y
 
     def gaussian_noise(self, x, std):
         """x + std times standard normal numbers, drawn anew every step."""
         y = self.buffer("noisy", x.shape)
-        self.emit("gaussian_noise", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns, rate=std, stream=self.stream())
+        self.emit("gaussian_noise", {"x": x, "y": y}, columns=x.columns, std=std, stream=self.stream())
         return y
 
     def maxout(self, x, pieces):
         """The largest of `pieces` pieces of x, which stand side by side."""
         y = self.buffer("largest", (x.columns // pieces,))
-        self.emit("maxout_forward", {"x": x, "y": y}, n_in=x.columns, n_out=y.columns, first=pieces)
+        self.emit("maxout_forward", {"x": x, "y": y}, columns=y.columns, pieces=pieces)
         return y
 
     def softmax(self, x):
         """softmax over each row."""
         y = self.buffer("probabilities", x.shape)
-        self.emit("softmax_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns)
+        self.emit("softmax_forward", {"x": x, "y": y}, columns=x.columns)
         return y
 
     def log_softmax(self, x):
         """The logarithm of softmax over each row."""
         y = self.buffer("log_probabilities", x.shape)
-        self.emit("log_softmax_forward", {"x": x, "y": y}, n_in=x.columns, n_out=x.columns)
+        self.emit("log_softmax_forward", {"x": x, "y": y}, columns=x.columns)
         return y
 
     def prelu(self, x, slope):
@@ -335,7 +329,7 @@ class Builder:
         if slope.shape not in ((1,), (x.columns,)):
             raise ValueError(f"{slope.name}: expected inputs of {slope.size} features, got {x.columns}")
         y = self.buffer(f"a{self._count('prelu_forward')}", x.shape)
-        self.emit("prelu_forward", {"x": x, "slope": self.parameter(slope), "y": y}, n_in=slope.size, n_out=x.columns)
+        self.emit("prelu_forward", {"x": x, "slope": self.parameter(slope), "y": y}, columns=x.columns, slopes=slope.size)
         return y
 
     def constant(self, name, array):
@@ -376,9 +370,9 @@ class Builder:
                 "weight": weights,
                 "class_weight": None if class_weight is None else self.constant("class_weight", class_weight),
             },
-            n_out=outputs.columns,
+            columns=outputs.columns,
             form=form,
-            alpha=parameter,
+            parameter=parameter,
             sum=sum,
             full=full,
         )
@@ -388,7 +382,7 @@ class Builder:
         """A loss that Python computes: function(outputs, targets, weights or None) returns the loss and the gradient. A native
         call ends before it, and another begins after it."""
         buffers = {"logits": outputs, "dlogits": self._output_gradient(outputs)}
-        self.emit("host_loss", buffers, n_out=outputs.columns, function=function)
+        self.emit("host_loss", buffers, columns=outputs.columns, function=function)
 
     def _output_gradient(self, outputs):
         if not self.requires_grad(outputs):
@@ -401,7 +395,7 @@ class Builder:
         w = self.parameter(parameter)
         chunks = _native.penalty_chunks(parameter.size)
         terms = self.buffer(f"{w.name}.penalty", (chunks,), dtype="float64", role="scratch", whole=True)
-        self.emit("penalty_forward", {"w": w, "sum": terms}, n_out=parameter.size, l1=l1, l2=l2)
+        self.emit("penalty_forward", {"w": w, "sum": terms}, size=parameter.size, l1=l1, l2=l2)
         self._penalties.append((w, l1, l2, terms))
 
     def mark_output(self, buffer):
@@ -431,7 +425,7 @@ class Builder:
         total = next((g for g in (gradient, held) if not self.is_shared(g)), None)
         if total is None:
             total = self.buffer(f"d{buffer.name}", buffer.shape, role="gradient")
-        self.emit("add", {"a": gradient, "b": held, "y": total}, n_in=buffer.columns, n_out=buffer.columns)
+        self.emit("add", {"a": gradient, "b": held, "y": total}, columns=buffer.columns)
         self._gradients[id(buffer.base or buffer)] = total
 
     def share(self, gradient):
@@ -479,7 +473,7 @@ class Builder:
         for i, (p, _, group) in enumerate(update.tensors):
             _, gradient, ops = self.parameter_gradients[id(p)]
             buffer = self._parameters[id(p)][1]
-            alone = len(ops) == 1 and ops[0].kind == "dense_backward_weights"
+            alone = len(ops) == 1 and ops[0].has("fuses_update")
             if self.fused and alone and not update.needs_norm and group not in update.trusted:
                 op = ops[0]
                 role = "dw" if op.buffers.get("dw") is gradient else "db"
@@ -502,10 +496,11 @@ class Builder:
             self.emit(
                 "max_norm",
                 {},
+                first=0,
                 last=len(update.tensors),
                 reads_also=(*limited, *norms),
                 writes_also=tuple(limited),
-                n_out=sum(b.array.size for b in limited),
+                size=sum(b.array.size for b in limited),
             )
 
     def _emit_norm(self, update, apart):
@@ -513,10 +508,9 @@ class Builder:
         chunks = sum(_chunks(b.array.size) for _, b, _ in apart)
         norms = self.buffer("norms", (chunks,), dtype="float64", role="scratch", whole=True)
         gradients = tuple(g for _, _, g in apart)
-        size = sum(b.array.size for _, b, _ in apart)
-        last = len(update.tensors)
-        self.emit("gradient_norm", {"norms": norms}, last=last, reads_also=gradients, n_out=size)
-        self.emit("begin_update", {"norms": norms}, last=last, writes_also=(norms,), n_out=chunks)
+        fields = {"size": sum(b.array.size for _, b, _ in apart), "first": 0, "last": len(update.tensors)}
+        self.emit("gradient_norm", {"norms": norms}, reads_also=gradients, **fields)
+        self.emit("begin_update", {"norms": norms}, writes_also=(norms,), **fields)
         return (norms,)
 
     def _emit_update(self, update, run, norms):
@@ -535,7 +529,7 @@ class Builder:
             last=last,
             reads_also=(*(b for _, *pair in run for b in pair), *norms),
             writes_also=parameters,
-            n_out=size,
+            size=size,
         )
         if trust is not None:
             self.emit(
@@ -545,7 +539,7 @@ class Builder:
                 last=last,
                 reads_also=(*parameters, *norms),
                 writes_also=parameters,
-                n_out=size,
+                size=size,
             )
 
     # ---- the result ----
@@ -557,12 +551,11 @@ class Builder:
             behind = (*((self._loss.buffers["loss"],) if self._loss else ()), *self._norms)
             for statistics, mean, var, count, momentum, pixels in self._running:
                 buffers = {"statistics": statistics, "mean": mean, "var": var, "count": count}
-                also = (mean, var, *behind) if count is None else (mean, var, count, *behind)
-                self.emit("batchnorm_running", buffers, n_out=mean.columns, rate=momentum, first=pixels, reads_also=also)
+                self.emit("batchnorm_running", buffers, columns=mean.columns, pixels=pixels, momentum=momentum, reads_also=behind)
         if self._loss:
             self.emit("reduce_loss", {role: self._loss.buffers[role] for role in ("loss", "correct")}, sum=self._loss.sum)
         for w, _, _, terms in self._penalties:
-            self.emit("reduce_penalty", {"sum": terms}, n_out=w.array.size, sum=bool(self._loss) and self._loss.sum)
+            self.emit("reduce_penalty", {"sum": terms}, size=w.array.size, sum=bool(self._loss) and self._loss.sum)
         used = {id(b) for op in self.ops for b in [*op.reads(), *op.writes()]}
         keep = [b for b in self.buffers if id(b) in used]
         for i, b in enumerate(keep):

@@ -9,6 +9,9 @@ from ..core.runtime import get_num_threads
 from ..ops import Buffer
 
 
+_SIZES = ("rows", "n_in", "n_out", "out_height", "out_width", "channels", "filters", "columns", "size")  # what a table shows
+
+
 @dataclass(frozen=True)
 class Plan:
     """A step (or an inference) as a flat list of operations over buffers. Executors run it; see `fastnn.executors`.
@@ -110,16 +113,16 @@ class Plan:
         """
         rows = [("", "operation", "shape", "buffers", "split", "flops", "bytes")]
         for i, op in enumerate(self.ops):
-            shape = f"{self.batch}x{op.n_in}x{op.n_out}" if op.kind.startswith("dense") else f"{self.batch}x{op.n_out}"
-            if op.spec.when == "last" or op.kind == "penalty_forward":
-                shape = str(op.n_out) if op.n_out else str(self.batch)
-            name = op.kind + (f"+{op.activation}" if op.activation != "identity" else "")
-            name += "+penalty" * (op.has("fuses_update") and op.buffers.get("w") is not None)
-            name += "+update" * (op.update_w >= 0 or op.update_b >= 0)
+            whole = {"rows", "size"} & set(op.spec.parameters)  # of a whole array, not of a batch
+            sizes = [op.get(name) for name in _SIZES if name in op.spec.parameters]
+            shape = "x".join(map(str, sizes if whole else [self.batch, *sizes]))
+            activation = op.get("activation", "identity")
+            name = op.kind + f"+{activation}" * (activation != "identity")
+            if op.has("fuses_update"):
+                name += "+penalty" * ("w" in op.buffers) + "+update" * op.updates
             writes = [b.name for b in op.writes()]
             reads = [b.name for b in op.reads() if b.name not in writes or b.array is None]
-            named = {"reduce_loss": "one", "reduce_penalty": "one", "begin_update": "one", "host_loss": "python"}
-            split = "rows" if op.by_rows else named.get(op.kind, "tiles")
+            split = "rows" if op.by_rows else "one" if op.has("by_one") else "python" if op.has("in_python") else "tiles"
             flow = f"{' '.join(dict.fromkeys(reads))} -> {' '.join(dict.fromkeys(writes))}"
             rows.append((str(i), name, shape, flow, split, f"{op.flops(self.batch):,}", f"{op.bytes(self.batch):,}"))
         widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]

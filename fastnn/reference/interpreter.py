@@ -136,8 +136,8 @@ class _Batch:
         rows = self.source_rows(source)
         out = self.at(op, "out")
         out[...] = gather(source.reshape(len(source), -1), rows, scale, shift)
-        if op.first > 1:  # images (channels, height, width)
-            out[...] = out.reshape(len(out), op.first, -1).transpose(0, 2, 1).reshape(out.shape)
+        if op.planes > 1:  # images (channels, height, width)
+            out[...] = out.reshape(len(out), op.planes, -1).transpose(0, 2, 1).reshape(out.shape)
         if self.check_finite:
             self.report(~np.isfinite(out).all(axis=1), "not finite")
 
@@ -177,13 +177,13 @@ class _Batch:
         activation_forward(z, op.activation, out=self.at(op, "y"), alpha=op.alpha)
 
     def conv2d_backward_input(self, op):
-        x = np.zeros((self.rows, op.window.height, op.window.width, op.n_in), self.interpreter.dtype)
+        x = np.zeros((self.rows, op.window.height, op.window.width, op.window.channels), self.interpreter.dtype)
         dx, _, _ = conv2d_backward(self.images(op, "dy", True), x, self.at(op, "w"), op.window)
         self._finish_input(op, dx.reshape(self.rows, -1))
 
     def conv2d_backward_weights(self, op):
         w, dy = op.window, self.images(op, "dy", True)
-        shape = (w.kernel_height, w.kernel_width, w.channels // w.groups, op.n_out)
+        shape = (w.kernel_height, w.kernel_width, w.channels // w.groups, op.filters)
         _, dw, db = conv2d_backward(dy, self.images(op, "x"), np.zeros(shape, dy.dtype), w)
         partial = self.at(op, "partial")  # in one part
         partial[...] = 0
@@ -191,7 +191,7 @@ class _Batch:
 
     def conv2d_combine_weights(self, op):
         total = self.at(op, "partial").sum(axis=0)
-        for role, value in (("dw", total[: -op.n_out]), ("db", total[-op.n_out :])):
+        for role, value in (("dw", total[: -op.filters]), ("db", total[-op.filters :])):
             if op.buffers.get(role) is not None:
                 out = self.at(op, role)
                 out[...] = (out if op.accumulate else 0) + value.reshape(out.shape)
@@ -203,10 +203,10 @@ class _Batch:
         self.images(op, "dx")[...] = maxpool2d_backward(self.images(op, "dy", True), self.images(op, "x"), op.window)
 
     def avgpool2d_forward(self, op):
-        self.images(op, "y", True)[...] = avgpool2d_forward(self.images(op, "x"), op.window, op.full)
+        self.images(op, "y", True)[...] = avgpool2d_forward(self.images(op, "x"), op.window, op.count_padding)
 
     def avgpool2d_backward(self, op):
-        self.images(op, "dx")[...] = avgpool2d_backward(self.images(op, "dy", True), op.window, op.full)
+        self.images(op, "dx")[...] = avgpool2d_backward(self.images(op, "dy", True), op.window, op.count_padding)
 
     def activation_forward(self, op):
         activation_forward(self.at(op, "x"), op.activation, out=self.at(op, "y"), alpha=op.alpha)
@@ -255,10 +255,10 @@ class _Batch:
             losses[...] = 0
             if gradient is not None:
                 gradient[...] = 0
-        options = {"form": op.form, "parameter": op.alpha, "full": op.full, "class_weight": class_weight, "total": op.sum}
+        options = {"form": op.form, "parameter": op.parameter, "full": op.full, "class_weight": class_weight, "total": op.sum}
         losses[counted, 0] = loss_rows(op.kind, outputs, targets, sample_weight=weights, **options)
         if op.form == "poisson" and self.check_finite:
-            bad = outputs + outputs.dtype.type(op.alpha) < 0
+            bad = outputs + outputs.dtype.type(op.parameter) < 0
             self.report((bad if weights is None else bad & (weights.reshape(self.rows, -1) != 0)).any(axis=1), "rate")
         self.correct += loss_correct(op.kind, outputs, targets, op.form)
         if gradient is not None:
@@ -327,7 +327,7 @@ class _Batch:
     def pixels(self, op, role):
         """The rows of a batch normalisation: of images their pixels."""
         a = self.at(op, role)
-        return a.reshape(-1, op.n_out) if op.first > 1 else a
+        return a.reshape(-1, op.columns) if op.pixels > 1 else a
 
     def batchnorm_forward(self, op):
         y, statistics = batchnorm_forward(
@@ -347,8 +347,8 @@ class _Batch:
         if self.skip:
             return
         mean, rest, _, var = self.at(op, "statistics")
-        rows = self.rows * max(1, op.first)
-        unbiased, rate = var * (rows / max(1, rows - 1)), op.rate
+        rows = self.rows * op.pixels
+        unbiased, rate = var * (rows / max(1, rows - 1)), op.momentum
         if op.buffers.get("count") is not None:  # the mean over all steps so far
             count = self.at(op, "count")
             count += 1
@@ -390,21 +390,22 @@ class _Batch:
                 out[...] = out + value if op.accumulate and role != "dx" else value.reshape(out.shape)
 
     def dropout(self, op):
-        if op.full:
-            drop_rows(self.at(op, "x"), op.threshold, self.at(op, "y"), stream=op.stream, **self.random)
-            return
-        dropout_forward(self.at(op, "x"), op.threshold / 65536, out=self.at(op, "y"), stream=op.stream, **self.random)
+        drop = drop_rows if op.whole_rows else dropout_forward
+        drop(self.at(op, "x"), op.p, out=self.at(op, "y"), stream=op.stream, **self.random)
 
-    drop_weights = drop_weight_gradients = dropout
+    def drop_weights(self, op):
+        dropout_forward(self.at(op, "x"), op.p, out=self.at(op, "y"), stream=op.stream, **self.random)
+
+    drop_weight_gradients = drop_weights
 
     def gaussian_noise(self, op):
-        gaussian_noise(self.at(op, "x"), op.rate, out=self.at(op, "y"), stream=op.stream, **self.random)
+        gaussian_noise(self.at(op, "x"), op.std, out=self.at(op, "y"), stream=op.stream, **self.random)
 
     def maxout_forward(self, op):
-        maxout_forward(self.at(op, "x"), op.first, out=self.at(op, "y"))
+        maxout_forward(self.at(op, "x"), op.pieces, out=self.at(op, "y"))
 
     def maxout_backward(self, op):
-        maxout_backward(self.at(op, "dy"), self.at(op, "x"), op.first, out=self.at(op, "dx"))
+        maxout_backward(self.at(op, "dy"), self.at(op, "x"), op.pieces, out=self.at(op, "dx"))
 
     def reduce_loss(self, op):
         self.loss_sum += float(self.at(op, "loss").sum())

@@ -111,8 +111,9 @@ def dropout_forward(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
     return out
 
 
-def drop_rows(x, threshold, out, seed, offset, stream):
-    """Dropout of whole rows, `threshold` in 65536 of them: row r stays if the low half of word r is at least the threshold."""
+def drop_rows(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
+    """Dropout of whole rows: row r stays if the low half of word r is at least the threshold."""
+    threshold = dropout_threshold(p)
     stays = (random_bits(len(x), seed, stream, offset) & np.uint32(0xFFFF)) >= threshold
     scale = x.dtype.type(65536 / (65536 - threshold) if threshold < 65536 else 0)
     with np.errstate(all="ignore"):

@@ -53,10 +53,10 @@ def test_a_fused_step():
 
 def test_a_plain_step():
     plan = mlp().plan(8, fused=False)
-    assert all(op.activation == "identity" for op in plan.ops if op.kind.startswith("dense"))
+    assert all(op.get("activation", "identity") == "identity" for op in plan.ops if op.kind.startswith("dense"))
     assert count(plan, "activation_forward") == count(plan, "activation_backward") == 2
     assert count(plan, "dense_backward_weights") == 6  # weights and biases apart
-    assert all(op.update_w == op.update_b == -1 for op in plan.ops)
+    assert all(op.updates == (op.kind == "update") for op in plan.ops)
     updates = [op for op in plan.ops if op.kind == "update"]
     assert [(op.first, op.last) for op in updates] == [(0, 6)]
     assert len(plan.gradients) == 6
@@ -213,7 +213,7 @@ def graph_data():
 def test_gradients_add_up(name, fused, schedule):
     x, y = graph_data()
     ps, _, plan = graph_plan(name, fused, schedule)
-    assert any(op.accumulate for op in plan.ops)
+    assert any(op.get("accumulate") for op in plan.ops)
     native, reference = NativeExecutor(plan), ReferenceExecutor(plan, np.float64)
     assert native.run(x, y).problem is None and reference.run(x, y).problem is None
     for p, g in plan.gradients:
@@ -252,5 +252,5 @@ def test_graphs_give_the_same_bits_in_every_form(name):
 
 def test_shared_weights_are_never_updated_inside_a_product():
     _, _, plan = graph_plan("shared_weights", True, "rows", update=True)
-    assert all(op.update_w == op.update_b == -1 for op in plan.ops)
+    assert all(op.updates == (op.kind == "update") for op in plan.ops)
     assert count(plan, "update") == 1

@@ -11,9 +11,9 @@ import fastnn
 from fastnn import losses, nn, optim
 from fastnn.core.parameter import Parameter
 from fastnn.executors import NativeExecutor
+from fastnn.ops import KINDS, Buffer, Op
 from fastnn.plan import Builder
 from fastnn.plan.builder import Update
-from fastnn.ops import Buffer, Op
 from fastnn.plan.execution_order import arrange, choose_schedule
 
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leaky_relu"]
@@ -137,7 +137,7 @@ def programs(draw):
         out = draw(st.sampled_from(buffers))
         source = draw(st.sampled_from(filled)) if filled else None
         kind = "activation_forward" if draw(st.booleans()) else "dense_forward"  # which goes by tiles in a schedule by layers
-        ops.append(Op(kind, {"y": out, **({} if source is None else {"x": source})}, n_in=1, n_out=1))
+        ops.append(Op(kind, {"y": out, **({} if source is None else {"x": source})}, **dict.fromkeys(KINDS[kind].parameters, 0)))
         if not any(out is b for b in filled):
             filled.append(out)
     return batch, buffers, ops
