@@ -4,6 +4,7 @@ Four doors, each usable alone: fused optimizers on arrays (`fastnn.optim`), fuse
 models (`fastnn.nn`, `fastnn.losses`, `fastnn.Trainer`), and the command line (``fastnn train``).
 """
 
+from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
 
 if _find_spec("fastnn._native") is None:
@@ -12,53 +13,32 @@ if _find_spec("fastnn._native") is None:
         "run 'pip install -e .' in it, or start Python elsewhere to use an installed fastnn"
     )
 
-from . import data, init, kernels, losses, nn, optim, reference, regularizers, schedules
 from ._version import __version__
-from .init import manual_seed
-from .core.runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
-from .optim.minimize import minimize
-from .selftest import selftest
-from .training import GradientCheck, History, Trainer, callbacks, check_gradients, value_and_grad
 
-__all__ = [
-    "GradientCheck",
-    "History",
-    "Trainer",
-    "__version__",
-    "available_isas",
-    "callbacks",
-    "check_gradients",
-    "data",
-    "get_isa",
-    "get_num_threads",
-    "init",
-    "kernels",
-    "losses",
-    "manual_seed",
-    "minimize",
-    "nn",
-    "optim",
-    "reference",
-    "regularizers",
-    "schedules",
-    "selftest",
-    "set_num_threads",
-    "show_config",
-    "use_isa",
-    "value_and_grad",
-]
+# All else is imported when it is first asked for, so that nobody waits for what he does not use: name -> module. Packages and
+# modules of fastnn stand for themselves.
+_HOMES = {name: None for name in (
+    "data", "evolution", "init", "io", "kernels", "losses", "nn", "optim", "reference", "regularizers", "schedules", "tune",
+)}  # fmt: skip
+_HOMES |= {"callbacks": "training", "manual_seed": "init", "minimize": "optim.minimize", "selftest": "self_test"}
+_HOMES |= dict.fromkeys(("GradientCheck", "History", "Trainer", "check_gradients", "value_and_grad"), "training")
+_HOMES |= dict.fromkeys(
+    ("available_isas", "get_isa", "get_num_threads", "set_num_threads", "show_config", "use_isa"), "core.runtime"
+)
 
-
-_WHEN_ASKED_FOR = ("io",)  # packages that nothing else here needs
+__all__ = ["__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name):
-    if name in _WHEN_ASKED_FOR:
-        from importlib import import_module
-
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    value = _import_module(f"{__name__}.{home or name}")
+    if home:
+        value = getattr(value, name)
+    globals()[name] = value
+    return value
 
 
 def __dir__():
-    return [*__all__, *_WHEN_ASKED_FOR]
+    return __all__

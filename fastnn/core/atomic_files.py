@@ -1,7 +1,6 @@
 """Writing files whole or not at all."""
 
 import contextlib
-import hashlib
 import os
 import stat
 
@@ -33,6 +32,8 @@ def _beside(folder, name, mode):
     one removes it. Where it is another's, or another process is writing it, a name by chance.
     """
     if fcntl is not None:
+        import hashlib  # OpenSSL takes milliseconds to load
+
         path = os.path.join(folder, f".fastnn-{hashlib.sha1(os.fsencode(name)).hexdigest()[:16]}.tmp")
         with contextlib.suppress(OSError):
             with contextlib.suppress(FileNotFoundError):

@@ -253,18 +253,5 @@ def _configure():
     set_num_threads(min(_native.omp_max_threads(), _cpus()))
 
 
-def _is_command():
-    """Whether this process is the command ``fastnn`` or ``python -m fastnn``, importing the package before its `main` runs."""
-    if sys.argv[:1] == ["-m"]:
-        return ("-m", "fastnn") in zip(sys.orig_argv, sys.orig_argv[1:]) or "-mfastnn" in sys.orig_argv
-    return bool(sys.argv) and os.path.splitext(os.path.basename(sys.argv[0]))[0] == "fastnn"
-
-
 _cap = None
-try:
-    _configure()
-except ValueError as error:
-    if not _is_command():
-        raise
-    print(f"fastnn: error: {error}", file=sys.stderr)
-    raise SystemExit(2) from None
+_configure()

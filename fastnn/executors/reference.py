@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ..reference.interpreter import Interpreter
 from .base import Result
 
 
@@ -13,6 +12,8 @@ class ReferenceExecutor:
     """
 
     def __init__(self, plan, dtype=np.float32):
+        from ..reference.interpreter import Interpreter  # with all twins, which most programs never need
+
         self.plan = plan
         self._interpreter = Interpreter(plan, dtype)
         self._groups = None

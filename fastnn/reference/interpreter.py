@@ -18,7 +18,7 @@ from .convolution import (
     maxpool2d_forward,
 )
 from .dense import bias_gradient, dense_forward
-from .gather import gather, gather_labels
+from .rows import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
 from .maxout import maxout_backward, maxout_forward
 from .noise import drop_rows, dropout_forward, gaussian_noise
