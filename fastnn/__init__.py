@@ -18,7 +18,7 @@ from ._version import __version__
 # All else is imported when it is first asked for, so that nobody waits for what he does not use: name -> module. Packages and
 # modules of fastnn stand for themselves.
 _HOMES = {name: None for name in (
-    "data", "evolution", "init", "io", "kernels", "losses", "nn", "optim", "reference", "regularizers", "schedules", "tune",
+    "data", "ensemble", "evolution", "init", "io", "kernels", "losses", "nn", "optim", "reference", "regularizers", "schedules", "tune",
 )}  # fmt: skip
 _HOMES |= {"callbacks": "training", "manual_seed": "init", "minimize": "optim.minimize", "selftest": "self_test"}
 _HOMES |= dict.fromkeys(("GradientCheck", "History", "Trainer", "check_gradients", "value_and_grad"), "training")

@@ -32,7 +32,7 @@ class Engine:
 
     history = None
     data_in_fit = None  # the ArrayData that `fit` trains on, while it does
-    one_thread = False  # its native calls keep to one thread, since others train beside it
+    _one_thread = False
     _penalty = _clip_norm = None
     _training = (None, None)
     _fitting = False
@@ -109,6 +109,17 @@ class Engine:
         clip_norm = positive(clip_norm, "clip_norm")
         if clip_norm != self._clip_norm:
             self._clip_norm = clip_norm
+            self._drop_plans()
+
+    @property
+    def one_thread(self):
+        """Whether its native calls keep to one thread, since others train beside it; may be changed between steps."""
+        return self._one_thread
+
+    @one_thread.setter
+    def one_thread(self, one_thread):
+        if bool(one_thread) != self._one_thread:
+            self._one_thread = bool(one_thread)
             self._drop_plans()
 
     def _drop_plans(self):
@@ -215,7 +226,7 @@ class Engine:
         builder = Builder(batch, fused, training)
         self.emit(builder, kind, weighted, outputs)
         if schedule is None:
-            schedule = choose_schedule(self._model.parameters(), batch, 1 if self.one_thread else get_num_threads(), updates=training)
+            schedule = choose_schedule(self._model.parameters(), batch, 1 if self._one_thread else get_num_threads(), updates=training)
         return builder.build(schedule)
 
     def emit(self, builder, kind=None, weighted=0, outputs=False):
@@ -352,7 +363,7 @@ class Engine:
 
     def _new_executor(self, plan):
         executor = _BACKENDS[self._backend](plan)
-        if self.one_thread:
+        if self._one_thread:
             executor.set_alone()
         return executor
 

@@ -8,6 +8,7 @@ from .early_stopping import EarlyStopping
 from .rates import LearningRateLogger
 from .tensorboard import TensorBoard
 from .terminate import TerminateOnNaN
+from .weight_averaging import StochasticWeightAveraging
 
 __all__ = [
     "CSVLogger",
@@ -17,6 +18,7 @@ __all__ = [
     "EarlyStopping",
     "Lambda",
     "LearningRateLogger",
+    "StochasticWeightAveraging",
     "TensorBoard",
     "TerminateOnNaN",
 ]
