@@ -42,7 +42,7 @@ bool fnn_team_is_lost(void); /* a forked process has one thread */
 
 /* ---- what went wrong inside a batch; the first problem by row is kept ---- */
 
-typedef enum { FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE, FNN_BAD_RATE } fnn_problem;
+typedef enum { FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE, FNN_BAD_RATE, FNN_BAD_CODE } fnn_problem;
 
 typedef struct fnn_status {
     atomic_uint_fast64_t first; /* row << 8 | problem, or 0 */

@@ -42,7 +42,7 @@ cdef extern from "fastnn.h" nogil:
 
     fnn_problem fnn_status_problem(const fnn_status *s)
     size_t fnn_status_row(const fnn_status *s)
-    fnn_problem FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE, FNN_BAD_RATE
+    fnn_problem FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE, FNN_BAD_RATE, FNN_BAD_CODE
 
     ctypedef struct fnn_tensor:
         void *w

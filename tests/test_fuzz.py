@@ -249,6 +249,8 @@ CALLS = {
     "dropout_forward": lambda d: ((d.a(d.m, d.n), d.number(0.5, 0.1, 0.0), *_draws(d), d.out(d.m, d.n)), {}),
     "dropout_backward": lambda d: ((d.a(d.m, d.n), d.number(0.5, 0.1), *_draws(d), d.out(d.m, d.n)), {}),
     "gaussian_noise": lambda d: ((d.a(d.m, d.n), d.number(0.5, 0.0), *_draws(d), d.out(d.m, d.n)), {"stream": d.count(0, 3)}),
+    "embedding_forward": lambda d: ((d.keep(d.whole((d.m, 3), 0, d.k)), d.a(d.k, d.n), d.out(d.m, 3 * d.n)), {"unknown": d.chance(0.5)}),
+    "embedding_backward": lambda d: ((d.a(d.m, 3 * d.n), d.keep(d.whole((d.m, 3), 0, d.k)), d.size(d.k), d.out(d.k, d.n)), {"unknown": d.chance(0.5)}),
     "gather": lambda d: ((d.keep(d.whole((d.m, d.n), 0, 100)) if d.chance(0.5) else d.a(d.m, d.n, dtype=d.choice("f2", "f4", "f8")), d.index(d.m), d.number(1.0, 0.5),
                           d.number(0.0, 1.0), d.out(d.k, d.n), d.chance(0.5)), {}),
     "gather_labels": lambda d: ((d.labels(d.m, d.n), d.index(d.m), d.count(d.n, 1, 2**31), d.out(d.k, dtype=np.int32)), {}),

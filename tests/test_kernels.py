@@ -1295,6 +1295,49 @@ def test_index_that_is_refused():
             reference.gather(source, index)
 
 
+# ---- embeddings ----
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint16])
+@pytest.mark.parametrize("unknown", [False, True])
+def test_embedding(dtype, unknown):
+    cases = []
+    for batch, columns, count, dim in [(1, 1, 1, 1), (7, 3, 5, 4), (33, 1, 100, 17), (200, 8, 40, 8), (50, 2, 2, 33)]:
+        r = rng(batch, count)
+        codes = r.integers(-1 if unknown and dtype != np.uint16 else 0, count + 5 if unknown else count, (batch, columns)).astype(dtype)
+        cases.append((codes, normal(r, count, dim), normal(r, batch, columns * dim)))
+
+    def call(case):
+        codes, w, dy = case
+        y, dw = poisoned(len(codes), dy.shape[1]), poisoned(*w.shape)
+        assert kernels.embedding_forward(codes, w, out=y, unknown=unknown) is y
+        assert kernels.embedding_backward(dy, codes, len(w), out=dw, unknown=unknown) is dw
+        assert_guards(y, dw)
+        return y, dw
+
+    for _, (codes, w, dy), (y, dw) in across(call, cases):
+        assert same_bits(y, reference.embedding_forward(codes, w, unknown=unknown))
+        assert same_bits(dw, reference.embedding_backward(dy, codes, len(w), unknown=unknown))
+        wide_ = reference.embedding_backward(dy.astype(F64), codes, len(w), unknown=unknown)
+        assert_within(dw, wide_, codes.size * U * reference.embedding_backward(np.abs(dy).astype(F64), codes, len(w), unknown=unknown))
+
+
+@pytest.mark.parametrize("where", [kernels, reference])
+def test_embedding_refuses_codes(where):
+    w = np.ones((3, 2), F32)
+    for codes, value in (([[0, 3]], 3), ([[1, -1]], -1)):
+        with pytest.raises(ValueError, match=rf"codes\[0, 1\].* got {value}$"):
+            where.embedding_forward(np.array(codes), w)
+        with pytest.raises(ValueError, match=rf"codes\[0, 1\].* got {value}$"):
+            where.embedding_backward(np.ones((1, 4), F32), np.array(codes), 3)
+    with pytest.raises(TypeError, match="codes"):
+        where.embedding_forward(np.array([[0.0]]), w)
+    with pytest.raises(ValueError, match="codes"):
+        where.embedding_forward(np.array([0]), w)
+    with pytest.raises(ValueError, match="dy"):
+        where.embedding_backward(np.ones((1, 3), F32), np.array([[0, 1]]), 3)
+
+
 # ---- normalisation ----
 
 NORM_SHAPES = [(rows, columns) for rows in (2, 15, 16, 17, 33) for columns in (1, 15, 17, 33, 49, 64, 65, 100, 131)]

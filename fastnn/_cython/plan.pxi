@@ -1,6 +1,7 @@
 # The plan: operations bound to buffers, and runs of many whole steps.
 
-PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite", FNN_BAD_RATE: "rate"}
+PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite", FNN_BAD_RATE: "rate",
+            FNN_BAD_CODE: "code"}
 
 
 def conv2d_chunk(int kind, slots, values):

@@ -8,6 +8,7 @@ is as it must be, or the error names it, what was expected and what came, before
 
 from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
 from .dense import bias_gradient, dense_backward, dense_forward
+from .embedding import embedding_backward, embedding_forward
 from .rows import gather, gather_labels
 from .loss import (
     binary_cross_entropy,
@@ -52,6 +53,8 @@ __all__ = [
     "dense_forward",
     "dropout_backward",
     "dropout_forward",
+    "embedding_backward",
+    "embedding_forward",
     "gather",
     "gather_labels",
     "gaussian_noise",

@@ -135,8 +135,11 @@ def _check_lists(params, grads, **states):
             raise TypeError(f"{name}: expected a list of arrays, got {type(arrays).__name__}")
         if len(arrays) != len(params):
             raise ValueError(f"{name}: expected {len(params)} arrays, one for each parameter, got {len(arrays)}")
-    params, grads = ([_own(a, f"{name}[{i}]") for i, a in enumerate(arrays)] for name, arrays in (("params", params), ("grads", grads)))
-    states = {name: [_own(a, f"{name}[{i}]") for i, a in enumerate(arrays)] for name, arrays in states.items()}
+
+    def own(arrays, name):
+        return [_own(a, f"{name}[{i}]") for i, a in enumerate(arrays)]
+
+    params, grads, states = own(params, "params"), own(grads, "grads"), {name: own(a, name) for name, a in states.items()}
     for i, p in enumerate(params):
         _check_tensor(p, f"params[{i}]", None, True)
         _check_tensor(grads[i], f"grads[{i}]", p, False)

@@ -26,6 +26,7 @@ from .containers import Residual
 from .convnets import lenet5, simple_convnet
 from .convolution import AvgPool2d, Conv2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
 from .dense import Dense
+from .embedding import Embedding, TabularEmbedding
 from .serialization import load
 from .inputs import Flatten, Input, Rescaling, Reshape
 from .layer import Layer
@@ -51,6 +52,7 @@ __all__ = [
     "DropConnect",
     "Dropout",
     "ELU",
+    "Embedding",
     "Flatten",
     "GELU",
     "GaussianNoise",
@@ -79,6 +81,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "TabularEmbedding",
     "Tanh",
     "Tied",
     "lenet5",

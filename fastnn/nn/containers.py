@@ -22,7 +22,7 @@ def check_chain(layers, top=True):
     not fit. `top`: they may begin with layers for a model's input. Nothing is settled."""
     if not layers:
         raise ValueError("layers: expected at least one, got none")
-    computes, seen = False, set()
+    changed, computes, seen = False, False, set()
     for i, layer in enumerate(layers):
         if isinstance(layer, type) or not isinstance(layer, Layer):
             got = f"the class {layer.__name__}" if isinstance(layer, type) else type(layer).__name__
@@ -33,8 +33,12 @@ def check_chain(layers, top=True):
             seen.add(id(inner))
             if isinstance(inner, Input) and inner.channels_first and (i or path or not top):
                 raise ValueError(f"layer {i}: Input of channels first is only for the model's input, expected it first")
+            if inner.reads_codes and (path or not top or changed):
+                name = type(inner).__name__
+                raise ValueError(f"layer {i}: {name} reads codes of the model's input, expected no layer before it that changes them")
             if isinstance(inner, Rescaling) and (computes or path or not top):
                 raise ValueError(f"layer {i}: Rescaling is only for the model's input, expected no layer that computes before it")
+        changed = changed or not isinstance(layer, (Input, Flatten, Reshape))
         computes = computes or not isinstance(layer, (Input, Flatten, Reshape, Rescaling))
     images = any(inner.takes_images for layer in layers for _, inner in layer.walk())
     for i, layer in enumerate(layers):  # those before the first that tells leave shapes as they are, or flatten any

@@ -56,6 +56,7 @@ class Layer(Fixed):
 
     in_features = None
     penalty = None
+    reads_codes = False  # of the model's input, which it checks by `check_codes`
     takes_images = False  # (height, width, channels), of any height and width
     by_channels = False  # takes what has so many features, or images of so many channels: `in_shape` is then but a guess
 

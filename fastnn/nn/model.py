@@ -100,6 +100,7 @@ class Sequential(Chain):
         # the shape of a sample that may have several dimensions, () for any
         self._sample = () if isinstance(layers[0], Flatten) else self._given_shape() if len(self.in_shape or ()) > 1 else None
         self._vectors = len(self.out_shape or ()) == 1
+        self._codes = next((layer for layer in self.layers if layer.reads_codes), None)
         self._idle = {}  # executors that no call is using, the last used last
         self._batch = _rows_at_once(self)
         self.head = None
@@ -226,7 +227,10 @@ class Sequential(Chain):
     def rows(self, X, name="X", empty=False):
         """Data checked against the model's input; see `as_rows`."""
         self.check_settled()
-        return as_rows(X, name, self.in_shape if self._sample is None else self._sample or None, self.in_features, empty)
+        X = as_rows(X, name, self.in_shape if self._sample is None else self._sample or None, self.in_features, empty)
+        if self._codes is not None:
+            self._codes.check_codes(X, name)
+        return X
 
     def emit_whole(self, builder):
         """Emit the model's input and its layers; return the buffer of its outputs."""
@@ -275,7 +279,8 @@ class Sequential(Chain):
 
     def _infer(self, X, batch_size, out, softmax):
         softmax = softmax and (self.link() or "none")
-        if batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch and (out is None or self._vectors):
+        short = batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch and self._codes is None
+        if short and (out is None or self._vectors):
             rows = len(X)
             key = ("infer", 1 << (rows - 1).bit_length(), softmax)
             executor = self._idle.pop(key, None)

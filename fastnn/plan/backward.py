@@ -266,6 +266,12 @@ def _prelu(builder, op):
         builder.add_gradient(x, dx)
 
 
+def _embedding(builder, op):
+    dy = builder.gradient(op.buffers["y"])
+    if dy is not None and (wanted := _wanted(builder, op, dw="w")):
+        _contribute(builder, "embedding_backward", {"x": op.buffers["x"], "dy": dy}, wanted, **op.parameters())
+
+
 RULES = {
     "dense_forward": _dense,
     "conv2d_forward": _conv2d,
@@ -281,6 +287,7 @@ RULES = {
     "dropout": _dropout,
     "drop_weights": _drop_weights,
     "gaussian_noise": _gaussian_noise,
+    "embedding_forward": _embedding,
     "maxout_forward": _maxout,
     "softmax_forward": _softmax,
     "log_softmax_forward": _softmax,

@@ -306,6 +306,21 @@ class Builder:
         self.emit("gaussian_noise", {"x": x, "y": y}, columns=x.columns, std=std, stream=self.stream())
         return y
 
+    def embedding(self, x, parts, shape, unknown=False):
+        """Samples of this shape. `parts` say, from the first column of x on, what becomes of how many of them: (table, n) are rows of a
+        table, a Parameter, for n columns of codes, (None, n) are n numbers as they are. unknown: the last row of each table is for
+        codes that are no other row's."""
+        if self.requires_grad(x):
+            raise ValueError("embedding: expected codes of the model's input, got what a layer computes")
+        y, first, last = self.buffer("embedded", shape), 0, 0
+        for table, columns in parts:
+            count, dim = (0, 1) if table is None else table.shape
+            buffers = {"x": x, "w": self.optional(table), "y": y}
+            sizes = {"columns": columns, "dim": dim, "count": count, "unknown": unknown}
+            self.emit("embedding_forward", buffers, **sizes, first_in=first, first_out=last)
+            first, last = first + columns, last + columns * dim
+        return y
+
     def maxout(self, x, pieces):
         """The largest of `pieces` pieces of x, which stand side by side."""
         y = self.buffer("largest", (x.columns // pieces,))

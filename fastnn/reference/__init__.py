@@ -11,6 +11,7 @@ from importlib import import_module as _import_module
 _NAMES = {
     "activation": "ACTIVATIONS activation_backward activation_forward prelu_backward prelu_forward",
     "dense": "bias_gradient dense_backward dense_forward",
+    "embedding": "embedding_backward embedding_forward",
     "lbfgs": "lbfgs_direction",
     "loss": "binary_cross_entropy binary_hinge huber mean_absolute_error mean_squared_error "
     "multiclass_hinge poisson quantile softmax_cross_entropy softmax_cross_entropy_correct softmax_cross_entropy_rows",

@@ -18,6 +18,7 @@ from .convolution import (
     maxpool2d_forward,
 )
 from .dense import bias_gradient, dense_forward
+from .embedding import table_rows
 from .rows import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
 from .maxout import maxout_backward, maxout_forward
@@ -400,6 +401,26 @@ class _Batch:
 
     def gaussian_noise(self, op):
         gaussian_noise(self.at(op, "x"), op.std, out=self.at(op, "y"), stream=op.stream, **self.random)
+
+    def _table(self, op):
+        """The rows of the table for an operation's codes, and the columns of y that are the operation's."""
+        rows, bad = table_rows(self.at(op, "x")[:, op.first_in : op.first_in + op.columns], op.count, op.unknown)
+        return rows, bad, slice(op.first_out, op.first_out + op.columns * op.dim)
+
+    def embedding_forward(self, op):
+        x, w, y = self.at(op, "x"), self.at(op, "w"), self.at(op, "y")
+        if w is None:
+            y[:, op.first_out : op.first_out + op.columns] = x[:, op.first_in : op.first_in + op.columns]
+            return
+        rows, bad, place = self._table(op)
+        self.report(bad.any(axis=1), "code")
+        y[:, place] = w[rows].reshape(len(rows), -1)
+
+    def embedding_backward(self, op):
+        rows, _, place = self._table(op)
+        dw = self.at(op, "dw") if op.accumulate else np.zeros_like(self.at(op, "dw"))
+        np.add.at(dw, rows.ravel(), self.at(op, "dy")[:, place].reshape(rows.size, -1))
+        self.at(op, "dw")[...] = dw
 
     def maxout_forward(self, op):
         maxout_forward(self.at(op, "x"), op.pieces, out=self.at(op, "y"))

@@ -1,0 +1,165 @@
+"""Embedding and TabularEmbedding: what they compute and learn, the same bits everywhere, files, and data that are no codes."""
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import losses, nn, optim
+
+BACKENDS = ("native", "reference")
+F32 = np.float32
+
+
+def tabular(unknown=False):
+    return nn.Sequential(nn.TabularEmbedding(2, (3, 7, 2), dim=(4, 5, 1), unknown=unknown), nn.Dense(None, 8, activation="relu"), nn.Dense(8, 2))
+
+
+def table(rows, seed=0):
+    r = np.random.default_rng(seed)
+    return np.column_stack([r.normal(size=(rows, 2)), r.integers(0, 3, rows), r.integers(0, 7, rows), r.integers(0, 2, rows)])
+
+
+def trained(model, x, y, threads=1, **options):
+    before = fastnn.get_num_threads()
+    fastnn.set_num_threads(threads)
+    try:
+        trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters(), lr=0.01), **options)
+        losses_ = trainer.fit(x, y, epochs=3, batch_size=16, verbose=0)["loss"]
+    finally:
+        fastnn.set_num_threads(before)
+    return losses_, [p.data.copy() for p in model.parameters()]
+
+
+def test_an_embedding_is_a_dense_layer_of_one_hot_rows():
+    r = np.random.default_rng(1)
+    codes, y = r.integers(0, 6, (50, 1)), r.integers(0, 2, 50)
+    fastnn.manual_seed(0)
+    model = nn.Sequential(nn.Input(1), nn.Embedding(6, 5), nn.Flatten(), nn.Dense(None, 2))
+    other = nn.Sequential(nn.Dense(6, 5, bias=False), nn.Dense(5, 2))
+    for p, q in zip(other.parameters(), model.parameters()):
+        p.data = q.data
+    hot = np.eye(6)[codes[:, 0]]
+    np.testing.assert_allclose(model.predict(codes), other.predict(hot), rtol=1e-6)
+    found, expected = trained(model, codes, y), trained(other, hot, y)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    for a, b in zip(found[1], expected[1]):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_numbers_stand_before_the_vectors(unknown):
+    model = tabular(unknown)
+    layer, x = model.layers[0], table(20)
+    if unknown:
+        x[3, 2], x[4, 3], x[5, 4] = 3, -1, np.nan
+    parts = [x[:, :2]]
+    for column, p in zip(x[:, 2:].T, layer.parameters()):
+        known = np.isin(column, range(len(p.data) - unknown))
+        parts.append(p.data[np.where(known, column, len(p.data) - 1).astype(int)])
+    found = model[:1].predict(x)
+    np.testing.assert_array_equal(found, np.concatenate(parts, axis=1).astype(F32))
+    np.testing.assert_array_equal(model.predict(x[7:8]), model.predict(x)[7:8])
+    assert model[:1].out_shape == (12,)
+
+
+def test_the_same_bits_for_any_threads_and_the_twin():
+    x, y = table(70), np.random.default_rng(2).integers(0, 2, 70)
+    found = []
+    for threads, options in ((1, {}), (2, {}), (3, {}), (1, {"backend": "reference"})):
+        fastnn.manual_seed(3)
+        found.append(trained(tabular(), x, y, threads, **options))
+    for losses_, parameters in found[1:3]:
+        assert losses_ == found[0][0] and all((a == b).all() for a, b in zip(parameters, found[0][1]))
+    np.testing.assert_allclose(found[3][0], found[0][0], rtol=1e-5)
+    for a, b in zip(found[3][1], found[0][1]):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_gradients_against_differences():
+    fastnn.manual_seed(5)
+    model, x, y = tabular(), table(9), np.random.default_rng(1).integers(0, 2, 9)
+    loss = losses.SoftmaxCrossEntropy()
+    _, gradients = fastnn.value_and_grad(model, loss, x, y)
+    for p, g in zip(model.parameters(), gradients):
+        at = tuple(np.argwhere(np.abs(g) == np.abs(g).max())[0])
+        values = []
+        for step in (1e-3, -1e-3):
+            kept = p.data.copy()
+            p.data[at] += step
+            values.append(fastnn.value_and_grad(model, loss, x, y)[0])
+            p.data = kept
+        assert abs((values[0] - values[1]) / 2e-3 - g[at]) < 1e-3
+    assert (gradients[0][np.setdiff1d(range(3), x[:, 2])] == 0).all()  # of what no row has
+
+
+def test_it_learns_categories_that_have_no_order():
+    r = np.random.default_rng(0)
+    x = r.integers(0, 30, (600, 2))
+    kinds = r.integers(0, 2, 30)
+    y = kinds[x[:, 0]] ^ kinds[x[:, 1]]
+    fastnn.manual_seed(0)
+    model = nn.Sequential(nn.TabularEmbedding(0, (30, 30), dim=4), nn.Dense(None, 16, activation="relu"), nn.Dense(16, 2))
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters(), lr=0.02))
+    trainer.fit(x, y, epochs=20, batch_size=32, verbose=0)
+    assert trainer.evaluate(x, y)["accuracy"] > 0.97
+
+
+def test_files(tmp_path):
+    model = tabular(unknown=True)
+    several = nn.Sequential(nn.Input(3), nn.Embedding(5, 2), nn.Flatten(), nn.Dense(None, 2))
+    for m, x in ((model, table(6)), (several, [[0, 4, 2]])):
+        m.save(tmp_path / "m.safetensors")
+        again = nn.load(tmp_path / "m.safetensors")
+        assert repr(again) == repr(m) and (again.predict(x) == m.predict(x)).all()
+        assert (m.fold().predict(x) == m.predict(x)).all()
+    assert [p.name for p in model.parameters()][:3] == ["0.weight_0", "0.weight_1", "0.weight_2"]
+    assert nn.TabularEmbedding(0, (9, 1000)).dim == (5, 77)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("column, value, range_", [(2, 3, "0 to 2"), (3, -1, "0 to 6"), (4, 0.5, "0 to 1"), (3, np.nan, "0 to 6"), (2, np.inf, "0 to 2")])
+def test_what_is_no_code(column, value, range_, backend):
+    model, x, y = tabular(), table(40), np.zeros(40, int)
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters()), backend=backend)
+    trainer.step(x.astype(F32), y)
+    before = [p.data.copy() for p in model.parameters()]
+    x[33, column] = value
+    for call in (
+        lambda: trainer.fit(x, y, verbose=0),
+        lambda: trainer.step(x, y),
+        lambda: trainer.step(x.astype(F32), y),
+        lambda: trainer.evaluate(x, y),
+        lambda: model.predict(x),
+        lambda: fastnn.value_and_grad(model, losses.SoftmaxCrossEntropy(), x, y),
+    ):
+        with pytest.raises(ValueError, match=rf"^(X|xb|x): expected in column {column} whole numbers from {range_}, .* in row 33; unknown=True"):
+            call()
+    assert all((p.data == b).all() for p, b in zip(model.parameters(), before))
+
+
+def test_weights_and_unknown_codes_in_training():
+    x, y = table(40), np.zeros(40, int)
+    x[[3, 9], 2], x[5, 3] = 99, np.nan
+    losses_, _ = trained(tabular(unknown=True), x, y)
+    assert np.isfinite(losses_).all()
+
+
+def test_bad_arguments():
+    for call, error, message in (
+        (lambda: nn.Embedding(0, 3), ValueError, "num_embeddings: expected an integer from 1"),
+        (lambda: nn.Embedding(2**24, 3), ValueError, r"num_embeddings: expected fewer than 2\*\*24 categories"),
+        (lambda: nn.Embedding(3, 2.5), TypeError, "embedding_dim: expected an integer"),
+        (lambda: nn.TabularEmbedding(1, ()), ValueError, "cardinalities: expected at least one column"),
+        (lambda: nn.TabularEmbedding(1, 3), TypeError, "cardinalities: expected a sequence"),
+        (lambda: nn.TabularEmbedding(-1, (3,)), ValueError, "continuous: expected an integer from 1"),
+        (lambda: nn.TabularEmbedding(1, (3, 4), dim=(1,)), ValueError, "dim: expected an integer or 2 of them"),
+        (lambda: nn.TabularEmbedding(1, (3, 4), dims=2), TypeError, "did you mean 'dim'"),
+        (lambda: nn.Sequential(nn.Dense(3, 3), nn.Embedding(5, 2)), ValueError, "layer 1: Embedding reads codes of the model's input"),
+        (lambda: nn.Sequential(nn.Rescaling(2.0), nn.TabularEmbedding(1, (3,))), ValueError, "layer 1: TabularEmbedding reads codes"),
+        (lambda: nn.Sequential(nn.Residual(nn.TabularEmbedding(0, (3,), dim=1))), ValueError, "reads codes"),
+        (lambda: nn.Sequential(nn.Input(3), nn.TabularEmbedding(1, (3,))), ValueError, "expected 2 input features, 1 numbers and 1 codes"),
+        (lambda: nn.Sequential(nn.Input(3, 3), nn.Embedding(5, 2)), ValueError, "expected samples of codes"),
+        (lambda: nn.Sequential(nn.Embedding(5, 2), nn.Flatten(), nn.Dense(6, 2)).predict([[0, 1, 2]]), ValueError, r"put nn.Input\(...\) before"),
+    ):
+        with pytest.raises(error, match=message):
+            call()
