@@ -1,7 +1,7 @@
 """fastnn trains neural networks on CPUs from NumPy arrays, with fused C kernels.
 
-Four doors, each usable alone: fused optimizers on arrays (`fastnn.optim`), fused kernels on arrays (`fastnn.kernels`),
-models (`fastnn.nn`, `fastnn.losses`, `fastnn.Trainer`), and the command line (``fastnn train``).
+Five doors, each usable alone: fused optimizers on arrays (`fastnn.optim`), fused kernels on arrays (`fastnn.kernels`), models
+(`fastnn.nn`, `fastnn.losses`, `fastnn.Trainer`), estimators (`fastnn.sklearn`), and the command line (``fastnn train``).
 """
 
 from importlib import import_module as _import_module
@@ -26,7 +26,8 @@ _HOMES |= dict.fromkeys(
     ("available_isas", "get_isa", "get_num_threads", "set_num_threads", "show_config", "use_isa"), "core.runtime"
 )
 
-__all__ = ["__version__", *sorted(_HOMES)]
+_HOMES["sklearn"] = None
+__all__ = ["__version__", *sorted(_HOMES.keys() - {"sklearn"})]  # what needs nothing but NumPy to be imported
 
 
 def __getattr__(name):
@@ -41,4 +42,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return __all__
+    return [*__all__, "sklearn"]

@@ -283,6 +283,23 @@ def test_a_schedule_after_numbers_on_the_reference_backend_too():
 # --- state ---
 
 
+def test_states_from_memory_that_may_not_be_written(monkeypatch):
+    """As joblib gives them, which maps the file of a pickled optimizer: what is read-only becomes the optimizer's own."""
+    w = nn.Parameter(np.ones((3, 2)))
+    opt = optim.Adam([w], lr=0.1, ema=0.5)
+    opt.step([np.ones((3, 2), np.float32)])
+    states = [a for _, states, _ in opt.update_tensors() for a in states]
+    state = opt.__getstate__()
+    for a in states:
+        a.flags.writeable = False
+    again = object.__new__(optim.Adam)
+    again.__setstate__(state)
+    for a in states:
+        a.flags.writeable = True
+    again.step([np.ones((3, 2), np.float32)])
+    assert again.state_dict()["groups"][0]["steps"] == 2 and (states[0] == np.float32(0.1)).all()
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_state_round_trip(name, order):

@@ -696,9 +696,17 @@ class Optimizer:
         return found
 
     def __setstate__(self, state):
-        """A copy of a Parameter has an array of its own."""
+        """A copy of a Parameter has an array of its own. So have the states, which may come as a file's memory that nobody may write."""
         self.__dict__.update(state)
+        self._state = [tuple(map(self._own, states)) for states in self._state]
+        self._averages = [None if a is None else self._own(a) for a in self._averages]
         self._params = [self._check_param(p, name) for p, name in zip(self._objects, self._names)]
+
+    def _own(self, given):
+        """A copy of a state, in memory of its own."""
+        made = self._new_state(given)
+        made[...] = given
+        return made
 
     def _names_of(self, i):
         """Names of all arrays that belong to parameter i, and the arrays."""
