@@ -180,6 +180,14 @@ typedef struct fnn_buffer {
     size_t ld; /* elements between rows */
 } fnn_buffer;
 
+/* Where the elements of sparse rows (CSR) belong: those of row r are number indptr[r] to indptr[r + 1], in columns indices[...]. None of
+ * these numbers is trusted. */
+typedef struct fnn_sparse {
+    const char *indptr, *indices; /* int64 where wide, else int32; indptr NULL: the rows are dense */
+    bool wide;
+    size_t entries; /* how many there are of indices and elements */
+} fnn_sparse;
+
 /* The user's data of one call. */
 typedef struct fnn_source {
     const char *data;
@@ -187,6 +195,7 @@ typedef struct fnn_source {
     ptrdiff_t stride; /* bytes between rows */
     size_t item, rows;
     double scale, shift;
+    fnn_sparse sparse; /* of which `data` are the elements */
 } fnn_source;
 
 /* One call: the ops [first_op, last_op) of a plan, for each of `steps` batches of at most `batch` of `rows` rows. */

@@ -134,12 +134,19 @@ cdef extern from "fastnn.h" nogil:
         void *data
         size_t ld
 
+    ctypedef struct fnn_sparse:
+        const char *indptr
+        const char *indices
+        bint wide
+        size_t entries
+
     ctypedef struct fnn_source:
         const char *data
         fnn_dtype dtype
         Py_ssize_t stride
         size_t item, rows
         double scale, shift
+        fnn_sparse sparse
 
     size_t fnn_product_scratch(bint update, size_t m, size_t n, size_t k) nogil
 

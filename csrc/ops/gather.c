@@ -28,13 +28,18 @@ static rows rows_of(const fnn_step *s, const fnn_source *source)
     return (rows){source->data + (ptrdiff_t)s->begin * source->stride, source->rows - s->begin, NULL, source};
 }
 
-/* The row of the source that is row r of the batch; the first and a report where there is none. */
-static const char *row_at(const rows *o, size_t r, fnn_status *status)
+/* The number of the row that is row r of the batch, counted from `data` on; 0 and a report where there is none. */
+static size_t number_of(const rows *o, size_t r, fnn_status *status)
 {
     const uint64_t row = o->index ? (uint64_t)o->index[r] : r;
-    if (row < o->count) return o->data + (ptrdiff_t)row * o->source->stride;
+    if (row < o->count) return (size_t)row;
     fnn_report(status, r, FNN_BAD_INDEX);
-    return o->data;
+    return 0;
+}
+
+static const char *row_at(const rows *o, size_t r, fnn_status *status)
+{
+    return o->data + (ptrdiff_t)number_of(o, r, status) * o->source->stride;
 }
 
 #define AHEAD 8192 /* bytes of rows that are prefetched before they are read */
@@ -82,6 +87,35 @@ static void convert_planes(const fnn_kernels *k, const fnn_source *source, size_
         }
 }
 
+static int64_t sparse_number(const fnn_sparse *s, const char *numbers, size_t i)
+{
+    return s->wide ? ((const int64_t *)numbers)[i] : ((const int32_t *)numbers)[i];
+}
+
+/* A sparse row: what becomes of 0, and its elements where they belong. Nothing is read or written for a number that is out of range;
+ * returns whether there was none. */
+static bool scatter_row(const fnn_kernels *k, const fnn_source *source, size_t row, size_t columns, float *out)
+{
+    const fnn_sparse *s = &source->sparse;
+    const int64_t begin = sparse_number(s, s->indptr, row), end = sparse_number(s, s->indptr, row + 1);
+    for (size_t j = 0; j < columns; j++) out[j] = (float)source->shift;
+    if (begin < 0 || begin > end || (uint64_t)end > s->entries) return false;
+    bool good = true;
+    float some[256];
+    for (int64_t i = begin; i < end; i += 256) {
+        const size_t count = end - i < 256 ? (size_t)(end - i) : 256;
+        k->convert(source->dtype, count, source->data + (size_t)i * source->item, source->scale, source->shift, some);
+        for (size_t j = 0; j < count; j++) {
+            const uint64_t column = (uint64_t)sparse_number(s, s->indices, (size_t)i + j);
+            if (column < columns)
+                out[column] = some[j];
+            else
+                good = false;
+        }
+    }
+    return good;
+}
+
 /* Rows as floats: out = (float)((double)value * scale + shift). Where no copy is needed the buffer becomes the user's array. With
  * weights, a row all of whose weights are 0 becomes one of zeros, if it may do harm. */
 static void gather(const fnn_step *s, const fnn_op *op, fnn_split split, const fnn_source *source, const fnn_source *weight)
@@ -94,12 +128,16 @@ static void gather(const fnn_step *s, const fnn_op *op, fnn_split split, const f
     }
     fnn_status *status = &s->run->status;
     const size_t columns = (size_t)op->gather.columns, planes = (size_t)op->gather.planes, bytes = columns * source->item, ahead = 1 + AHEAD / bytes;
-    if (o.index)
+    const bool sparse = source->sparse.indptr, prefetch = o.index && !sparse;
+    const size_t first = o.index ? 0 : s->begin; /* of the rows that are counted from there on */
+    if (prefetch)
         for (size_t r = split.begin; r < split.end && r < split.begin + ahead; r++) prefetch_row(&o, r, bytes);
     for (size_t r = split.begin; r < split.end; r++) {
-        if (o.index && split.end - r > ahead) prefetch_row(&o, r + ahead, bytes);
+        if (prefetch && split.end - r > ahead) prefetch_row(&o, r + ahead, bytes);
         float *to = (float *)out->data + r * out->ld;
-        if (planes > 1)
+        if (sparse) {
+            if (!scatter_row(s->kernels, source, first + number_of(&o, r, status), columns, to)) fnn_report(status, r, FNN_BAD_INDEX);
+        } else if (planes > 1)
             convert_planes(s->kernels, source, columns, planes, row_at(&o, r, status), to);
         else
             s->kernels->convert(source->dtype, columns, row_at(&o, r, status), source->scale, source->shift, to);

@@ -37,7 +37,7 @@ static inline void *fnn_array_of(const fnn_step *s, const fnn_op *op, int i, siz
  * weight 0 may have to be replaced. */
 static inline bool fnn_gather_in_place(const fnn_step *s, const fnn_op *op, const fnn_source *source)
 {
-    if (op->gather.copies || op->gather.planes > 1 || (source == &s->run->x && s->run->weight.data)) return false;
+    if (op->gather.copies || op->gather.planes > 1 || source->sparse.indptr || (source == &s->run->x && s->run->weight.data)) return false;
     if (op->gather.planes == 1 && source->stride != op->gather.columns * (ptrdiff_t)sizeof(float)) return false; /* images leave no gaps */
     return !s->run->index && source->dtype == FNN_F32 && source->scale == 1.0 && source->shift == 0.0 && !s->run->check_finite &&
            source->stride % (ptrdiff_t)sizeof(float) == 0 && source->stride >= 0;

@@ -181,7 +181,7 @@ cdef class NativePlan:
         if last_op > self.n_ops or first_op > last_op:
             raise ValueError(f"first, last: expected 0 <= first <= last <= {self.n_ops}, got {first_op}, {last_op}")
         self._enter()
-        _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
+        _fill_rows(&r.x, x, "x", self.features, self.scale, self.shift)
         rows = r.x.rows
         if y is not None or self.targets:
             self._fill_targets(y)
@@ -317,7 +317,7 @@ cdef class NativePlan:
         cdef fnn_run *r = &self.r
         cdef size_t i
         self._enter()
-        _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
+        _fill_rows(&r.x, x, "x", self.features, self.scale, self.shift)
         self._fill_targets(y)
         if r.y.rows != r.x.rows:
             raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")

@@ -9,6 +9,81 @@ for _char in "?bBhHiIlLqQefd":
     _dtype_codes[np.dtype(_char).num] = _ORDER.index(np.dtype(_char).str[1:].replace("b", "u"))
 
 
+cdef class CsrRows:
+    """Rows of a sparse matrix (CSR), to be read where they are: of row r the elements data[indptr[r] : indptr[r + 1]], in the columns
+    indices[...] of `columns`. The arrays are NumPy's own, in one piece; indptr and indices both of int32 or both of int64.
+
+    Numbers are not trusted: an element out of range is found when its row is read.
+    """
+
+    cdef readonly object indptr, indices, data
+    cdef readonly tuple shape
+
+    def __init__(self, indptr, indices, data, columns):
+        for name, a in (("indptr", indptr), ("indices", indices), ("data", data)):
+            if not cnp.PyArray_CheckExact(a) or cnp.PyArray_NDIM(a) != 1 or not cnp.PyArray_ISCARRAY_RO(a):
+                raise TypeError(f"{name}: expected a NumPy array of 1 dimension, in one piece and in native byte order, got {a!r:.60}")
+        number = cnp.PyArray_TYPE(indptr)
+        if number != cnp.PyArray_TYPE(indices) or number not in (cnp.NPY_INT32, cnp.NPY_INT64):
+            raise TypeError(f"indptr, indices: expected both int32 or both int64, got {indptr.dtype} and {indices.dtype}")
+        if not 0 <= cnp.PyArray_TYPE(data) < 32 or _dtype_codes[cnp.PyArray_TYPE(data)] < 0:
+            raise TypeError(f"data: expected real numbers, got dtype {data.dtype}")
+        self.indptr, self.indices, self.data = indptr, indices, data
+        self.shape = (max(len(indptr) - 1, 0), columns)
+
+    ndim = 2
+    dtype = property(lambda self: self.data.dtype)
+    size = property(lambda self: self.shape[0] * self.shape[1])
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        """Some rows: of a slice, which shares the arrays, or by an array of numbers, as a dense array."""
+        if isinstance(rows, slice):
+            begin, end, step = rows.indices(len(self))
+            if step != 1:
+                raise ValueError(f"rows: expected a slice without steps, got {rows}")
+            return CsrRows(self.indptr[begin : max(begin, end) + 1], self.indices, self.data, self.shape[1])
+        return self.dense(rows)
+
+    def dense(self, rows):
+        """These rows as a dense array."""
+        rows = np.asarray(rows)
+        out = np.zeros((len(rows), self.shape[1]), self.data.dtype)
+        for i, r in enumerate(rows.tolist()):
+            part = slice(self.indptr[r], self.indptr[r + 1])
+            out[i, self.indices[part]] = self.data[part]
+        return out
+
+
+cdef int _fill_sparse(fnn_source *s, CsrRows rows, str name, size_t features) except -1:
+    cdef cnp.ndarray indptr = rows.indptr, indices = rows.indices, data = rows.data
+    if <size_t>rows.shape[1] != features:
+        raise ValueError(f"{name}: expected rows of {features} value{'s' if features != 1 else ''}, got shape {rows.shape}")
+    if cnp.PyArray_SIZE(indptr) != rows.shape[0] + 1 or not rows.shape[0]:
+        raise ValueError(f"{name}: expected at least one row, and indptr as it was, got {cnp.PyArray_SIZE(indptr)} numbers in it")
+    s.data = cnp.PyArray_BYTES(data)
+    s.dtype = _dtype_codes[cnp.PyArray_TYPE(data)]
+    s.item = cnp.PyArray_ITEMSIZE(data)
+    s.stride = 0
+    s.rows = rows.shape[0]
+    s.sparse.indptr = cnp.PyArray_BYTES(indptr)
+    s.sparse.indices = cnp.PyArray_BYTES(indices)
+    s.sparse.wide = cnp.PyArray_TYPE(indptr) == cnp.NPY_INT64
+    s.sparse.entries = min(cnp.PyArray_SIZE(indices), cnp.PyArray_SIZE(data))
+    return 0
+
+
+cdef int _fill_rows(fnn_source *s, object obj, str name, size_t features, double scale, double shift) except -1:
+    """Describe the rows of an array or of a CsrRows."""
+    if type(obj) is not CsrRows:
+        return _fill_source(s, obj, name, features, scale, shift)
+    s.scale = scale
+    s.shift = shift
+    return _fill_sparse(s, obj, name, features)
+
+
 cdef int _fill_source(fnn_source *s, object obj, str name, size_t features, double scale, double shift) except -1:
     """Describe the rows of an array: any real dtype, rows anywhere, the elements of a row adjacent."""
     if not cnp.PyArray_Check(obj):
@@ -39,6 +114,7 @@ cdef int _fill_source(fnn_source *s, object obj, str name, size_t features, doub
     s.rows = cnp.PyArray_DIM(a, 0)
     s.scale = scale
     s.shift = shift
+    s.sparse.indptr = NULL
     return 0
 
 

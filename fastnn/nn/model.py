@@ -533,7 +533,7 @@ def _check_out(out, shape, X, named):
     out = np.asarray(plain(out, "out"))  # a subclass may say what it likes
     if out.shape != shape:
         raise ValueError(f"out: expected shape {shape}, got {out.shape}")
-    if out.dtype == np.float32 and np.may_share_memory(out, X):
+    if out.dtype == np.float32 and np.may_share_memory(out, X if isinstance(X, np.ndarray) else X.data):
         raise ValueError("out: expected memory of its own, got an array that overlaps X")
     for name, p in named:
         if np.may_share_memory(out, p.data):

@@ -136,6 +136,8 @@ class _Batch:
     def _gather(self, op, source, scale, shift):
         rows = self.source_rows(source)
         out = self.at(op, "out")
+        if hasattr(source, "dense"):  # sparse rows
+            source, rows = source.dense(rows), np.arange(len(rows))
         out[...] = gather(source.reshape(len(source), -1), rows, scale, shift)
         if op.planes > 1:  # images (channels, height, width)
             out[...] = out.reshape(len(out), op.planes, -1).transpose(0, 2, 1).reshape(out.shape)

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 
+from .._native import CsrRows
 from ..core.checks import number
 from ..nn import as_array, as_rows
 from .class_weight import row_weights
@@ -35,6 +36,11 @@ def _as_vectors(y, shape):
     if len(shape) == 1 or y.shape[1:] != shape and (shape[-1] > 1 or y.shape[1:] != shape[:-1]):
         return y
     return y.reshape(len(y), -1)
+
+
+def _parts(X):
+    """The arrays that rows are read from: one, or three of sparse ones."""
+    return (X.indptr, X.indices, X.data) if type(X) is CsrRows else (X,)
 
 
 def _memory(a):
@@ -70,7 +76,8 @@ class ArrayData:
 
     def hold(self):
         """Note whose memory it is: views do not keep their owner from being resized. Returns itself."""
-        self._held = [(name, *_memory(a)) for name, a in zip(self.names, (self.X, self.y, self.weight)) if a is not None]
+        held = [(self.names[0], a) for a in _parts(self.X)] + list(zip(self.names[1:], (self.y, self.weight)))
+        self._held = [(name, *_memory(a)) for name, a in held if a is not None]
         return self
 
     def check_memory(self):
@@ -117,7 +124,9 @@ class ArrayData:
             if a.dtype.kind != "f":
                 continue
             for begin in range(0, len(a), 4096):
-                block = a[begin : begin + 4096].reshape(len(a[begin : begin + 4096]), -1)
+                block = a[begin : begin + 4096]
+                block = block.dense(range(len(block))) if type(block) is CsrRows else block
+                block = block.reshape(len(block), -1)
                 with np.errstate(over="ignore"):
                     bad = np.flatnonzero(~np.isfinite(block.astype(np.float32, copy=False)).all(axis=1))
                 if len(bad):
@@ -137,7 +146,8 @@ class ArrayData:
                 f"{self.names[0]}: expected rates of at least 0 from the model, for Poisson(log_input=False), got one below 0 in "
                 f"row {row}; end the model in softplus, or take Poisson(), whose outputs are logarithms of rates"
             )
-        self.check_finite()
+        if problem != "index":
+            self.check_finite()
         raise ValueError(f"{self.names[0]}: expected rows that can be read, got a bad one ({problem})")
 
 

@@ -30,6 +30,7 @@ def state_of(trainer, copy=True):
             "seed": trainer.seed,
             "steps": trainer.steps_done,
             "epochs": epochs,
+            "drawn": trainer._progress[2],
             "rates": None if trainer.last_rates is None else [float(r) for r in trainer.last_rates],
             "position": None if position is None else position.config(),
         },
@@ -186,7 +187,7 @@ def _check_model(model, arrays, where):
 
 
 def _training(trainer, found, where):
-    """((seed, steps, epochs, rates), Position or None) of the counters of a state."""
+    """((seed, steps, epochs, batches drawn, rates), Position or None) of the counters of a state."""
 
     def integer(value, name, most=2**63 - 1):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 0 <= value <= most:
@@ -202,7 +203,7 @@ def _training(trainer, found, where):
         mine = type(trainer.loss).__name__
         raise ValueError(f"{where}loss: expected that of this trainer, {mine}, got {found.get('loss')!r:.60}")
     seed = integer(found.get("seed"), "seed", 2**64 - 1)
-    steps, epochs = integer(found.get("steps"), "steps"), integer(found.get("epochs"), "epochs")
+    steps, epochs, drawn = (integer(found.get(name, 0 if name == "drawn" else None), name) for name in ("steps", "epochs", "drawn"))
     rates, groups = found.get("rates"), len(trainer.optimizer.param_groups)
     if rates is not None:
         if not isinstance(rates, (list, tuple)) or len(rates) != groups:
@@ -210,7 +211,7 @@ def _training(trainer, found, where):
         rates = [real(r, "rates") for r in rates]
     entry = found.get("position")
     if entry is None:
-        return (seed, steps, epochs, rates), None
+        return (seed, steps, epochs, drawn, rates), None
     key = entry.get("key") if isinstance(entry, Mapping) else None
     if not isinstance(key, (list, tuple)) or not all(k is None or isinstance(k, (str, int)) for k in key):
         raise ValueError(f"{where}training: position: expected where in an epoch training stands, got {entry!r:.80}")
@@ -219,4 +220,4 @@ def _training(trainer, found, where):
     if not (whole["batches"] and max(whole["left_out"], 0) <= whole["rows"] and 0 <= seconds < math.inf):
         raise ValueError(f"{where}training: position: expected where in an epoch training stands, got {entry!r:.200}")
     tally = Tally(loss_sum=real(entry.get("loss_sum"), "position: loss_sum"), **whole)
-    return (seed, steps, epochs, rates), Position(tuple(key), tally, seconds, loaded=True)
+    return (seed, steps, epochs, drawn, rates), Position(tuple(key), tally, seconds, loaded=True)

@@ -24,6 +24,12 @@ def row_weights(class_weight, data, model, loss):
     return rows
 
 
+def check_fixed(class_weight):
+    """ValueError for weights that only all rows together could tell."""
+    if class_weight == "balanced":
+        raise ValueError("class_weight: expected a dict {class: weight} for an iterable, since 'balanced' needs all rows at once, got 'balanced'")
+
+
 def _from_dict(class_weight, classes):
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"class_weight: expected a dict {{class: weight}} or 'balanced', got {type(class_weight).__name__}")

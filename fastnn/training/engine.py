@@ -56,7 +56,9 @@ class Engine:
         self.clip_norm = clip_norm
         self._steps = (0, None)  # of those that are over; the executor that has begun others
         self._again = None  # the executor whose `again` may do the next step
-        self._progress = (0, None)  # epochs done, and the Position in one that has begun: one store for both
+        # epochs done, the Position in one that has begun, batches that epochs before took of an iterable: one store for all
+        self._progress = (0, None, 0)
+        self._iterator = None, ()  # the iterator that was drawn from, and what of it was drawn and not taken
         self.stop_training = False
         self._tensors, self._structure = self._match(), optimizer.structure
         self.loss = loss
@@ -146,7 +148,7 @@ class Engine:
 
     @epochs_done.setter
     def epochs_done(self, epochs):
-        self._progress = (epochs, None)
+        self._progress = (epochs, None, self._progress[2])
 
     @property
     def last_rates(self):
@@ -161,7 +163,7 @@ class Engine:
 
     def _begin_epoch(self, key):
         """The Position in the epoch that comes: that of the broken-off one, if it went over the same, else a new one."""
-        epochs, position = self._progress
+        epochs, position, drawn = self._progress
         if position is None or position.key != key:
             if position is not None and position.loaded:
                 warnings.warn(
@@ -170,17 +172,17 @@ class Engine:
                     RuntimeWarning, stacklevel=7,
                 )
             position = Position(key)
-            self._progress = epochs, position
+            self._progress = epochs, position, drawn
         return position
 
     def _settle(self):
         """The Position of an epoch that is not over, which counts all that was done; None where there is none."""
-        epochs, position = self._progress
+        epochs, position, drawn = self._progress
         if position is not None:
             position.settle(self.steps_done)
             if not position.tally.batches:
                 position = None
-                self._progress = epochs, None
+                self._progress = epochs, None, drawn
         return position
 
     def _match(self):
@@ -432,10 +434,11 @@ class Engine:
             return self._resumed
         return [(type(c).__name__, c.state_dict()) for c in self._callbacks]
 
-    def _go_on_from(self, seed, steps, epochs, rates, position, callbacks):
+    def _go_on_from(self, seed, steps, epochs, drawn, rates, position, callbacks):
         """Go on from there."""
         self.seed, self.steps_done, self._rates = seed, steps, rates
-        self._progress = epochs, position
+        self._progress = epochs, position, drawn
+        self._iterator = "loaded", ()  # one that is not there any more
         self._resumed = callbacks
 
     # ---- evaluation ----

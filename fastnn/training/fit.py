@@ -8,27 +8,64 @@ import numpy as np
 
 from ..core.checks import number
 from ..init import check_seed
-from .arrays import checked_data
+from .arrays import checked_data, validation_pair
 from .callbacks.base import check_callbacks, overriding
 from .checks import check_batch, count, warn_not_finite
 from .loop import Loop
 from .metrics import Metrics
+from .position import Tally
 from .progress import progress
 from .sources import ArraySource
+from .streamed import IterableSource, is_iterable
 
 
 def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, drop_last, check_finite, callbacks, verbose,
-          sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics):
+          sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics, steps_per_epoch):
     """All of `Trainer.fit`, whose docstring says what the arguments are."""
     epochs, batch_size = count(epochs, "epochs", 0), count(batch_size, "batch_size", 1)
-    model = trainer.model
-    train, validation = checked_data(trainer, X, y, sample_weight, validation_data, check_finite, validation_split, class_weight)
-    metrics = Metrics(metrics, model, trainer.loss)
-    for data in (train, validation):
+    validation_freq = count(validation_freq, "validation_freq", 1)
+    if is_iterable(X, y):
+        for name, given in (("sample_weight", sample_weight is not None), ("validation_split", validation_split)):
+            if given:
+                raise ValueError(f"{name}: expected none with an iterable, whose items may be (X, y, sample_weight), and which cannot be cut")
+        validation = validation_pair(trainer.model, trainer.loss, validation_data)
+        source = IterableSource(X, trainer, steps_per_epoch, class_weight, check_finite, epochs)
+        targets = None
+    else:
+        if steps_per_epoch is not None:
+            raise ValueError("steps_per_epoch: expected none with arrays, of which an epoch takes all rows, got one")
+        train, validation = checked_data(trainer, X, y, sample_weight, validation_data, check_finite, validation_split, class_weight)
+        source, targets = _arrays(trainer.model, train, batch_size, shuffle, drop_last), train.y
+    metrics = Metrics(metrics, trainer.model, trainer.loss)
+    for data in (source.data if targets is not None else None, validation):
         if data is not None:
             metrics.check_targets(data.y, data.names[1])
-    validation_freq = count(validation_freq, "validation_freq", 1)
     callbacks = check_callbacks(callbacks)
+    if seed is not None:
+        seed = check_seed(seed)
+        if trainer.steps_done and seed != trainer.seed:
+            raise ValueError(f"seed: expected none or {trainer.seed} once steps have run, got {seed}")
+    if max_seconds is not None:
+        max_seconds = number(max_seconds, "max_seconds", 0.0)
+    with trainer._in_fit():
+        display, before = progress(verbose, epochs, source.rows), trainer.data_in_fit  # a callback may fit, too
+        try:
+            run = Fit(trainer, source, validation, callbacks, display, check_finite, max_seconds, metrics, validation_freq)
+            if seed is not None:
+                trainer.seed = seed
+            if targets is not None:
+                trainer._learn_targets(targets)
+            elif trainer.loss.class_weight == "balanced":
+                raise ValueError("loss: expected class weights that are numbers for an iterable, since 'balanced' needs all rows at once")
+            trainer.data_in_fit = source.data if targets is not None else None
+            return run.train(epochs)
+        finally:
+            trainer.data_in_fit = before
+            display.close()
+
+
+def _arrays(model, train, batch_size, shuffle, drop_last):
+    """The source of batches of arrays."""
     rows = len(train.X)
     batch_size = min(batch_size, rows) if not drop_last else batch_size
     if drop_last:
@@ -38,25 +75,7 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
     check_batch(model, batch_size, "batch_size")
     if rows % batch_size:
         check_batch(model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
-    if seed is not None:
-        seed = check_seed(seed)
-        if trainer.steps_done and seed != trainer.seed:
-            raise ValueError(f"seed: expected none or {trainer.seed} once steps have run, got {seed}")
-    if max_seconds is not None:
-        max_seconds = number(max_seconds, "max_seconds", 0.0)
-    with trainer._in_fit():
-        display, before = progress(verbose, epochs, rows), trainer.data_in_fit  # a callback may fit, too
-        try:
-            source = ArraySource(train, rows, batch_size, shuffle)
-            run = Fit(trainer, source, validation, callbacks, display, check_finite, max_seconds, metrics, validation_freq)
-            if seed is not None:
-                trainer.seed = seed
-            trainer._learn_targets(train.y)
-            trainer.data_in_fit = train
-            return run.train(epochs)
-        finally:
-            trainer.data_in_fit = before
-            display.close()
+    return ArraySource(train, rows, batch_size, shuffle)
 
 
 class Fit(Loop):
@@ -76,7 +95,7 @@ class Fit(Loop):
         self.before = 0  # rows of the present epoch that were done before this call
 
     def prepare(self):
-        self.trainer._executor(self.source.batch, self.source.data, True, bool(self.metrics))
+        self.source.prepare(self.trainer, bool(self.metrics))
 
     def settings(self):
         return {**super().settings(), **self.source.settings()}
@@ -95,9 +114,7 @@ class Fit(Loop):
         self.before = position.tally.rows
         if self.before:
             self.display.advance(self.before, self.logs(position.tally))
-        source.open(epoch, trainer.seed)
-        if self.metrics and position.outputs is None:
-            position.outputs, position.outputs_from = trainer._room_for_outputs(source.rows), self.before
+        source.open(epoch, trainer.seed, position.tally)
         while not source.is_done(position.tally):
             self.slice(position, epoch)
             if trainer.stop_training and not source.is_done(position.tally):
@@ -106,19 +123,19 @@ class Fit(Loop):
         if position.tally.left_out == position.tally.rows and not self.warned:
             self.warned = warn_not_finite(np.empty(0), epoch, 0)
         logs = {**self.logs(position.tally), "seconds": position.end(time.perf_counter())}
+        source.close(position.tally)
         if self.metrics:
-            begin = position.outputs_from  # those before were another process's
-            logs |= self.metrics(source.targets(begin), position.outputs[begin:])
-        self.close(epoch, number, position.tally.rows, logs, (epoch + 1, None))
+            logs |= self.metrics(*position.seen(getattr(source, "targets", None)))
+        self.close(epoch, number, position.tally.rows, logs, (epoch + 1, None, trainer._progress[2] + source.drawn(position.tally)))
         return True
 
     def slice(self, position, epoch):
         """Some steps in one native call, and all who are told of them."""
         trainer, before = self.trainer, position.tally
         part = self.source.part(before, 1 if self.stepwise else trainer._most_steps())
-        clock = (epoch, before.batches - before.skipped, self.source.steps)
+        clock = (epoch, before.batches - before.skipped, self.source.steps or math.inf)
         left = max(self.deadline - time.perf_counter(), 1e-9)
-        outputs = position.outputs[part.begin : part.end] if self.metrics else None
+        outputs = position.room(part, trainer._room_for_outputs, self.source.rows) if self.metrics else None
         result, losses = trainer._run_part(part, clock, self.check_finite, position, left, outputs)
         rows = position.tally.rows - before.rows
         if not (self.warned or np.isfinite(result.loss_sum)):
@@ -135,6 +152,10 @@ class Fit(Loop):
     def logs(self, tally):
         """The numbers of an epoch so far."""
         return self.trainer._logs(tally.loss_sum, tally.correct, tally.rows - tally.left_out)
+
+    def stop(self):
+        position = self.trainer._settle()
+        self.source.close(Tally() if position is None else position.tally)
 
     def break_off(self):
         position, epoch = self.trainer._settle(), self.trainer.epochs_done

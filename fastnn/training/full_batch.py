@@ -80,7 +80,7 @@ class LbfgsFit(Loop):
         self.display.advance(rows, logs)
         for c in self.callbacks:
             c.on_step_end(trainer.steps_done, {"loss": value})
-        self.close(epoch, number, rows, logs, (epoch + 1, None))
+        self.close(epoch, number, rows, logs, (epoch + 1, None, trainer._progress[2]))
         return True
 
     def stop(self):

@@ -3,6 +3,8 @@ and the next `fit` over the same rows in the same batches goes on from there."""
 
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Tally(NamedTuple):
     """What of an epoch is done: batches and rows taken, and of these rows the sums that an epoch reports."""
@@ -25,7 +27,7 @@ class Position:
     def __init__(self, key, tally=Tally(), seconds=0.0, loaded=False):
         self.key = key  # what the epoch goes over
         self.loaded = loaded  # out of a checkpoint
-        self.outputs, self.outputs_from = None, 0  # the model's outputs of the epoch's rows, where metrics want them, and since which row
+        self._outputs = None  # see `room`
         self._seconds, self._begun = seconds, None  # of the calls of `fit` before; when the present one began
         self._state = tally, None
 
@@ -69,3 +71,24 @@ class Position:
     def config(self):
         """As JSON can hold it."""
         return {"key": list(self.key), "seconds": self._seconds, **self.tally._asdict()}
+
+    # ---- the model's outputs, where metrics want them ----
+
+    def room(self, part, make, rows):
+        """Room for the outputs of a Part's rows, made by ``make(rows)``; rows: of the epoch, None where that is not known."""
+        if self._outputs is None:
+            self._outputs = self.tally, [] if rows is None else make(rows)
+        since, kept = self._outputs
+        if rows is not None:
+            return kept[part.begin : part.end]
+        at = self.tally.batches - since.batches
+        kept[at:] = [(part.y, make(part.end - part.begin))]
+        return kept[at][1]
+
+    def seen(self, targets):
+        """(targets, outputs) of the epoch's rows; targets: those from a row on, in the epoch's order. In an epoch that was gone on
+        with out of a checkpoint, of what came since."""
+        since, kept = self._outputs or (self.tally, [])
+        if isinstance(kept, list):
+            return tuple(np.concatenate([k[i] for k in kept]) if kept else np.empty(0) for i in (0, 1))
+        return targets(since.rows), kept[since.rows :]

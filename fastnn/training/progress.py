@@ -7,10 +7,10 @@ import warnings
 
 
 class Silent:
-    """Shows nothing; the interface of the others."""
+    """Shows nothing; the interface of the others. rows: of an epoch, None where that is not known before one is over."""
 
     def __init__(self, epochs, rows):
-        self.epochs, self.rows = epochs, rows
+        self.epochs, self.rows, self.done = epochs, rows, 0
 
     def begin(self, number):
         """Epoch `number` (from 1) begins."""
@@ -82,7 +82,7 @@ class Bar(Silent):
         self._bar, self._logs, self._validation = None, {}, {}
         if sys.stderr is None or getattr(sys.stderr, "closed", False):  # a program without a console
             return
-        options = {"total": epochs * rows, "unit": " samples", "unit_scale": True, "dynamic_ncols": True}
+        options = {"total": None if rows is None else epochs * rows, "unit": " samples", "unit_scale": True, "dynamic_ncols": True}
         for find in (_any_bar, _plain_bar):
             try:
                 self._bar = find()(**options)
@@ -124,7 +124,7 @@ class Bar(Silent):
         self._tell(lambda bar: bar.set_description(f"epoch {number}/{self.epochs}", refresh=False))
 
     def advance(self, rows, logs):
-        self._logs = logs
+        self._logs, self.done = logs, self.done + rows
 
         def act(bar):
             self._write(bar)
@@ -135,7 +135,13 @@ class Bar(Silent):
     def end(self, number, logs):
         self._logs = {k: v for k, v in logs.items() if not k.startswith("val_")}
         self._validation = {k: v for k, v in logs.items() if k.startswith("val_")}
-        self._tell(self._write)
+
+        def act(bar):
+            if bar.total is None:  # now an epoch's rows are known
+                bar.total = self.done * self.epochs // number
+            self._write(bar)
+
+        self._tell(act)
 
     def close(self):
         self._tell(lambda bar: bar.refresh())
@@ -145,8 +151,11 @@ class Bar(Silent):
 class Lines(Silent):
     """A line an epoch, on standard output."""
 
+    def advance(self, rows, logs):
+        self.done += rows
+
     def end(self, number, logs):
-        rate = self.rows / logs["seconds"] if logs["seconds"] else 0.0
+        rate, self.done = (self.done / logs["seconds"] if logs["seconds"] else 0.0), 0
         if sys.stdout is not None and not getattr(sys.stdout, "closed", False):
             print(f"epoch {number}/{self.epochs}: {_spell(logs)}, {rate:,.0f} samples/s", flush=True)
 

@@ -20,11 +20,12 @@ class Part(NamedTuple):
     steps: int
     begin: int
     end: int
+    first: int  # the row of the data that the arrays begin with
 
     def refuse(self, problem, step, row):
         """Raise for a problem that was found in that step, in that row of its batch."""
         where = np.arange(step * self.batch, min((step + 1) * self.batch, self.end - self.begin))
-        where = self.begin + where if self.index is None else self.index[where]
+        where = self.first + where if self.index is None else self.index[where]
         self.data.refuse(problem, where, int(where[row]))
 
 
@@ -44,9 +45,16 @@ class ArraySource:
         """Equal for epochs over as many rows, in the same order and batches."""
         return ("arrays", len(self.data.X), self.rows, self.batch, self.shuffle, seed if self.shuffle else None)
 
-    def open(self, epoch, seed):
+    def prepare(self, trainer, outputs):
+        """What does not fit shows here."""
+        trainer._executor(self.batch, self.data, True, outputs)
+
+    def open(self, epoch, seed, tally):
         """Before an epoch, or what is left of it."""
         self._order = _native.permutation(len(self.data.X), seed, epoch) if self.shuffle else None
+
+    def close(self, tally):
+        """The epoch is over, or broken off."""
 
     def is_done(self, tally):
         return tally.rows >= self.rows
@@ -64,4 +72,8 @@ class ArraySource:
             x, y, weight = x[begin:end], y[begin:end], None if weight is None else weight[begin:end]
         else:
             index = self._order[begin:end]
-        return Part(data, x, y, weight, index, self.batch, -(-(end - begin) // self.batch), begin, end)
+        return Part(data, x, y, weight, index, self.batch, -(-(end - begin) // self.batch), begin, end, begin)
+
+    def drawn(self, tally):
+        """Batches that were taken of an iterable."""
+        return 0

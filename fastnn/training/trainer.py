@@ -165,9 +165,9 @@ class Trainer(engine.Engine):
         return loss
 
     @suggesting
-    def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
+    def fit(self, X, y=None, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
             check_finite=False, callbacks=None, verbose=1, sample_weight=None, max_seconds=None, validation_split=0.0,
-            validation_freq=1, class_weight=None, metrics=None):
+            validation_freq=1, class_weight=None, metrics=None, steps_per_epoch=None):
         """Train for a number of epochs.
 
         Batches are gathered, and whole steps done, in compiled code without the GIL; Ctrl-C takes effect within about
@@ -175,14 +175,18 @@ class Trainer(engine.Engine):
 
         Parameters
         ----------
-        X : array_like [rows, in_features]
-            Of any real dtype; read in place, memory-mapped arrays too. With `nn.Flatten` first, samples of any shape.
-        y : array_like
+        X : array_like [rows, in_features], or iterable
+            Of any real dtype; read in place, memory-mapped arrays and SciPy's sparse ones (CSR) too. Data frames of numbers. With
+            `nn.Flatten` first, samples of any shape. Or, without y, an iterable of batches (X, y) or (X, y, sample_weight), such as
+            `data.stream` makes: each is a step, and the next is drawn in a thread of its own meanwhile. It is begun anew each epoch;
+            an iterator, such as a generator, goes on where it stands. Where training is resumed, batches that were taken are
+            drawn and dropped. If it has a method ``set_epoch(number)``, that is called before.
+        y : array_like, optional
             Targets, as the loss takes them.
         epochs : int, default 1
             0 or more.
         batch_size : int, default 32
-            The last batch of an epoch may be smaller.
+            The last batch of an epoch may be smaller. Like `shuffle` and `drop_last` it says nothing of an iterable.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after every epoch.
         shuffle : bool, default True
@@ -230,7 +234,8 @@ class Trainer(engine.Engine):
             If another thread is using the trainer.
         """
         return fit.start(self, X, y, epochs, batch_size, validation_data, shuffle, seed, drop_last, check_finite, callbacks, verbose,
-                         sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics)
+                         sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics,
+                         steps_per_epoch)
 
     # ---- its state ----
 
