@@ -219,11 +219,13 @@ typedef struct fnn_run {
     int threads;
     fnn_autotune *autotune; /* chooses between one thread and `threads`; NULL: always `threads` */
     uint64_t seed, step0; /* of what is drawn at random; step0: the number of the call's first step */
+    size_t row0;          /* where the batch is a part of a larger one: how many of its rows come before */
     fnn_update *update; /* scalars are filled by the call */
     fnn_group *groups;  /* t and memory move on by every step that is done */
     const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */
     float *scratch;      /* scratch_floats for each thread */
     size_t scratch_floats;
+    double loss_before; /* what the sum of the losses begins with: the same bits, however many calls an epoch is made of */
     /* results */
     double *losses; /* the loss of each step; may be NULL */
     double loss_sum;

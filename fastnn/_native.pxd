@@ -174,6 +174,8 @@ cdef extern from "fastnn.h" nogil:
         fnn_update *update
         fnn_group *groups
         uint64_t seed, step0
+        size_t row0
+        double loss_before
         const double *lr
         double *losses
         double loss_sum

@@ -31,6 +31,7 @@ void fnn_run_dropout(const fnn_step *s, const fnn_op *op, fnn_split split)
     const fnn_dropout_parameters *p = &op->dropout;
     fnn_noise o = noise_of(s, op, (size_t)p->columns, p->stream, split);
     if (!o.rows) return;
+    o.first_row += s->run->row0;
     drop(&o, p->p);
     if (p->whole_rows)
         s->kernels->drop_rows(&o);
@@ -41,6 +42,7 @@ void fnn_run_dropout(const fnn_step *s, const fnn_op *op, fnn_split split)
 void fnn_run_gaussian_noise(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     fnn_noise o = noise_of(s, op, (size_t)op->noise.columns, op->noise.stream, split);
+    o.first_row += s->run->row0;
     o.scale = op->noise.std;
     if (o.rows) s->kernels->gaussian_noise(&o);
 }

@@ -85,7 +85,7 @@ static double rows_of(const fnn_run *run, size_t from, size_t end)
 
 void fnn_plan_run(fnn_run *run)
 {
-    run->loss_sum = 0.0;
+    run->loss_sum = run->loss_before;
     run->correct = 0;
     run->steps_done = run->steps_skipped = run->rows_left_out = 0;
     atomic_store(&run->status.first, 0);

@@ -150,10 +150,11 @@ cdef class NativePlan:
             raise TypeError(f"y: expected integer labels of 1 dimension, got dtype {_dtype(y)} and shape {_shape(y)}")
         return 0
 
-    def set_random(self, uint64_t seed, uint64_t step0):
-        """What the next call draws at random from: the seed, and the number of its first step."""
+    def set_random(self, uint64_t seed, uint64_t step0, size_t row0=0):
+        """What the next call draws at random from: the seed, and the number of its first step; row0: how many rows of a larger batch,
+        of which its batch is a part, come before."""
         self._enter()
-        self.r.seed, self.r.step0 = seed, step0
+        self.r.seed, self.r.step0, self.r.row0 = seed, step0, row0
 
     cdef int _fill_weights(self, weights) except -1:
         if (weights is not None) != (self.weighted > 0):
@@ -166,13 +167,13 @@ cdef class NativePlan:
         return 0
 
     def run(self, x, y, index, size_t first_op, size_t last_op, rates, losses, bint check_finite, double seconds, out,
-            weights=None, done=None):
+            weights=None, done=None, double loss_before=0.0):
         """Run ops [first_op, last_op) for every batch of the rows, or until `seconds` have passed.
 
         x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups] or None;
         losses: float64 [steps] or None; out: float32 [rows, outputs] that receives the output buffer, or None; weights: one for
         each row, or each of its outputs, where the plan is weighted, else None; done: what the tensors' count of steps becomes, the steps of this
-        call by default.
+        call by default; loss_before: what the sum of the losses begins with.
         Returns (steps done, sum of row losses, correct rows, problem, row of the problem within its batch, rows that the sums
         leave out: ignored ones, and those of steps that were skipped).
         """
@@ -192,7 +193,7 @@ cdef class NativePlan:
         r.rows = rows
         r.steps = (rows + self.batch - 1) // self.batch
         r.first_op, r.last_op = first_op, last_op
-        r.check_finite, r.seconds = check_finite, seconds
+        r.check_finite, r.seconds, r.loss_before = check_finite, seconds, loss_before
         r.lr = NULL
         if self.n_groups:
             _check(rates, "rates", cnp.NPY_FLOAT64, 2, False)
@@ -267,7 +268,7 @@ cdef class NativePlan:
         r.index = NULL
         r.rows, r.steps = r.x.rows, 1
         r.first_op, r.last_op = 0, self.n_ops
-        r.check_finite, r.seconds = False, 0.0
+        r.check_finite, r.seconds, r.loss_before = False, 0.0, 0.0
         r.lr, r.losses = NULL, NULL
         r.out, r.ldout = _f32(o), self.outputs
         self._choose(self.work * r.rows / self.batch)
@@ -303,7 +304,7 @@ cdef class NativePlan:
         r.index = NULL
         r.rows, r.steps = r.x.rows, 1
         r.first_op, r.last_op = 0, self.n_ops
-        r.check_finite, r.seconds = False, 0.0
+        r.check_finite, r.seconds, r.loss_before = False, 0.0, 0.0
         r.lr, r.losses, r.out = self.tensors.rates if self.n_groups else NULL, &loss, NULL
         self._choose(self.work * r.rows / self.batch)
         r.output = -1

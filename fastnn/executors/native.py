@@ -16,7 +16,7 @@ class NativeExecutor:
         self.plan = plan
         self._arena = _native.aligned_zeros(max(plan.workspace_bytes, 1), np.uint8)
         self._arrays = {}
-        self._random = (0, 0)
+        self._random = (0, 0, 0)
         buffers = []
         for b in plan.buffers:
             if b.array is not None:
@@ -72,7 +72,7 @@ class NativeExecutor:
         self.step = self._native.step if self._host is None else self._step_with_host
         # (x, y, least rows, seed) -> loss or None: one more such step, if nothing has changed
         self.again = self._native.again
-        # (seed, number of the next run's first step): what is drawn at random
+        # (seed, number of the next run's first step, rows of a larger batch before its own): what is drawn at random
         self.set_random = self._native.set_random if self._host is None else self._set_random
 
     @property
@@ -118,12 +118,12 @@ class NativeExecutor:
         for i, g in enumerate(groups):
             self.tensors.set_group(i, RULES[g.rule], *g[1:])
 
-    def _set_random(self, seed, step0):
-        self._random = (seed, step0)
-        self._native.set_random(seed, step0)
+    def _set_random(self, seed, step0, row0=0):
+        self._random = (seed, step0, row0)
+        self._native.set_random(seed, step0, row0)
 
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
-            first=0, last=None, weights=None):
+            first=0, last=None, weights=None, done=None, loss_before=0.0):
         """Run the plan for every batch of the rows; see `_native.NativePlan.run`. rates: [steps][groups]."""
         if groups is not None:
             self.set_groups(groups)
@@ -138,26 +138,29 @@ class NativeExecutor:
                 out = out.reshape(len(out), -1)
         last = len(self.plan.ops) if last is None else last
         if self._host is not None and first <= self._host < last:
-            return self._run_with_host(x, y, index, rates, losses, check_finite, seconds, out, first, last, weights)
-        return Result(*self._native.run(x, y, index, first, last, rates, losses, check_finite, seconds, out, weights))
+            return self._run_with_host(x, y, index, rates, losses, check_finite, seconds, out, first, last, weights, done, loss_before)
+        if self._host is not None:  # only its function takes them
+            y = weights = None
+        return Result(*self._native.run(x, y, index, first, last, rates, losses, check_finite, seconds, out, weights, done, loss_before))
 
     _outcome = Result(0, 0.0, 0, None, 0)  # of runs with a host operation
 
-    def _run_with_host(self, x, y, index, rates, losses, check_finite, seconds, out, first, last, weights):
+    def _run_with_host(self, x, y, index, rates, losses, check_finite, seconds, out, first, last, weights, done, loss_before):
         """Batch by batch: a native call up to the host operation, the function, a native call for the rest. What the function
         raises leaves this batch without its update."""
         op, host, start = self.plan.ops[self._host], self._host, time.monotonic()
         rows, batch = len(x) if index is None else len(index), self.plan.batch
         logits, gradient = (self._arrays[b.name] if b else None for b in map(op.buffers.get, ("logits", "dlogits")))
-        loss_sum, step, left_out = 0.0, 0, 0
+        loss_sum, step, left_out, seed, step0, row0 = loss_before, 0, 0, *self._random
         for step, begin in enumerate(range(0, rows, batch), 1):
             # with an index the rows are copied to where the second call finds them
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
             at = step - 1 - (self.tensors.skipped if self.tensors and step > 1 else 0)
             rate = None if rates is None else rates[at : at + 1]
             n = len(chosen)
-            self._native.set_random(self._random[0], self._random[1] + step - 1)
-            found = Result(*self._native.run(x, None, chosen, first, host, rate, None, check_finite, 0.0, None, None, step - 1))
+            before, after = (step - 1, step) if done is None else (done, done)
+            self._native.set_random(seed, step0 + step - 1, row0)
+            found = Result(*self._native.run(x, None, chosen, first, host, rate, None, check_finite, 0.0, None, None, before))
             if found.problem:
                 return Result(step - 1, loss_sum, 0, found.problem, found.row)
             if out is not None:  # the second call reads them where they are
@@ -166,7 +169,7 @@ class NativeExecutor:
             if gradient is not None:
                 gradient[:n] = derivative
             if host + 1 < last:
-                rest = Result(*self._native.run(x, None, chosen, host + 1, last, rate, None, False, 0.0, None, None, step))
+                rest = Result(*self._native.run(x, None, chosen, host + 1, last, rate, None, False, 0.0, None, None, after))
                 loss += rest.loss_sum / n  # penalties
                 left_out += rest.left_out
             if host + 1 == last or not rest.left_out:

@@ -17,7 +17,7 @@ class ReferenceExecutor:
         self.plan = plan
         self._interpreter = Interpreter(plan, dtype)
         self._groups = None
-        self._seed = self._step0 = 0
+        self._seed = self._step0 = self._row0 = 0
         self.steps_done = self.steps_skipped = 0  # of the last run, as in NativeExecutor
         self.outcome = None
 
@@ -30,9 +30,10 @@ class ReferenceExecutor:
         """(steps, memory) of each group."""
         return [(g.t, g.memory) for g in self._groups]
 
-    def set_random(self, seed, step0):
-        """What the next run draws at random from: the seed, and the number of its first step."""
-        self._seed, self._step0 = seed, step0
+    def set_random(self, seed, step0, row0=0):
+        """What the next run draws at random from: the seed, and the number of its first step; row0: how many rows of a larger batch,
+        of which its batch is a part, come before."""
+        self._seed, self._step0, self._row0 = seed, step0, row0
 
     def plain(self, x, y, least):
         """Every batch is looked at closely."""
@@ -55,7 +56,7 @@ class ReferenceExecutor:
         return float(losses[0]), result.problem, result.row
 
     def run(self, x, y=None, index=None, rates=None, groups=None, losses=None, check_finite=False, seconds=0.0, out=None,
-            first=0, last=None, weights=None):
+            first=0, last=None, weights=None, done=None, loss_before=0.0):
         """As NativeExecutor.run; `seconds` is ignored."""
         if groups is not None:
             self.set_groups(groups)
@@ -64,17 +65,18 @@ class ReferenceExecutor:
             raise ValueError(f"x: expected at least one row, got shape {x.shape}")
         if y is not None and len(y) != len(x):
             raise ValueError(f"y: expected one target for each of x's {len(x)} rows, got {len(y)}")
-        loss_sum, correct, left_out = 0.0, 0, 0
-        self.steps_done = self.steps_skipped = 0
+        loss_sum, correct, left_out = loss_before, 0, 0
+        self.steps_done, self.steps_skipped = done or 0, self.steps_skipped if done else 0
+        skipped = self.steps_skipped
         for step, begin in enumerate(range(0, rows, batch)):
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
             found = self._interpreter.run(
-                x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped], check_finite, first,
-                last, (self._seed, self._step0 + step), weights,
+                x, y, chosen, self._groups, None if rates is None else rates[step - self.steps_skipped + skipped], check_finite, first,
+                last, (self._seed, self._step0 + step, self._row0), weights,
             )
             if found.problem:
                 return Result(step, loss_sum, correct, found.problem, found.row)
-            self.steps_done = step + 1
+            self.steps_done = step + 1 if done is None else done
             self.steps_skipped += found.skipped
             if found.progress and not found.skipped:
                 self._groups = [g._replace(t=t, memory=m) for g, (t, m) in zip(self._groups, found.progress)]

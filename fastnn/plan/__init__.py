@@ -6,6 +6,7 @@ run them.
 """
 
 from .builder import Builder
+from .execution_order import UPDATES
 from .plan import Plan
 
-__all__ = ["Builder", "Plan"]
+__all__ = ["UPDATES", "Builder", "Plan"]

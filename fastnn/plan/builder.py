@@ -62,6 +62,7 @@ class Builder:
         self.batch = batch
         self.fused = fused
         self.training = training
+        self.apart = False  # whether the update stands behind everything else, by itself, so that it may be run without the rest
         self.keep = keep
         self.ops = []
         self.buffers = []
@@ -489,7 +490,7 @@ class Builder:
             _, gradient, ops = self.parameter_gradients[id(p)]
             buffer = self._parameters[id(p)][1]
             alone = len(ops) == 1 and ops[0].has("fuses_update")
-            if self.fused and alone and not update.needs_norm and group not in update.trusted:
+            if self.fused and alone and not self.apart and not update.needs_norm and group not in update.trusted:
                 op = ops[0]
                 role = "dw" if op.buffers.get("dw") is gradient else "db"
                 del op.buffers[role]
@@ -576,9 +577,9 @@ class Builder:
         for i, b in enumerate(keep):
             b.index = i
         gradients = [(p, g) for p, g, _ in self.parameter_gradients.values() if g is not None]
-        kept = {id(g) for _, g in gradients} if self._update is None else set()
+        kept = {id(g) for _, g in gradients} if self._update is None or self.apart else set()
         output = self.output and (self.output.base or self.output)
-        ops, workspace_bytes = arrange(self.ops, keep, self.batch, schedule, None if self.keep else kept | {id(output)})
+        ops, workspace_bytes = arrange(self.ops, keep, self.batch, schedule, None if self.keep else kept | {id(output)}, self.apart)
         return Plan(
             ops=tuple(ops),
             buffers=tuple(keep),

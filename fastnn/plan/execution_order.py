@@ -14,10 +14,14 @@ unless both go by rows, when each thread meets only its own rows.
 
 from collections import Counter
 
-def _order(ops, schedule):
-    """The operations in an order that the schedule likes; every dependency still points backwards."""
+UPDATES = ("gradient_norm", "begin_update", "update", "trust_update", "max_norm")  # operations of an optimizer's step, from the first on
+
+
+def _order(ops, schedule, apart):
+    """The operations in an order that the schedule likes; every dependency still points backwards. apart: the optimizer's step comes
+    behind everything else."""
     weights = [op for op in ops if op.spec.when == "weights"]
-    last = sorted((op for op in ops if op.spec.when == "last"), key=lambda op: op.spec.code)
+    last = sorted((op for op in ops if op.spec.when == "last"), key=lambda op: (apart and op.kind in UPDATES, op.spec.code))
     chain = [op for op in ops if op.spec.when == "chain"]
     if schedule == "rows":
         return [*chain, *weights, *last]
@@ -136,12 +140,12 @@ def _side_by_side(buffers, batch):
     return total
 
 
-def arrange(ops, buffers, batch, schedule, kept):
+def arrange(ops, buffers, batch, schedule, kept, apart=False):
     """Order `ops`, place barriers, give every buffer its offset; kept: ids of buffers that live to the end, or None for all. Returns
     (operations, bytes of the workspace)."""
     if schedule not in ("rows", "layers"):
         raise ValueError(f"schedule: expected 'rows' or 'layers', got {schedule!r}")
-    ordered = _order(ops, schedule)
+    ordered = _order(ops, schedule, apart)
     _split(ordered, schedule)
     phases = _place_barriers(ordered)
     if kept is None:

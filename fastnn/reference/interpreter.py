@@ -83,9 +83,10 @@ class Interpreter:
         averages = plan.update.averages if plan.update else ()
         self.averages = [None if a is None else a.astype(self.dtype, copy=False) for a in averages] or [None] * len(tensors)
 
-    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, random=(0, 0),
+    def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, random=(0, 0, 0),
             weights=None):
-        """Run the operations [first, last) on the batch of rows that `index` names; random: (seed, number of the step).
+        """Run the operations [first, last) on the batch of rows that `index` names; random: (seed, number of the step, rows of a larger
+        batch that come before).
         Returns an Outcome."""
         batch = _Batch(self, x, y, index, groups, rates, check_finite, random, weights)
         with np.errstate(all="ignore"):  # what is not finite comes through; it is nobody's surprise
@@ -104,7 +105,7 @@ class _Batch:
     """The operations, each a method named as its kind, on the first `rows` rows of every buffer."""
 
     def __init__(self, interpreter, x, y, index, groups, rates, check_finite, random, weights):
-        self.random = {"seed": random[0], "offset": random[1] % 2**32}
+        self.random, self.rows_before = {"seed": random[0], "offset": random[1] % 2**32}, random[2]
         self.interpreter, self.x, self.y, self.index = interpreter, x, y, np.asarray(index, np.int64)
         self.groups, self.rates, self.check_finite = groups, rates, check_finite
         self.rows = self.counted = len(self.index)  # counted: those that are not to be ignored
@@ -393,8 +394,17 @@ class _Batch:
                 out[...] = out + value if op.accumulate and role != "dx" else value.reshape(out.shape)
 
     def dropout(self, op):
-        drop = drop_rows if op.whole_rows else dropout_forward
-        drop(self.at(op, "x"), op.p, out=self.at(op, "y"), stream=op.stream, **self.random)
+        self._draw(drop_rows if op.whole_rows else dropout_forward, op, op.p)
+
+    def _draw(self, function, op, amount):
+        """A function that draws for each row, by its place in the batch that it is a part of."""
+        x, out, before = self.at(op, "x"), self.at(op, "y"), self.rows_before
+        if not before:
+            function(x, amount, out=out, stream=op.stream, **self.random)
+            return
+        whole = np.concatenate([np.zeros((before, *x.shape[1:]), x.dtype), x])
+        function(whole, amount, out=whole, stream=op.stream, **self.random)
+        out[...] = whole[before:]
 
     def drop_weights(self, op):
         dropout_forward(self.at(op, "x"), op.p, out=self.at(op, "y"), stream=op.stream, **self.random)
@@ -402,7 +412,7 @@ class _Batch:
     drop_weight_gradients = drop_weights
 
     def gaussian_noise(self, op):
-        gaussian_noise(self.at(op, "x"), op.std, out=self.at(op, "y"), stream=op.stream, **self.random)
+        self._draw(gaussian_noise, op, op.std)
 
     def _table(self, op):
         """The rows of the table for an operation's codes, and the columns of y that are the operation's."""

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 
 from ..core.runtime import get_num_threads
-from ..executors import NativeExecutor, ReferenceExecutor
+from ..executors import AccumulatingExecutor, NativeExecutor, ReferenceExecutor
 from ..init import check_seed
 from ..losses import check_loss
 from ..optim import Optimizer
@@ -200,7 +200,7 @@ class Engine:
 
     # ---- plans ----
 
-    def plan(self, batch, kind=None, training=True, fused=True, schedule=None, weighted=0, outputs=False):
+    def plan(self, batch, kind=None, training=True, fused=True, schedule=None, weighted=0, outputs=False, apart=False):
         """The plan of a training step, or of an evaluation.
 
         Parameters
@@ -219,6 +219,8 @@ class Engine:
             For calls with sample weights: how many of a row, one or one for each output.
         outputs : bool, default False
             Whether calls can have the model's outputs.
+        apart : bool, default False
+            The update behind everything else, by itself, as gradients that are accumulated need it.
 
         Returns
         -------
@@ -226,6 +228,7 @@ class Engine:
             ``print(plan.describe())`` shows it.
         """
         builder = Builder(batch, fused, training)
+        builder.apart = apart
         self.emit(builder, kind, weighted, outputs)
         if schedule is None:
             schedule = choose_schedule(self._model.parameters(), batch, 1 if self._one_thread else get_num_threads(), updates=training)
@@ -259,11 +262,15 @@ class Engine:
         new.steps_done, new.epochs_done = self.steps_done, self.epochs_done
         return new
 
-    def _executor(self, batch, pair, training, outputs=False):
-        key = (batch, pair.kind, pair.weighted, outputs)
+    def _executor(self, batch, pair, training, outputs=False, accumulate=1):
+        key = (batch, pair.kind, pair.weighted, outputs, accumulate)
         held = self._training if training else self._evaluation
         if held[0] != key:
-            held = (key, self._new_executor(self.plan(batch, pair.kind, training, weighted=pair.weighted, outputs=outputs)))
+            settings = {"weighted": pair.weighted, "outputs": outputs, "apart": accumulate > 1}
+            executor = self._new_executor(self.plan(-(-batch // accumulate), pair.kind, training, **settings))
+            if accumulate > 1:
+                executor = AccumulatingExecutor(executor, batch, self._loss.reduction == "mean")
+            held = (key, executor)
             if training:
                 self._training = held
             else:
@@ -384,7 +391,8 @@ class Engine:
         if self._frozen != [p.frozen for p in self._parameters]:
             self._note_frozen()
         part.data.check_memory()
-        executor = self._executor(part.batch, part.data, True, outputs is not None)  # a callback may have changed what it is made of
+        # a callback may have changed what it is made of
+        executor = self._executor(part.batch, part.data, True, outputs is not None, part.accumulate)
         self._sync(executor)
         rates = self._optimizer.rate_table(part.steps, clock)
         losses = np.zeros(part.steps)
@@ -392,7 +400,8 @@ class Engine:
             self._busy = True
             position.flight(self.steps_done, executor, part)
             result = executor.run(part.x, part.y, part.index, rates, losses=losses, check_finite=check_finite,
-                                  seconds=min(SLICE, seconds), weights=part.weight, out=outputs)
+                                  seconds=min(SLICE, seconds), weights=part.weight, out=outputs,
+                                  loss_before=position.tally.loss_sum)
         finally:
             self._busy = False
             self._note_steps(executor)
@@ -456,12 +465,12 @@ class Engine:
                 out = None if outputs is None else outputs[done:]
                 try:
                     self._busy = True
-                    result = executor.run(pair.X[done:], pair.y[done:], seconds=SLICE, weights=w, out=out)
+                    result = executor.run(pair.X[done:], pair.y[done:], seconds=SLICE, weights=w, out=out, loss_before=loss_sum)
                 finally:
                     self._busy = False
                 if result.problem:
                     pair.refuse(result.problem)
-                loss_sum += result.loss_sum
+                loss_sum = result.loss_sum
                 correct += result.correct
                 left_out += result.left_out
                 done += result.steps * batch

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.checks import number
 from ..init import check_seed
+from ..regularizers import penalized
 from .arrays import checked_data, validation_pair
 from .callbacks.base import check_callbacks, overriding
 from .checks import check_batch, count, warn_not_finite
@@ -20,14 +21,16 @@ from .streamed import IterableSource, is_iterable
 
 
 def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, drop_last, check_finite, callbacks, verbose,
-          sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics, steps_per_epoch):
+          sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics, steps_per_epoch, accumulate):
     """All of `Trainer.fit`, whose docstring says what the arguments are."""
-    epochs, batch_size = count(epochs, "epochs", 0), count(batch_size, "batch_size", 1)
+    epochs, batch_size, accumulate = count(epochs, "epochs", 0), count(batch_size, "batch_size", 1), count(accumulate, "accumulate", 1)
     validation_freq = count(validation_freq, "validation_freq", 1)
     if is_iterable(X, y):
         for name, given in (("sample_weight", sample_weight is not None), ("validation_split", validation_split)):
             if given:
                 raise ValueError(f"{name}: expected none with an iterable, whose items may be (X, y, sample_weight), and which cannot be cut")
+        if accumulate > 1:
+            raise ValueError(f"accumulate: expected 1 with an iterable, whose items are the batches, got {accumulate}")
         validation = validation_pair(trainer.model, trainer.loss, validation_data)
         source = IterableSource(X, trainer, steps_per_epoch, class_weight, check_finite, epochs)
         targets = None
@@ -35,7 +38,9 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
         if steps_per_epoch is not None:
             raise ValueError("steps_per_epoch: expected none with arrays, of which an epoch takes all rows, got one")
         train, validation = checked_data(trainer, X, y, sample_weight, validation_data, check_finite, validation_split, class_weight)
-        source, targets = _arrays(trainer.model, train, batch_size, shuffle, drop_last), train.y
+        if accumulate > 1 and trainer.loss.reduction == "sum" and any(True for _ in penalized(trainer.model, trainer.penalty)):
+            raise ValueError("accumulate: expected a loss that is a mean where weights have penalties, got one that is a sum")
+        source, targets = _arrays(trainer.model, train, batch_size, shuffle, drop_last, accumulate), train.y
     metrics = Metrics(metrics, trainer.model, trainer.loss)
     for data in (source.data if targets is not None else None, validation):
         if data is not None:
@@ -64,7 +69,7 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
             display.close()
 
 
-def _arrays(model, train, batch_size, shuffle, drop_last):
+def _arrays(model, train, batch_size, shuffle, drop_last, accumulate):
     """The source of batches of arrays."""
     rows = len(train.X)
     batch_size = min(batch_size, rows) if not drop_last else batch_size
@@ -75,7 +80,8 @@ def _arrays(model, train, batch_size, shuffle, drop_last):
     check_batch(model, batch_size, "batch_size")
     if rows % batch_size:
         check_batch(model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
-    return ArraySource(train, rows, batch_size, shuffle)
+    accumulate = min(accumulate, -(-rows // batch_size))
+    return ArraySource(train, rows, batch_size * accumulate, shuffle, accumulate)
 
 
 class Fit(Loop):
@@ -143,7 +149,7 @@ class Fit(Loop):
         logs = self.logs(position.tally)
         self.display.advance(rows, logs)
         for c in self.stepwise:
-            c.on_step_end(trainer.steps_done, {"loss": trainer._logs(result.loss_sum, 0, rows - result.left_out)["loss"]})
+            c.on_step_end(trainer.steps_done, {"loss": float(losses[0]) if rows > result.left_out else math.nan})
         for c in self.watching:
             c.on_progress(trainer.steps_done, dict(logs))
         if time.perf_counter() >= self.deadline:

@@ -51,7 +51,7 @@ class Position:
             tally = Tally(
                 tally.batches + steps,
                 min(tally.rows + steps * batch, end),
-                tally.loss_sum + found.loss_sum,
+                found.loss_sum,
                 tally.correct + found.correct,
                 tally.left_out + found.left_out,
                 tally.skipped + executor.steps_skipped,

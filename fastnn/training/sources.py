@@ -21,6 +21,7 @@ class Part(NamedTuple):
     begin: int
     end: int
     first: int  # the row of the data that the arrays begin with
+    accumulate: int = 1  # smaller batches that a batch is worked on in
 
     def refuse(self, problem, step, row):
         """Raise for a problem that was found in that step, in that row of its batch."""
@@ -32,22 +33,26 @@ class Part(NamedTuple):
 class ArraySource:
     """Rows of arrays: in order, or each epoch in another one that depends on the seed and the epoch's number alone."""
 
-    def __init__(self, data, rows, batch, shuffle):
-        self.data, self.rows, self.batch, self.shuffle = data, rows, batch, bool(shuffle)
+    def __init__(self, data, rows, batch, shuffle, accumulate=1):
+        self.data, self.rows, self.batch, self.shuffle, self.accumulate = data, rows, batch, bool(shuffle), accumulate
         self.steps = -(-rows // batch)  # of an epoch
         self._order = None
 
     def settings(self):
         """What of it has a say in the result, for a fingerprint."""
-        return {"rows": self.rows, "batch_size": self.batch, "shuffle": self.shuffle}
+        return {"rows": self.rows, "batch_size": self.batch, "shuffle": self.shuffle, **self._accumulated()}
+
+    def _accumulated(self):
+        return {"accumulate": self.accumulate} if self.accumulate > 1 else {}
 
     def key(self, seed):
         """Equal for epochs over as many rows, in the same order and batches."""
-        return ("arrays", len(self.data.X), self.rows, self.batch, self.shuffle, seed if self.shuffle else None)
+        key = ("arrays", len(self.data.X), self.rows, self.batch, self.shuffle, seed if self.shuffle else None)
+        return (*key, *self._accumulated().values())
 
     def prepare(self, trainer, outputs):
         """What does not fit shows here."""
-        trainer._executor(self.batch, self.data, True, outputs)
+        trainer._executor(self.batch, self.data, True, outputs, self.accumulate)
 
     def open(self, epoch, seed, tally):
         """Before an epoch, or what is left of it."""
@@ -72,7 +77,7 @@ class ArraySource:
             x, y, weight = x[begin:end], y[begin:end], None if weight is None else weight[begin:end]
         else:
             index = self._order[begin:end]
-        return Part(data, x, y, weight, index, self.batch, -(-(end - begin) // self.batch), begin, end, begin)
+        return Part(data, x, y, weight, index, self.batch, -(-(end - begin) // self.batch), begin, end, begin, self.accumulate)
 
     def drawn(self, tally):
         """Batches that were taken of an iterable."""

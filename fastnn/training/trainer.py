@@ -132,16 +132,17 @@ class Trainer(engine.Engine):
                 and sample_weight is None
                 and not key[2]
                 and key[1] != "any"
+                and key[4] == 1
                 and not self._loss.checks_values
                 and executor.plain(xb, yb, self._least_rows)
             )
             if not plain:
-                batch, kind, weighted, _ = key or (0, None, 0, False)
+                batch, kind, weighted, _, accumulate = key or (0, None, 0, False, 1)
                 pair = self._batch(xb, yb, sample_weight)
                 xb, yb, weights = pair.X, pair.y, pair.weight
                 check_batch(self._model, len(xb), "xb")
                 self._model.head = self._loss.head_of(yb, self._model.head)
-                if len(xb) > batch or pair.kind != kind or pair.weighted != weighted:
+                if accumulate > 1 or len(xb) > batch or pair.kind != kind or pair.weighted != weighted:
                     executor = self._executor(len(xb), pair, True)
             self._sync(executor)
             rates = self._optimizer.rates()
@@ -167,7 +168,7 @@ class Trainer(engine.Engine):
     @suggesting
     def fit(self, X, y=None, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
             check_finite=False, callbacks=None, verbose=1, sample_weight=None, max_seconds=None, validation_split=0.0,
-            validation_freq=1, class_weight=None, metrics=None, steps_per_epoch=None):
+            validation_freq=1, class_weight=None, metrics=None, steps_per_epoch=None, accumulate=1):
         """Train for a number of epochs.
 
         Batches are gathered, and whole steps done, in compiled code without the GIL; Ctrl-C takes effect within about
@@ -220,6 +221,13 @@ class Trainer(engine.Engine):
             scikit-learn defines them (of several classes macro means), or functions of (y_true, outputs) that return a number, named
             by their ``__name__``. On validation data they are those of all rows at once. On training data they are of the outputs
             that the epoch's steps have computed, while the weights moved; these are kept for it, rows · outputs · 4 bytes.
+        steps_per_epoch : int, optional
+            Of an iterable: items that make an epoch; by default all that come.
+        accumulate : int, default 1
+            Add up the gradients of so many batches for each update, in the memory of one of them. The update is that of one batch of
+            all these rows, to rounding, also of the fewer ones that end an epoch: means go by rows, dropout and noise draw what
+            they would there, and steps, schedules and callbacks count updates. Batch normalisation sees the smaller batches. With
+            arrays only.
 
         Returns
         -------
@@ -235,7 +243,7 @@ class Trainer(engine.Engine):
         """
         return fit.start(self, X, y, epochs, batch_size, validation_data, shuffle, seed, drop_last, check_finite, callbacks, verbose,
                          sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics,
-                         steps_per_epoch)
+                         steps_per_epoch, accumulate)
 
     # ---- its state ----
 
