@@ -7,10 +7,9 @@
 #define FASTNN_H
 
 #include "kernels/kernels.h"
-#include "runtime/autotune.h"
 #include "runtime/team.h"
 
-/* ---- instruction sets (runtime/dispatch.c) and threads (runtime/team.c) ---- */
+/* ---- instruction sets (runtime/dispatch.c) ; for threads see runtime/team.h ---- */
 
 #define FNN_MAX_ISAS 4
 
@@ -35,10 +34,6 @@ static inline void fnn_states_at(const fnn_kernels *k, void *to[FNN_STATES], voi
 {
     for (int i = 0; i < FNN_STATES; i++) to[i] = fnn_at(k, state[i], at);
 }
-
-int fnn_omp_max_threads(void);
-int fnn_omp_version(void); /* _OPENMP, or 0 in a build without */
-bool fnn_team_is_lost(void); /* a forked process has one thread */
 
 /* ---- what went wrong inside a batch; the first problem by row is kept ---- */
 
@@ -108,7 +103,7 @@ fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr);
 void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars);
 
 /* The whole of an update by a team, from the norm to max-norm. */
-void fnn_update_run(fnn_update *o, bool trust, bool max_norm, int threads);
+void fnn_update_run(fnn_update *o, bool trust, bool max_norm, fnn_autotune *tune, double work);
 
 /* By code: what defs/activations.def says. */
 extern const fnn_activation_info fnn_activations[FNN_ACTIVATIONS];
@@ -217,7 +212,8 @@ typedef struct fnn_run {
     int64_t ignore; /* the label of rows that are in no mean and no sum */
     double seconds; /* stop between two steps once this has passed; 0: never */
     int threads;
-    fnn_autotune *autotune; /* chooses between one thread and `threads`; NULL: always `threads` */
+    double work;            /* of a batch; see fnn_team_for */
+    fnn_autotune *autotune; /* chooses between one thread and `threads` */
     uint64_t seed, step0; /* of what is drawn at random; step0: the number of the call's first step */
     size_t row0;          /* where the batch is a part of a larger one: how many of its rows come before */
     fnn_update *update; /* scalars are filled by the call */
@@ -252,7 +248,7 @@ extern const fnn_op_kind_info fnn_op_kinds[FNN_OP_KINDS];
 
 /* One operation by run->threads threads, on the buffers of its roles, without a plan around it. Of the run it has the rows and what
  * else it reads. */
-void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run);
+void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run, double work);
 
 /* The problem of a finished run and its row within the batch. */
 static inline fnn_problem fnn_status_problem(const fnn_status *s) { return (fnn_problem)(atomic_load(&s->first) & 0xFF); }

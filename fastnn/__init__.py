@@ -14,20 +14,18 @@ if _find_spec("fastnn._native") is None:
     )
 
 from ._version import __version__
+from .core.runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
 
-# All else is imported when it is first asked for, so that nobody waits for what he does not use: name -> module. Packages and
-# modules of fastnn stand for themselves.
-_HOMES = {name: None for name in (
-    "data", "ensemble", "evolution", "init", "io", "kernels", "losses", "nn", "optim", "reference", "regularizers", "schedules", "tune",
-)}  # fmt: skip
-_HOMES |= {"callbacks": "training", "manual_seed": "init", "minimize": "optim.minimize", "selftest": "self_test"}
-_HOMES |= dict.fromkeys(("GradientCheck", "History", "Trainer", "check_gradients", "value_and_grad"), "training")
-_HOMES |= dict.fromkeys(
-    ("available_isas", "get_isa", "get_num_threads", "set_num_threads", "show_config", "use_isa"), "core.runtime"
-)
+# All else is imported when it is first asked for, so that nobody waits for what he does not use: name -> the module that has it;
+# None: it is a module itself.
+_HOMES = dict.fromkeys("data ensemble evolution init io kernels losses nn optim reference regularizers schedules tune".split())
+_HOMES |= dict.fromkeys(("GradientCheck", "History", "Trainer", "callbacks", "check_gradients", "value_and_grad"), "training")
+_HOMES |= {"manual_seed": "init", "minimize": "optim.minimize", "selftest": "self_test"}
 
-_HOMES["sklearn"] = None
-__all__ = ["__version__", *sorted(_HOMES.keys() - {"sklearn"})]  # what needs nothing but NumPy to be imported
+__all__ = ["__version__", "available_isas", "get_isa", "get_num_threads", "set_num_threads", "show_config", "use_isa", *_HOMES]
+
+# What needs more than NumPy, and what users seldom need by name.
+_HOMES |= dict.fromkeys("cli executors ops plan sklearn training".split())
 
 
 def __getattr__(name):

@@ -29,6 +29,13 @@ cdef extern from "fastnn.h" nogil:
     int fnn_omp_max_threads()
     int fnn_omp_version()
     bint fnn_team_is_lost()
+    int fnn_cpus()
+    void fnn_team_configure(int threads, bint exact)
+    int fnn_team_size()
+    int fnn_team_for(double work)
+    double FNN_TEAM_WORK
+    double fnn_team_force(double work)
+    bint fnn_team_refused(int *threads)
 
     ctypedef struct fnn_autotune:
         double[2] cost
@@ -82,7 +89,7 @@ cdef extern from "fastnn.h" nogil:
     size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
     fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr)
     void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars)
-    void fnn_update_run(fnn_update *o, bint trust, bint max_norm, int threads)
+    void fnn_update_run(fnn_update *o, bint trust, bint max_norm, fnn_autotune *tune, double work)
     const char *const *fnn_update_names
     const int *fnn_update_states
     fnn_update_rule FNN_LAMB
@@ -168,6 +175,7 @@ cdef extern from "fastnn.h" nogil:
         int64_t ignore
         double seconds
         int threads
+        double work
         fnn_autotune *autotune
         float *scratch
         size_t scratch_floats
@@ -184,4 +192,4 @@ cdef extern from "fastnn.h" nogil:
         fnn_status status
 
     void fnn_plan_run(fnn_run *run)
-    void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run)
+    void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run, double work)

@@ -10,6 +10,8 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+import warnings
+
 import numpy as np
 
 cnp.import_array()

@@ -638,13 +638,10 @@ def _info(args):
 
 def _with_threads(args):
     """Run the command with the threads that it was told to use, then give the process its number back."""
-    try:
-        from .core.runtime import get_num_threads, set_num_threads
-    except ValueError as error:  # a variable of the environment
-        raise UsageError(error) from None
     threads = getattr(args, "threads", None)
     if threads is None:
         return args.run(args)
+    from .core.runtime import get_num_threads, set_num_threads
 
     before = get_num_threads()
     set_num_threads(threads)

@@ -48,7 +48,7 @@ def test_members_have_the_bits_of_their_lone_runs(team, threads, members, large,
 
     with team(threads):
         if large:
-            fastnn._native.team_work(1)
+            monkeypatch.setattr(fastnn._native, "TEAM_WORK", 1)
         many = ensemble.train_many(make_model, loss, make_optimizer, x, y, settings, seeds, epochs=3, batch_size=20, validation_data=(x, y))
     for i, (model, history) in enumerate(zip(many.models, many.histories)):
         fastnn.manual_seed(seeds[i])

@@ -16,7 +16,7 @@ from fastnn.core import runtime
 
 ROOT = Path(__file__).parents[1]
 ISAS = fastnn.available_isas()
-SETTINGS = ("FASTNN_ISA", "FASTNN_NUM_THREADS", "OMP_NUM_THREADS")
+SETTINGS = ("FASTNN_ISA", "FASTNN_NUM_THREADS", "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY")
 
 
 @pytest.fixture(autouse=True)
@@ -132,12 +132,13 @@ def test_threads_from_the_environment():
     assert answer(THREADS, FASTNN_NUM_THREADS="1") == 1
     assert answer(THREADS, FASTNN_NUM_THREADS="1000") == most  # a bound, not a wish
     assert answer(THREADS, FASTNN_NUM_THREADS="") == most
-    assert answer(THREADS, OMP_NUM_THREADS="1") == 1
-    assert answer(THREADS, OMP_NUM_THREADS="1000") == most
     if _native.omp_version():
+        assert answer(THREADS, OMP_NUM_THREADS="1") == 1
+        assert answer(THREADS, OMP_THREAD_LIMIT="1") == 1
         assert answer(THREADS_AFTER_8) == 8
         assert answer(THREADS_AFTER_8, FASTNN_NUM_THREADS="3") == 3
         assert answer(THREADS_AFTER_8, OMP_NUM_THREADS="1") == 8  # set_num_threads overrules the default
+    assert answer(THREADS, OMP_NUM_THREADS="1000") == most
 
 
 @pytest.mark.parametrize("value", ["0", "-2", "two", "1.5"])
@@ -171,11 +172,13 @@ print(json.dumps([c - counts[0] for c in counts]))
     assert answer(code, OPENBLAS_NUM_THREADS="1") == [0, 0, 2]
 
 
+needs_cpus = pytest.mark.skipif(_native.cpus() < 2, reason="needs two CPUs")
+
+
 @needs_tasks
+@needs_cpus
 def test_a_limit_put_on_openmp_later_is_kept():
     """What threadpoolctl does: it calls the runtime's omp_set_num_threads."""
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("needs two CPUs")
     code = """
 import ctypes
 version, path = fastnn.core.runtime.openmp_runtime()
@@ -188,6 +191,143 @@ print(json.dumps([before, limited, fastnn.get_num_threads()]))
 """
     before, limited, after = answer(code)
     assert before == after > limited == 1
+
+
+# The CPUs of each thread once a team has worked: the main thread's first.
+BOUND = """
+import os, numpy as np
+n = fastnn.get_num_threads()
+fastnn._native.team_work(0)
+x = np.ones((64, 64), np.float32)
+fastnn.kernels.dense_forward(x, x)
+tasks = sorted(map(int, os.listdir("/proc/self/task")))
+print(json.dumps([n, [sorted(os.sched_getaffinity(t)) for t in tasks[:2]]]))
+"""
+
+
+@needs_tasks
+@needs_cpus
+def test_threads_that_openmp_binds_to_cpus():
+    """The library binds the main thread to one CPU when it is loaded; the team has the others all the same."""
+    cpus = sorted(os.sched_getaffinity(0))
+    a, b = cpus[:2]
+    for setting in ({"OMP_PROC_BIND": "true"}, {"OMP_PLACES": f"{{{a}}},{{{b}}}"}, {"GOMP_CPU_AFFINITY": f"{a} {b}"}):
+        n, masks = answer(BOUND, OPENBLAS_NUM_THREADS="1", **setting)
+        assert n == (len(cpus) if "OMP_PROC_BIND" in setting else 2) and masks == [[a], [b]], setting
+    assert answer(BOUND, OPENBLAS_NUM_THREADS="1", OMP_PLACES=f"{{{a},{b}}}") == [2, [[a, b], [a, b]]]
+    assert answer(BOUND, OPENBLAS_NUM_THREADS="1", OMP_PROC_BIND="false")[1] == [cpus, cpus]
+    for setting in ({"OMP_PROC_BIND": "master"}, {"GOMP_CPU_AFFINITY": str(b)}):
+        assert answer(THREADS, **setting) == 1
+
+
+@needs_tasks
+@needs_cpus
+def test_cpus_that_are_taken_away_later():
+    code = """
+import os, time
+def limit(cpus):
+    for task in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(task), cpus)
+    end = time.monotonic() + 20
+    while fastnn.get_num_threads() != len(cpus) and time.monotonic() < end:
+        time.sleep(0.005)
+    return fastnn.get_num_threads()
+cpus = sorted(os.sched_getaffinity(0))[:2]
+counts = [limit(cpus), limit(cpus[1:]), limit(cpus)]
+fastnn.set_num_threads(2)  # as many as there are
+counts += [limit(cpus[:1]), limit(cpus)]
+fastnn.set_num_threads(3)  # more than there are, since it is wished
+os.sched_setaffinity(0, cpus[:1])
+time.sleep(0.05)
+print(json.dumps(counts + [fastnn.get_num_threads()]))
+"""
+    assert answer(code) == [2, 1, 2, 1, 2, 3]
+
+
+def test_quotas_of_control_groups(tmp_path):
+    most = _native.cpus()
+    root, groups = tmp_path / "cgroup", tmp_path / "own"
+
+    def quota(lines, files):
+        for name in files:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(files[name])
+        groups.write_text(lines)
+        found = runtime._cpus(str(groups), str(root))
+        for name in files:
+            (root / name).unlink()
+        return found
+
+    assert quota("", {}) == most and runtime._cpus(str(tmp_path / "none"), str(tmp_path / "none")) == most
+    assert quota("0::/a/b\n", {"a/b/cpu.max": "max 100000\n"}) == most
+    one = "50000 100000\n"
+    for place in ("a/b/cpu.max", "a/cpu.max", "cpu.max", "unified/a/cpu.max"):  # the process's own group, or one around it
+        assert quota("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", place: one}) == 1, place
+    assert quota("0::/a/b\n", {"other/cpu.max": one, "a/b/c/cpu.max": one}) == most
+    assert quota("0::/a/b\n", {"cpu.max": "150000 100000\n"}) == min(most, 2)
+    lines = "5:memory:/x\n4:cpu,cpuacct:/a/b\n"
+    v1 = {"cpu,cpuacct/a/cpu.cfs_quota_us": "100000\n", "cpu,cpuacct/a/cpu.cfs_period_us": "100000\n"}
+    assert quota(lines, v1) == 1
+    assert quota(lines, {"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}) == 1
+    assert quota(lines, {name: "-1\n" if "quota" in name else text for name, text in v1.items()}) == most
+
+
+# All entries, after the system has stopped giving threads: right, and one warning in all. Others may run beside this, as the same user.
+REFUSED = """
+import os, resource, warnings, numpy as np
+from fastnn import kernels, losses, nn, optim
+fastnn.set_num_threads(4)
+_native = fastnn._native
+x, y = np.random.default_rng(0).standard_normal((40, 30), np.float32), np.arange(40) % 3
+LIMIT
+def work():
+    fastnn.manual_seed(1)
+    model = nn.Sequential(nn.Dense(30, 20, activation="relu"), nn.Dense(20, 3))
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters()))
+    trainer.step(x, y)
+    trainer.fit(x, y, batch_size=16, verbose=0)
+    trainer.optimizer.step([p.data.copy() for p in model.parameters()])
+    return [model.predict(x).tobytes(), kernels.dense_forward(x, x[:30].copy()).tobytes()]
+_native.team_work(1e18)
+expected = work()
+_native.team_work(0)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    same = work() == expected and work() == expected
+    few = fastnn.get_num_threads()
+    fastnn.set_num_threads(3)
+    asked = fastnn.get_num_threads()
+    work()
+print(json.dumps([same, few, asked, [w.category.__name__ for w in caught], str(caught[0].message)]))
+"""
+LIMITS = {
+    "user's threads": """
+if os.getuid() == 0:
+    os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+""",
+    "memory": """
+import sys
+stack, hard = resource.getrlimit(resource.RLIMIT_STACK)
+if stack != 1 << 28:  # a process that begins with it gives each thread a stack of this size
+    resource.setrlimit(resource.RLIMIT_STACK, (1 << 28, hard))
+    os.execv(sys.executable, sys.orig_argv)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 27), used + (1 << 27)))
+""",
+}
+
+
+@needs_tasks
+@pytest.mark.parametrize("limit", LIMITS)
+def test_threads_that_the_system_refuses(limit):
+    if limit == "memory" and "asan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("AddressSanitizer needs more than any limit")
+    same, few, asked, kinds, text = answer(REFUSED.replace("LIMIT", LIMITS[limit]), OPENBLAS_NUM_THREADS="1")
+    assert same and (few, asked) == (1, 3)
+    assert kinds == ["RuntimeWarning"] * 2  # once, and once more after set_num_threads
+    assert text.startswith("the system refused to make a thread: fastnn works on 1")
 
 
 def test_importing_needs_only_numpy():
@@ -209,7 +349,7 @@ def test_show_config(capsys):
 @needs_tasks
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_computes_alone():
-    """The child of a process whose team has run has no OpenMP threads, and would wait for them for ever."""
+    """The child of a process whose team has run has no workers, and would wait for them for ever."""
     code = f"""
 import os, signal, warnings, numpy as np
 from fastnn import _native, kernels

@@ -320,11 +320,11 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     }
 }
 
-void fnn_update_run(fnn_update *o, bool trust, bool max_norm, int threads)
+void fnn_update_run(fnn_update *o, bool trust, bool max_norm, fnn_autotune *tune, double work)
 {
     update_call c = {.o = o, .norm = o->clip_norm > 0 || o->skip_nonfinite, .trust = trust, .max_norm = max_norm};
     o->skip = false;
-    fnn_team_run(threads, body, &c);
+    fnn_team_call(tune, fnn_team_for(work), work, body, &c);
 }
 
 /* ---- operations of a plan ---- */

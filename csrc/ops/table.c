@@ -1,6 +1,8 @@
 /* The register of operations as a table, and the eager calls, which are one operation by a team without a plan around it. */
 #include "step.h"
 
+#include <math.h>
+
 _Static_assert(sizeof(int64_t) == 8 && sizeof(double) == 8, "parameters are of one size: their places are their numbers");
 #define FNN_PARAMETERS(name, fields) \
     _Static_assert(sizeof(fnn_##name##_parameters) <= 8 * FNN_OP_PARAMETERS, #name ": more parameters than fnn_op has room for");
@@ -49,8 +51,14 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     fnn_op_kinds[c->op->kind].run(&s, c->op, fnn_split_of(id, count, rows));
 }
 
-void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run)
+#define WORK_SIZES 24 /* from 2^18 on, each twice the one before */
+
+void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run, double work)
 {
+    static fnn_autotune tunes[FNN_OP_KINDS][WORK_SIZES]; /* used by who holds the team */
+    int size = 0;
+    frexp(work, &size);
+    size = size < 19 ? 0 : size - 19 < WORK_SIZES ? size - 19 : WORK_SIZES - 1;
     call c = {op, run, buffers};
-    fnn_team_run(run->threads, body, &c);
+    fnn_team_call(&tunes[op->kind][size], fnn_team_for(work), work, body, &c);
 }

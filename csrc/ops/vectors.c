@@ -121,10 +121,10 @@ static void combine_body(void *call, int id, int count, fnn_barrier *barrier)
     visit(((plain_call *)call)->l, id, count, combine_chunk, call);
 }
 
-void fnn_vector_combine(const fnn_vector_layout *l, void *out, const void *a, double t, const void *b, int threads)
+void fnn_vector_combine(const fnn_vector_layout *l, void *out, const void *a, double t, const void *b)
 {
     plain_call call = {.l = l, .out = out, .a = a, .b = b, .t = t};
-    fnn_team_run(threads, combine_body, &call);
+    fnn_team_call(&l->tunes[0], fnn_team_for(l->work), l->work, combine_body, &call);
 }
 
 static void measure_chunk(void *call, const fnn_vector_part *p, size_t from, size_t n, size_t chunk)
@@ -149,10 +149,10 @@ static void measure_body(void *call, int id, int count, fnn_barrier *barrier)
     visit(((plain_call *)call)->l, id, count, measure_chunk, call);
 }
 
-void fnn_vector_measure(const fnn_vector_layout *l, const void *a, const void *b, double *partial, double *found, int threads)
+void fnn_vector_measure(const fnn_vector_layout *l, const void *a, const void *b, double *partial, double *found)
 {
     plain_call call = {.l = l, .a = a, .b = b, .partial = partial};
-    fnn_team_run(threads, measure_body, &call);
+    fnn_team_call(&l->tunes[1], fnn_team_for(l->work), l->work, measure_body, &call);
     const size_t chunks = fnn_vector_chunks(l);
     for (int i = 0; i < FNN_VECTOR_SUMS; i++) found[i] = 0.0;
     for (size_t c = 0; c < chunks; c++, partial += FNN_VECTOR_SUMS) {
@@ -220,8 +220,9 @@ static void recursion_body(void *argument, int id, int count, fnn_barrier *barri
     }
 }
 
-void fnn_vector_two_loops(const fnn_vector_layout *l, const fnn_vector_recursion *r, int threads)
+void fnn_vector_two_loops(const fnn_vector_layout *l, const fnn_vector_recursion *r)
 {
     recursion_call call = {.l = l, .r = r};
-    fnn_team_run(threads, recursion_body, &call);
+    const double passes = 4.0 * (double)r->pairs + 1.0;
+    fnn_team_call(&l->tunes[2], fnn_team_for(l->work), passes * l->work, recursion_body, &call);
 }

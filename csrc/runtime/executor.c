@@ -6,14 +6,6 @@
 #include "../ops/step.h"
 
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* The update's numbers for a step: before the team starts, and between two steps by its first thread. The others do not read them
  * there, since they have met after the step before, and a step that comes after another has a barrier before its updates. */
@@ -70,7 +62,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
             else if (run->update && updates)
                 for (size_t g = 0; g < run->update->n_groups; g++)
                     fnn_update_commit(&run->groups[g], &run->update->scalars[g]);
-            if (run->seconds > 0 && now() - run->begun >= run->seconds)
+            if (run->seconds > 0 && fnn_now() - run->begun >= run->seconds)
                 atomic_store_explicit(&run->status.leave, true, memory_order_relaxed);
         }
         if (s.number + 1 < run->end && fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
@@ -91,23 +83,21 @@ void fnn_plan_run(fnn_run *run)
     atomic_store(&run->status.first, 0);
     atomic_store(&run->status.leave, false);
     run->from = 0;
-    if (!run->autotune || run->threads == 1) {
-        run->begun = run->seconds > 0 ? now() : 0.0;
-        run->end = run->steps;
-        prepare_update(run, 0);
-        fnn_team_run(run->threads, body, run);
-        return;
-    }
-    double before = run->begun = now();
+    const int threads = fnn_team_acquire(run->threads);
+    fnn_autotune *tune = threads > 1 ? fnn_autotune_for(run->autotune, run->work) : NULL;
+    const size_t rows = run->rows < run->batch ? run->rows : run->batch;
+    double before = run->begun = tune || run->seconds > 0 ? fnn_now() : 0.0;
     while (run->from < run->steps && !atomic_load_explicit(&run->status.leave, memory_order_relaxed)) {
-        const size_t rows = run->rows < run->batch ? run->rows : run->batch;
-        run->end = run->from + fnn_autotune_piece(run->autotune, run->steps - run->from, (double)rows);
+        run->end = tune ? run->from + fnn_autotune_piece(tune, run->steps - run->from, (double)rows) : run->steps;
         prepare_update(run, run->from);
-        fnn_team_run(run->autotune->team ? run->threads : 1, body, run);
-        const double after = now();
+        fnn_team_tuned(tune, threads, body, run);
         const size_t done = run->steps_done - run->from;
-        if (done > 0) fnn_autotune_note(run->autotune, done, rows_of(run, run->from, run->steps_done), after - before);
-        before = after;
+        if (tune && done > 0) {
+            const double after = fnn_now();
+            fnn_autotune_note(tune, done, rows_of(run, run->from, run->steps_done), after - before);
+            before = after;
+        }
         run->from = run->end;
     }
+    if (threads > 1) fnn_team_release();
 }

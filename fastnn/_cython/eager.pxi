@@ -70,15 +70,15 @@ cdef int _check_same_or_apart(cnp.ndarray out, cnp.ndarray x, str name, str out_
     return 0
 
 
-cdef void _eager(fnn_op *op, fnn_buffer *buffers, fnn_run *run) noexcept:
+cdef int _eager(fnn_op *op, fnn_buffer *buffers, fnn_run *run) except -1:
     """The operation by one thread, or by a team where it is worth one."""
     cdef double work = fnn_op_kinds[op.kind].work(op, <double>run.rows)
-    run.threads = _team_for(work)
     if work < _GIL_WORK:
-        fnn_eager(op, buffers, run)
-        return
+        fnn_eager(op, buffers, run, work)
+        return 0
     with nogil:
-        fnn_eager(op, buffers, run)
+        fnn_eager(op, buffers, run, work)
+    return _warn_if_refused()
 
 
 cdef class Operation:

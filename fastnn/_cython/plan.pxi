@@ -114,14 +114,8 @@ cdef class NativePlan:
 
     cdef int _choose(self, double work) except -1:
         """The threads for a call whose batches are `work`."""
-        cdef int threads = 1 if self.alone else _team_for(work)
-        self.r.autotune = NULL
-        if not self.alone and _team_work == _TEAM_WORK and work >= _PACE_WORK:
-            threads = _team()
-            if self.autotune.cost[0] == 0 and self.autotune.cost[1] == 0:
-                self.autotune.team = work >= _TEAM_WORK
-            self.r.autotune = &self.autotune
-        return self._tables_for(threads)
+        self.r.work, self.r.autotune = work, &self.autotune
+        return self._tables_for(1 if self.alone else fnn_team_for(work))
 
     @property
     def costs(self):
@@ -140,7 +134,7 @@ cdef class NativePlan:
         with nogil:
             fnn_plan_run(r)
         self.busy = False
-        return 0
+        return _warn_if_refused()
 
     cdef int _fill_targets(self, y) except -1:
         if not self.targets:

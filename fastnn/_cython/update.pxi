@@ -100,6 +100,7 @@ cdef class Tensors:
     cdef double *rates
     cdef size_t n_groups
     cdef fnn_update update
+    cdef fnn_autotune autotune
     cdef Span *spans  # of everything that is updated, by address
     cdef size_t n_spans
     cdef double work
@@ -338,16 +339,15 @@ cdef class Tensors:
     cdef int _run(self) except -1:
         """The update, once all gradients and scalars stand."""
         cdef size_t i
-        cdef int threads = _team_for(self.work)
         self._make_room()
         self.busy = True
         with nogil:
-            fnn_update_run(&self.update, self.trust, self.limits, threads)
+            fnn_update_run(&self.update, self.trust, self.limits, &self.autotune, self.work)
         self.busy = False
         if not self.update.skip:
             for i in range(self.n_groups):
                 fnn_update_commit(&self.groups[i], &self.scalars[i])
-        return 0
+        return _warn_if_refused()
 
     cdef int _run_without(self, tuple flat) except -1:
         """The same where some arrays have no gradient, None: those stay as they are, and the groups that have none at all."""

@@ -9,6 +9,8 @@ cdef extern from "ops/vectors.h" nogil:
     ctypedef struct fnn_vector_layout:
         const fnn_vector_part *parts
         size_t count
+        double work
+        fnn_autotune *tunes
 
     ctypedef struct fnn_vector_recursion:
         void *d
@@ -29,9 +31,9 @@ cdef extern from "ops/vectors.h" nogil:
         FNN_VECTOR_SUMS
 
     size_t fnn_vector_chunks(const fnn_vector_layout *l)
-    void fnn_vector_combine(const fnn_vector_layout *l, void *out, const void *a, double t, const void *b, int threads)
-    void fnn_vector_measure(const fnn_vector_layout *l, const void *a, const void *b, double *partial, double *found, int threads)
-    void fnn_vector_two_loops(const fnn_vector_layout *l, const fnn_vector_recursion *r, int threads)
+    void fnn_vector_combine(const fnn_vector_layout *l, void *out, const void *a, double t, const void *b)
+    void fnn_vector_measure(const fnn_vector_layout *l, const void *a, const void *b, double *partial, double *found)
+    void fnn_vector_two_loops(const fnn_vector_layout *l, const fnn_vector_recursion *r)
 
 
 @cython.no_gc
@@ -59,7 +61,7 @@ cdef class Vectors:
     cdef fnn_vector_layout layout
     cdef double *partial
     cdef size_t bytes
-    cdef double elements
+    cdef fnn_autotune tunes[3]
     cdef readonly double eps  # of the widest rounding among the arrays' dtypes
     cdef list like  # (dtype, shape, whether F-contiguous only, offset, bytes) of each array
 
@@ -82,10 +84,10 @@ cdef class Vectors:
                 self.layout.count += 1
             offset += (<size_t>cnp.PyArray_NBYTES(a) + 63) // 64 * 64
             part.n = (offset - part.offset) // <size_t>cnp.PyArray_ITEMSIZE(a)
-            self.elements += cnp.PyArray_SIZE(a)
+            self.layout.work += 16.0 * cnp.PyArray_SIZE(a)
             self.eps = max(self.eps, 2.0**-52 if double else 2.0**-23)
         self.bytes = offset
-        self.layout.parts = self.parts
+        self.layout.parts, self.layout.tunes = self.parts, self.tunes
         i = FNN_VECTOR_SUMS * max(fnn_vector_chunks(&self.layout), 1)
         self.partial = <double *>calloc(i, sizeof(double))
         if self.partial == NULL:
@@ -140,34 +142,27 @@ cdef class Vectors:
             found.append(flat.reshape(shape[::-1]).T if turned else flat.reshape(shape))
         return found
 
-    cdef int _team(self) noexcept:
-        # a barrier stands between the passes of the recursion, so that what counts is the work of one
-        return _team_for(16.0 * self.elements)
-
     def combine(self, out, a, double t, b):
         """out = a + t b, or t b where a is None. out may be a or b."""
         cdef void *to = self._at(out)
         cdef const void *left = NULL if a is None else self._at(a)
         cdef const void *right = self._at(b)
-        cdef int threads = self._team()
         with nogil:
-            fnn_vector_combine(&self.layout, to, left, t, right, threads)
+            fnn_vector_combine(&self.layout, to, left, t, right)
 
     def measure(self, a, b):
         """(a b, a a, the sum of |a|, the largest |a|); NaN in a is NaN in all."""
         cdef double found[4]
         cdef const void *left = self._at(a)
         cdef const void *right = self._at(b)
-        cdef int threads = self._team()
         with nogil:
-            fnn_vector_measure(&self.layout, left, right, self.partial, found, threads)
+            fnn_vector_measure(&self.layout, left, right, self.partial, found)
         return found[FNN_VECTOR_DOT], found[FNN_VECTOR_SQUARES], found[FNN_VECTOR_SUM], found[FNN_VECTOR_LARGEST]
 
     def two_loops(self, d, g, list pairs, double scale):
         """d = -H g, where H is `scale` times the identity, as the pairs (s, y, 1 / (s y)) change it, the oldest first."""
         cdef fnn_vector_recursion r
         cdef size_t i, m = len(pairs)
-        cdef int threads = self._team()
         cdef const void **pointers
         cdef double *numbers
         r.d, r.g = self._at(d), self._at(g)
@@ -182,7 +177,7 @@ cdef class Vectors:
                 s, y, rho = pairs[i]
                 pointers[i], pointers[m + i], numbers[m + i] = self._at(s), self._at(y), rho
             with nogil:
-                fnn_vector_two_loops(&self.layout, &r, threads)
+                fnn_vector_two_loops(&self.layout, &r)
         finally:
             free(pointers)
             free(numbers)

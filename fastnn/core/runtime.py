@@ -109,8 +109,9 @@ def set_num_threads(n):
     """Set how many threads a call may use.
 
     The number asked for is used as it is, even beyond the number of CPUs, but never more than ``FASTNN_NUM_THREADS`` or
-    than a limit that someone puts on OpenMP later (``threadpoolctl``, ``omp_set_num_threads``). Calls with little work
-    use one thread whatever the number. Results do not depend on it.
+    than a limit that someone puts on OpenMP later (``threadpoolctl``, ``omp_set_num_threads``). A number that the CPUs suffice
+    for becomes smaller when the process loses some of them. Calls with little work use one thread whatever the number, and so
+    do others while one thread is the faster: on CPUs that other processes keep busy, for instance. Results do not depend on it.
 
     Parameters
     ----------
@@ -132,16 +133,19 @@ def set_num_threads(n):
     >>> fastnn.set_num_threads(before)
     """
     n = _positive(n, "n")
+    n = n if _cap is None else min(n, _cap)
     if not _native.omp_version():
         n = 1
-    _native.set_threads(n if _cap is None else min(n, _cap))
+    _native.set_threads(n, n > _native.cpus())  # more than there are is a wish; else their number may still become smaller
 
 
 def get_num_threads():
     """How many threads a call with enough work uses.
 
     At import the least of ``FASTNN_NUM_THREADS``, OpenMP's own default (``OMP_NUM_THREADS``), the CPUs that the process
-    may run on and the CPU quota of its control group; 1 in a process that was forked without exec, which has lost the threads.
+    may run on and the CPU quota of its control groups. Later it is smaller when the calling thread has fewer CPUs, when someone
+    limits OpenMP, or when the system has refused to make threads; 1 in a process that was forked without exec, which has lost
+    them.
 
     Returns
     -------
@@ -155,15 +159,15 @@ def get_num_threads():
     return _native.get_threads()
 
 
-def _cpus():
-    """CPUs that this process may use at once: its affinity, and the quota of its control group (Linux, v2 and v1)."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for path in ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"):
+def _cpus(groups="/proc/self/cgroup", root="/sys/fs/cgroup"):
+    """CPUs that this process may use at once: its affinity, and the quotas of its control group and of all that this one is in
+    (Linux, v2 and v1)."""
+    count = _native.cpus()
+    for folder, files in _cpu_groups(groups, root):
+        words = []
         try:
-            with open(path, encoding="ascii") as file:
-                words = file.read().split()
-            if len(words) == 1:
-                with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us", encoding="ascii") as file:
+            for name in files:
+                with open(os.path.join(folder, name), encoding="ascii") as file:
                     words += file.read().split()
             quota, period = int(words[0]), int(words[1])
         except (OSError, ValueError, IndexError):
@@ -171,6 +175,26 @@ def _cpus():
         if quota > 0 and period > 0:
             count = min(count, max(1, math.ceil(quota / period)))
     return count
+
+
+def _cpu_groups(groups, root):
+    """(folder, names of the files with its quota and period) of the process's control groups, from its own to the root's. A container
+    sees its own group as the root, whatever path stands in `groups`."""
+    paths = {("", "/"), ("cpu", "/")}
+    try:
+        with open(groups, encoding="utf-8") as file:
+            for line in file:
+                number, controllers, path = line.rstrip("\n").split(":", 2)
+                if number == "0" or "cpu" in controllers.split(","):
+                    paths.add((controllers, path))
+    except (OSError, ValueError):
+        pass
+    for controllers, path in sorted(paths):
+        files = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
+        parts = [p for p in path.split("/") if p]
+        for mount in (controllers, "cpu") if controllers else ("", "unified"):
+            for n in range(len(parts), -1, -1):
+                yield os.path.join(root, mount, *parts[:n]), files
 
 
 def openmp_runtime():
@@ -253,5 +277,18 @@ def _configure():
     set_num_threads(min(_native.omp_max_threads(), _cpus()))
 
 
+def _is_command():
+    """Whether this process is the command ``fastnn`` or ``python -m fastnn``, importing the package before its `main` runs."""
+    if sys.argv[:1] == ["-m"]:
+        return ("-m", "fastnn") in zip(sys.orig_argv, sys.orig_argv[1:]) or "-mfastnn" in sys.orig_argv
+    return bool(sys.argv) and os.path.splitext(os.path.basename(sys.argv[0]))[0] == "fastnn"
+
+
 _cap = None
-_configure()
+try:
+    _configure()
+except ValueError as error:
+    if not _is_command():
+        raise
+    print(f"fastnn: error: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
