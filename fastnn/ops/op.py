@@ -7,6 +7,7 @@ the others.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .. import _native
 from ..core.activations import ACTIVATIONS, FORMS
@@ -23,8 +24,7 @@ UNFUSED = {
 _CODES = {"activation": {name: a.code for name, a in ACTIVATIONS.items()}, "form": FORMS}
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """What is common to all operations of one kind."""
 
     code: int
@@ -102,8 +102,7 @@ class Buffer:
         return -(-elements * self.itemsize // 64) * 64
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(NamedTuple):
     """Data that a plan is given for every row of a batch: the inputs "x", the targets "y", the rows' "weights".
 
     `shape` is that of a row; the buffer of the same name holds the batch, as `dtype`, whatever the user's array was. Numbers become

@@ -6,7 +6,7 @@ against each other.
 """
 
 import math
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ def _chunks(size):
     return -(-size // _native.UPDATE_CHUNK)
 
 
-@dataclass(frozen=True)
-class Update:
+class Update(NamedTuple):
     """What an optimizer updates: for each tensor the parameter, its states (arrays) and its group's number."""
 
     tensors: tuple  # of (Parameter, tuple of arrays, int)
@@ -162,7 +161,7 @@ class Builder:
         if np.ndim(scale) or np.ndim(shift) or not first:
             return self._rescale_columns(x, scale, shift)
         given = self.inputs["x"]
-        self.inputs["x"] = replace(given, scale=given.scale * scale, shift=given.shift * scale + shift)
+        self.inputs["x"] = given._replace(scale=given.scale * scale, shift=given.shift * scale + shift)
         return x
 
     def _rescale_columns(self, x, scale, shift):

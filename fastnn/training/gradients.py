@@ -1,6 +1,6 @@
 """A check of gradients for users: back-propagation against central differences, both in float64."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ __all__ = ["Entry", "GradientCheck", "check_gradients"]
 _ULPS = 64  # of the loss: what the sums of one evaluation may be off by
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a parameter: what back-propagation and what central differences say of it.
 
     Attributes
@@ -41,8 +40,7 @@ class Entry:
         return f"{where}: back-propagation {self.backpropagation:.9g}, differences {self.differences:.9g}, error {self.error:.2g}"
 
 
-@dataclass(frozen=True)
-class GradientCheck:
+class GradientCheck(NamedTuple):
     """The result of `check_gradients`; true where it passed, and a table when it is printed.
 
     Attributes
