@@ -4,6 +4,8 @@ The only file that reads the environment:
 
     FASTNN_ISA          generic, avx2 or avx512: the kernels to use; an error at import if this machine lacks them
     FASTNN_NUM_THREADS  an upper bound on the number of threads
+    FASTNN_CACHE        the folder for downloaded data sets and images that have been read; by default fastnn in XDG_CACHE_HOME, or
+                        in ~/.cache
 
 It trains nothing and holds no state of models.
 """
@@ -19,6 +21,7 @@ from .._version import __version__
 
 __all__ = [
     "available_isas",
+    "cache_folder",
     "get_isa",
     "get_num_threads",
     "openmp_runtime",
@@ -261,6 +264,13 @@ def show_config(file=None):
     """
     for name, value in config().items():
         print(f"{name:<9} {value}", file=file)
+
+
+def cache_folder():
+    """The folder for what can be made again."""
+    return os.environ.get("FASTNN_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "fastnn"
+    )
 
 
 def _configure():

@@ -67,6 +67,8 @@ class Sequential(Chain):
         outputs for, and it is saved with the model: softmax or sigmoid where they are logits, largest for the multi-class
         hinge, hinge, or signs where the targets are -1 and 1, numbers for the losses of regression, rates for Poisson's.
         None: sigmoid for a single output, softmax for more.
+    metadata : dict
+        Whatever else is to be saved with the model, as JSON can hold it; e.g. what `data.Table.attach` puts there.
 
     Raises
     ------
@@ -86,7 +88,7 @@ class Sequential(Chain):
     (2, Dense(in_features=100, out_features=10, activation='identity', bias=True), (2, 10))
     """
 
-    changes = ("head",)
+    changes = ("head", "metadata")
 
     def __init__(self, *layers):
         self.layers = tuple(layers)
@@ -104,6 +106,7 @@ class Sequential(Chain):
         self._idle = {}  # executors that no call is using, the last used last
         self._batch = _rows_at_once(self)
         self.head = None
+        self.metadata = {}
 
     # ---- structure ----
 
@@ -211,7 +214,7 @@ class Sequential(Chain):
         from .fold import folded
 
         new = Sequential(*folded(self))
-        new.head = self.head
+        new.head, new.metadata = self.head, copy.deepcopy(self.metadata)
         return new
 
     def architecture(self):
@@ -229,6 +232,8 @@ class Sequential(Chain):
         self.check_settled()
         X = as_rows(X, name, self.in_shape if self._sample is None else self._sample or None, self.in_features, empty)
         if self._codes is not None:
+            if not isinstance(X, np.ndarray):
+                raise TypeError(f"{name}: expected a dense array for a model that reads codes, got a sparse matrix")
             self._codes.check_codes(X, name)
         return X
 

@@ -26,6 +26,11 @@ def describe(model):
     metadata = {"version": str(FORMAT_VERSION), "architecture": json.dumps(model.architecture())}
     if model.head not in (None, "sigmoid" if model.out_features == 1 else "softmax"):  # else the outputs tell
         metadata["head"] = model.head
+    if model.metadata:
+        try:
+            metadata["metadata"] = json.dumps(model.metadata)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"metadata: expected what JSON can hold, got another: {error}") from None
     return metadata
 
 
@@ -173,7 +178,21 @@ def _parse(data, name, classes):
         except ValueError as error:
             raise refuse(f"outputs of a kind that is not known: {error}") from None
         model.head = metadata["head"]
+    try:
+        model.metadata = _more(metadata)
+    except (ValueError, RecursionError) as error:
+        raise refuse(f"metadata that cannot be read ({error})") from None
     return model
+
+
+def _more(metadata):
+    """What `Sequential.metadata` was, of a file's metadata."""
+    import json
+
+    found = json.loads(metadata.get("metadata", "{}"))
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a dict, got {type(found).__name__}")
+    return found
 
 
 def _check_sizes(entry, shapes, classes, path=""):

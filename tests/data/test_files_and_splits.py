@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastnn import data
+from fastnn.data import idx as idx_files
 from fastnn.core import atomic_files as files
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 DTYPES = [np.dtype(order + code) for code in CODES for order in "<>"]
-MNIST = Path(os.environ.get("FASTNN_MNIST") or Path(__file__).parents[2] / "shared/data/mnist")
+MNIST = Path(os.environ.get("FASTNN_MNIST") or Path(__file__).parents[3] / "shared/data/mnist")
 
 
 def idx(code, dims, payload=b"", start=b"\0\0"):
@@ -106,7 +107,7 @@ def test_strided_input(tmp_path):
 
 
 def test_more_than_one_chunk(tmp_path):
-    values = np.arange(3 * data._CHUNK // 4 + 5, dtype=np.int32)
+    values = np.arange(3 * idx_files._CHUNK // 4 + 5, dtype=np.int32)
     for name in ("a.idx", "a.idx.gz"):
         data.write_idx(tmp_path / name, values)
         assert same_bits(data.read_idx(tmp_path / name), values)
@@ -188,15 +189,15 @@ def test_a_lying_header_reserves_nothing(tmp_path, packed):
     path = tmp_path / "a.idx"
     blob = idx(U1, (2**20, 2**20), b"abc")
     path.write_bytes(gzip.compress(blob) if packed else blob)
-    assert traced_peak(lambda: data.read_idx(path)) < 3 * data._CHUNK
+    assert traced_peak(lambda: data.read_idx(path)) < 3 * idx_files._CHUNK
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 def test_a_bomb_is_not_expanded(tmp_path, packed):
     path = tmp_path / "a.idx"
-    blob = idx(U1, (100,), bytes(20 * data._CHUNK))
+    blob = idx(U1, (100,), bytes(20 * idx_files._CHUNK))
     path.write_bytes(gzip.compress(blob, compresslevel=1) if packed else blob)
-    assert traced_peak(lambda: data.read_idx(path)) < data._CHUNK
+    assert traced_peak(lambda: data.read_idx(path)) < idx_files._CHUNK
 
 
 def test_system_errors_stay_what_they_are(tmp_path):
