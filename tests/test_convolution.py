@@ -234,7 +234,7 @@ def test_same_padding(n, k, s, d):
         (lambda: nn.Conv2d(3, "4", 3), TypeError, "^out_channels: expected an integer"),
         (lambda: nn.MaxPool2d(2, padding=2), ValueError, "^padding: expected at most half of the kernel"),
         (lambda: nn.Sequential(nn.Input(8, 8, 2), nn.Conv2d(3, 4, 3)), ValueError,
-         r"^layer 1: Conv2d.*: expected images of 3 channels, got shape \(8, 8, 2\)"),
+         r"^layer 1: Conv2d.*: expected 3 channels, got shape \(8, 8, 2\)"),
         (lambda: nn.Sequential(nn.Input(4, 9, 2), nn.Conv2d(2, 4, 5)), ValueError,
          r"^layer 1: Conv2d.*: expected images of at least 5 pixels .*, got shape \(4, 9, 2\)"),
         (lambda: nn.Sequential(nn.Input(9, 2), nn.Conv2d(2, 4, 5)), ValueError, r"^layer 1: Conv2d.*: expected images .* got samples of shape \(9, 2\)"),
@@ -254,3 +254,43 @@ def test_what_is_refused(call, error, message):
 def test_ready_made_networks():
     assert nn.lenet5().num_parameters() == 61706 and nn.simple_convnet().num_parameters() == 433890
     assert nn.lenet5((28, 28, 3), 7).predict(np.zeros((2, 28, 28, 3), np.uint8)).shape == (2, 7)
+
+
+# ---- sequences ----
+
+
+@pytest.mark.parametrize("length,channels,filters,kernel,stride,padding,dilation,groups",
+                         [(20, 3, 8, 5, 1, 0, 1, 1), (17, 4, 6, 3, 2, 2, 1, 2), (33, 1, 5, 4, 3, (1, 2), 2, 1), (16, 16, 32, 3, 1, "same", 1, 1)])
+def test_conv1d_is_conv2d_over_one_row(length, channels, filters, kernel, stride, padding, dilation, groups, tmp_path):
+    def models():
+        fastnn.manual_seed(3)
+        layers = [nn.BatchNorm(filters), nn.Flatten(), nn.Dense(None, 3)]
+        pads = padding if isinstance(padding, str) else (0, padding) if isinstance(padding, int) else (0, padding[0], 0, padding[1])
+        image = nn.Conv2d(None, filters, (1, kernel), (1, stride), pads, (1, dilation), groups, activation="gelu")
+        sequence = nn.Conv1d(None, filters, kernel, stride, padding, dilation, groups, activation="gelu")
+        wide = nn.Sequential(nn.Input(1, length, channels), image, *layers)
+        fastnn.manual_seed(3)
+        narrow = nn.Sequential(nn.Input(length, channels), sequence, nn.BatchNorm(filters), nn.Flatten(), nn.Dense(None, 3))
+        return wide, narrow
+
+    wide, narrow = models()
+    r = np.random.default_rng(0)
+    x, y = r.standard_normal((12, length, channels), np.float32), r.integers(0, 3, 12)
+    assert narrow.layers[1].weight.shape == (kernel, channels // groups, filters)
+    for model, data in ((wide, x[:, None]), (narrow, x)):
+        trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters()))
+        for _ in range(2):
+            trainer.step(data, y)
+    assert (wide.predict(x[:, None]) == narrow.predict(x)).all()
+    assert fastnn.check_gradients(narrow, losses.SoftmaxCrossEntropy(), x, y).passed
+    narrow.save(tmp_path / "m.safetensors")
+    assert (nn.load(tmp_path / "m.safetensors").predict(x) == narrow.predict(x)).all()
+
+
+def test_conv1d_refuses():
+    for make, message in ((lambda: nn.Conv1d(3, 4, 2, padding=(1, 2, 3)), "padding"), (lambda: nn.Conv1d(3, 4, 0), "kernel_size"),
+                          (lambda: nn.Sequential(nn.Input(8), nn.Conv1d(None, 4, 2)), r"sequences \(length, channels\).*nn.Reshape"),
+                          (lambda: nn.Sequential(nn.Input(8, 2), nn.Conv1d(3, 4, 2)), "expected 3 channels"),
+                          (lambda: nn.Sequential(nn.Input(2, 2), nn.Conv1d(2, 4, 3)), "at least")):
+        with pytest.raises(ValueError, match=message):
+            make()

@@ -33,6 +33,7 @@ class Array:
 
     name: str
     data: np.ndarray
+    shape: tuple = None  # in the model, where it is another
 
 
 @dataclass(eq=False)
@@ -116,8 +117,11 @@ class Graph:
 
     def conv2d(self, x, weight, bias, window):
         """Windows of images, as a `fastnn.ops.Window`, times weights [height, width, channels / groups, filters], plus b."""
-        shape = (window.out_height, window.out_width, weight.shape[-1])
-        return self._node("conv2d", (x,), shape, self._arrays(w=weight, b=bias), window=window)
+        arrays = self._arrays(w=weight, b=bias)
+        if len(weight.shape) == 3:  # of sequences, which have one row
+            w = arrays["w"]
+            w.shape, w.data = weight.shape, w.data.reshape(1, *weight.shape)
+        return self._node("conv2d", (x,), (window.out_height, window.out_width, weight.shape[-1]), arrays, window=window)
 
     def pool2d(self, kind, x, window, count_padding=False):
         """The largest element of each window ("maxpool2d"), or their mean ("avgpool2d"): the sum divided by a count, "count" in the

@@ -130,7 +130,7 @@ _FILTERS = (3, 2, 0, 1)  # the axes of weights [height, width, in, out] in ONNX'
 
 def _conv2d(w, n, x):
     held, window = n.arrays["w"], n.settings["window"]
-    w.turned[held.name] = _FILTERS
+    w.turned[held.name] = _FILTERS if held.shape is None else (*_FILTERS, list(held.shape))
     weight = w.initializer(held.name, np.asarray(held.data.transpose(_FILTERS), w.dtype))
     bias = [w.array(n.arrays["b"])] if "b" in n.arrays else []
     return w.add("Conv", x, weight, *bias, **_window(n), dilations=[window.dilation_y, window.dilation_x], group=window.groups)

@@ -108,9 +108,13 @@ def _tied(walk, layer, shape, out):
     return [[weight._replace(shared=True), *bias], *_activation(layer.activation)]
 
 
-def _conv2d(walk, layer, shape, out):
-    filters = [_Entry("weight", layer.weight, (3, 2, 0, 1)), *walk.vectors(layer, "bias")]
+def _conv2d(walk, layer, shape, out, axes=(3, 2, 0, 1)):
+    filters = [_Entry("weight", layer.weight, axes), *walk.vectors(layer, "bias")]
     return [filters, *_activation(layer.activation, getattr(layer, "slope", None))]
+
+
+def _conv1d(walk, layer, shape, out):
+    return _conv2d(walk, layer, shape, out, (2, 1, 0))
 
 
 def _embedding(walk, layer, shape, out):
@@ -157,6 +161,7 @@ _LAYERS = {  # the modules of each layer, each a list of its entries
     "Activation": _nothing,
     "AvgPool2d": _nothing,
     "BatchNorm": _batchnorm,
+    "Conv1d": _conv1d,
     "Conv2d": _conv2d,
     "Dense": _dense,
     "DropConnect": lambda walk, layer, shape, out: _dense(walk, layer.dense, shape, out),

@@ -24,7 +24,7 @@ from .activation import (
 )
 from .containers import Residual
 from .convnets import lenet5, simple_convnet
-from .convolution import AvgPool2d, Conv2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
+from .convolution import AvgPool2d, Conv1d, Conv2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
 from .dense import Dense
 from .embedding import Embedding, TabularEmbedding
 from .serialization import load
@@ -47,6 +47,7 @@ __all__ = [
     "BatchNorm",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Conv1d",
     "Conv2d",
     "Dense",
     "DropConnect",

@@ -1,4 +1,4 @@
-"""Layers for images (height, width, channels): convolution and pooling."""
+"""Layers for images (height, width, channels): convolution and pooling; and convolution of sequences (length, channels)."""
 
 import numpy as np
 
@@ -59,8 +59,102 @@ class _Windows(Layer):
         return {"kernel_size": short(self.kernel_size), "stride": short(self.stride), "padding": padding}
 
 
+class _Convolution(_Windows):
+    """Filters over windows; what is of one dimension has a height of 1."""
+
+    kernel_shape = property(lambda self: self.kernel_size)  # of the weights
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, activation=None,
+                 init=None, penalty=None):
+        self.in_channels = None if in_channels is None else check_size(in_channels, "in_channels")
+        self.out_channels = check_size(out_channels, "out_channels")
+        self.kernel_size, self.stride = _pair(kernel_size, "kernel_size"), _pair(stride, "stride")
+        self.padding, self.dilation = _padding(padding), _pair(dilation, "dilation")
+        self.groups = check_size(groups, "groups")
+        self._check_channels(self.in_channels)
+        if isinstance(activation, Activation):
+            self.activation, self.alpha = activation.name, activation.alpha
+        else:
+            self.activation, self.alpha = check_layer_activation(activation, more=("prelu",))
+        if self.activation in ("softmax", "log_softmax"):
+            raise ValueError(f"activation: expected one that is elementwise, got {self.activation!r}")
+        self.penalty = check_penalty(penalty)
+        self._init = init  # until there are weights
+        initialisers.resolve(init, self.activation, self.alpha)
+        self.weight = None
+        if self.in_channels is not None:
+            self._make_weight(self.in_channels)
+        self.bias = Parameter(np.zeros(self.out_channels), "bias") if bias else None
+        if self.activation == "prelu":
+            self.slope = Parameter(np.full(1, 0.25), "slope")
+
+    def _check_channels(self, in_channels):
+        for name, n in (("in_channels", in_channels), ("out_channels", self.out_channels)):
+            if n is not None and n % self.groups:
+                raise ValueError(f"groups: expected a divisor of {name}, {n}, got {self.groups}")
+        if (in_channels or 1) * self.out_channels * self.kernel_size[0] * self.kernel_size[1] >= 2**31:
+            raise ValueError(f"in_channels, out_channels, kernel_size: expected fewer than 2**31 weights, got {in_channels} x "
+                             f"{self.out_channels} x {self.kernel_size[0]} x {self.kernel_size[1]}")
+
+    def _make_weight(self, in_channels):
+        shape = (*self.kernel_shape, in_channels // self.groups, self.out_channels)
+        weights = initialisers.resolve(self._init, self.activation, self.alpha)(shape, np.float32)
+        vars(self).update(in_channels=in_channels, weight=Parameter(weights, "weight"), _init=None)
+
+    def settle(self, shape):
+        if self.weight is None:
+            self._make_weight(shape[-1])
+
+    def config(self):
+        dilation = self.dilation[0] if self.dilation[0] == self.dilation[1] else list(self.dilation)
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            **self._geometry(),
+            "dilation": dilation,
+            "groups": self.groups,
+            "activation": self.activation,
+            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
+            "bias": self.bias is not None,
+            **({} if self.penalty is None else {"penalty": self.penalty.config()}),
+        }
+
+    @classmethod
+    def tensor_shapes(cls, entry):
+        sizes = [entry.get(name) for name in ("in_channels", "out_channels")] + [entry.get("groups", 1)]
+        if not all(type(n) is int and n > 0 for n in sizes):
+            return {"weight": None}
+        kernel = _pair(entry.get("kernel_size"), "kernel_size")
+        return {"weight": (*kernel, sizes[0] // sizes[2], sizes[1])}
+
+    @classmethod
+    def from_entry(cls, arguments, inside, known):
+        return cls(**with_settings(arguments))
+
+    def scaled_output(self, s, t):
+        """With a normalisation of its outputs within; behind an activation there is none."""
+        if self.activation != "identity":
+            return None
+        settings = {name: value for name, value in self.config().items() if name not in ("activation", "penalty")}
+        new = type(self)(**{**settings, "bias": True}, init="zeros")
+        new.weight.data = self.weight.data.astype(np.float64) * s
+        new.bias.data = (0.0 if self.bias is None else self.bias.data.astype(np.float64)) * s + t
+        return new
+
+    def emit(self, builder, x):
+        y = builder.conv2d(x, self.weight, self.bias, self.window(x.shape))
+        return emit_activation(builder, y, self.activation, self.alpha, getattr(self, "slope", None))
+
+    def output_shape(self, shape):
+        window = self.window(shape)
+        if self.in_channels not in (None, shape[-1]):
+            raise ValueError(f"{self!r}: expected {self.in_channels} channels, got shape {shape}")
+        self._check_channels(shape[-1])
+        return (window.out_height, window.out_width, self.out_channels)
+
+
 @register
-class Conv2d(_Windows):
+class Conv2d(_Convolution):
     """Convolution of images: each output is a filter's product with a window of the input.
 
         y[i, j, f] = f(b[f] + the sum over ky, kx, c of x[i s + ky d - pad, j s + kx d - pad, c] w[ky, kx, c, f])
@@ -114,93 +208,89 @@ class Conv2d(_Windows):
     (2, 10)
     """
 
+
+@register
+class Conv1d(_Convolution):
+    """Convolution of sequences: each output is a filter's product with a window of the input.
+
+        y[i, f] = f(b[f] + the sum over k, c of x[i s + k d - pad, c] w[k, c, f])
+
+    Sequences are (length, channels). It is `Conv2d` over images of one row.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of its input and its filters. in_channels may be None behind layers that tell: behind `Input`, for one.
+    kernel_size : int
+        Taps.
+    stride, dilation : int, default 1
+        Steps from one window to the next, and from one tap to the next.
+    padding : int, (left, right), "same" or "valid", default 0
+        Zeros around the sequence, as in `Conv2d`.
+    groups, bias, activation, init, penalty
+        As in `Conv2d`.
+
+    Attributes
+    ----------
+    weight : Parameter [kernel_size, in_channels / groups, out_channels]
+        PyTorch's [out, in, kernel] is ``weight.data.transpose(2, 1, 0)``.
+    bias : Parameter [out_channels] or None
+    slope : Parameter [1]
+        Only with prelu, from 0.25.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `Conv2d`.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Input(100, 3), nn.Conv1d(None, 8, 5, stride=2, activation="relu"), nn.Flatten(), nn.Dense(None, 1))
+    >>> [p.shape for p in model.parameters()]
+    [(5, 3, 8), (8,), (384, 1), (1,)]
+    """
+
+    takes_images = False
+    needs_shape = True
+    kernel_shape = property(lambda self: self.kernel_size[1:])
+
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, activation=None,
                  init=None, penalty=None):
-        self.in_channels = None if in_channels is None else check_size(in_channels, "in_channels")
-        self.out_channels = check_size(out_channels, "out_channels")
-        self.kernel_size, self.stride = _pair(kernel_size, "kernel_size"), _pair(stride, "stride")
-        self.padding, self.dilation = _padding(padding), _pair(dilation, "dilation")
-        self.groups = check_size(groups, "groups")
-        self._check_channels(self.in_channels)
-        if isinstance(activation, Activation):
-            self.activation, self.alpha = activation.name, activation.alpha
-        else:
-            self.activation, self.alpha = check_layer_activation(activation, more=("prelu",))
-        if self.activation in ("softmax", "log_softmax"):
-            raise ValueError(f"activation: expected one that is elementwise, got {self.activation!r}")
-        self.penalty = check_penalty(penalty)
-        self._init = init  # until there are weights
-        initialisers.resolve(init, self.activation, self.alpha)
-        self.weight = None
-        if self.in_channels is not None:
-            self._make_weight(self.in_channels)
-        self.bias = Parameter(np.zeros(self.out_channels), "bias") if bias else None
-        if self.activation == "prelu":
-            self.slope = Parameter(np.full(1, 0.25), "slope")
+        sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
+        kernel_size, stride, dilation = ((1, check_size(value, name)) for name, value in sizes.items())
+        if not isinstance(padding, str):
+            padding = (padding, padding) if not isinstance(padding, (tuple, list)) else padding
+            if len(padding) != 2:
+                raise ValueError(f"padding: expected an integer, (left, right), 'same' or 'valid', got {padding!r}")
+            padding = (0, padding[0], 0, padding[1])
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, activation, init, penalty)
 
-    def _check_channels(self, in_channels):
-        for name, n in (("in_channels", in_channels), ("out_channels", self.out_channels)):
-            if n is not None and n % self.groups:
-                raise ValueError(f"groups: expected a divisor of {name}, {n}, got {self.groups}")
-        if (in_channels or 1) * self.out_channels * self.kernel_size[0] * self.kernel_size[1] >= 2**31:
-            raise ValueError(f"in_channels, out_channels, kernel_size: expected fewer than 2**31 weights, got {in_channels} x "
-                             f"{self.out_channels} x {self.kernel_size[0]} x {self.kernel_size[1]}")
-
-    def _make_weight(self, in_channels):
-        shape = (*self.kernel_size, in_channels // self.groups, self.out_channels)
-        weights = initialisers.resolve(self._init, self.activation, self.alpha)(shape, np.float32)
-        vars(self).update(in_channels=in_channels, weight=Parameter(weights, "weight"), _init=None)
-
-    def settle(self, shape):
-        if self.weight is None:
-            self._make_weight(shape[-1])
+    def _geometry(self):
+        padding = self.padding if isinstance(self.padding, str) else list(self.padding[1::2])
+        padding = padding[0] if len(set(padding)) == 1 else padding
+        return {"kernel_size": self.kernel_size[1], "stride": self.stride[1], "padding": padding}
 
     def config(self):
-        dilation = self.dilation[0] if self.dilation[0] == self.dilation[1] else list(self.dilation)
-        return {
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            **self._geometry(),
-            "dilation": dilation,
-            "groups": self.groups,
-            "activation": self.activation,
-            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
-            "bias": self.bias is not None,
-            **({} if self.penalty is None else {"penalty": self.penalty.config()}),
-        }
+        return {**super().config(), "dilation": self.dilation[1]}
 
     @classmethod
     def tensor_shapes(cls, entry):
-        sizes = [entry.get(name) for name in ("in_channels", "out_channels")] + [entry.get("groups", 1)]
-        if not all(type(n) is int and n > 0 for n in sizes):
-            return {"weight": None}
-        kernel = _pair(entry.get("kernel_size"), "kernel_size")
-        return {"weight": (*kernel, sizes[0] // sizes[2], sizes[1])}
+        shape = super().tensor_shapes({**entry, "kernel_size": (1, entry.get("kernel_size"))})["weight"]
+        return {"weight": shape and shape[1:]}
 
-    @classmethod
-    def from_entry(cls, arguments, inside, known):
-        return cls(**with_settings(arguments))
-
-    def scaled_output(self, s, t):
-        """With a normalisation of its outputs within; behind an activation there is none."""
-        if self.activation != "identity":
-            return None
-        new = Conv2d(self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation, self.groups,
-                     init="zeros")
-        new.weight.data = self.weight.data.astype(np.float64) * s
-        new.bias.data = (0.0 if self.bias is None else self.bias.data.astype(np.float64)) * s + t
-        return new
+    def window(self, shape):
+        """Also over images of one row."""
+        shape = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
+        if len(shape) != 2:
+            raise ValueError(f"{self!r}: expected sequences (length, channels), got samples of shape {shape}; put "
+                             f"{'nn.Reshape' if len(shape) == 1 else 'nn.Input'}(length, channels) before it")
+        return super().window((1, *shape))
 
     def emit(self, builder, x):
-        y = builder.conv2d(x, self.weight, self.bias, self.window(x.shape))
-        return emit_activation(builder, y, self.activation, self.alpha, getattr(self, "slope", None))
+        return builder.reshape(super().emit(builder, builder.reshape(x, (1, *x.shape))), self.output_shape(x.shape))
 
     def output_shape(self, shape):
-        window = self.window(shape)
-        if self.in_channels not in (None, shape[-1]):
-            raise ValueError(f"{self!r}: expected images of {self.in_channels} channels, got shape {shape}")
-        self._check_channels(shape[-1])
-        return (window.out_height, window.out_width, self.out_channels)
+        return super().output_shape(shape)[1:]
 
 
 class _Pool(_Windows):

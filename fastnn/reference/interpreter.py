@@ -174,15 +174,19 @@ class _Batch:
         a, w = self.at(op, role), op.window
         return None if a is None else a.reshape(len(a), *((w.out_height, w.out_width) if out else (w.height, w.width)), -1)
 
+    def filters(self, op):
+        w = op.window
+        return self.at(op, "w").reshape(w.kernel_height, w.kernel_width, w.channels // w.groups, op.filters)
+
     def conv2d_forward(self, op):
-        z = conv2d_forward(self.images(op, "x"), self.at(op, "w"), self.at(op, "b"), op.window).reshape(self.rows, -1)
+        z = conv2d_forward(self.images(op, "x"), self.filters(op), self.at(op, "b"), op.window).reshape(self.rows, -1)
         if op.buffers.get("z") is not None:
             self.at(op, "z")[...] = z
         activation_forward(z, op.activation, out=self.at(op, "y"), alpha=op.alpha)
 
     def conv2d_backward_input(self, op):
         x = np.zeros((self.rows, op.window.height, op.window.width, op.window.channels), self.interpreter.dtype)
-        dx, _, _ = conv2d_backward(self.images(op, "dy", True), x, self.at(op, "w"), op.window)
+        dx, _, _ = conv2d_backward(self.images(op, "dy", True), x, self.filters(op), op.window)
         self._finish_input(op, dx.reshape(self.rows, -1))
 
     def conv2d_backward_weights(self, op):

@@ -214,7 +214,7 @@ REFUSED_IMAGES = {
     ),
     "lower": ([("Conv", ["in", "f"], ["out"], {"auto_pad": "SAME_LOWER"})], [3, 8, 8], r"\(Conv\): expected padding that is given"),
     "turned": ([CONV, ("Transpose", ["a"], ["out"], {"perm": [0, 2, 3, 1]})], [3, 8, 8], r"\(Transpose\): expected it first"),
-    "channels": ([("Conv", ["in", "f"], ["out"], {})], [4, 8, 8], r"\(Conv\): .*expected images of 3 channels"),
+    "channels": ([("Conv", ["in", "f"], ["out"], {})], [4, 8, 8], r"\(Conv\): .*expected 3 channels"),
     "small": ([("Conv", ["in", "f"], ["out"], {})], [3, 2, 8], r"\(Conv\): .*expected images of at least 3 pixels"),
     "storage": (
         [("MaxPool", ["in"], ["out"], {"kernel_shape": [2, 2], "dilations": [2, 2]})],
