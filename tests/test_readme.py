@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastnn
@@ -60,6 +61,10 @@ def test_commands(tmp_path):
     X, y = data.load_digits()
     data.write_idx(tmp_path / "images.gz", X)
     data.write_idx(tmp_path / "labels.gz", y)
+    rng = np.random.default_rng(0)
+    size, city = rng.normal(60, 20, 500), rng.choice(["Oslo", "Bergen"], 500)
+    price = 3 * size + 40 * (city == "Oslo") + rng.normal(0, 5, 500)
+    (tmp_path / "flats.csv").write_text("\n".join(["size,city,price", *(f"{a:.1f},{b},{c:.1f}" for a, b, c in zip(size, city, price))]))
     for session in re.split(r"^\$ fastnn ", CONSOLE, flags=re.M)[1:]:
         command, *shown = session.splitlines()
         out = io.StringIO()

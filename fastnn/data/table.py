@@ -62,12 +62,14 @@ class Table:
 
     # ---- fitting ----
 
-    def fit(self, frame):
+    def fit(self, frame, rows=None):
         """Take means, deviations and categories from these rows. Returns itself.
 
         Parameters
         ----------
         frame : Frame, dict, or data frame of pandas or polars
+        rows : array_like of int, or slice, optional
+            Take them from these rows of it only, which are to be trained on; the classes of the target are those of all rows.
 
         Raises
         ------
@@ -81,19 +83,22 @@ class Table:
                 raise ValueError(f"{'target' if name == self.target else 'drop'}: expected one of the columns {', '.join(frame.columns)}, got {name!r}")
         if not len(frame):
             raise ValueError("frame: expected at least one row, got none")
-        target = None if self.target is None else self._fit_target(frame[self.target])
+        part = frame if rows is None else frame.take(rows)
+        if not len(part):
+            raise ValueError("rows: expected at least one row, got none")
+        target = None if self.target is None else self._fit_target(frame[self.target], part[self.target])
         columns, left_out = [], []
         for name in frame.columns:
             if name == self.target:
                 continue
-            entry = None if name in self.drop else _fit(name, frame[name], self.max_categories)
+            entry = None if name in self.drop else _fit(name, part[name], self.max_categories)
             (left_out if entry is None else columns).append(name if entry is None else entry)
         if not columns:
             raise ValueError(f"frame: expected a column that tells rows apart, besides the target, got {', '.join(frame.columns)}")
         self._columns, self._target, self.left_out = columns, target, left_out
         return self
 
-    def _fit_target(self, values):
+    def _fit_target(self, values, part):
         text = values.dtype == object
         lacking = np.array([v is None for v in values]) if text else np.isnan(values)
         if lacking.any():
@@ -109,7 +114,7 @@ class Table:
             return {"classes": [int(v) if whole else v for v in levels]}
         if text:
             raise ValueError(f"target: expected numbers in {self.target!r} for a regression, got {values[0]!r}")
-        return {"mean": float(values.mean()), "scale": float(values.std()) or 1.0}
+        return {"mean": float(part.mean()), "scale": float(part.std()) or 1.0}
 
     # ---- what it is ----
 
