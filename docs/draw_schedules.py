@@ -21,6 +21,7 @@ PICTURES = {
     "inverse-time": "InverseTime(0.1, decay_rate=1.0, decay_steps=20)",
     "cosine": "Cosine(0.1, T_max=90, eta_min=0.005)",
     "cosine-restarts": "CosineRestarts(0.1, T_0=14, T_mult=2)",
+    "cos-log": "CosLog(0.1, total_steps=100)",
     "linear": "Linear(0.1, start_factor=1, end_factor=0.1, total_iters=80)",
     "polynomial": "Polynomial(0.1, total_iters=90, power=2)",
     "one-cycle": "OneCycle(0.1, total_steps=100)",

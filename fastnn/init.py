@@ -7,7 +7,7 @@ Weights are [fan_in, fan_out]. Numbers are drawn in float64 and rounded once to 
 machine and agree to 1e-6 elsewhere (the mathematics library's logarithm and cosine may differ in the last place).
 
 A layer that is not told takes the initialiser that suits its activation (`default_for`): He's Gaussian for the rectifiers
-and what resembles them (relu, leaky_relu, prelu, elu, gelu, gelu_tanh, silu, softplus), LeCun's for selu, Xavier's for the
+and what resembles them (relu, leaky_relu, prelu, elu, gelu, gelu_tanh, silu, softplus, mish), LeCun's for selu, Xavier's for the
 others (sigmoid, tanh, hard_tanh, softmax, none). Biases start at zero.
 """
 
@@ -427,7 +427,7 @@ def calculate_gain(activation, alpha=None):
 
 
 # What a layer starts from when it is not told; activations that are not listed get Xavier's.
-_DEFAULTS = {name: he_normal for name in ("relu", "leaky_relu", "prelu", "elu", "gelu", "gelu_tanh", "silu", "softplus")}
+_DEFAULTS = {name: he_normal for name in ("relu", "leaky_relu", "prelu", "elu", "gelu", "gelu_tanh", "silu", "softplus", "mish")}
 _DEFAULTS["selu"] = lecun_normal
 _SLOPES = {"leaky_relu": None, "prelu": 0.25}  # the slope for negative inputs that it starts from; None: its `alpha`
 

@@ -183,7 +183,7 @@ class Drawn:
         return all((block[:at] == SENTINEL).all() and (block[at + size :] == SENTINEL).all() for block, at, size in self.guarded)
 
 
-ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "softplus", "leaky_relu", "elu", "selu", "hard_tanh", "x", None)
+ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "softplus", "leaky_relu", "elu", "selu", "hard_tanh", "mish", "x", None)
 
 
 def _activated(d):

@@ -472,7 +472,7 @@ def overflowing(exact):
 def activation_bound(activation, x, expected):
     """How far the activations that are not exact may be off."""
     size = np.minimum(np.abs(x.astype(F64)), 2.0**127)
-    if activation in ("gelu", "gelu_tanh", "silu"):
+    if activation in ("gelu", "gelu_tanh", "silu", "mish"):
         return 2.0**-22 * np.maximum(1, size)
     of_exponent = size * ALPHA * U * np.abs(clean(expected)) if activation == "softplus" else 0  # alpha x is rounded
     return 4 * ulp(expected) + of_exponent
@@ -501,7 +501,7 @@ def test_activation_forward(activation, in_place):
 def test_activation_backward(activation, alias):
     """Where the derivative has no exponential it is the twin's in float32 bit for bit: the same products in the same order,
     nothing fused."""
-    smooth = activation in ("gelu", "gelu_tanh", "silu", "softplus")
+    smooth = activation in ("gelu", "gelu_tanh", "silu", "softplus", "mish")
     cases = []
     for n in LENGTHS:
         dy, saved = mixed(rng(n, 1), n), mixed(rng(n, 2), n)
@@ -2066,7 +2066,7 @@ REFUSED = [
     ("dense_forward", {"w": f32(4, 5)}, ValueError, "w: expected shape (3, 5), got (4, 5)"),
     ("dense_forward", {"b": f32(4)}, ValueError, "b: expected shape (5,), got (4,)"),
     ("dense_forward", {"x": f32(3)}, ValueError, "x: expected 2 dimensions, got shape (3,)"),
-    ("dense_forward", {"activation": "softmax"}, ValueError, "activation: expected one of identity, sigmoid, tanh, relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, softplus, hard_tanh, got 'softmax'"),
+    ("dense_forward", {"activation": "softmax"}, ValueError, "activation: expected one of identity, sigmoid, tanh, relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, softplus, hard_tanh, mish, got 'softmax'"),
     ("dense_forward", {"activation": 3}, TypeError, "activation: expected a name, got int"),
     ("dense_forward", {"activation": "leaky_relu", "alpha": -0.1}, ValueError, "alpha: expected"),
     ("dense_forward", {"activation": "leaky_relu", "alpha": np.nan}, ValueError, "alpha: expected"),

@@ -81,7 +81,7 @@ def test_what_layers_are_called_elsewhere():
     for layer, name, alpha in (
         (nn.Identity(), "identity", None), (nn.Sigmoid(), "sigmoid", None), (nn.Tanh(), "tanh", None), (nn.ReLU(), "relu", None),
         (nn.LeakyReLU(), "leaky_relu", 0.01), (nn.LeakyReLU(0.2), "leaky_relu", 0.2), (nn.ELU(2.0), "elu", 2.0), (nn.SELU(), "selu", None),
-        (nn.GELU(), "gelu", None), (nn.GELU(approximate="tanh"), "gelu_tanh", None), (nn.SiLU(), "silu", None),
+        (nn.GELU(), "gelu", None), (nn.GELU(approximate="tanh"), "gelu_tanh", None), (nn.SiLU(), "silu", None), (nn.Mish(), "mish", None),
         (nn.Softplus(2.0), "softplus", 2.0), (nn.Hardtanh(), "hard_tanh", None),
     ):  # fmt: skip
         assert repr(layer) == repr(nn.Activation(name, alpha))

@@ -30,6 +30,7 @@ KINDS = {
     "inverse time": schedules.InverseTime(0.3, 0.5, decay_steps=3, staircase=True),
     "cosine": schedules.Cosine(0.3, 11, eta_min=0.1),
     "restarts": schedules.CosineRestarts(0.3, 3, T_mult=2, eta_min=0.1),
+    "cos log": schedules.CosLog(0.3, 13, cycles=3),
     "linear": schedules.Linear(0.3, 0.1, 0.7, 9),
     "polynomial": schedules.Polynomial(0.3, 9, 0.5, end_lr=0.01),
     "one cycle": schedules.OneCycle(0.3, 15, three_phase=True, anneal_strategy="linear"),
@@ -79,7 +80,7 @@ def test_live_with_torch(name):
 def test_the_cases_hold_every_kind_of_torchs():
     kinds = {type(s).__name__ for s in KINDS.values()}
     assert kinds | {"Schedule"} == {n for n in schedules.__all__ if n[0].isupper()}
-    assert kinds - {"Constant", "PerEpoch", "ReduceOnPlateau"} == {c["kind"] for c, _ in golden.CASES.values()}
+    assert kinds - {"Constant", "CosLog", "PerEpoch", "ReduceOnPlateau"} == {c["kind"] for c, _ in golden.CASES.values()}
 
 
 def test_ends():
@@ -252,6 +253,7 @@ BAD = [
     (schedules.Linear, {"lr": 0.1, "total_iters": 0}, ValueError, "total_iters: expected"),
     (schedules.Polynomial, {"lr": 0.1, "power": -1}, ValueError, "power: expected"),
     (schedules.Polynomial, {"lr": 0.1, "end_lr": -1}, ValueError, "end_lr: expected"),
+    (schedules.CosLog, {"lr": 0.1, "total_steps": 9, "cycles": 51}, ValueError, "cycles: expected at most 50"),
     (schedules.OneCycle, {"max_lr": 0.1, "total_steps": 0}, ValueError, "total_steps: expected"),
     (schedules.OneCycle, {"max_lr": 0.1, "total_steps": 9, "pct_start": 1.1}, ValueError, r"pct_start: expected a finite number in \[0, 1\]"),
     (schedules.OneCycle, {"max_lr": 0.1, "total_steps": 9, "pct_start": 0.6, "three_phase": True}, ValueError, r"in \[0, 0.5\]"),
@@ -368,6 +370,7 @@ def test_random_settings(data):
         "InverseTime": lambda: schedules.InverseTime(lr, data.draw(st.floats(0, 9)), data.draw(count), data.draw(st.booleans())),
         "Cosine": lambda: schedules.Cosine(lr, data.draw(count), lr * data.draw(share)),
         "CosineRestarts": lambda: schedules.CosineRestarts(lr, data.draw(count), data.draw(st.integers(1, 3)), lr * data.draw(share)),
+        "CosLog": lambda: schedules.CosLog(lr, data.draw(count), data.draw(st.integers(1, 6))),
         "Linear": lambda: schedules.Linear(lr, data.draw(share), data.draw(share), data.draw(count)),
         "Polynomial": lambda: schedules.Polynomial(lr, data.draw(count), data.draw(st.floats(0, 5)), lr * data.draw(share)),
         "OneCycle": lambda: schedules.OneCycle(

@@ -12,6 +12,7 @@
  *   gelu        y = z Phi(z)                       Phi(z) + z phi(z)       Phi, phi: the normal distribution and density
  *   gelu_tanh   y = z S                            S + z S (1 - S) v'      S = sigmoid(v), v = 2 sqrt(2/pi) (z + 0.044715 z^3)
  *   silu        y = z S                            S + z S (1 - S)         S = sigmoid(z)
+ *   mish        y = z T                            T + z T'                T = tanh(log(1 + e^z)) = ((1 + e^z)^2 - 1) / ((1 + e^z)^2 + 1)
  *
  * A NaN compares false with everything, so it stays a NaN. The functions of z tend to -0 for z -> -inf, and are -0 there.
  * In place is allowed everywhere: y may be x, dx may be dy or saved. */
@@ -27,7 +28,7 @@
 #define FNN_GELU_A 1.59576912160573071
 #define FNN_GELU_B 0.0713548162726002488
 
-/* Beyond these the sigmoids of silu and of gelu_tanh are 0 or 1. */
+/* Beyond these the sigmoids of silu and of gelu_tanh are 0 or 1, and so is the T of mish. */
 #define FNN_SILU_END FNN_PICK(110.0, 750.0)
 #define FNN_GELU_END FNN_PICK(12.0, 23.0)
 
@@ -37,6 +38,19 @@ FNN_INLINE vec fnn_gate_derivative(vec z, vec v, vec slope)
     const vec e = v_exp_negative(v_minus_abs(v));
     const vec t = v_div(v_set1(1.0), v_add(v_set1(1.0), e)), far = v_mul(e, t);
     return v_fma(v_mul(z, slope), v_mul(far, t), v_select(v_lt(v, v_zero()), far, t));
+}
+
+/* mish, in w = e^-|z|, which does not overflow: T = a / b with a = w (w + 2), b = a + 2 for z < 0; else, both divided by e^2z,
+ * a = 1 + 2w, b = a + 2w^2. T' = 4 (1 + w) s / b^2 with s = w and s = w^2. */
+FNN_INLINE vec fnn_mish_gate(vec z, vec *derivative)
+{
+    const vec w = v_exp_negative(v_minus_abs(z)), one = v_set1(1.0), two = v_set1(2.0), square = v_mul(w, w);
+    const vmask left = v_lt(z, v_zero());
+    const vec a = v_select(left, v_mul(w, v_add(w, two)), v_fma(two, w, one));
+    const vec b = v_add(a, v_select(left, two, v_mul(two, square)));
+    const vec s = v_div(v_select(left, w, square), b);
+    *derivative = v_div(v_mul(v_set1(4.0), v_mul(v_add(one, w), s)), b);
+    return v_div(a, b);
 }
 
 FNN_INLINE vec fnn_activate(fnn_activation f, vec z, vec alpha)
@@ -65,6 +79,11 @@ FNN_INLINE vec fnn_activate(fnn_activation f, vec z, vec alpha)
         return v_fma(tail, v_div(v_set1(1.0), alpha), v_max2(v_zero(), z));
     }
     case FNN_HARD_TANH: return v_clamp(z, -1.0, 1.0);
+    case FNN_MISH: {
+        vec unused;
+        const vec held = v_max2(v_set1(-FNN_SILU_END), z);
+        return v_mul(held, fnn_mish_gate(held, &unused));
+    }
     default: return z;
     }
 }
@@ -94,6 +113,11 @@ FNN_INLINE vec fnn_differentiate(fnn_activation f, vec dy, vec saved, vec alpha)
     }
     case FNN_SOFTPLUS: return v_mul(dy, v_neg(v_expm1_negative(v_neg(v_mul(alpha, y)))));
     case FNN_HARD_TANH: return v_select(v_le(one, v_abs(y)), v_zero(), dy);
+    case FNN_MISH: {
+        vec slope;
+        const vec z = v_clamp(saved, -FNN_SILU_END, FNN_SILU_END), gate = fnn_mish_gate(z, &slope);
+        return v_mul(dy, v_fma(z, slope, gate));
+    }
     default: return dy;
     }
 }

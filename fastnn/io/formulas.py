@@ -52,6 +52,11 @@ FORMULAS = {
         "(x > 0 ? x : 0) + log1p(exp(-fabs(alpha * x))) / alpha",
         "np.maximum(x, 0) + np.log1p(np.exp(-np.abs(alpha * x))) / alpha",
     ),
+    "mish": Formula(
+        (("Mish", "x"),),
+        "x * tanh((x > 0 ? x : 0) + log1p(exp(-fabs(x))))",
+        "x * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))",
+    ),
     "hard_tanh": Formula((("Clip", "x", -1.0, 1.0),), "x < -1 ? -1 : x > 1 ? 1 : x", "np.clip(x, -1, 1)"),
 }  # fmt: skip
 

@@ -112,6 +112,9 @@ class Graph:
         y = self._node("dense", (x,), (weight.shape[0 if transposed else 1],), arrays, transposed=transposed)
         return self.activation(y, activation, alpha)
 
+    def fixed_dense(self, x, weight, bias, activation="identity"):
+        return self.dense(x, weight, bias, activation)
+
     def tied(self, x, weight, bias, activation="identity", alpha=0.0):
         return self.dense(x, weight, bias, activation, alpha, transposed=True)
 
@@ -182,6 +185,10 @@ class Graph:
         if not given.all():
             arrays["shift"] = np.where(given, 0.0, shift)
         return self._node("rescale", (x,), x.shape, self._arrays(**arrays))
+
+    def scale(self, x, weight):
+        """Each column times a number of its own."""
+        return self._node("rescale", (x,), x.shape, self._arrays(mean=np.zeros(x.shape), scale=weight))
 
     # ---- nodes ----
 

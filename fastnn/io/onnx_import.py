@@ -29,7 +29,7 @@ def from_onnx(path, layers=()):
     from one input [batch, features], or images or codes whose sizes are known, to one output, of these operators: Conv, MaxPool,
     AveragePool, GlobalAveragePool, GlobalMaxPool, and a first Transpose of images to channels first; Gather (`nn.Embedding`);
     Gemm, MatMul and Add (dense layers); BatchNormalization, LayerNormalization; Relu, LeakyRelu, PRelu, Elu, Selu, Gelu, Sigmoid,
-    Tanh, Softplus, Clip to -1 and 1, and GELU and SiLU in the parts that PyTorch writes; Softmax, LogSoftmax over the last axis;
+    Tanh, Softplus, Mish, Clip to -1 and 1, and GELU and SiLU in the parts that PyTorch writes; Softmax, LogSoftmax over the last axis;
     Mul, Div, Add and Sub of numbers in front of the first layer (`nn.Rescaling`); Flatten, Reshape to [-1, features], Identity and
     Dropout.
 
@@ -453,6 +453,7 @@ READERS = {
     "LeakyRelu": _activation("leaky_relu", "alpha", 0.01),
     "Elu": _activation("elu", "alpha", 1.0),
     "Softplus": _activation("softplus"),
+    "Mish": _activation("mish"),
     "Selu": _selu,
     "Gelu": _gelu,
     "Clip": _clip,

@@ -29,9 +29,10 @@ def activation_forward(x, activation, out=None, *, alpha=None):
     silu        x · sigmoid(x)                                      Elfwing, Uchibe & Doya 2018
     softplus    log(1 + exp(alpha · x)) / alpha                     Dugas et al. 2001
     hard_tanh   -1 if x < -1 else 1 if x > 1 else x                 Collobert 2004
+    mish        x · tanh(log(1 + exp(x)))                           Misra 2020
     ==========  ==================================================  ===================================
 
-    NaN stays NaN in all of them; gelu, gelu_tanh and silu are -0 at minus infinity, their limit.
+    NaN stays NaN in all of them; gelu, gelu_tanh, silu and mish are -0 at minus infinity, their limit.
     Sigmoid and tanh are within 4 ulp of the exact value, gelu within 2^-22 · max(1, |x|).
 
     Parameters
@@ -73,7 +74,7 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     """Carry a gradient back through an activation: dx = dy · f'.
 
     ==========  ==================================================================
-    name        dx, from the output y or, the last three, from the input z
+    name        dx, from the output y or, the last four, from the input z
     ==========  ==================================================================
     identity    dy
     sigmoid     dy · (y · (1 - y))
@@ -87,6 +88,7 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     gelu        dy · (Φ(z) + z · φ(z)), φ the normal density
     gelu_tanh   dy · (s + z · s · (1 - s) · v'), s = sigmoid(v), v = 2√(2/π) · (z + 0.044715 · z³)
     silu        dy · (s + z · s · (1 - s)), s = sigmoid(z)
+    mish        dy · (t + z · (1 - t²) · sigmoid(z)), t = tanh(log(1 + exp(z)))
     ==========  ==================================================================
 
     Parameters
@@ -94,7 +96,7 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     dy : float32 array of any shape
         Gradient of the loss with respect to y.
     saved : float32 array like dy, or None
-        What the activation saves: the output y of `activation_forward`; for gelu, gelu_tanh and silu its input. Identity needs
+        What the activation saves: the output y of `activation_forward`; for gelu, gelu_tanh, silu and mish its input. Identity needs
         nothing and does not look at it.
     activation : str
         The name given to `activation_forward`.

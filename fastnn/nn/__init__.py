@@ -14,6 +14,7 @@ from .activation import (
     Identity,
     LeakyReLU,
     LogSoftmax,
+    Mish,
     PReLU,
     ReLU,
     Sigmoid,
@@ -33,6 +34,7 @@ from .layer import Layer
 from .mlp import mlp
 from .model import Sequential, last_activation
 from .noise import DropConnect, Dropout, GaussianNoise
+from .numerical import PiecewiseLinear, Scale
 from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .rows import as_array, as_rows
 from .shared import Maxout, Tied
@@ -69,14 +71,17 @@ __all__ = [
     "LogSoftmax",
     "MaxPool2d",
     "Maxout",
+    "Mish",
     "PReLU",
     "Parameter",
+    "PiecewiseLinear",
     "RMSNorm",
     "ReLU",
     "Rescaling",
     "Reshape",
     "Residual",
     "SELU",
+    "Scale",
     "Sequential",
     "SiLU",
     "Sigmoid",

@@ -36,8 +36,8 @@ class Activation(Layer):
     Parameters
     ----------
     name : str
-        identity, sigmoid, tanh, relu, leaky_relu, elu, selu, gelu (by erf), gelu_tanh, silu, softplus, hard_tanh, softmax or
-        log_softmax; `fastnn.kernels.activation_forward` has the formulas. For prelu, which is learned, there is `PReLU`.
+        identity, sigmoid, tanh, relu, leaky_relu, elu, selu, gelu (by erf), gelu_tanh, silu, softplus, hard_tanh, mish,
+        softmax or log_softmax; `fastnn.kernels.activation_forward` has the formulas. For prelu, which is learned, there is `PReLU`.
     alpha : float, optional
         leaky_relu: the slope for negative inputs, at least 0; 0.01 by default. elu: minus the limit on the left, at least 0; 1 by
         default. softplus: the sharpness (PyTorch's beta), above 0; 1 by default.
@@ -118,6 +118,11 @@ def GELU(approximate="none"):
 def SiLU():
     """``Activation("silu")``, as PyTorch calls it; also called swish."""
     return Activation("silu")
+
+
+def Mish():
+    """``Activation("mish")``, as PyTorch calls it."""
+    return Activation("mish")
 
 
 def Softplus(beta=1.0):

@@ -165,11 +165,18 @@ def _batchnorm(builder, op):
 
 
 def _batchnorm_inference(builder, op):
-    """Of one that is frozen: dx = dy weight / √(var + eps), the normalisation of dy about 0."""
+    """Of one that is frozen: dx = dy weight / √(var + eps), the normalisation of dy about 0. Of a scale, which has mean 0 and
+    variance 1: dw = Σ dy x over the rows too."""
     dy = builder.gradient(op.buffers["y"])
-    if dy is None or not builder.requires_grad(op.buffers["x"]):
+    if dy is None:
         return
     dz = _through_activation(builder, op, dy, _saved(op))
+    if wanted := _wanted(builder, op, dw="w"):
+        statistics = builder.constant("statistics", np.repeat(np.float32([[0], [0], [1], [1]]), op.columns, axis=1))
+        buffers = {"dy": dz, "x": op.buffers["x"], "w": op.buffers["w"], "statistics": statistics}
+        _contribute(builder, "batchnorm_backward", buffers, wanted, columns=op.columns, pixels=op.pixels)
+    if not builder.requires_grad(op.buffers["x"]):
+        return
     dx = builder.changed(dz)
     zero = builder.constant("zero", np.zeros(op.columns, np.float32))
     buffers = {"x": dz, "w": op.buffers.get("w"), "y": dx, "mean": zero, "var": op.buffers["var"]}

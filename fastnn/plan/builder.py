@@ -191,6 +191,14 @@ class Builder:
         self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
         return self.activation(y, activation, alpha)
 
+    def fixed_dense(self, x, weight, bias, activation="identity"):
+        """f(x w + b) for arrays that nobody changes."""
+        n_in, n_out = weight.shape
+        w, b = self.constant("fixed.w", np.ascontiguousarray(weight, np.float32)), self.constant("fixed.b", bias.astype(np.float32))
+        y = self.buffer(f"y{self._count('dense_forward')}", (n_out,))
+        self.emit("dense_forward", {"x": x, "w": w, "b": b, "y": y}, n_in=n_in, n_out=n_out)
+        return self.activation(y, activation)
+
     def conv2d(self, x, weight, bias, window):
         """Windows of images x weights [kernel height, kernel width, channels / groups, filters] + bias."""
         filters = weight.shape[-1]
@@ -267,6 +275,14 @@ class Builder:
         self.emit("batchnorm_forward", {**buffers, "y": y, "statistics": statistics}, **fields)
         count = self.constant("steps", np.zeros(1, np.float32)) if self.anew else self.optional(count)
         self._running.append((statistics, self.parameter(mean), self.parameter(var), count, momentum or 0.0, pixels))
+        return y
+
+    def scale(self, x, weight):
+        """Each column times a number of its own: a normalisation by mean 0 and variance 1."""
+        mean, var = (self.constant(name, np.full(x.columns, value, np.float32)) for name, value in (("zero", 0), ("one", 1)))
+        y = self.buffer("scaled", x.shape)
+        buffers = {"x": x, "w": self.parameter(weight), "y": y, "mean": mean, "var": var}
+        self.emit("batchnorm_inference", buffers, columns=x.columns, pixels=1, eps=0.0)
         return y
 
     def rownorm(self, kind, x, weight, bias, eps):

@@ -141,6 +141,21 @@ def _silu_backward(dy, z, alpha):
     return dy * (s + z * (s * (1 - s)))
 
 
+def _mish_gate(x):
+    return np.tanh(_softplus(x, 1.0))
+
+
+def _mish(x, alpha):
+    x = np.maximum(x, -800)
+    return x * _mish_gate(x)
+
+
+def _mish_backward(dy, z, alpha):
+    z = np.clip(z, -800, 800)
+    t = _mish_gate(z)
+    return dy * (t + z * ((1 - t * t) * _sigmoid(z, 0.0)))
+
+
 def _softplus(x, alpha):
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(alpha * x))) / alpha
 
@@ -170,6 +185,7 @@ ACTIVATIONS = {
     "silu": Activation(_silu, _silu_backward, saves="z"),
     "softplus": Activation(_softplus, _softplus_backward, saves="y", alpha=1.0),
     "hard_tanh": Activation(_hard_tanh, _hard_tanh_backward, saves="y"),
+    "mish": Activation(_mish, _mish_backward, saves="z"),
 }
 
 
@@ -204,9 +220,10 @@ def activation_forward(x, activation, out=None, *, alpha=None):
     silu        x · sigmoid(x)                                      Elfwing, Uchibe & Doya 2018
     softplus    log(1 + exp(alpha · x)) / alpha                     Dugas et al. 2001
     hard_tanh   -1 if x < -1 else 1 if x > 1 else x                 Collobert 2004
+    mish        x · tanh(log(1 + exp(x)))                           Misra 2020
     ==========  ==================================================  ===================================
 
-    NaN stays NaN in all of them; gelu, gelu_tanh and silu are -0 at minus infinity, their limit.
+    NaN stays NaN in all of them; gelu, gelu_tanh, silu and mish are -0 at minus infinity, their limit.
 
     Parameters
     ----------
@@ -247,7 +264,7 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     """Carry a gradient back through an activation: dx = dy · f'.
 
     ==========  ==================================================================
-    name        dx, from the output y or, the last three, from the input z
+    name        dx, from the output y or, the last four, from the input z
     ==========  ==================================================================
     identity    dy
     sigmoid     dy · (y · (1 - y))
@@ -261,6 +278,7 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     gelu        dy · (Φ(z) + z · φ(z)), φ the normal density
     gelu_tanh   dy · (s + z · s · (1 - s) · v'), s = sigmoid(v), v = 2√(2/π) · (z + 0.044715 · z³)
     silu        dy · (s + z · s · (1 - s)), s = sigmoid(z)
+    mish        dy · (t + z · (1 - t²) · sigmoid(z)), t = tanh(log(1 + exp(z)))
     ==========  ==================================================================
 
     Parameters
@@ -268,7 +286,7 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     dy : float32 or float64 array of any shape
         Gradient of the loss with respect to y.
     saved : array like dy, or None
-        What the activation saves: the output y of `activation_forward`; for gelu, gelu_tanh and silu its input. Identity needs
+        What the activation saves: the output y of `activation_forward`; for gelu, gelu_tanh, silu and mish its input. Identity needs
         nothing and does not look at it.
     activation : str
         The name given to `activation_forward`.

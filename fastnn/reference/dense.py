@@ -70,7 +70,7 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
     x : array [batch, in], dtype of dy
     w : array [in, out], dtype of dy
     saved : array [batch, out], dtype of dy, optional
-        What the activation saves: the layer's output y, or for gelu, gelu_tanh and silu its z. Not needed for identity.
+        What the activation saves: the layer's output y, or for gelu, gelu_tanh, silu and mish its z. Not needed for identity.
     activation : str, default "identity"
     out : tuple (dx, dw, db), optional
         Arrays that receive the gradients; None in a place makes a new array.

@@ -16,12 +16,13 @@ from .base import Clock as Clock  # for optimizers and the trainer
 from .base import Constant, Product, Schedule
 from .combined import PerEpoch, Sequence, WarmUp
 from .config import from_config
-from .cosine import Cosine, CosineRestarts, OneCycle
+from .cosine import CosLog, Cosine, CosineRestarts, OneCycle
 from .decay import Exponential, InverseTime, Linear, MultiStep, Polynomial, Step
 from .plateau import ReduceOnPlateau
 
 __all__ = [
     "Constant",
+    "CosLog",
     "Cosine",
     "CosineRestarts",
     "Exponential",

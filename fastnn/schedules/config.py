@@ -2,14 +2,14 @@
 
 from .base import Constant, Product
 from .combined import PerEpoch, Sequence, WarmUp
-from .cosine import Cosine, CosineRestarts, OneCycle
+from .cosine import CosLog, Cosine, CosineRestarts, OneCycle
 from .decay import Exponential, InverseTime, Linear, MultiStep, Polynomial, Step
 from .plateau import ReduceOnPlateau
 
 _KINDS = {
     kind.__name__: kind
     for kind in (
-        Constant, Step, MultiStep, Exponential, InverseTime, Cosine, CosineRestarts, Linear, Polynomial, OneCycle, WarmUp,
+        Constant, Step, MultiStep, Exponential, InverseTime, Cosine, CosineRestarts, CosLog, Linear, Polynomial, OneCycle, WarmUp,
         Sequence, Product, PerEpoch, ReduceOnPlateau,
     )
 }  # fmt: skip

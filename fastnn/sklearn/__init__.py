@@ -1,5 +1,5 @@
-"""Estimators for scikit-learn: the multilayer perceptron with scikit-learn's own parameters and more. This package alone imports
-scikit-learn; ``pip install fastnn[sklearn]`` brings it."""
+"""Estimators for scikit-learn: the multilayer perceptron with scikit-learn's own parameters and more, and networks that are good on raw
+tables. This package alone imports scikit-learn; ``pip install fastnn[sklearn]`` brings it."""
 
 try:
     import sklearn  # noqa: F401
@@ -8,8 +8,10 @@ except ImportError as error:
 
 from .mlp_classifier import MLPClassifier
 from .mlp_regressor import MLPRegressor
+from .tabular_classifier import TabularClassifier
+from .tabular_regressor import TabularRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor"]
 
 
 def __dir__():

@@ -33,7 +33,7 @@ except ImportError:  # before scikit-learn 1.9
 
 STOCHASTIC = ("sgd", "adam")
 _FAST = (np.dtype(np.float32), np.dtype(np.float64))
-_NAMES = {*network.ACTIVATIONS, "sigmoid", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "softplus", "hard_tanh", "prelu"}
+_NAMES = {*network.ACTIVATIONS, *network.OTHER_ACTIVATIONS}
 _MANY = 3.0e38  # a delta of Huber's loss that no difference exceeds
 
 
@@ -53,6 +53,17 @@ def threads(count):
     finally:
         if count is not None:
             set_num_threads(before)
+
+
+def _by_rows(X):
+    """X itself; of a sparse one its rows, each column once."""
+    if not scipy.sparse.issparse(X):
+        return X
+    X = X.tocsr()
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
 
 
 class Run:
@@ -162,8 +173,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         raw_y = y
         X, y = self._check_targets(X, y, incremental, first)
-        if scipy.sparse.issparse(X):
-            X = X.toarray()
+        X = _by_rows(X)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
             if (sample_weight < 0).any():
@@ -204,7 +214,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _check_validation(self, X, y, sample_weight):
         """Validation data as (X, targets as the loss takes them, y as it was, weights or None)."""
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
-        X = X.toarray() if scipy.sparse.issparse(X) else X
+        X = _by_rows(X)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         return X, self._encode(y), y, sample_weight
@@ -213,7 +223,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """A new network, and nothing learned; with weights that were given, a network for them."""
         given = None if first else (self.coefs_, self.intercepts_)
         dtype = network.training_dtype(self.dtype, X.dtype)
-        self._model, _ = network.build(
+        self._model = network.build(
             sizes, self.activation, self._output_activation(), self.batchnorm, self.dropout, random, dtype
         )
         self._take_views()
@@ -245,7 +255,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if self.early_stopping and not watched:
             X, y, weights, validation = self._split(X, y, weights)
             watched = True
-        rows, batch = len(X), self._batch_size(len(X))
+        rows, batch = X.shape[0], self._batch_size(X.shape[0])
         mean = 1.0
         if weights is not None:
             mean = float(np.mean(weights))
@@ -301,7 +311,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         parts = [X, y] if weights is None else [X, y, weights]
         found = train_test_split(*parts, random_state=self._seed, test_size=self.validation_fraction, stratify=labels)
         train, held = found[::2], found[1::2]
-        if len(held[0]) < 2:
+        if held[0].shape[0] < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
         held_weights = held[2] if weights is not None else None
         return train[0], train[1], train[2] if weights is not None else None, (held[0], held[1], self._decode(held[1]), held_weights)
@@ -310,7 +320,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if validation is None:
             return None
         X, y, _, weights = validation
-        weights = self._scaled(None if weights is None else weights / max(np.mean(weights), 1e-300), len(X))
+        weights = self._scaled(None if weights is None else weights / max(np.mean(weights), 1e-300), X.shape[0])
         return (X, y) if weights is None else (X, y, weights)
 
     def _scaled(self, weights, rows):
@@ -469,7 +479,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     # ---- by L-BFGS ----
 
     def _fit_lbfgs(self, X, y, weights, validation, loss):
-        rows, mean = len(X), 1.0
+        rows, mean = X.shape[0], 1.0
         if weights is not None:
             mean = float(np.mean(weights))
             weights = weights / mean
@@ -524,24 +534,21 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _outputs(self, X):
         """What the network gives for X. Plain arrays of few numbers have a short way; scikit-learn checks all others."""
+        mine = vars(self)
+        model = mine.get("_model")
         if (
             type(X) is np.ndarray
+            and model is not None
             and X.ndim == 2
-            and X.dtype in _FAST
             and 0 < X.size <= 4096
-            and X.shape[1] == self.n_features_in_
-            and "feature_names_in_" not in vars(self)
+            and X.shape[1] == mine["n_features_in_"]
+            and X.dtype in _FAST
+            and "feature_names_in_" not in mine
             and np.isfinite(X).all()
         ):
-            return self._network().predict(X)
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        if not scipy.sparse.issparse(X):
-            return self._network().predict(X)
-        X, rows = X.tocsr(), 4096
-        return np.concatenate([self._network().predict(X[i : i + rows].toarray()) for i in range(0, X.shape[0], rows)])
-
-    def _network(self):
-        return self._model
+            return model.predict(X)
+        check_is_fitted(self, "_model")
+        return model.predict(_by_rows(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)))
 
     def hidden_activations(self, X):
         """What the hidden layers give: behind the activation, and behind a normalisation if there is one.
@@ -556,11 +563,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             [n_samples, units] of each hidden layer.
         """
         check_is_fitted(self, "coefs_")
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        X = X.toarray() if scipy.sparse.issparse(X) else X
-        layers, found = self._model.layers, []
+        X = _by_rows(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+        layers = self._model.layers
         ends = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Dense)][1:]
-        return [nn.Sequential(*layers[:end]).predict(X) for end in ends] if ends else found
+        return [nn.Sequential(*layers[:end]).predict(X) for end in ends]
 
     def to_model(self):
         """A copy of the network, an `nn.Sequential`: to save, to export, to train further.

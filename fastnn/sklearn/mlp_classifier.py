@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from .. import losses
 from .mlp_base import STOCHASTIC, BaseMLP
@@ -39,7 +39,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     not in every digit; with ``shuffle=False`` they agree to rounding. What differs: training is done in float32; in a last batch that
     is smaller than the others, `alpha` is divided by the size of these; several classes are split by strata too where early stopping
     holds data back; weights of samples count with their mean over all data as 1, not over each batch; warm start keeps the state of
-    the optimizer, so that two fits of ten epochs are one of twenty, bit for bit; sparse input is made dense for training.
+    the optimizer, so that two fits of ten epochs are one of twenty, bit for bit.
 
     Parameters
     ----------
@@ -229,12 +229,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Labels as the loss takes them: numbers of classes, or 0 and 1 [rows, outputs]."""
         if self._several():
             return np.asarray(self._label_binarizer.transform(y)).astype(bool)
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(f"y: expected classes among {self.classes_}, got {unknown}")
+        index = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+        if (self.classes_[index] != y).any():
+            raise ValueError(f"y: expected classes among {self.classes_}, got {np.setdiff1d(y, self.classes_)}")
         if not self._chosen_by_largest():
             return self._label_binarizer.transform(y).astype(bool)
-        index = np.searchsorted(self.classes_, y)
         if "labels" in (self.loss.kinds if isinstance(self.loss, losses.Loss) else ("labels",)):
             return index
         return np.eye(len(self.classes_), dtype=np.float32)[index]
@@ -306,13 +305,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _read(self, outputs):
         """Classes of the network's outputs."""
-        if outputs.shape[1] == 1 and not self._several():
-            if len(self.classes_) == 1:
-                return np.repeat(self.classes_, len(outputs))
-            return self.classes_[(outputs[:, 0] > self._limit()).astype(np.intp)]
         if self._several():
             return (outputs > self._limit()).astype(int)
-        return self.classes_[outputs.argmax(axis=1)]
+        if outputs.shape[1] > 1:
+            return self.classes_[outputs.argmax(axis=1)]
+        if len(self.classes_) == 1:
+            return np.repeat(self.classes_, len(outputs))
+        return self.classes_[(outputs[:, 0] > self._limit()).astype(np.intp)]
 
     def _limit(self):
         """The output from which on the answer is yes."""
@@ -329,8 +328,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for multi-label targets
         """
-        if "classes_" not in vars(self):
-            check_is_fitted(self)
         return self._read(self._outputs(X))
 
     def decision_function(self, X):
@@ -344,7 +341,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
         """
-        check_is_fitted(self)
         outputs = self._outputs(X)
         if self._several() or len(self.classes_) > 2:
             return outputs
@@ -363,7 +359,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        check_is_fitted(self)
         outputs = self._outputs(X)
         if self._chosen_by_largest():
             shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))

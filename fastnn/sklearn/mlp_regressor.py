@@ -8,7 +8,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from .. import losses, nn
 from .mlp_base import BaseMLP, half_squared_error
@@ -196,6 +196,4 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_, out_activatio
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        if "n_outputs_" not in vars(self):
-            check_is_fitted(self)
         return self._read(self._outputs(X))

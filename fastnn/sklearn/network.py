@@ -3,9 +3,11 @@
 import numpy as np
 
 from .. import nn, optim, schedules
+from ..core.activations import ACTIVATIONS as ELEMENTWISE
 
 # scikit-learn's names of activations, in fastnn's words; every other name is fastnn's own
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+OTHER_ACTIVATIONS = {*ELEMENTWISE, "prelu"}
 
 # the rules that train by steps, by their names in small letters
 OPTIMIZERS = {name.lower(): getattr(optim, name) for name in optim.__all__ if name not in ("Optimizer", "LBFGS")}
@@ -53,7 +55,7 @@ def _first_weights(random, n_in, n_out, logistic, name):
 
 
 def build(sizes, activation, output_activation, batchnorm, dropout, random, dtype):
-    """A model of dense layers. Returns it and those layers.
+    """A model of dense layers, with first weights.
 
     Parameters
     ----------
@@ -72,14 +74,14 @@ def build(sizes, activation, output_activation, batchnorm, dropout, random, dtyp
     logistic = activation == "logistic" if isinstance(activation, str) else False
     shares = each(dropout, hidden, "dropout")
     place = {True: "before", None: False}.get(batchnorm, batchnorm)
-    layers, dense = [], []
+    layers, dense, first = [], [], []
     for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
         last = i == hidden
         own = _activation(output_activation)[0] if last else activations[i]
         inside = None if place == "before" and not last else own
         layer = nn.Dense(n_in, n_out, inside, init="zeros")
         name = own.name if isinstance(own, nn.Activation) else own
-        layer.weight.data, layer.bias.data = _first_weights(random, n_in, n_out, logistic, name)
+        first.append(_first_weights(random, n_in, n_out, logistic, name))
         layers.append(layer)
         dense.append(layer)
         if last:
@@ -90,7 +92,10 @@ def build(sizes, activation, output_activation, batchnorm, dropout, random, dtyp
         layers += normal
         if shares[i]:
             layers.append(nn.Dropout(shares[i]))
-    return nn.Sequential(*layers), dense
+    model = nn.Sequential(*layers)
+    for layer, (weight, bias) in zip(dense, first):
+        layer.weight.data, layer.bias.data = weight, bias
+    return model
 
 
 def _layer(activation):

@@ -29,6 +29,9 @@ EXPECTED = {
          1e4, np.inf, np.nan]
     ),
     "silu": np.array([-0.0, -0.0, -2 / (1 + math.exp(2)), -0.0, 0.0, 0.5 / (1 + math.exp(-0.5)), 1e4, np.inf, np.nan]),
+    "mish": np.array(
+        [-0.0, -0.0, -2 * math.tanh(math.log1p(math.exp(-2))), -0.0, 0.0, 0.5 * math.tanh(math.log1p(math.exp(0.5))), 1e4, np.inf, np.nan]
+    ),
     "softplus": np.array([0.0, 0.0, math.log1p(math.exp(-2)), math.log(2), math.log(2), math.log1p(math.exp(0.5)), 1e4, np.inf, np.nan]),
     "hard_tanh": np.array([-1.0, -1.0, -1.0, -0.0, 0.0, 0.5, 1.0, 1.0, np.nan]),
 }

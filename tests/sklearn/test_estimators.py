@@ -14,7 +14,8 @@ from sklearn.utils.estimator_checks import (
 
 from fastnn import sklearn as estimators
 
-ALL = [getattr(estimators, name)() for name in estimators.__all__]
+QUICK = {"n_epochs": 20, "hidden_layer_sizes": (32, 32)}  # of the recipe's 256 and three layers of 256
+ALL = [getattr(estimators, name)(**QUICK if name.startswith("Tabular") else {}) for name in estimators.__all__]
 
 # they compare to 1e-7, for which float32 is not enough
 SHORT = {
@@ -23,8 +24,12 @@ SHORT = {
 }
 
 
+# rows and weights are not the same to quantiles, batches and the order of rows
+ROWS = dict.fromkeys(SHORT, "quantiles and batches are those of rows")
+
+
 def to_fail(estimator):
-    return SHORT
+    return ROWS if type(estimator).__name__.startswith("Tabular") else SHORT
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,0 +1,465 @@
+"""What TabularClassifier and TabularRegressor have in common: the recipe, the choice of the epoch, several networks, files."""
+
+import json
+import os
+import time
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import scipy.sparse
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted, validate_data
+
+from .. import nn, optim, schedules
+from ..core import safetensors
+from ..nn.serialization import describe, from_architecture
+from ..training import Trainer
+from ..training.callbacks import Callback
+from .epochs import Tasks
+from .mlp_base import CallbackSupportMixin, threads
+from .tables import TableEncoder, columns_of, is_frame
+
+FORMAT, VERSION = "fastnn-tabular", "1"
+_FEW = 1000  # rows below which none are held back
+_WORK = 3e13  # floating-point operations of a training that the recipe may take: about ten minutes on two cores
+_HELD = 2000  # rows that are kept for the importances of columns
+
+
+class BestEpoch(Callback):
+    """After each epoch, how far off the network is on rows that are held back; the weights of the last best epoch are put back.
+
+    Parameters
+    ----------
+    error : callable
+        Of the network's outputs, a number.
+    X : float32 array
+        The rows.
+    """
+
+    def __init__(self, error, X):
+        self.error, self.X = error, X
+        self.errors, self.best, self.kept = [], np.inf, None
+
+    def _arrays(self):
+        return [p.data for p in self.trainer.model.parameters()]
+
+    def on_epoch_end(self, epoch, logs):
+        now = float(self.error(self.trainer.model.predict(self.X)))
+        self.errors.append(now)
+        if now <= self.best:
+            self.best, self.kept = now, [a.copy() for a in self._arrays()]
+
+    def on_train_end(self):
+        for a, kept in zip(self._arrays(), self.kept or ()):
+            a[...] = kept
+
+
+class Watch(Callback):
+    """Tells the callbacks of scikit-learn of each epoch."""
+
+    def __init__(self, tasks, verbose, name):
+        self.tasks, self.verbose, self.name = tasks, verbose, name
+
+    def on_epoch_begin(self, epoch):
+        self.tasks.begin()
+
+    def on_epoch_end(self, epoch, logs):
+        if self.verbose > 1:
+            print(f"{self.name}, epoch {epoch + 1}, loss = {logs['loss']:.6f}")
+        if self.tasks.end():
+            self.trainer.stop_training = True
+
+
+class BaseTabular(CallbackSupportMixin, BaseEstimator):
+    """The part of both estimators that is not about targets."""
+
+    _parameter_constraints = {
+        "preset": [StrOptions({"td-s"})],
+        "n_models": [Interval(Integral, 1, None, closed="left")],
+        "n_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
+        "categorical_features": [StrOptions({"auto"}), "array-like"],
+        "max_categories": [Interval(Integral, 1, None, closed="left")],
+        "max_seconds": [Interval(Real, 0, None, closed="left"), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    # ---- what a subclass says ----
+
+    _rate = None  # of the recipe
+    _activation = None
+
+    def _check_targets(self, y):
+        """Targets as the loss takes them; sets what is learned of them, and `_outputs_count`."""
+        raise NotImplementedError
+
+    def _make_loss(self):
+        raise NotImplementedError
+
+    def _error(self, outputs, y, weights):
+        """How far off outputs are."""
+        raise NotImplementedError
+
+    def _row_weights(self, y):
+        """Weights by the targets, or None."""
+        return None
+
+    def _to_stratify(self, y, share):
+        return None
+
+    def _described(self):
+        """What a file says besides the networks and the table, as JSON can hold it."""
+        raise NotImplementedError
+
+    def _restore(self, described):
+        """Take over what `_described` gave; ValueError where it does not fit."""
+        raise NotImplementedError
+
+    # ---- tables ----
+
+    def _table(self, X, reset):
+        """The columns of X, once scikit-learn's checks have passed."""
+        if scipy.sparse.issparse(X):
+            raise TypeError("Sparse data was passed for X, but dense data is required: use '.toarray()' to convert it to dense.")
+        if is_frame(X):
+            validate_data(self, X=X, reset=reset, skip_check_array=True)
+            if not X.shape[0] or not X.shape[1]:
+                what = "sample(s)" if not X.shape[0] else "feature(s)"
+                raise ValueError(f"Found array with 0 {what} (shape={tuple(X.shape)}) while a minimum of 1 is required.")
+        else:
+            X = validate_data(self, X, dtype=None, ensure_all_finite=False, reset=reset)
+        return columns_of(X)
+
+    def _names(self):
+        names = getattr(self, "feature_names_in_", None)
+        return list(range(self.n_features_in_)) if names is None else [repr(n) for n in names]
+
+    def _categorical(self):
+        """Numbers of the columns that are categories by `categorical_features`."""
+        given = self.categorical_features
+        if isinstance(given, str):
+            return frozenset()
+        array = np.asarray(given)
+        if not array.size:
+            return frozenset()
+        if array.dtype.kind == "b":
+            if array.shape != (self.n_features_in_,):
+                raise ValueError(f"categorical_features: expected a mask of {self.n_features_in_} columns, got shape {array.shape}")
+            return frozenset(np.flatnonzero(array).tolist())
+        if array.dtype.kind in "iu":
+            if array.min() < 0 or array.max() >= self.n_features_in_:
+                raise ValueError(f"categorical_features: expected numbers from 0 to {self.n_features_in_ - 1}, got {given!r:.60}")
+            return frozenset(array.tolist())
+        names = list(getattr(self, "feature_names_in_", ()))
+        unknown = [n for n in array.tolist() if n not in names]
+        if unknown:
+            raise ValueError(f"categorical_features: expected names of columns, got {unknown[0]!r}, which X does not have")
+        return frozenset(names.index(n) for n in array.tolist())
+
+    # ---- fit ----
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Train on a table.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_features)
+            Of pandas, polars or NumPy: numbers, booleans, dates, strings and categories, with missing values.
+        y : array-like of shape (n_samples,) or, for numbers, (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+        X_val, y_val : as X and y, default=None
+            Rows of your own by which the epoch is chosen.
+        sample_weight_val : array-like, default=None
+
+        Returns
+        -------
+        self
+        """
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val, y_val: expected both or neither")
+        columns = self._table(X, True)
+        y = self._check_targets(y)
+        rows = _num_samples(columns[0][0])
+        if len(y) != rows:
+            raise ValueError(f"Found input variables with inconsistent numbers of samples: {[rows, len(y)]}")
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, np.empty((rows, 1)), ensure_non_negative=True)
+        weights = self._combined(sample_weight, y)
+        if weights is not None and not weights.any():
+            raise ValueError("sample_weight: expected at least one above 0, got none: the weights of all rows are zero")
+        names = self._names()
+        self._encoder = TableEncoder(self._categorical(), self.max_categories).fit(columns, names)
+        encoded = self._encoder.transform(columns, names)
+        del columns
+        own = None
+        if X_val is not None:
+            own = (self._encoder.transform(self._table(X_val, False), names), self._encode(y_val), sample_weight_val)
+            if own[2] is not None:
+                own = (*own[:2], _check_sample_weight(own[2], own[0], ensure_non_negative=True))
+        random = check_random_state(self.random_state)
+        self._models, self.validation_curves_ = [], []
+        self.n_epochs_ = self._epochs(rows)
+        begun = time.perf_counter()
+        tasks = Tasks(self, self.n_models * self.n_epochs_, X, y)
+        with threads(self.n_threads):
+            for i in range(self.n_models):
+                left = None if self.max_seconds is None else self.max_seconds - (time.perf_counter() - begun)
+                if i and left is not None and left <= 0:
+                    warnings.warn(f"max_seconds={self.max_seconds}: {i} of {self.n_models} networks have been trained")
+                    break
+                share = None if left is None else max(left, 0.0) / (self.n_models - i)
+                self._train(i, encoded, y, weights, own, random, tasks, share)
+        tasks.close()
+        self.n_iter_ = max(len(curve) for curve in self._lengths)
+        del self._lengths
+        return self
+
+    def _combined(self, sample_weight, y):
+        more = self._row_weights(y)
+        if more is None or sample_weight is None:
+            return sample_weight if more is None else more
+        return more * sample_weight
+
+    def _epochs(self, rows):
+        """The recipe's 256; fewer, but at least 32, where these would take more than the work of `_WORK`."""
+        if self.n_epochs != "auto":
+            return self.n_epochs
+        sizes = [self._encoder.width, *self._hidden(), self._outputs_count]
+        work = 6.0 * rows * sum(a * b for a, b in zip(sizes, sizes[1:]))
+        epochs = int(min(256, max(32, _WORK / work)))
+        if epochs < 256 and self.verbose:
+            print(f"{rows:,} rows: {epochs} epochs in place of 256, so as not to take too long; n_epochs=256 takes all")
+        return epochs
+
+    def _hidden(self):
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if any(n < 1 for n in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return [int(n) for n in sizes]
+
+    def _build(self, random):
+        """A network with first weights, and its parameters as (parameters, factor of the rate)."""
+        sizes = [self._encoder.width, *self._hidden(), self._outputs_count]
+        layers, groups, biases = [nn.Scale(sizes[0])], [], []
+        for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
+            last = i == len(sizes) - 2
+            dense = nn.Dense(n_in, n_out, None if last else self._activation, init="zeros")
+            if not last:
+                dense.weight.data = random.standard_normal((n_in, n_out)) / np.sqrt(n_in)
+                dense.bias.data = random.standard_normal(n_out)
+            layers.append(dense)
+            groups.append(([dense.weight], 1 / np.sqrt(n_in)))
+            biases.append(dense.bias)
+        return nn.Sequential(*layers), [([layers[0].weight], 6.0), *groups, (biases, 0.1)]
+
+    def _split(self, encoded, y, weights, seed):
+        """(X, y, weights) to train on, and those held back, or None: below 1,000 rows all are trained on."""
+        share = self.validation_fraction
+        if share == "auto":
+            share = 0.2 if len(encoded) >= _FEW else 0
+        if not share or len(encoded) < 3:
+            return encoded, y, weights, None
+        index = np.arange(len(encoded))
+        train, held = train_test_split(index, test_size=share, random_state=seed, stratify=self._to_stratify(y, share))
+        chosen = (lambda at: None) if weights is None else (lambda at: weights[at])
+        return encoded[train], y[train], chosen(train), (encoded[held], y[held], chosen(held))
+
+    def _train(self, number, encoded, y, weights, own, random, tasks, seconds):
+        """One network."""
+        seed = int(random.randint(np.iinfo(np.int32).max))
+        X, y, weights, held = (encoded, y, weights, own) if own is not None else self._split(encoded, y, weights, seed)
+        rows = len(X)
+        batch = min(self.batch_size, rows)
+        model, groups = self._build(random)
+        rate = self._rate if self.learning_rate is None else float(self.learning_rate)
+        total = self.n_epochs_ * (rows // batch)
+        groups = [{"params": p, "lr": schedules.CosLog(rate * factor, total)} for p, factor in groups]
+        trainer = Trainer(model, self._make_loss(), optim.Adam(groups, betas=(0.9, 0.95)), seed=seed)
+        callbacks = [Watch(tasks, self.verbose, f"network {number + 1} of {self.n_models}")]
+        if held is not None:
+            callbacks.append(BestEpoch(lambda outputs: self._error(outputs, held[1], held[2]), held[0]))
+        if weights is not None:
+            weights = weights / np.mean(weights)
+        history = trainer.fit(
+            X, y, epochs=self.n_epochs_, batch_size=batch, drop_last=rows > batch, sample_weight=weights, callbacks=callbacks, verbose=0,
+            max_seconds=seconds,
+        )
+        if not all(np.isfinite(p.data).all() for p in model.parameters()):
+            raise ValueError("the training has come to weights that are not finite; a smaller learning_rate may help")
+        curve = callbacks[-1].errors if held is not None else []
+        self.validation_curves_.append(curve)
+        self._models.append(model)
+        if not number:
+            kept = (X, y) if held is None else held[:2]
+            chosen = np.random.RandomState(seed).permutation(len(kept[0]))[:_HELD]
+            self._held = kept[0][chosen], kept[1][chosen]
+            self._lengths = []
+            self.loss_curve_ = list(history["loss"])
+        self._lengths.append(history["loss"])
+        if self.verbose:
+            end = "" if held is None else f", best validation error {callbacks[-1].best:.6f}"
+            print(f"network {number + 1} of {self.n_models}: {len(history['loss'])} epochs{end}")
+
+    # ---- what it gives ----
+
+    def _mean_outputs(self, X):
+        """What the networks give for X, as `_read` makes numbers of outputs; the mean over networks."""
+        encoder = vars(self).get("_encoder")
+        plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind == "f" and len(X) and encoder is not None
+        if plain and encoder.all_numbers and X.shape[1] == len(encoder.columns) and "feature_names_in_" not in vars(self):
+            return self._mean_of(encoder.transform_numbers(X))  # which finds what scikit-learn's checks would
+        check_is_fitted(self, "_encoder")
+        return self._mean_of(encoder.transform(self._table(X, False), self._names()))
+
+    def _mean_of(self, encoded):
+        total = self._read(self._models[0].predict(encoded))
+        for model in self._models[1:]:
+            total = total + self._read(model.predict(encoded))
+        return total / len(self._models) if len(self._models) > 1 else total
+
+    @property
+    def feature_importances_(self):
+        """By how much the score of rows that were held back falls when a column is shuffled: mean of 5 times, float64
+        [n_features]. Rows of training, where none were held back."""
+        if "_importances" in vars(self):
+            return self._importances
+        if "_held" not in vars(self):
+            raise AttributeError("feature_importances_: expected an estimator that has been fitted")
+        X, y = self._held
+        random, found = np.random.RandomState(0), []
+        whole = self._score_of(self._mean_of(X), y)
+        for begin, end in self._encoder.places:
+            falls = []
+            for _ in range(5):
+                mixed = X.copy()
+                mixed[:, begin:end] = X[random.permutation(len(X)), begin:end]
+                falls.append(whole - self._score_of(self._mean_of(mixed), y))
+            found.append(np.mean(falls))
+        return np.array(found)
+
+    # ---- files ----
+
+    def save(self, path):
+        """Write everything into one file, in the format of safetensors: networks, what was learned of the table, classes, parameters.
+
+        The file holds no code, appears whole or not at all, and is safe to open. `load` reads it.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If it has not been fitted.
+        OSError
+            If it cannot be written.
+        """
+        check_is_fitted(self, "_encoder")
+        tensors = {f"{i}:{name}": p.data for i, m in enumerate(self._models) for name, p in m.named_parameters()}
+        tensors["importances"] = np.asarray(self.feature_importances_, np.float64)
+        parameters = {name: value for name, value in self.get_params(deep=False).items() if _plain(value)}
+        described = {
+            "parameters": parameters,
+            "columns": self._encoder.state(),
+            "names": [str(n) for n in self.feature_names_in_] if hasattr(self, "feature_names_in_") else None,
+            "epochs": [int(self.n_epochs_), int(self.n_iter_)],
+            "curves": [[float(v) for v in c] for c in self.validation_curves_],
+            "losses": [float(v) for v in self.loss_curve_],
+            **self._described(),
+        }
+        metadata = {"format": FORMAT, "version": VERSION, "estimator": type(self).__name__, "described": json.dumps(described)}
+        safetensors.write(path, tensors, {**metadata, "members": json.dumps([describe(m) for m in self._models])})
+
+    @classmethod
+    def load(cls, path):
+        """Read an estimator that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+
+        Returns
+        -------
+        TabularClassifier or TabularRegressor
+            As the class is on which it is called.
+
+        Raises
+        ------
+        ValueError
+            If the file is no such estimator's, truncated or from a newer version, or its header does not agree with its contents.
+        OSError
+            If it cannot be read.
+        """
+        name = os.fsdecode(path)
+        with open(name, "rb") as file:
+            data = file.read()
+        try:
+            tensors, metadata = safetensors.parse(data)
+            if metadata.get("format") != FORMAT or metadata.get("estimator") != cls.__name__:
+                raise ValueError(f"a file of format {metadata.get('format')!r:.40}, {metadata.get('estimator')!r:.40}")
+            if metadata.get("version") != VERSION:
+                raise ValueError(f"format version {metadata.get('version')!r:.40}, while this fastnn reads {VERSION}")
+            return cls._made(json.loads(metadata["described"]), json.loads(metadata["members"]), tensors)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{name!r}: expected a file that {cls.__name__}.save has written, got {error}") from error
+
+    @classmethod
+    def _made(cls, described, members, tensors):
+        parameters = {name: tuple(v) if isinstance(v, list) else v for name, v in described["parameters"].items()}
+        made = cls(**parameters)
+        made._encoder = TableEncoder.from_state(described["columns"])
+        made.n_features_in_ = len(made._encoder.columns)
+        if described["names"] is not None:
+            if len(described["names"]) != made.n_features_in_:
+                raise ValueError("names of another number of columns")
+            made.feature_names_in_ = np.array(described["names"], object)
+        made.n_epochs_, made.n_iter_ = map(int, described["epochs"])
+        made.validation_curves_, made.loss_curve_ = described["curves"], described["losses"]
+        made._importances = np.array(tensors.pop("importances"))
+        made._restore(described)
+        made._models = [_member(i, m, tensors) for i, m in enumerate(members)]
+        for model in made._models:
+            if model.in_features != made._encoder.width or model.out_features != made._outputs_count:
+                raise ValueError("a network that does not fit the table")
+        if not made._models or made._importances.shape != (made.n_features_in_,):
+            raise ValueError("no networks, or importances of other columns")
+        return made
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        tags.non_deterministic = False
+        return tags
+
+
+def _plain(value):
+    """Whether JSON can hold it: parameters that it cannot are left out of files."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_plain, value))
+    return value is None or type(value) in (bool, int, float, str) or isinstance(value, dict) and all(
+        isinstance(k, str) and _plain(v) for k, v in value.items()
+    )
+
+
+def _member(i, described, tensors):
+    """Network number i, of what the file says of it."""
+    mine = {k.partition(":")[2]: v for k, v in tensors.items() if k.startswith(f"{i}:")}
+    for key, value in mine.items():
+        if value.dtype != np.float32:
+            raise ValueError(f"dtype {value.dtype} for {key!r} of network {i}")
+    model = from_architecture(described["architecture"], {k: v.shape for k, v in mine.items()})
+    model.load_state_dict(mine)
+    model.head = described.get("head")
+    return model
