@@ -37,7 +37,7 @@ static inline void fnn_states_at(const fnn_kernels *k, void *to[FNN_STATES], voi
 
 /* ---- what went wrong inside a batch; the first problem by row is kept ---- */
 
-typedef enum { FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE, FNN_BAD_RATE, FNN_BAD_CODE } fnn_problem;
+typedef enum { FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE, FNN_BAD_RATE, FNN_BAD_CODE, FNN_BAD_LOSS } fnn_problem;
 
 typedef struct fnn_status {
     atomic_uint_fast64_t first; /* row << 8 | problem, or 0 */
@@ -206,6 +206,7 @@ typedef struct fnn_run {
     size_t weight_columns;
     const int64_t *index; /* [rows], or NULL: rows in order */
     size_t rows, batch, steps;
+    bool check_losses; /* a row whose loss is not finite is a problem, before anything changes */
     bool check_finite;
     int64_t classes;
     bool ignores;

@@ -1,6 +1,6 @@
 """Random search of the learning rate and the weight decay, on logarithmic scales: 10^U(-6, -2) and 10^U(-8, -4), 100 trials.
 
-The best trials lie close together: their rates are between 0.001 and 0.01, their decays anywhere. A second round would draw from
+The best trials lie close together: their rates are the largest, some thousandths, their decays anywhere. A second round would draw from
 there. (J. Bergstra and Y. Bengio, 2012; K. Saito, "Deep Learning from Scratch", chapter 6.)
 """
 
@@ -34,20 +34,19 @@ def draw(found):
 
     study, curves = found
     best = sorted((t for t in study.trials if t.value is not None), key=lambda t: -t.value)[:12]
-    figure, axes = plt.subplots(3, 5, figsize=(10, 6), layout="constrained")
-    for ax in axes[:, 4]:
-        ax.remove()
-    for ax, t in zip(axes[:, :4].flat, best):
+    figure = plt.figure(figsize=(10, 5.5), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(3, 1))
+    for ax, t in zip(left.subplots(3, 4).flat, best):
         train, validation = curves[t.params["lr"], t.params["decay"]]
         ax.plot(validation)
         ax.plot(train, "--")
-        ax.set(title=f"lr {t.params['lr']:.1e}, decay {t.params['decay']:.0e}", ylim=(0, 1), xticks=[], yticks=[])
-        ax.title.set_fontsize(8)
-    scatter = figure.add_subplot(1, 5, 5)
-    points = scatter.scatter(*zip(*[(t.params["lr"], t.params["decay"]) for t in study.trials]), c=[t.value for t in study.trials])
-    scatter.set(xscale="log", yscale="log", xlabel="learning rate", title="weight decay")
-    scatter.title.set_fontsize(9)
-    figure.colorbar(points, label="accuracy", location="bottom")
+        ax.set(ylim=(0, 1), xticks=[], yticks=[])
+        ax.set_title(f"{t.params['lr']:.1e}, {t.params['decay']:.0e}", fontsize=9)
+    left.suptitle("accuracy by epoch of the best trials: learning rate, weight decay", fontsize=10)
+    ax = right.subplots()
+    points = ax.scatter(*zip(*[(t.params["lr"], t.params["decay"]) for t in study.trials]), c=[t.value for t in study.trials])
+    ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="weight decay")
+    right.colorbar(points, label="accuracy", location="bottom")
     save(figure, __file__)
 
 

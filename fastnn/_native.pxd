@@ -49,7 +49,7 @@ cdef extern from "fastnn.h" nogil:
 
     fnn_problem fnn_status_problem(const fnn_status *s)
     size_t fnn_status_row(const fnn_status *s)
-    fnn_problem FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE, FNN_BAD_RATE, FNN_BAD_CODE
+    fnn_problem FNN_OK, FNN_BAD_INDEX, FNN_BAD_LABEL, FNN_NOT_FINITE, FNN_BAD_RATE, FNN_BAD_CODE, FNN_BAD_LOSS
 
     ctypedef struct fnn_tensor:
         void *w
@@ -169,6 +169,7 @@ cdef extern from "fastnn.h" nogil:
         size_t weight_columns
         const int64_t *index
         size_t rows, batch, steps
+        bint check_losses
         bint check_finite
         int64_t classes
         bint ignores

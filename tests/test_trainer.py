@@ -776,7 +776,7 @@ def test_check_finite(value, dtype, backend):
         t.fit(np.zeros((50, 8)), targets, check_finite=True, verbose=0)
     assert bits(t) == before and t.steps_done == 0
     if np.isnan(value):
-        with pytest.warns(RuntimeWarning, match="^the loss became nan in epoch 1, step [1-5]; check_finite=True"):
+        with pytest.warns(RuntimeWarning, match="^the loss became nan in epoch 1, step [1-5]: row 31 of the data is not finite; check_finite=True"):
             history = t.fit(x, y, batch_size=10, epochs=2, verbose=0)
         assert np.isnan(history["loss"]).all() and np.isnan(t.model.parameters()[0].data).any()
 
@@ -792,7 +792,7 @@ def test_one_warning_where_the_loss_is_lost(backend, stepwise):
         warnings.simplefilter("always")
         t.fit(x, y, batch_size=10, epochs=3, shuffle=False, verbose=0, callbacks=[Log()] if stepwise else None)
     assert [(w.category, w.filename) for w in seen] == [(RuntimeWarning, __file__)]
-    assert str(seen[0].message).startswith("the loss became nan in epoch 3, step 4; ")
+    assert str(seen[0].message).startswith("the loss became nan in epoch 3, step 4: row 31 of the data is not finite; ")
 
 
 def test_a_finite_loss_gives_no_warning():

@@ -1,6 +1,8 @@
 /* Losses by rows, and their sum. */
 #include "step.h"
 
+#include <math.h>
+
 /* The loss of the rows of a split. */
 static fnn_loss loss_of(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
@@ -32,10 +34,19 @@ static fnn_loss loss_of(const fnn_step *s, const fnn_op *op, fnn_split split)
     };
 }
 
+/* Rows whose loss is not finite, where they are looked for. */
+static void check_losses(const fnn_step *s, const fnn_loss *o, fnn_split split)
+{
+    if (!s->run->check_losses) return;
+    for (size_t i = 0; split.begin + i < split.end; i++)
+        if (!isfinite(o->loss[i])) fnn_report(&s->run->status, split.begin + i, FNN_BAD_LOSS);
+}
+
 void fnn_run_softmax_cross_entropy(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     const fnn_loss part = loss_of(s, op, split);
     if (split.begin < split.end) s->kernels->softmax_cross_entropy(split.end - split.begin, &part);
+    check_losses(s, &part, split);
 }
 
 /* Poisson's rates below 0, which are a bad row's unless it counts for nothing. */
@@ -55,6 +66,7 @@ void fnn_run_elementwise_loss(const fnn_step *s, const fnn_op *op, fnn_split spl
 {
     const fnn_loss part = loss_of(s, op, split);
     if (split.begin < split.end) s->kernels->elementwise_loss(split.end - split.begin, &part);
+    check_losses(s, &part, split);
     if (part.form == FNN_POISSON && s->run->check_finite) check_rates(s, &part, split);
 }
 
@@ -62,6 +74,7 @@ void fnn_run_multiclass_hinge(const fnn_step *s, const fnn_op *op, fnn_split spl
 {
     const fnn_loss part = loss_of(s, op, split);
     if (split.begin < split.end) s->kernels->multiclass_hinge(split.end - split.begin, &part);
+    check_losses(s, &part, split);
 }
 
 void fnn_run_host_loss(const fnn_step *s, const fnn_op *op, fnn_split split) { (void)s, (void)op, (void)split; }

@@ -1,7 +1,7 @@
 # The plan: operations bound to buffers, and runs of many whole steps.
 
 PROBLEMS = {FNN_OK: None, FNN_BAD_INDEX: "index", FNN_BAD_LABEL: "label", FNN_NOT_FINITE: "not finite", FNN_BAD_RATE: "rate",
-            FNN_BAD_CODE: "code"}
+            FNN_BAD_CODE: "code", FNN_BAD_LOSS: "undefined loss"}
 
 
 def conv2d_chunk(int kind, slots, values):
@@ -26,6 +26,7 @@ cdef class NativePlan:
     """
 
     cdef public bint alone  # always one thread: others work on plans of their own meanwhile
+    cdef public bint check_losses  # `run` ends before a batch of which a row's loss is not finite, as it does before a bad label
     cdef fnn_op *ops
     cdef size_t n_ops
     cdef fnn_buffer *buffers
@@ -188,6 +189,7 @@ cdef class NativePlan:
         r.steps = (rows + self.batch - 1) // self.batch
         r.first_op, r.last_op = first_op, last_op
         r.check_finite, r.seconds, r.loss_before = check_finite, seconds, loss_before
+        r.check_losses = self.check_losses
         r.lr = NULL
         if self.n_groups:
             _check(rates, "rates", cnp.NPY_FLOAT64, 2, False)
@@ -262,7 +264,7 @@ cdef class NativePlan:
         r.index = NULL
         r.rows, r.steps = r.x.rows, 1
         r.first_op, r.last_op = 0, self.n_ops
-        r.check_finite, r.seconds, r.loss_before = False, 0.0, 0.0
+        r.check_losses, r.check_finite, r.seconds, r.loss_before = False, False, 0.0, 0.0
         r.lr, r.losses = NULL, NULL
         r.out, r.ldout = _f32(o), self.outputs
         self._choose(self.work * r.rows / self.batch)
@@ -298,7 +300,7 @@ cdef class NativePlan:
         r.index = NULL
         r.rows, r.steps = r.x.rows, 1
         r.first_op, r.last_op = 0, self.n_ops
-        r.check_finite, r.seconds, r.loss_before = False, 0.0, 0.0
+        r.check_losses, r.check_finite, r.seconds, r.loss_before = False, False, 0.0, 0.0
         r.lr, r.losses, r.out = self.tensors.rates if self.n_groups else NULL, &loss, NULL
         self._choose(self.work * r.rows / self.batch)
         r.output = -1

@@ -43,6 +43,15 @@ class AccumulatingExecutor:
         """What the next run draws at random from: the seed, and the number of its first step."""
         self._random = (seed, step0)
 
+    @property
+    def check_losses(self):
+        """As NativeExecutor's."""
+        return self._executor.check_losses
+
+    @check_losses.setter
+    def check_losses(self, check_losses):
+        self._executor.check_losses = check_losses
+
     def disarm(self):
         """There is no short way."""
 

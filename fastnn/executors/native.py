@@ -99,6 +99,16 @@ class NativeExecutor:
         """Run on one thread from now on, whatever the work: others run executors of their own meanwhile."""
         self._native.alone = True
 
+    @property
+    def check_losses(self):
+        """Whether `run` ends before a batch of which a row's loss is not finite: the problem is then an "undefined loss", and nothing
+        of the batch has changed anything."""
+        return self._native.check_losses
+
+    @check_losses.setter
+    def check_losses(self, check_losses):
+        self._native.check_losses = check_losses
+
     def arm(self, version):
         """After a `step`, if nothing has called `disarm` since it began: whether `again` may do the next ones, as long as the
         version of the settings, that of the step, stays. `steps_done` goes on counting."""
@@ -166,6 +176,8 @@ class NativeExecutor:
             if out is not None:  # the second call reads them where they are
                 out[begin : begin + n] = self._arrays[self.plan.output.name][:n]
             loss, derivative = op.function(logits[:n].copy(), y[chosen], None if weights is None else weights[chosen])
+            if self._native.check_losses and not math.isfinite(loss):
+                return Result(step - 1, loss_sum, 0, "undefined loss", 0)
             if gradient is not None:
                 gradient[:n] = derivative
             if host + 1 < last:

@@ -39,6 +39,15 @@ class ReferenceExecutor:
         """Every batch is looked at closely."""
         return False
 
+    @property
+    def check_losses(self):
+        """As NativeExecutor's."""
+        return self._interpreter.check_losses
+
+    @check_losses.setter
+    def check_losses(self, check_losses):
+        self._interpreter.check_losses = check_losses
+
     def set_alone(self):
         """It is always one thread."""
 

@@ -65,6 +65,8 @@ class Interpreter:
     (4, 3)
     """
 
+    check_losses = False  # a row whose loss is not finite is a problem
+
     def __init__(self, plan, dtype=np.float32):
         self.plan = plan
         self.dtype = np.dtype(dtype)
@@ -268,6 +270,8 @@ class _Batch:
         if op.form == "poisson" and self.check_finite:
             bad = outputs + outputs.dtype.type(op.parameter) < 0
             self.report((bad if weights is None else bad & (weights.reshape(self.rows, -1) != 0)).any(axis=1), "rate")
+        if self.interpreter.check_losses:
+            self.report(~np.isfinite(losses[:, 0]), "undefined loss")
         self.correct += loss_correct(op.kind, outputs, targets, op.form)
         if gradient is not None:
             gradient[counted] = loss_gradient(op.kind, outputs, targets, sample_weight=weights, **options)
@@ -278,6 +282,8 @@ class _Batch:
         weights = None if self.weights is None else self.weights[self.index]
         self.loss, gradient = op.function(self.at(op, "logits").copy(), self.y[self.index], weights)
         self.loss_sum += self.loss * self.rows
+        if self.interpreter.check_losses and not np.isfinite(self.loss):
+            self.problem = (0, "undefined loss")
         if op.buffers.get("dlogits") is not None:
             self.at(op, "dlogits")[...] = gradient
 

@@ -38,12 +38,12 @@ def check_end(model, loss):
     loss.check_outputs(model.out_features, last_activation(model.layers))
 
 
-def warn_not_finite(losses, epoch, before):
+def warn_not_finite(losses, epoch, before, where=""):
     """Tell the user of `fit` that the loss is not finite any more: in which epoch, from 0, and in which of its steps, before these
     of which there were so many. No losses: all steps were skipped. Returns True."""
     bad = np.flatnonzero(~np.isfinite(losses))
     if len(bad):
-        what = f"the loss became {losses[bad[0]]} in epoch {epoch + 1}, step {before + bad[0] + 1}"
+        what = f"the loss became {losses[bad[0]]} in epoch {epoch + 1}, step {before + bad[0] + 1}{where and f': {where}'}"
     elif len(losses):
         what = f"the sum of the losses overflowed in epoch {epoch + 1}"
     else:

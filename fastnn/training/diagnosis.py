@@ -235,6 +235,42 @@ class Probe:
         return self._executor.array(buffer.name)[: len(self._rows)].reshape(-1, buffer.shape[-1])
 
 
+def first_not_finite(trainer, part, step):
+    """Where in a step of a Part, which has not been done, something is not finite for the first time. Returns (loss, text)."""
+    begin = step * part.batch
+    end = min(begin + part.batch, part.end - part.begin)
+    chosen = np.arange(begin, end) if part.index is None else part.index[begin:end]
+    rows = part.begin + chosen if part.index is None else chosen  # of the user's data
+    copy = trainer.copy()
+    copy.one_thread = True
+    builder = Builder(len(chosen), fused=False, training=True, keep=True)
+    copy.emit(builder, part.data.kind, part.data.weighted)
+    paths, homes = {id(layer): path for path, layer in copy.model.walk()}, {}
+    for layer, first, last, _ in builder.layers:  # chains before what is in them
+        homes |= {id(op): paths[id(layer)] for op in builder.ops[first:last]}
+    executor = copy._new_executor(builder.build("layers"))
+    copy._sync(executor)
+    names, losses = {id(p.data): name for name, p in (*copy.model.named_parameters(), *copy.model.named_buffers())}, np.zeros(1)
+    before = [(name, bool(np.isfinite(p.data).all())) for name, p in copy.model.named_parameters()]
+    executor.run(part.x, part.y, chosen, [copy.optimizer.rates()], losses=losses, weights=part.weight)
+    wrong = {name for name, finite in before if not finite}
+    for op in executor.plan.ops:
+        for b in op.reads():
+            if names.get(id(b.array)) in wrong:
+                return losses[0], f"{names[id(b.array)]} is not finite"
+        for b in op.writes():
+            if b.is_whole or not b.dtype.startswith("float"):
+                continue
+            bad = np.flatnonzero(~np.isfinite(executor.array(b.name)[: len(chosen)].reshape(len(chosen), -1)).all(axis=1))
+            if len(bad):
+                some = f"row{'s' * (len(bad) > 1)} {', '.join(map(str, rows[bad[:5]]))}{', ...' * (len(bad) > 5)}"
+                if op.kind.startswith("gather"):
+                    return losses[0], f"{some} of the data {'are' if len(bad) > 1 else 'is'} not finite"
+                where = f"layer {homes[id(op)]}" if id(op) in homes else "the loss"
+                return losses[0], f"{where} ({op.kind}) is the first to be not finite, in {some}"
+    return losses[0], ""
+
+
 def _layer(h, y, gradient, weights):
     """The LayerDiagnosis of outputs and their gradients [rows, units], and of weights before and after the step."""
     op = h.activation

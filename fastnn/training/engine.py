@@ -383,9 +383,10 @@ class Engine:
         if loss is not self._loss:
             self._take_loss(loss)
 
-    def _run_part(self, part, clock, check_finite, position, seconds, outputs=None):
+    def _run_part(self, part, clock, check_finite, position, seconds, outputs=None, check_losses=False):
         """The steps of a part of an epoch, or as many as there is time for. clock: for schedules that count epochs; outputs: receives
-        the model's outputs of the part's rows, as each step found them."""
+        the model's outputs of the part's rows, as each step found them; check_losses: it ends before a step of which a row's loss is not
+        finite, which changes nothing then; the result's problem says so."""
         if self._structure != self._optimizer.structure:
             self._refresh()
         if self._frozen != [p.frozen for p in self._parameters]:
@@ -398,6 +399,7 @@ class Engine:
         losses = np.zeros(part.steps)
         try:
             self._busy = True
+            executor.check_losses = check_losses
             position.flight(self.steps_done, executor, part)
             result = executor.run(part.x, part.y, part.index, rates, losses=losses, check_finite=check_finite,
                                   seconds=min(SLICE, seconds), weights=part.weight, out=outputs,
@@ -408,7 +410,7 @@ class Engine:
             position.settle(self.steps_done)
         self._steps_per_slice = max(1, result.steps)
         self._rates = rates[max(0, result.steps - executor.steps_skipped - 1)]
-        if result.problem:
+        if result.problem and result.problem != "undefined loss":
             part.refuse(result.problem, result.steps, result.row)
         return result, losses[: result.steps]
 

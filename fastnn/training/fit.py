@@ -142,8 +142,17 @@ class Fit(Loop):
         clock = (epoch, before.batches - before.skipped, self.source.steps or math.inf)
         left = max(self.deadline - time.perf_counter(), 1e-9)
         outputs = position.room(part, trainer._room_for_outputs, self.source.rows) if self.metrics else None
-        result, losses = trainer._run_part(part, clock, self.check_finite, position, left, outputs)
+        # a step that would be the first of a loss that is not finite is looked at before it is done, by the next call
+        watch = not (self.warned or trainer.optimizer.skip_nonfinite)
+        result, losses = trainer._run_part(part, clock, self.check_finite, position, left, outputs, watch)
         rows = position.tally.rows - before.rows
+        if result.problem:
+            from .diagnosis import first_not_finite
+
+            loss, where = first_not_finite(trainer, part, result.steps)
+            self.warned = warn_not_finite([loss], epoch, before.batches + result.steps, where)
+            if not result.steps:
+                return
         if not (self.warned or np.isfinite(result.loss_sum)):
             self.warned = warn_not_finite(losses, epoch, before.batches)
         logs = self.logs(position.tally)

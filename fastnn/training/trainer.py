@@ -198,7 +198,7 @@ class Trainer(engine.Engine):
             Leave out a last batch that is smaller.
         check_finite : bool, default False
             Refuse X (and y) with NaN or infinity, before anything changes, and rates below 0 of a Poisson loss. Else NaN
-            propagates, and the first step whose loss is not finite gives one RuntimeWarning.
+            propagates, and the first step whose loss is not finite gives one RuntimeWarning, which names the layer and the rows.
         callbacks : list of callbacks.Callback, optional
         verbose : {0, 1, 2}, default 1
             Nothing, a progress bar, or a line an epoch.
