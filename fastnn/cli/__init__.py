@@ -5,6 +5,7 @@ A mistake of the user's is one line on standard error and exit code 2; Ctrl-C is
     arguments     what the commands take, and their help      files       what they read
     training      fastnn train                                models      the network that options say
     prediction    fastnn predict, fastnn evaluate             optimizers  the optimizer that options say
+    diagnosing    fastnn diagnose
     exporting     fastnn export                               report      scores, notes, JSON      errors  how commands end
 """
 

@@ -4,6 +4,7 @@ import argparse
 import math
 
 from .._version import __version__
+from .diagnosing import diagnose
 from .errors import UsageError
 from .exporting import ENDINGS, export
 from .models import ARCH_HELP
@@ -77,6 +78,18 @@ EVALUATE_EXAMPLES = """\
 examples:
   fastnn evaluate fastnn-model.safetensors flats-2025.csv
   fastnn evaluate fastnn-model.safetensors X.npy y.npy --metrics f1,auc --json
+"""
+
+DIAGNOSE_TEXT = """\
+Shows, layer by layer, how a saved network fares on data with answers: dead and
+saturated units, outputs and gradients, weights, and how far a step of Adam
+would change them. Nothing is changed.
+"""
+
+DIAGNOSE_EXAMPLES = """\
+examples:
+  fastnn diagnose fastnn-model.safetensors flats.csv
+  fastnn diagnose fastnn-model.safetensors X.npy y.npy --find-lr --plot layers.png
 """
 
 EXPORT_TEXT = """\
@@ -185,6 +198,16 @@ def make_parser():
     made.add_argument("data", metavar="DATA", help="table, or file of samples")
     made.add_argument("labels", nargs="?", metavar="LABELS", help="file of the samples' labels")
     made.add_argument("--metrics", type=_names, metavar="NAME,...", help="more numbers, such as f1,auc or mae")
+    made.add_argument("--json", action="store_true", help="print one line of JSON")
+
+    made = command("diagnose", diagnose, "look for dead units, vanishing gradients, steps too long", DIAGNOSE_TEXT, DIAGNOSE_EXAMPLES)
+    made.add_argument("model", metavar="MODEL", help="file that 'fastnn train' or model.save wrote")
+    made.add_argument("data", metavar="DATA", help="table, or file of samples")
+    made.add_argument("labels", nargs="?", metavar="LABELS", help="file of the samples' labels")
+    made.add_argument("--rows", type=_integer(1), default=512, metavar="N", help="samples to look at, at most (default: 512)")
+    made.add_argument("--lr", type=_real(lambda v: v > 0, "> 0"), default=1e-3, metavar="RATE", help="rate of the step (default: 0.001)")
+    made.add_argument("--find-lr", action="store_true", help="suggest a learning rate")
+    made.add_argument("--plot", metavar="FILE", help="draw histograms into this .png, .pdf or .svg file, which needs matplotlib")
     made.add_argument("--json", action="store_true", help="print one line of JSON")
 
     made = command("export", export, "write a saved network as ONNX, C or NumPy", EXPORT_TEXT, EXPORT_EXAMPLES)

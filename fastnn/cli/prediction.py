@@ -134,10 +134,27 @@ def _csv(result, names):
 
 def evaluate(args):
     """The command ``fastnn evaluate``."""
+    from .. import optim
+    from ..training import Trainer
+
+    model, loss, X, y, target = with_answers(args)
+    try:
+        found = scores(Trainer(model, loss, optim.SGD(model.parameters())), X, y, target, args.metrics)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"argument DATA: {show(args.data)}: {error}") from None
+    if args.json:
+        write_json({"data": args.data, "samples": len(X), **found.numbers})
+    else:
+        print(found.text("test") + ("" if "accuracy" in found.numbers else f" ({len(X):,} samples)"))
+    return 0
+
+
+def with_answers(args):
+    """The model of a file, the loss that goes with it, samples and targets, and what a regression's targets are in: (mean, scale), or
+    None."""
     import numpy as np
 
-    from .. import losses, optim
-    from ..training import Trainer
+    from .. import losses
 
     model = read(args.model, "MODEL", load_model)
     table = _table_of(args, model)
@@ -165,13 +182,4 @@ def evaluate(args):
     kinds = {"hinge": losses.BinaryHinge, "signs": losses.BinaryHinge, "largest": losses.MulticlassHinge, "numbers": losses.MeanSquaredError, "rates": losses.Poisson}
     default = losses.BinaryCrossEntropy if model.out_features == 1 else losses.SoftmaxCrossEntropy
     loss = losses.MeanSquaredError if target is not None else kinds.get(model.head, losses.BinaryCrossEntropy if model.head == "sigmoid" else default)
-    try:
-        trainer = Trainer(model, loss(), optim.SGD(model.parameters()))
-        found = scores(trainer, X, y, target, args.metrics)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"argument DATA: {show(args.data)}: {error}") from None
-    if args.json:
-        write_json({"data": args.data, "samples": len(X), **found.numbers})
-    else:
-        print(found.text("test") + ("" if "accuracy" in found.numbers else f" ({len(X):,} samples)"))
-    return 0
+    return model, loss(), X, y, target

@@ -58,7 +58,8 @@ def _left_to_the_team(trainers, rows, batch):
     left = len(trainers) % team
     if team == 1 or not left or 2 * left > team:
         return 0
-    return left if trainers[-1].plan(max(1, min(batch, rows))).flops >= _native.TEAM_WORK else 0
+    work = 6 * max(1, min(batch, rows)) * trainers[-1].model.num_parameters()  # at least: convolutions use weights many times
+    return left if work >= _native.TEAM_WORK else 0
 
 
 def fit_all(trainers, data, rows, fit, then=None):
