@@ -55,7 +55,7 @@ def measure(rounds):
                 p.data = value
             optimizer = fastnn.optim.Adam(model.parameters(), lr=LEARNING_RATE)
             trainer = fastnn.Trainer(model, fastnn.losses.SoftmaxCrossEntropy(), optimizer)
-            executor = fastnn.plan.NativeExecutor(trainer.plan(BATCH))
+            executor = fastnn.executors.NativeExecutor(trainer.plan(BATCH))
             executor.set_groups(optimizer.group_states())
             trainer.step(*ready[0])  # makes the trainer's own plan
             executor.run(*ready[0], None, rates[:1])

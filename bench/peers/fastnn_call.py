@@ -28,7 +28,7 @@ class Training(Loop):
         peer.load(self.model, self.weights)
         self.optimizer = fastnn.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
         trainer = fastnn.Trainer(self.model, fastnn.losses.SoftmaxCrossEntropy(), self.optimizer)
-        self.executor = fastnn.plan.NativeExecutor(trainer.plan(self.batch))
+        self.executor = fastnn.executors.NativeExecutor(trainer.plan(self.batch))
         self.index = np.empty(0, np.int64)
 
     def _run(self, index):

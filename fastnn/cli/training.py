@@ -59,6 +59,8 @@ def train(args):
         raise UsageError(f"argument --metrics: {str(error).partition(': ')[2]}") from None
     bytes_needed = trainer.plan(batch).peak_bytes
     check_memory(bytes_needed, f"argument --batch-size: expected a batch that fits in memory, got {batch}")
+    if args.class_weight is not None and problem.target is not None:
+        raise UsageError("argument --class-weight: expected classes, got numbers to be predicted")
     say(f"model  {words}: {model.num_parameters():,} parameters, {bytes_needed / 1e6:,.1f} MB while it trains")
     say(f"run    {args.epochs:,} epochs in batches of {batch}, {rule}, seed {args.seed}")
     threads = runtime.get_num_threads()
@@ -76,6 +78,8 @@ def train(args):
             )  # fmt: skip
         except OSError as error:  # of a file that is written meanwhile
             raise UsageError(f"{show(os.fsdecode(error.filename or 'a file'))}: {reason(error)}; the model was not saved") from None
+        except (TypeError, ValueError) as error:  # such as a checkpoint of other callbacks
+            raise UsageError(f"{error}; the model was not saved") from None
     say(f"time   {sum(history.get('seconds', ())):.2f} s")
     tested = len(problem.X_test) > 0
     found = scores(trainer, *((problem.X_test, problem.y_test) if tested else (problem.X, problem.y)), problem.target, args.metrics)
@@ -145,6 +149,11 @@ def _check(args):
             other = written.setdefault(os.path.realpath(name), option)
             if other != option:
                 raise UsageError(f"argument {option}: expected another file than that of {other}, got {show(name)}")
+    if args.tensorboard is not None:
+        try:
+            import tensorboardX  # noqa: F401
+        except ImportError:
+            raise UsageError("argument --tensorboard: expected tensorboardX to be installed: pip install fastnn[tensorboard]") from None
     if args.plot is not None:
         try:
             import matplotlib
@@ -273,10 +282,7 @@ def _callbacks(args):
     if args.csv_log is not None:
         found.append(callbacks.CSVLogger(args.csv_log))
     if args.tensorboard is not None:
-        try:
-            found.append(callbacks.TensorBoard(args.tensorboard))
-        except ImportError as error:
-            raise UsageError(f"argument --tensorboard: {error}") from None
+        found.append(callbacks.TensorBoard(args.tensorboard))
     if args.checkpoint is not None:
         found.append(callbacks.Checkpoint(args.checkpoint))
     return found
