@@ -1,5 +1,5 @@
-"""Layers for columns of numbers, as tables have them: Scale, a factor for each column, and PiecewiseLinear, a code of several numbers
-for each."""
+"""Layers for columns of numbers, as tables have them: Scale, a factor for each column, and PiecewiseLinear, a code of several
+numbers for each."""
 
 import numpy as np
 
@@ -11,9 +11,9 @@ from .layer import Layer, check_size, register
 class Scale(Layer):
     """A learned factor for each column: y = x · weight.
 
-    In front of a network it learns how much each input counts, at a rate of its own (the parameters of a layer can be a group of the
-    optimizer). D. Holzmüller, L. Grinsztajn and I. Steinwart, "Better by default: strong pre-tuned MLPs and boosted trees on tabular
-    data", 2024.
+    In front of a network it learns how much each input counts, at a rate of its own (the parameters of a layer can be a group of
+    the optimizer). D. Holzmüller, L. Grinsztajn and I. Steinwart, "Better by default: strong pre-tuned MLPs and boosted trees on
+    tabular data", 2024.
 
     Parameters
     ----------
@@ -79,8 +79,8 @@ class PiecewiseLinear(Layer):
         z_t = -1 below the bin [b_t, b_{t+1}], 1 above it, and linear in x between;  T bins make T numbers of each column
 
     A linear layer behind it is a piecewise linear function of each column; the edges of the bins are given, and not trained. Y.
-    Gorishniy, I. Rubachev and A. Babenko, "On embeddings for numerical features in tabular deep learning", 2022, who have 0 and 1 in
-    place of -1 and 1. Columns should be scaled before, so that x / (b_{t+1} - b_t) is not too large for float32.
+    Gorishniy, I. Rubachev and A. Babenko, "On embeddings for numerical features in tabular deep learning", 2022, who have 0 and 1
+    in place of -1 and 1. Columns should be scaled before, so that x / (b_{t+1} - b_t) is not too large for float32.
 
     Parameters
     ----------

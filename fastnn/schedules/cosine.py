@@ -95,8 +95,8 @@ class CosLog(Schedule):
 
         lr(t) = lr * (1 - cos(2 pi log2(1 + (2 ** cycles - 1) * min(t, total_steps) / total_steps))) / 2
 
-    With four cycles D. Holzmüller, L. Grinsztajn and I. Steinwart train networks on tables ("Better by default", 2024: coslog4): the
-    weights at the end of each cycle are candidates, and the choice among them is as good as early stopping.
+    With four cycles D. Holzmüller, L. Grinsztajn and I. Steinwart train networks on tables ("Better by default", 2024: coslog4):
+    the weights at the end of each cycle are candidates, and the choice among them is as good as early stopping.
 
     Parameters
     ----------

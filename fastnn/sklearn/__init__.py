@@ -1,5 +1,5 @@
-"""Estimators for scikit-learn: the multilayer perceptron with scikit-learn's own parameters and more, and networks that are good on raw
-tables. This package alone imports scikit-learn; ``pip install fastnn[sklearn]`` brings it."""
+"""Estimators for scikit-learn: the multilayer perceptron with scikit-learn's own parameters and more, and networks that are good on
+raw tables. This package alone imports scikit-learn; ``pip install fastnn[sklearn]`` brings it."""
 
 try:
     import sklearn  # noqa: F401

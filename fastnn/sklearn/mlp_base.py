@@ -67,8 +67,8 @@ def _by_rows(X):
 
 
 class Run:
-    """What `fit` has beside the estimator's attributes while it trains: the rows, validation data as (X, targets, y, weights) or None,
-    what the reported loss has more than the network's, the best weights, and whether training has converged."""
+    """What `fit` has beside the estimator's attributes while it trains: the rows, validation data as (X, targets, y, weights) or
+    None, what the reported loss has more than the network's, the best weights, and whether training has converged."""
 
     def __init__(self, rows, validation, offset):
         self.rows, self.validation, self.offset = rows, validation, offset
@@ -274,8 +274,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         last = rows % batch
         try:
             self._trainer.fit(
-                X, y, epochs=1 if incremental else self.max_iter, batch_size=batch, shuffle=self.shuffle, verbose=int(self.progress_bar),
-                callbacks=[Epochs(self, tasks), *mine], sample_weight=weights, max_seconds=self.max_seconds,
+                X, y, epochs=1 if incremental else self.max_iter, batch_size=batch, shuffle=self.shuffle,
+                verbose=int(self.progress_bar), callbacks=[Epochs(self, tasks), *mine], sample_weight=weights, max_seconds=self.max_seconds,
                 drop_last=0 < last < self._model.least_rows, validation_data=self._validation_data(validation),
             )
         except KeyboardInterrupt:
@@ -313,8 +313,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         train, held = found[::2], found[1::2]
         if held[0].shape[0] < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-        held_weights = held[2] if weights is not None else None
-        return train[0], train[1], train[2] if weights is not None else None, (held[0], held[1], self._decode(held[1]), held_weights)
+        if weights is None:
+            train, held = [*train, None], [*held, None]
+        return (*train, (held[0], held[1], self._decode(held[1]), held[2]))
 
     def _validation_data(self, validation):
         if validation is None:
@@ -571,8 +572,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def to_model(self):
         """A copy of the network, an `nn.Sequential`: to save, to export, to train further.
 
-        Its outputs are logits for a classifier, logarithms of rates for the Poisson loss; `predict_proba` gives probabilities. Classes
-        are numbers there, as ``classes_`` has them in order.
+        Its outputs are logits for a classifier, logarithms of rates for the Poisson loss; `predict_proba` gives probabilities.
+        Classes are numbers there, as ``classes_`` has them in order.
 
         Returns
         -------

@@ -35,11 +35,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron for classes, as `sklearn.neural_network.MLPClassifier`.
 
     All parameters of scikit-learn's are here, with the same defaults and meaning, and so are its attributes and methods; the same
-    `random_state` starts from the same weights. Rows are shuffled by fastnn's generator, so that results are the same in distribution,
-    not in every digit; with ``shuffle=False`` they agree to rounding. What differs: training is done in float32; in a last batch that
-    is smaller than the others, `alpha` is divided by the size of these; several classes are split by strata too where early stopping
-    holds data back; weights of samples count with their mean over all data as 1, not over each batch; warm start keeps the state of
-    the optimizer, so that two fits of ten epochs are one of twenty, bit for bit.
+    `random_state` starts from the same weights. Rows are shuffled by fastnn's generator, so that results are the same in
+    distribution, not in every digit; with ``shuffle=False`` they agree to rounding. What differs: training is done in float32; in a
+    last batch that is smaller than the others, `alpha` is divided by the size of these; several classes are split by strata too
+    where early stopping holds data back; weights of samples count with their mean over all data as 1, not over each batch; warm
+    start keeps the state of the optimizer, so that two fits of ten epochs are one of twenty, bit for bit.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         `learning_rate_init`; or a function that makes one of a list of parameters, such as
         ``functools.partial(optim.AdamW, lr=1e-3, weight_decay=0.1)``.
     schedule : {"cosine", "one_cycle", "linear"}, Schedule, callable or None, default None
-        The learning rate: from `learning_rate_init` to 0 (one_cycle: up to it and down) over `max_iter` epochs, or as you say, by the
-        number of steps.
+        The learning rate: from `learning_rate_init` to 0 (one_cycle: up to it and down) over `max_iter` epochs, or as you say, by
+        the number of steps.
     batchnorm : {False, True, "before", "after"}, default False
         Batch normalisation before the activation (True means that too), or behind it.
     dropout : float or list of float, default 0.0
@@ -149,8 +149,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def __init__(self, hidden_layer_sizes=(100,), activation="relu", *, solver="adam", alpha=0.0001, batch_size="auto",
                  learning_rate="constant", learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True, random_state=None,
                  tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True, early_stopping=False,
-                 validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, max_fun=15000, loss="log_loss",
-                 class_weight=None, optimizer=None, schedule=None, batchnorm=False, dropout=0.0, clip_norm=None, scoring=None,
+                 validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, max_fun=15000,
+                 loss="log_loss", class_weight=None, optimizer=None, schedule=None, batchnorm=False, dropout=0.0, clip_norm=None, scoring=None,
                  callbacks=None, max_seconds=None, n_threads=None, progress_bar=False, dtype=None):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -219,7 +219,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._label_binarizer.y_type_.startswith("multilabel")
 
     def _chosen_by_largest(self):
-        """Whether each class has an output, the largest of which is the answer: of three classes or more; of two if the loss wants it."""
+        """Whether each class has an output, the largest of which is the answer: of three classes or more, and of two where the loss
+        is one of softmax."""
         if self._several():
             return False
         softmax = isinstance(self.loss, losses.Loss) and self.loss.head in ("softmax", "largest")

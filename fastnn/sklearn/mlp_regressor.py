@@ -27,8 +27,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Half the squared error; half the Poisson deviance, with rates that are exp of the outputs; or others, of the outputs:
         ``losses.Quantile(0.9)``, say.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, \
-random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon, \
-n_iter_no_change, max_fun, optimizer, schedule, batchnorm, dropout, clip_norm, scoring, callbacks, max_seconds, n_threads, \
+random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, \
+epsilon, n_iter_no_change, max_fun, optimizer, schedule, batchnorm, dropout, clip_norm, scoring, callbacks, max_seconds, n_threads, \
 progress_bar, dtype
         As for `MLPClassifier`. The default score of early stopping is R².
     output_activation : str, nn.Activation or None, default None
@@ -150,7 +150,9 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_, out_activatio
         return self.n_outputs_ if isinstance(self.loss, str) else 1
 
     def _reported(self, loss, penalty, offset):
-        return float(loss + offset) if self._counts() else super()._reported(loss, penalty, offset)  # deviances are summed over outputs
+        if self._counts():  # deviances are summed over outputs
+            return float(loss + offset)
+        return super()._reported(loss, penalty, offset)
 
     def _loss_offset(self, y, sample_weight):
         if not self._counts():

@@ -45,9 +45,9 @@ def _activation(value):
 
 
 def _first_weights(random, n_in, n_out, logistic, name):
-    """Weights [n_in, n_out] and biases [n_out] to start from, drawn as scikit-learn draws them, so that the same `random_state` starts
-    from the same numbers: uniform within ±√(6 / (n_in + n_out)), or ±√(2 / (n_in + n_out)) with the logistic function (X. Glorot and
-    Y. Bengio, 2010). With SELU, which scikit-learn lacks: normal with variance 1 / n_in (G. Klambauer et al., 2017)."""
+    """Weights [n_in, n_out] and biases [n_out] to start from, drawn as scikit-learn draws them, so that the same `random_state`
+    starts from the same numbers: uniform within ±√(6 / (n_in + n_out)), or ±√(2 / (n_in + n_out)) with the logistic function (X.
+    Glorot and Y. Bengio, 2010). With SELU, which scikit-learn lacks: normal with variance 1 / n_in (G. Klambauer et al., 2017)."""
     if name == "selu":
         return random.normal(0.0, np.sqrt(1.0 / n_in), (n_in, n_out)), np.zeros(n_out)
     bound = np.sqrt((2.0 if logistic else 6.0) / (n_in + n_out))

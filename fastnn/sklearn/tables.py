@@ -1,10 +1,10 @@
 """Raw tables as rows of numbers for a network: what kind each column is, and how it is encoded.
 
-Numbers: less the median, divided by the interquartile range (by half the range where that is 0, by 1 where that is 0 too), then
-x / √(1 + (x / 3)²), which keeps what lies far off within ±3. Categories: one column for each, 1 where it is that; of two, one column of
+Numbers: less the median, divided by the interquartile range (by half the range where that is 0, by 1 where that is 0 too), then x /
+√(1 + (x / 3)²), which keeps what lies far off within ±3. Categories: one column for each, 1 where it is that; of two, one column of
 -1 and 1; 0 where it is missing, or none that training has seen. (D. Holzmüller, L. Grinsztajn and I. Steinwart, "Better by default:
-strong pre-tuned MLPs and boosted trees on tabular data", 2024.) A missing number becomes the median, and where training has seen such,
-a column more says with -1 and 1 whether it is missing.
+strong pre-tuned MLPs and boosted trees on tabular data", 2024.) A missing number becomes the median, and where training has seen
+such, a column more says with -1 and 1 whether it is missing.
 """
 
 import datetime
@@ -60,12 +60,20 @@ def _as_numbers(values, name):
     given = [None if _is_missing(v) else v for v in values.tolist()]
     try:
         if any(isinstance(v, _DATES) for v in given):
-            made = np.array([v.replace(tzinfo=None) if getattr(v, "tzinfo", None) else v for v in given])
-            return _as_numbers(made.astype("m8[ns]" if isinstance(made[made != np.array(None)][0], datetime.timedelta) else "M8[ns]"), name)
+            spans = any(isinstance(v, (datetime.timedelta, np.timedelta64)) for v in given)
+            days = np.array([_without_zone(v) for v in given], object).astype("m8[ns]" if spans else "M8[ns]")
+            return _as_numbers(days, name)
         return np.array([np.nan if v is None else v for v in given], np.float64)
     except (TypeError, ValueError):
         odd = next((v for v in given if v is not None and not _is_number(v)), None)
         raise ValueError(f"X: column {name}: expected numbers, as in training, got {odd!r:.40}") from None
+
+
+def _without_zone(value):
+    """A time in UTC, as NumPy has it."""
+    if getattr(value, "tzinfo", None) is None:
+        return value
+    return value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
 
 
 def _is_number(value):

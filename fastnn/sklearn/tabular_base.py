@@ -292,8 +292,8 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
         if weights is not None:
             weights = weights / np.mean(weights)
         history = trainer.fit(
-            X, y, epochs=self.n_epochs_, batch_size=batch, drop_last=rows > batch, sample_weight=weights, callbacks=callbacks, verbose=0,
-            max_seconds=seconds,
+            X, y, epochs=self.n_epochs_, batch_size=batch, drop_last=rows > batch, sample_weight=weights, callbacks=callbacks,
+            verbose=0, max_seconds=seconds,
         )
         if not all(np.isfinite(p.data).all() for p in model.parameters()):
             raise ValueError("the training has come to weights that are not finite; a smaller learning_rate may help")
@@ -351,7 +351,8 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
     # ---- files ----
 
     def save(self, path):
-        """Write everything into one file, in the format of safetensors: networks, what was learned of the table, classes, parameters.
+        """Write everything into one file, in the format of safetensors: networks, what was learned of the table, classes,
+        parameters.
 
         The file holds no code, appears whole or not at all, and is safe to open. `load` reads it.
 

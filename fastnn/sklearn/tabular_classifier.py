@@ -17,10 +17,11 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     """Classes of the rows of a raw table, by a network that is good without tuning.
 
     It takes data frames of pandas and polars and arrays: numbers, booleans, dates, strings and categories, with missing values. The
-    recipe is RealMLP-TD-S of D. Holzmüller, L. Grinsztajn and I. Steinwart, "Better by default: strong pre-tuned MLPs and boosted trees
-    on tabular data", 2024: numbers scaled by their quantiles and held within ±3, categories one-hot; a learned factor for each column,
-    three layers of 256 SELU units; label smoothing; 256 epochs of Adam under a rate of four cycles (`schedules.CosLog`), with rates of
-    their own for the factors and biases; and the weights of the last best epoch on rows that are held back.
+    recipe is RealMLP-TD-S of D. Holzmüller, L. Grinsztajn and I. Steinwart, "Better by default: strong pre-tuned MLPs and boosted
+    trees on tabular data", 2024: numbers scaled by their quantiles and held within ±3, categories one-hot; a learned factor for
+    each column, three layers of 256 SELU units; label smoothing; 256 epochs of Adam under a rate of four cycles
+    (`schedules.CosLog`), with rates of their own for the factors and biases; and the weights of the last best epoch on rows that
+    are held back.
 
     Parameters
     ----------
@@ -28,18 +29,18 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     n_models : int, default 1
         Networks whose probabilities are averaged, each from weights and with rows held back of its own.
     n_epochs : int or "auto", default "auto"
-        "auto" is 256, or fewer, but at least 32, for tables so large that these would take many minutes: more than 3e13 floating-point
-        operations, say 300,000 rows of 20 columns.
+        "auto" is 256, or fewer, but at least 32, for tables so large that these would take many minutes: more than 3e13
+        floating-point operations, say 300,000 rows of 20 columns.
     batch_size : int, default 256
     learning_rate : float or None, default None
         At the top of each cycle; None: 0.04.
     hidden_layer_sizes : array-like of int, default (256, 256, 256)
     validation_fraction : float or "auto", default "auto"
-        The share of the rows that is held back, to choose the epoch by the error on them. "auto" is 0.2, and none below 1,000 rows, or
-        where `fit` is given rows of your own: without such rows the last epoch is taken.
+        The share of the rows that is held back, to choose the epoch by the error on them. "auto" is 0.2, and none below 1,000 rows,
+        or where `fit` is given rows of your own: without such rows the last epoch is taken.
     categorical_features : "auto" or array-like, default "auto"
-        "auto": strings, booleans, and what the data frame's types call categories. Else names or numbers of columns, or a mask, which
-        are categories too.
+        "auto": strings, booleans, and what the data frame's types call categories. Else names or numbers of columns, or a mask,
+        which are categories too.
     max_categories : int, default 1000
         Of a column with more categories, so many of the most frequent count; the others are as a missing one.
     label_smoothing : float, default 0.1

@@ -12,14 +12,15 @@ from .tabular_base import BaseTabular
 class TabularRegressor(RegressorMixin, BaseTabular):
     """Numbers of the rows of a raw table, by a network that is good without tuning.
 
-    As `TabularClassifier`, whose parameters these are; the recipe has Mish in place of SELU, squared errors of standardised targets, and
-    a rate of 0.07.
+    As `TabularClassifier`, whose parameters these are; the recipe has Mish in place of SELU, squared errors of standardised
+    targets, and a rate of 0.07.
 
     Parameters
     ----------
     preset, n_models, n_epochs, batch_size, learning_rate, hidden_layer_sizes, validation_fraction, categorical_features, \
 max_categories, max_seconds, random_state, verbose, n_threads
-        As for `TabularClassifier`; what is averaged are the predictions, and the epoch is chosen by the root of the mean squared error.
+        As for `TabularClassifier`; what is averaged are the predictions, and the epoch is chosen by the root of the mean squared
+        error.
     quantiles : sequence of float or None, default None
         Above 0 and below 1: train for these quantiles of a single target, in place of its mean. `predict_quantiles` gives all,
         `predict` the one nearest to the median.
@@ -167,7 +168,8 @@ max_categories, max_seconds, random_state, verbose, n_threads
     # ---- files ----
 
     def _described(self):
-        return {"mean": self._mean.tolist(), "deviation": self._deviation.tolist(), "flat": self._flat, "levels": list(self._levels)}
+        targets = {"mean": self._mean.tolist(), "deviation": self._deviation.tolist()}
+        return {**targets, "flat": self._flat, "levels": list(self._levels)}
 
     def _restore(self, described):
         self._mean, self._deviation = (np.array(described[name], np.float64) for name in ("mean", "deviation"))

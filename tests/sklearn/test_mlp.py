@@ -1,4 +1,4 @@
-"""MLPClassifier and MLPRegressor: the same numbers as scikit-learn's, what they have beyond it, their state, and what they refuse."""
+"""MLPClassifier and MLPRegressor: scikit-learn's numbers, what they have beyond it, their state, and what they refuse."""
 
 import copy
 import functools
@@ -142,7 +142,8 @@ def test_random_state():
         {"schedule": schedules.Exponential(0.01, gamma=0.999), "clip_norm": 1.0},
         {"schedule": "linear", "learning_rate_init": 0.01, "activation": ["gelu", nn.Activation("leaky_relu", 0.1)],
          "hidden_layer_sizes": (40, 20)},
-        {"batchnorm": "after", "dropout": [0.1, 0.0], "hidden_layer_sizes": (40, 20), "activation": "prelu", "learning_rate_init": 0.01},
+        {"batchnorm": "after", "dropout": [0.1, 0.0], "hidden_layer_sizes": (40, 20), "activation": "prelu",
+         "learning_rate_init": 0.01},
         {"batchnorm": True, "activation": "selu", "batch_size": 599, "learning_rate_init": 0.01},  # one row is left over
         {"loss": losses.SoftmaxCrossEntropy(label_smoothing=0.1), "learning_rate_init": 0.01},
         {"loss": "hinge", "learning_rate_init": 0.01},
@@ -183,7 +184,8 @@ def test_validation_data_of_ones_own():
     stop.fit(X[:400], Y[:400], X_val=X[400:], y_val=Y[400:])
     assert stop.n_iter_ < 200 and stop.t_ == 400 * stop.n_iter_
     assert stop.score(X[400:], Y[400:]) == stop.best_validation_score_ == max(stop.validation_scores_)
-    watch = MLPClassifier(max_iter=5, random_state=0).fit(X[:400], Y[:400], X_val=X[400:], y_val=Y[400:], sample_weight_val=np.ones(200))
+    own = {"X_val": X[400:], "y_val": Y[400:]}
+    watch = MLPClassifier(max_iter=5, random_state=0).fit(X[:400], Y[:400], **own, sample_weight_val=np.ones(200))
     assert len(watch.validation_scores_) == 5 and watch.best_loss_ == min(watch.loss_curve_)
     assert watch.validation_loss_curve_[-1] < watch.validation_loss_curve_[0]
     scored = MLPClassifier(max_iter=5, random_state=0, scoring="neg_log_loss").fit(X[:400], Y[:400], X_val=X[400:], y_val=Y[400:])
@@ -303,9 +305,11 @@ def test_one_class():
 def test_tools():
     pipeline = make_pipeline(StandardScaler(), MLPClassifier(max_iter=15, learning_rate_init=0.01, random_state=0))
     assert cross_val_score(pipeline, X, Y, cv=3).mean() > 0.8
-    search = GridSearchCV(pipeline, {"mlpclassifier__alpha": [1e-4, 1.0], "mlpclassifier__hidden_layer_sizes": [(20,), (50,)]}, cv=2)
+    grid = {"mlpclassifier__alpha": [1e-4, 1.0], "mlpclassifier__hidden_layer_sizes": [(20,), (50,)]}
+    search = GridSearchCV(pipeline, grid, cv=2)
     assert search.fit(X, Y).best_score_ > 0.8 and "MLPClassifier" in search._repr_html_()
-    voting = VotingClassifier([(str(s), MLPClassifier(max_iter=10, learning_rate_init=0.01, random_state=s)) for s in range(2)], voting="soft")
+    members = [(str(s), MLPClassifier(max_iter=10, learning_rate_init=0.01, random_state=s)) for s in range(2)]
+    voting = VotingClassifier(members, voting="soft")
     assert voting.fit(X, Y).score(X, Y) > 0.9
     for loss in ("log_loss", "hinge"):
         calibrated = CalibratedClassifierCV(MLPClassifier(loss=loss, max_iter=15, learning_rate_init=0.01, random_state=0), cv=2)

@@ -105,7 +105,8 @@ def test_data_frames(library):
     assert named._encoder.columns[3] == {"kind": "category", "keys": ["1", "2", "3", "9"]}
     if library == "pandas":
         typed = frame.astype({"city": "category", "visits": "Int64", "member": "boolean", "age": "Float64"})
-        np.testing.assert_allclose(TabularClassifier(**QUICK).fit(typed, y).predict_proba(typed), ours.predict_proba(frame), atol=1e-6)
+        found = TabularClassifier(**QUICK).fit(typed, y).predict_proba(typed)
+        np.testing.assert_allclose(found, ours.predict_proba(frame), atol=1e-6)
 
 
 # ---- the recipe ----
@@ -204,7 +205,8 @@ def test_several_networks_and_random_state():
 def test_quantiles_and_outputs():
     X = np.random.default_rng(0).uniform(size=(900, 2))
     y = X[:, 0] + np.random.default_rng(1).normal(size=900) * (0.1 + X[:, 1])
-    reg = TabularRegressor(quantiles=[0.9, 0.5, 0.1], n_epochs=60, hidden_layer_sizes=(32,), random_state=0, learning_rate=0.02).fit(X, y)
+    settings = {"n_epochs": 60, "hidden_layer_sizes": (32,), "random_state": 0, "learning_rate": 0.02}
+    reg = TabularRegressor(quantiles=[0.9, 0.5, 0.1], **settings).fit(X, y)
     high, middle, low = reg.predict_quantiles(X).T
     assert (high >= middle).all() and (middle >= low).all() and (reg.predict(X) == middle).all()
     assert 0.7 < ((low <= y) & (y <= high)).mean() < 0.9
@@ -262,7 +264,8 @@ def test_files_that_lie(tmp_path):
     tensors, metadata = safetensors.parse(good)
     described = json.loads(metadata["described"])
     changes = [
-        {**described, "columns": described["columns"][:2]}, {**described, "columns": [{"kind": "number"}] * 4}, {**described, "columns": 3},
+        {**described, "columns": described["columns"][:2]}, {**described, "columns": [{"kind": "number"}] * 4},
+        {**described, "columns": 3},
         {**described, "classes": [0, 1]}, {**described, "classes": [[0, 1], [2]]}, {**described, "kind": "M8[D]"},
         {**described, "parameters": {"nonsense": 1}}, {**described, "names": ["a"]}, {**described, "epochs": [1]}, [], None,
     ]  # fmt: skip
@@ -270,7 +273,8 @@ def test_files_that_lie(tmp_path):
         safetensors.write(path, tensors, {**metadata, "described": json.dumps(changed)})
         with pytest.raises(ValueError, match="expected a file that TabularClassifier.save has written"):
             TabularClassifier.load(path)
-    for changed in ({"members": "[]"}, {"members": "{"}, {"version": "2"}, {"estimator": "x"}, {"members": '[{"architecture": 3}]'}):
+    members = ("[]", "{", '[{"architecture": 3}]')
+    for changed in (*({"members": m} for m in members), {"version": "2"}, {"estimator": "x"}):
         safetensors.write(path, tensors, {**metadata, **changed})
         with pytest.raises(ValueError, match="expected a file that"):
             TabularClassifier.load(path)
