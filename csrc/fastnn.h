@@ -105,8 +105,9 @@ void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars);
 /* The whole of an update by a team, from the norm to max-norm. */
 void fnn_update_run(fnn_update *o, bool trust, bool max_norm, fnn_autotune *tune, double work);
 
-/* By code: what defs/activations.def says. */
+/* By code: what defs/activations.def and defs/losses.def say. */
 extern const fnn_activation_info fnn_activations[FNN_ACTIVATIONS];
+extern const char *const fnn_loss_names[FNN_LOSS_FORMS];
 
 /* By code: the names of the rules and how many state arrays each has. */
 extern const char *const fnn_update_names[FNN_UPDATE_RULES];

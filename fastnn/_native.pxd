@@ -111,6 +111,8 @@ cdef extern from "fastnn.h" nogil:
         double alpha, lowest
 
     const fnn_activation_info *fnn_activations
+    const char *const *fnn_loss_names
+    int FNN_LOSS_FORMS
 
     ctypedef union fnn_number:
         int64_t i

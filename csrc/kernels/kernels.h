@@ -275,15 +275,9 @@ typedef void fnn_update_rule_fn(size_t rows, size_t n, const fnn_update_scalars 
 
 /* Losses that are sums over the elements (kernels/loss.h). */
 typedef enum {
-    FNN_SQUARED,
-    FNN_ABSOLUTE,
-    FNN_HUBER,       /* parameter: delta */
-    FNN_POISSON_LOG, /* outputs are logarithms of rates */
-    FNN_POISSON,     /* outputs are rates; parameter: what is added to them before the logarithm */
-    FNN_BINARY_ENTROPY,
-    FNN_HINGE, /* parameter: the margin */
-    FNN_SQUARED_HINGE,
-    FNN_QUANTILE, /* the class weights say how much an output costs: above its target the first row, below it the second */
+#define FNN_LOSS(code, name) code,
+#include "../defs/losses.def"
+#undef FNN_LOSS
     FNN_LOSS_FORMS
 } fnn_loss_form;
 

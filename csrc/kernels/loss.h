@@ -462,25 +462,17 @@ FNN_INLINE void fnn_loss_each(const fnn_loss_form form, size_t rows, const fnn_l
 
 static void fnn_elementwise_loss(size_t rows, const fnn_loss *o)
 {
-#define FNN_FORM(f)                                            \
-    case f:                                                    \
-        if (o->each) fnn_loss_each(f, rows, o);                \
-        else if (o->classes < FNN_LANES) fnn_loss_narrow(f, rows, o); \
-        else fnn_loss_wide(f, rows, o);                        \
+#define FNN_LOSS(code, name)                                             \
+    case code:                                                           \
+        if (o->each) fnn_loss_each(code, rows, o);                       \
+        else if (o->classes < FNN_LANES) fnn_loss_narrow(code, rows, o); \
+        else fnn_loss_wide(code, rows, o);                               \
         break;
     switch (o->form) {
-        FNN_FORM(FNN_SQUARED)
-        FNN_FORM(FNN_ABSOLUTE)
-        FNN_FORM(FNN_HUBER)
-        FNN_FORM(FNN_POISSON_LOG)
-        FNN_FORM(FNN_POISSON)
-        FNN_FORM(FNN_BINARY_ENTROPY)
-        FNN_FORM(FNN_HINGE)
-        FNN_FORM(FNN_SQUARED_HINGE)
-        FNN_FORM(FNN_QUANTILE)
+#include "../defs/losses.def"
     default: break;
     }
-#undef FNN_FORM
+#undef FNN_LOSS
 }
 
 /* ---- multi-class hinge ---- */

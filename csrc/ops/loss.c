@@ -3,6 +3,12 @@
 
 #include <math.h>
 
+const char *const fnn_loss_names[FNN_LOSS_FORMS] = {
+#define FNN_LOSS(code, name) [code] = #name,
+#include "../defs/losses.def"
+#undef FNN_LOSS
+};
+
 /* The loss of the rows of a split. */
 static fnn_loss loss_of(const fnn_step *s, const fnn_op *op, fnn_split split)
 {

@@ -11,6 +11,11 @@ def math_map(str function, x):
     return y
 
 
+def losses():
+    """The names in the register of losses (csrc/defs/losses.def), in the order of their codes."""
+    return [fnn_loss_names[i].decode() for i in range(FNN_LOSS_FORMS)]
+
+
 def activations():
     """The register of activations (csrc/defs/activations.def), in the order of their codes: (name, saves, alpha, lowest)."""
     cdef const fnn_activation_info *a

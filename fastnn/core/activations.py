@@ -24,17 +24,7 @@ class Activation(NamedTuple):
 ACTIVATIONS = {name: Activation(code, alpha, saves, lowest) for code, (name, saves, alpha, lowest) in enumerate(_native.activations())}
 PARAMETRIC = tuple(name for name, a in ACTIVATIONS.items() if a.lowest >= 0)  # those that look at alpha
 
-FORMS = {  # fnn_loss_form
-    "squared": 0,
-    "absolute": 1,
-    "huber": 2,
-    "poisson_log": 3,
-    "poisson": 4,
-    "binary_entropy": 5,
-    "hinge": 6,
-    "squared_hinge": 7,
-    "quantile": 8,
-}
+FORMS = {name: code for code, name in enumerate(_native.losses())}  # of elementwise losses
 
 
 def check_activation(name, alpha=None):
