@@ -25,21 +25,19 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
     """All of `Trainer.fit`, whose docstring says what the arguments are."""
     epochs, batch_size, accumulate = count(epochs, "epochs", 0), count(batch_size, "batch_size", 1), count(accumulate, "accumulate", 1)
     validation_freq = count(validation_freq, "validation_freq", 1)
+    if accumulate > 1 and trainer.loss.reduction == "sum" and any(True for _ in penalized(trainer.model, trainer.penalty)):
+        raise ValueError("accumulate: expected a loss that is a mean where weights have penalties, got one that is a sum")
     if is_iterable(X, y):
         for name, given in (("sample_weight", sample_weight is not None), ("validation_split", validation_split)):
             if given:
                 raise ValueError(f"{name}: expected none with an iterable, whose items may be (X, y, sample_weight), and which cannot be cut")
-        if accumulate > 1:
-            raise ValueError(f"accumulate: expected 1 with an iterable, whose items are the batches, got {accumulate}")
         validation = validation_pair(trainer.model, trainer.loss, validation_data)
-        source = IterableSource(X, trainer, steps_per_epoch, class_weight, check_finite, epochs)
+        source = IterableSource(X, trainer, steps_per_epoch, class_weight, check_finite, epochs, accumulate)
         targets = None
     else:
         if steps_per_epoch is not None:
             raise ValueError("steps_per_epoch: expected none with arrays, of which an epoch takes all rows, got one")
         train, validation = checked_data(trainer, X, y, sample_weight, validation_data, check_finite, validation_split, class_weight)
-        if accumulate > 1 and trainer.loss.reduction == "sum" and any(True for _ in penalized(trainer.model, trainer.penalty)):
-            raise ValueError("accumulate: expected a loss that is a mean where weights have penalties, got one that is a sum")
         source, targets = _arrays(trainer.model, train, batch_size, shuffle, drop_last, accumulate), train.y
     metrics = Metrics(metrics, trainer.model, trainer.loss)
     for data in (source.data if targets is not None else None, validation):

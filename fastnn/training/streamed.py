@@ -1,5 +1,7 @@
 """Training on an iterable of batches: each item is a batch, and a step; an epoch is once through, or so many of them."""
 
+import copy
+
 import numpy as np
 
 from ..nn.rows import as_sparse
@@ -24,12 +26,13 @@ def is_iterable(X, y):
 class IterableSource:
     """Batches of an iterable. `model` and `loss` are what they are checked against.
 
-    An iterable that can be gone through again and again is begun anew each epoch. An iterator cannot: it goes on where it stands.
+    An iterable that can be gone through again and again is begun anew each epoch. An iterator cannot: it goes on where it stands. Of
+    `accumulate` items one batch is made, which is worked on in parts of as many rows as the largest item so far.
     """
 
     rows = None  # of an epoch: not known
 
-    def __init__(self, items, trainer, steps_per_epoch, class_weight, check_finite, epochs):
+    def __init__(self, items, trainer, steps_per_epoch, class_weight, check_finite, epochs, accumulate=1):
         self._trainer, self._items = trainer, items
         self.steps = None if steps_per_epoch is None else count(steps_per_epoch, "steps_per_epoch", 1)
         self._class_weight = class_weight
@@ -43,14 +46,15 @@ class IterableSource:
                 "can be but once; give steps_per_epoch, or an object whose __iter__ begins anew, such as data.stream"
             )
         self._reader = self._like = self._taken = None
-        self._batch = 1  # rows that the plan is for: the most that have come
+        self._accumulate = accumulate
+        self._batch = 1  # rows that the plan is for: the most that have come in an item
 
     def settings(self):
-        return {"steps_per_epoch": self.steps}
+        return {"steps_per_epoch": self.steps, **({"accumulate": self._accumulate} if self._accumulate > 1 else {})}
 
     def key(self, seed):
         """Equal for epochs over as many batches."""
-        return ("iterable", self.steps)
+        return ("iterable", self.steps, *[self._accumulate] * (self._accumulate > 1))
 
     def prepare(self, trainer, outputs):
         """Batches are looked at as they come."""
@@ -62,23 +66,23 @@ class IterableSource:
         if hasattr(self._items, "set_epoch"):
             self._items.set_epoch(epoch)
         self._epoch, self._taken = epoch, None
-        skip, first = tally.batches, ()
+        skip, first = self._accumulate * tally.batches, ()
         if self._once:
             skip, first = self._go_on(tally)
-        limit = None if self.steps is None else self.steps - tally.batches
+        limit = None if self.steps is None else self._accumulate * (self.steps - tally.batches)
         self._reader = Reader(iter(self._items), self._prepared, skip, limit, first)
 
     def _go_on(self, tally):
-        """(batches to drop, items that come first) of an iterator, which may have been drawn from before."""
+        """(items to drop, items that come first) of an iterator, which may have been drawn from before."""
         trainer = self._trainer
         (before, left), drawn = trainer._iterator, trainer._progress[2]
         trainer._iterator = self._items, ()
         if before is self._items:
             return 0, left
         if self.steps is None:  # an iterator is an epoch
-            return tally.batches, ()
+            return self._accumulate * tally.batches, ()
         if tally.batches or before == "loaded":  # another in its place, in the middle of an epoch or out of a checkpoint
-            return drawn + tally.batches, ()
+            return drawn + self._accumulate * tally.batches, ()
         trainer._progress = (*trainer._progress[:2], 0)
         return 0, ()
 
@@ -98,7 +102,7 @@ class IterableSource:
             return
         left = self._reader.close()
         if self._taken is not None and tally.batches == self._taken[0]:
-            left = [self._taken[1], *left]  # taken, but its step was not done
+            left = [*self._taken[1], *left]  # taken, but their step was not done
         if self._once:
             self._trainer._iterator = self._items, left
         self._reader = self._taken = None
@@ -108,14 +112,35 @@ class IterableSource:
         item, data = self._reader.get()
         if self._taken is None:
             self._trainer._learn_targets(data.y)
-        self._taken = tally.batches, item
-        rows = len(data.X)
-        self._batch = max(self._batch, rows)
-        return Part(data, data.X, data.y, data.weight, None, self._batch, 1, tally.rows, tally.rows + rows, 0)
+        self._taken, parts = (tally.batches, [item]), [data]
+        while len(parts) < self._accumulate and self._reader.wait():
+            item, data = self._reader.get()
+            self._taken[1].append(item)
+            parts.append(data)
+        self._batch = max(self._batch, *(len(p.X) for p in parts), 1)
+        data = self._joined(parts)
+        rows, batch = len(data.X), self._batch * self._accumulate
+        return Part(data, data.X, data.y, data.weight, None, batch, 1, tally.rows, tally.rows + rows, 0, self._accumulate)
+
+    def _joined(self, parts):
+        """The rows of several items, as those of one."""
+        if len(parts) == 1:
+            return parts[0]
+        data = copy.copy(parts[0])
+        rows = [p.X if isinstance(p.X, np.ndarray) else p.X[np.arange(len(p.X))] for p in parts]  # sparse ones become dense
+        shapes = {X.shape[1:] for X in rows}
+        if len(shapes) > 1:
+            raise ValueError(f"X: expected items of one shape to accumulate, got samples of {' and '.join(map(str, sorted(shapes)))}")
+        data.X, data.y = np.concatenate(rows), np.concatenate([p.y for p in parts])
+        data.weight = None if data.weight is None else np.concatenate([p.weight for p in parts])
+        data.names = tuple(name.split(": ")[-1] for name in data.names)
+        if len(data.X) % self._batch:
+            check_batch(self._trainer.model, len(data.X) % self._batch, "X: the last of the rows that are accumulated")
+        return data.hold()
 
     def drawn(self, tally):
-        """Batches that were taken."""
-        return tally.batches
+        """Items that were taken."""
+        return self._accumulate * tally.batches
 
     def _prepared(self, item, number):
         """An item as ArrayData, checked; in the reader's thread."""

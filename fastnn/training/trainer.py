@@ -226,8 +226,8 @@ class Trainer(engine.Engine):
         accumulate : int, default 1
             Add up the gradients of so many batches for each update, in the memory of one of them. The update is that of one batch of
             all these rows, to rounding, also of the fewer ones that end an epoch: means go by rows, dropout and noise draw what
-            they would there, and steps, schedules and callbacks count updates. Batch normalisation sees the smaller batches. With
-            arrays only.
+            they would there, and steps, schedules and callbacks count updates. Batch normalisation sees the smaller batches. Of an
+            iterable, so many items make an update.
 
         Returns
         -------

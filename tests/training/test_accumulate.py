@@ -156,11 +156,61 @@ def test_what_is_refused(settings, message):
     x, y = samples()
     with pytest.raises(ValueError, match=message):
         make().fit(x, y, verbose=0, **settings)
-    with pytest.raises(ValueError, match="^accumulate: expected 1 with an iterable"):
-        make().fit([(x, y)], accumulate=2, verbose=0)
     summed = make(losses.SoftmaxCrossEntropy(reduction="sum"), penalty=regularizers.L2(0.1))
-    with pytest.raises(ValueError, match="^accumulate: expected a loss that is a mean"):
-        summed.fit(x, y, accumulate=2, verbose=0)
+    for data in ((x, y), ([(x, y)],)):
+        with pytest.raises(ValueError, match="^accumulate: expected a loss that is a mean"):
+            summed.fit(*data, accumulate=2, verbose=0)
+
+
+# --- of an iterable ---
+
+
+class Batches:
+    """The rows in order, begun anew each time."""
+
+    def __init__(self, x, y, *more, batch=8):
+        self.arrays, self.batch = (x, y, *more), batch
+
+    def __iter__(self):
+        for i in range(0, len(self.arrays[0]), self.batch):
+            yield tuple(a[i : i + self.batch] for a in self.arrays)
+
+
+@pytest.mark.parametrize("batchnorm", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_items_of_an_iterable(batchnorm, weighted):
+    """The bits of the same rows as arrays."""
+    x, y = samples()
+    weights = [np.linspace(0, 2, ROWS)] * weighted
+    a, b = make(dropout=0.2, batchnorm=batchnorm), make(dropout=0.2, batchnorm=batchnorm)
+    one = a.fit(x, y, epochs=2, batch_size=8, accumulate=4, shuffle=False, sample_weight=weights[0] if weighted else None, metrics=["f1"], verbose=0)
+    two = b.fit(Batches(x, y, *weights), epochs=2, accumulate=4, metrics=["f1"], verbose=0)
+    assert bits(a) == bits(b) and a.steps_done == b.steps_done == 6 and one.rows == two.rows
+    assert all(one[name] == two[name] for name in ("loss", "accuracy", "f1"))
+
+
+@pytest.mark.parametrize("kind", [lambda *a: Batches(*a), lambda *a: iter(Batches(*(np.tile(b, (9, *[1] * (b.ndim - 1))) for b in a)))], ids=["iterable", "iterator"])
+def test_iterables_are_gone_on_with(kind, tmp_path):
+    x, y = samples()
+    whole, first = make(dropout=0.2), make(dropout=0.2)
+    whole.fit(kind(x, y), epochs=3, steps_per_epoch=2, accumulate=3, verbose=0)
+    stop = callbacks.Lambda(on_step_end=lambda step, logs: setattr(first, "stop_training", step == 3))
+    items = kind(x, y)
+    first.fit(items, epochs=3, steps_per_epoch=2, accumulate=3, callbacks=[stop], verbose=0)
+    first.save_checkpoint(tmp_path / "t")
+    second = make(dropout=0.2)
+    second.load_checkpoint(tmp_path / "t")
+    for trainer, source in ((second, kind(x, y)), (first, items)):
+        trainer.fit(source, epochs=2, steps_per_epoch=2, accumulate=3, verbose=0)
+        assert bits(trainer) == bits(whole)
+
+
+def test_items_that_do_not_fit_together():
+    x, y = samples()
+    t = make(batchnorm=True)
+    with pytest.raises(ValueError, match="^X: the last of the rows that are accumulated: expected at least 2 rows to train on"):
+        t.fit([(x[:8], y[:8]), (x[:5], y[:5]), (x[:4], y[:4])], accumulate=3, verbose=0)
+    assert t.steps_done == 0
 
 
 @pytest.mark.parametrize("loss", [losses.SoftmaxCrossEntropy(), losses.Custom(lambda z, t: (float((z**2).mean() / 3), 2 * z / z.size / 3))], ids=str)
