@@ -158,7 +158,7 @@ typedef struct fnn_op {
     bool barrier; /* a barrier stands after it */
     bool updates; /* it changes parameters: the step counts as one of the optimizer's */
     int buffer[FNN_OP_BUFFERS]; /* positions in the workspace's table, in the order of the roles; -1 where there is none */
-    size_t scratch; /* floats of each thread's own that it may use for any batch up to the plan's; 0: none */
+    size_t scratch; /* bytes of each thread's own that it may use for any batch up to the plan's; 0: none */
     union {
         fnn_number value[FNN_OP_PARAMETERS];
 #define FNN_PARAMETERS(name, fields) fnn_##name##_parameters name;
@@ -167,7 +167,7 @@ typedef struct fnn_op {
     };
 } fnn_op;
 
-/* Images whose part of a convolution's gradient of the weights is one sum; and the floats that a thread needs for its windows. */
+/* Images whose part of a convolution's gradient of the weights is one sum; and the elements that a thread needs for its windows. */
 size_t fnn_conv2d_chunk(const fnn_op *op);
 size_t fnn_conv2d_scratch(const fnn_op *op);
 
@@ -198,10 +198,11 @@ typedef struct fnn_source {
 typedef struct fnn_run {
     const fnn_op *ops;
     size_t first_op, last_op;
+    fnn_dtype dtype;     /* that the model computes in, FNN_F32 or FNN_F64 */
     fnn_buffer *buffers; /* (threads + 1) tables of n_buffers: the first is read, the others are the threads' own copies */
     size_t n_buffers;    /* rounded up so that a table fills whole cache lines, at which it begins */
     int output;        /* the buffer that lands in `out`, or -1 */
-    float *out;
+    void *out;
     size_t ldout;
     fnn_source x, y, weight; /* weight: of the rows, one value each, or one for each output */
     size_t weight_columns;
@@ -221,8 +222,8 @@ typedef struct fnn_run {
     fnn_update *update; /* scalars are filled by the call */
     fnn_group *groups;  /* t and memory move on by every step that is done */
     const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */
-    float *scratch;      /* scratch_floats for each thread */
-    size_t scratch_floats;
+    char *scratch;       /* scratch_bytes for each thread */
+    size_t scratch_bytes;
     double loss_before; /* what the sum of the losses begins with: the same bits, however many calls an epoch is made of */
     /* results */
     double *losses; /* the loss of each step; may be NULL */

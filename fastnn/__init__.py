@@ -14,6 +14,7 @@ if _find_spec("fastnn._native") is None:
     )
 
 from ._version import __version__
+from .core.dtypes import get_default_dtype, set_default_dtype
 from .core.runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
 
 # All else is imported when it is first asked for, so that nobody waits for what he does not use: name -> the module that has it;
@@ -22,7 +23,8 @@ _HOMES = dict.fromkeys("data ensemble evolution init io kernels losses nn optim 
 _HOMES |= dict.fromkeys(("GradientCheck", "History", "Trainer", "callbacks", "check_gradients", "value_and_grad"), "training")
 _HOMES |= {"manual_seed": "init", "minimize": "optim.minimize", "selftest": "self_test"}
 
-__all__ = ["__version__", "available_isas", "get_isa", "get_num_threads", "set_num_threads", "show_config", "use_isa", *_HOMES]
+__all__ = ["__version__", "available_isas", "get_default_dtype", "get_isa", "get_num_threads", "set_default_dtype", "set_num_threads",
+           "show_config", "use_isa", *_HOMES]  # fmt: skip
 
 # What needs more than NumPy, and what users seldom need by name.
 _HOMES |= dict.fromkeys("cli executors ops plan sklearn training".split())

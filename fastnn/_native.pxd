@@ -162,10 +162,11 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_run:
         const fnn_op *ops
         size_t first_op, last_op
+        fnn_dtype dtype
         fnn_buffer *buffers
         size_t n_buffers
         int output
-        float *out
+        void *out
         size_t ldout
         fnn_source x, y, weight
         size_t weight_columns
@@ -180,8 +181,8 @@ cdef extern from "fastnn.h" nogil:
         int threads
         double work
         fnn_autotune *autotune
-        float *scratch
-        size_t scratch_floats
+        char *scratch
+        size_t scratch_bytes
         fnn_update *update
         fnn_group *groups
         uint64_t seed, step0

@@ -14,6 +14,7 @@
 #include "../kernels/random.h"
 #include "../kernels/noise.h"
 #include "../kernels/pieces.h"
+#include "../kernels/pool2d.h"
 #include "../kernels/convert.h"
 #include "../kernels/measure.h"
 

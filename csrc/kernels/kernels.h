@@ -112,7 +112,7 @@ typedef struct fnn_product {
 #define FNN_LARGE_K_MAX_ROWS 768 /* ... at most so many, for all of which B is packed once, ... */
 #define FNN_LARGE_K_ROOM (FNN_LARGE_K_MAX_ROWS * (1024 + 64)) /* ... and more than the least only where this holds what they need */
 #define FNN_KC_SCRATCH 1056   /* k in a block of B where there is scratch to pack it in: 264 KB, of which the L2 cache holds two */
-#define FNN_PACKED_ROOM (FNN_KC_SCRATCH * 64) /* floats, for panels of at most 64 columns */
+#define FNN_PACKED_ROOM (FNN_KC_SCRATCH * 64) /* elements, for panels of at most 64 columns */
 
 #define FNN_SUM_BLOCK 65536 /* terms of a sum in one chain; see sums.h */
 
@@ -164,7 +164,7 @@ static inline size_t fnn_update_room(size_t m, size_t n, size_t k)
     return fnn_min((n + 15) / 16 * 16 * k, FNN_UPDATE_B) + rows * k + fnn_min(rows * n, FNN_UPDATE_GRADIENT);
 }
 
-/* Floats of scratch with which a product [m, k] [k, n] runs faster, 0 where it needs none: room for two packed blocks of B (one
+/* Elements of scratch with which a product [m, k] [k, n] runs faster, 0 where it needs none: room for two packed blocks of B (one
  * would do for a transposed B, but a plan has one scratch for all its products), and in updates over many k, at which large
  * matrices leave the reach of the caches and the TLB, for columns of A and for gradients. */
 static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t k)
@@ -175,6 +175,26 @@ static inline size_t fnn_product_scratch(bool update, size_t m, size_t n, size_t
     }
     return k > 256 && m >= 64 && n >= 256 ? 2 * FNN_PACKED_ROOM : 0;
 }
+
+/* Windows over an image [height, width, channels]: of a convolution or a pooling. */
+#include "../defs/window.def"
+#define FNN_INT(name) size_t name;
+typedef struct fnn_window {
+    FNN_WINDOW
+} fnn_window;
+#undef FNN_INT
+
+/* A pooling; see pool2d.h. */
+typedef struct fnn_pool2d {
+    fnn_window window;
+    bool count_padding; /* of an average: the padding counts */
+    const real *x;
+    size_t ldx; /* here and below from one image to the next */
+    real *y; /* backward: holds its gradient */
+    size_t ldy;
+    real *dx;
+    size_t lddx;
+} fnn_pool2d;
 
 /* Batch normalisation over the rows of these columns; see batchnorm.h. */
 typedef struct fnn_batchnorm {

@@ -12,30 +12,30 @@
 
 #include <string.h>
 
-/* A convolution and its gradients; weights [kernel_height, kernel_width, channels / groups, filters]. */
+/* A convolution and its gradients; weights [kernel_height, kernel_width, channels / groups, filters]. Arrays of the compute type. */
 typedef struct conv2d {
     size_t batch, filters;
     fnn_window window;
-    const float *x;
+    const void *x;
     size_t ldx; /* here and below from one image to the next */
-    const float *w, *b; /* b may be NULL */
-    float *y; /* forward: receives the outputs; backward: holds their gradient */
+    const void *w, *b; /* b may be NULL */
+    void *y; /* forward: receives the outputs; backward: holds their gradient */
     size_t ldy;
-    float *z; /* forward: receives the pre-activation; may be NULL */
+    void *z; /* forward: receives the pre-activation; may be NULL */
     size_t ldz;
-    const float *saved; /* backward: of the activation that made x, whose derivative is applied to dx */
+    const void *saved; /* backward: of the activation that made x, whose derivative is applied to dx */
     size_t ldsaved;
-    float *dx;
+    void *dx;
     size_t lddx;
     bool accumulate; /* add to what dx, or dw and db, hold */
     fnn_activation activation;
     double alpha;
-    float *partial; /* of the weights' gradient: for each chunk of images dw, and behind it db */
-    float *dw, *db; /* either may be NULL */
-    float *scratch; /* this thread's own, fnn_conv2d_scratch floats */
+    void *partial; /* of the weights' gradient: for each chunk of images dw, and behind it db */
+    void *dw, *db; /* either may be NULL */
+    void *scratch; /* this thread's own, fnn_conv2d_scratch elements */
 } conv2d;
 
-#define BLOCK 32768     /* floats of windows that are copied together: 128 KB of the L2 cache */
+#define BLOCK 32768     /* elements of windows that are copied together: 128 KB of the L2 cache, or twice that of doubles */
 #define CHUNK_PIXELS 1024 /* in a chunk of images, at least */
 
 static size_t pixels_in(const fnn_window *w) { return w->height * w->width; }
@@ -65,28 +65,35 @@ size_t fnn_conv2d_scratch(const fnn_op *op)
 {
     const bool backward_input = op->kind == FNN_OP_conv2d_backward_input;
     const fnn_window window = fnn_window_of(op), *w = &window;
-    const size_t filters = (size_t)op->conv.filters, depth = w->channels / w->groups, wide = filters / w->groups, k = taps(w) * (backward_input ? wide : depth);
+    const size_t filters = (size_t)op->conv.filters, depth = w->channels / w->groups, wide = filters / w->groups;
+    const size_t k = taps(w) * (backward_input ? wide : depth);
     const size_t windows = block_pixels(k, backward_input ? pixels_in(w) : pixels_out(w)) * k;
     return windows + (backward_input ? k * depth : 0);
 }
 
-static float *copy(float *to, const float *from, size_t n)
+/* Elements are moved as words, of which a float is one and a double two. */
+typedef uint32_t __attribute__((may_alias)) word;
+
+static size_t words(const fnn_kernels *k) { return k->item / sizeof(word); }
+
+static word *copy(word *to, const word *from, size_t n)
 {
     if (n < 16)
         for (size_t i = 0; i < n; i++) to[i] = from[i];
     else
-        memcpy(to, from, n * sizeof(float));
+        memcpy(to, from, n * sizeof(word));
     return to + n;
 }
 
-static float *zero(float *to, size_t n)
+static word *zero(word *to, size_t n)
 {
-    if (n) memset(to, 0, n * sizeof(float));
+    if (n) memset(to, 0, n * sizeof(word));
     return to + n;
 }
 
-/* The windows of the output pixels [begin, end): of `depth` channels each, from the first that x points to. */
-static void windows_of_input(const fnn_window *w, const float *x, size_t depth, size_t begin, size_t end, float *to)
+/* The windows of the output pixels [begin, end): of `depth` words each, from the first that x points to; a pixel of the
+ * image has `channels` words. */
+static void windows_of_input(const fnn_window *w, size_t channels, const word *x, size_t depth, size_t begin, size_t end, word *to)
 {
     for (size_t p = begin; p < end; p++) {
         const ptrdiff_t top = (ptrdiff_t)(p / w->out_width * w->stride_y) - (ptrdiff_t)w->pad_top;
@@ -97,8 +104,8 @@ static void windows_of_input(const fnn_window *w, const float *x, size_t depth, 
                 to = zero(to, w->kernel_width * depth);
                 continue;
             }
-            const float *line = x + (size_t)row * w->width * w->channels;
-            if (w->dilation_x == 1 && depth == w->channels) { /* the pixels of a row of the window lie side by side */
+            const word *line = x + (size_t)row * w->width * channels;
+            if (w->dilation_x == 1 && depth == channels) { /* the pixels of a row of the window lie side by side */
                 const ptrdiff_t end_x = left + (ptrdiff_t)w->kernel_width;
                 const ptrdiff_t from = left < 0 ? 0 : left, until = end_x > (ptrdiff_t)w->width ? (ptrdiff_t)w->width : end_x;
                 if (from >= until) {
@@ -113,7 +120,7 @@ static void windows_of_input(const fnn_window *w, const float *x, size_t depth, 
             for (size_t kx = 0; kx < w->kernel_width; kx++) {
                 const ptrdiff_t column = left + (ptrdiff_t)(kx * w->dilation_x);
                 const bool inside = column >= 0 && column < (ptrdiff_t)w->width;
-                to = inside ? copy(to, line + (size_t)column * w->channels, depth) : zero(to, depth);
+                to = inside ? copy(to, line + (size_t)column * channels, depth) : zero(to, depth);
             }
         }
     }
@@ -127,8 +134,9 @@ static ptrdiff_t output_at(size_t at, size_t pad, size_t tap, size_t dilation, s
     return from / (ptrdiff_t)stride < (ptrdiff_t)size ? from / (ptrdiff_t)stride : -1;
 }
 
-/* For the input pixels [begin, end) and each tap the gradients of the output pixel that reads them there: of `wide` filters. */
-static void windows_of_output(const fnn_window *w, const float *dy, size_t filters, size_t wide, size_t begin, size_t end, float *to)
+/* For the input pixels [begin, end) and each tap the gradients of the output pixel that reads them there: of `wide` words, where a
+ * pixel has `filters` of them. */
+static void windows_of_output(const fnn_window *w, const word *dy, size_t filters, size_t wide, size_t begin, size_t end, word *to)
 {
     for (size_t p = begin; p < end; p++)
         for (size_t ky = 0; ky < w->kernel_height; ky++) {
@@ -155,49 +163,59 @@ static void forward(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
 {
     const fnn_window *w = &o->window;
     const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * depth, pixels = pixels_out(w);
-    const size_t block = in_place(w) ? pixels : block_pixels(k, pixels);
+    const size_t block = in_place(w) ? pixels : block_pixels(k, pixels), unit = words(kernels);
     for (size_t r = s.begin; r < s.end; r++)
         for (size_t g = 0; g < w->groups; g++)
             for (size_t p = 0; p < pixels; p += block) {
-                const float *x = o->x + r * o->ldx + g * depth;
+                const void *x = fnn_at(kernels, o->x, r * o->ldx + g * depth);
                 const size_t end = fnn_min(p + block, pixels), at = p * o->filters + g * wide;
-                if (!in_place(w)) windows_of_input(w, x, depth, p, end, o->scratch);
+                if (!in_place(w)) windows_of_input(w, w->channels * unit, x, depth * unit, p, end, o->scratch);
                 kernels->gemm(&(fnn_product){
                     .m = end - p,
                     .n = wide,
                     .k = k,
                     .a = in_place(w) ? x : o->scratch,
                     .lda = in_place(w) ? w->channels : k,
-                    .b = o->w + g * wide,
+                    .b = fnn_at(kernels, o->w, g * wide),
                     .ldb = o->filters,
-                    .bias = o->b ? o->b + g * wide : NULL,
-                    .c = o->y + r * o->ldy + at,
+                    .bias = fnn_at(kernels, o->b, g * wide),
+                    .c = fnn_at(kernels, o->y, r * o->ldy + at),
                     .ldc = o->filters,
                     .epilogue = o->activation == FNN_IDENTITY && !o->z ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_ACTIVATION,
                     .activation = o->activation,
                     .alpha = o->alpha,
-                    .z = o->z ? o->z + r * o->ldz + at : NULL,
+                    .z = fnn_at(kernels, o->z, r * o->ldz + at),
                     .ldz = o->filters,
                 });
             }
 }
 
+/* to [columns, rows] = from [rows, columns], whose rows are ld apart. */
+#define TRANSPOSE(type, from, ld, rows, columns, to)     \
+    for (size_t i = 0; i < (rows); i++)                  \
+        for (size_t j = 0; j < (columns); j++)           \
+            ((type *)(to))[j * (rows) + i] = ((const type *)(from))[i * (ld) + j]
+
 static void backward_input(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
 {
     const fnn_window *w = &o->window;
     const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * wide, pixels = pixels_in(w);
-    const size_t block = block_pixels(k, pixels);
-    float *turned = o->scratch + block * k; /* the group's weights [ky, kx, filter, channel] */
+    const size_t block = block_pixels(k, pixels), unit = words(kernels);
+    void *turned = fnn_at(kernels, o->scratch, block * k); /* the group's weights [ky, kx, filter, channel] */
     if (s.begin >= s.end) return;
     for (size_t g = 0; g < w->groups; g++) {
-        for (size_t t = 0; t < taps(w); t++)
-            for (size_t c = 0; c < depth; c++)
-                for (size_t f = 0; f < wide; f++)
-                    turned[(t * wide + f) * depth + c] = o->w[(t * depth + c) * o->filters + g * wide + f];
+        for (size_t t = 0; t < taps(w); t++) {
+            const void *from = fnn_at(kernels, o->w, t * depth * o->filters + g * wide);
+            void *to = fnn_at(kernels, turned, t * wide * depth);
+            if (kernels->dtype == FNN_F64)
+                TRANSPOSE(double, from, o->filters, depth, wide, to);
+            else
+                TRANSPOSE(float, from, o->filters, depth, wide, to);
+        }
         for (size_t r = s.begin; r < s.end; r++)
             for (size_t p = 0; p < pixels; p += block) {
                 const size_t end = fnn_min(p + block, pixels), at = p * w->channels + g * depth;
-                windows_of_output(w, o->y + r * o->ldy + g * wide, o->filters, wide, p, end, o->scratch);
+                windows_of_output(w, fnn_at(kernels, o->y, r * o->ldy + g * wide), o->filters * unit, wide * unit, p, end, o->scratch);
                 kernels->gemm(&(fnn_product){
                     .m = end - p,
                     .n = depth,
@@ -207,12 +225,12 @@ static void backward_input(const fnn_kernels *kernels, const conv2d *o, fnn_spli
                     .b = turned,
                     .ldb = depth,
                     .accumulate = o->accumulate,
-                    .c = o->dx + r * o->lddx + at,
+                    .c = fnn_at(kernels, o->dx, r * o->lddx + at),
                     .ldc = w->channels,
                     .epilogue = o->activation == FNN_IDENTITY ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_DERIVATIVE,
                     .activation = o->activation,
                     .alpha = o->alpha,
-                    .saved = o->saved ? o->saved + r * o->ldsaved + at : NULL,
+                    .saved = fnn_at(kernels, o->saved, r * o->ldsaved + at),
                     .ldsaved = w->channels,
                 });
             }
@@ -224,19 +242,19 @@ static void backward_weights(const fnn_kernels *kernels, const conv2d *o, fnn_sp
 {
     const fnn_window *w = &o->window;
     const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * depth, pixels = pixels_out(w);
-    const size_t chunk = chunk_of(w), block = in_place(w) ? pixels : block_pixels(k, pixels);
+    const size_t chunk = chunk_of(w), block = in_place(w) ? pixels : block_pixels(k, pixels), unit = words(kernels);
     const fnn_split mine = fnn_split_of(s.id, s.count, (o->batch + chunk - 1) / chunk);
     for (size_t i = mine.begin; i < mine.end; i++) {
         const size_t end = fnn_min((i + 1) * chunk, o->batch);
-        float *partial = o->partial + i * (k + 1) * o->filters;
+        void *partial = fnn_at(kernels, o->partial, i * (k + 1) * o->filters);
         for (size_t r = i * chunk; r < end; r++) {
-            const float *dy = o->y + r * o->ldy;
-            kernels->bias_gradient(pixels, o->filters, dy, o->filters, r > i * chunk, partial + k * o->filters);
+            const void *dy = fnn_at(kernels, o->y, r * o->ldy);
+            kernels->bias_gradient(pixels, o->filters, dy, o->filters, r > i * chunk, fnn_at(kernels, partial, k * o->filters));
             for (size_t g = 0; g < w->groups; g++)
                 for (size_t p = 0; p < pixels; p += block) {
-                    const float *x = o->x + r * o->ldx + g * depth;
+                    const void *x = fnn_at(kernels, o->x, r * o->ldx + g * depth);
                     const size_t until = fnn_min(p + block, pixels);
-                    if (!in_place(w)) windows_of_input(w, x, depth, p, until, o->scratch);
+                    if (!in_place(w)) windows_of_input(w, w->channels * unit, x, depth * unit, p, until, o->scratch);
                     kernels->gemm(&(fnn_product){
                         .m = k,
                         .n = wide,
@@ -244,10 +262,10 @@ static void backward_weights(const fnn_kernels *kernels, const conv2d *o, fnn_sp
                         .a = in_place(w) ? x : o->scratch,
                         .lda = in_place(w) ? w->channels : k,
                         .a_transposed = true,
-                        .b = dy + p * o->filters + g * wide,
+                        .b = fnn_at(kernels, dy, p * o->filters + g * wide),
                         .ldb = o->filters,
                         .accumulate = p > 0 || r > i * chunk,
-                        .c = partial + g * wide,
+                        .c = fnn_at(kernels, partial, g * wide),
                         .ldc = o->filters,
                     });
                 }
@@ -262,16 +280,16 @@ static void combine_weights(const fnn_kernels *kernels, const conv2d *o, fnn_spl
     const size_t chunk = chunk_of(&o->window), chunks = (o->batch + chunk - 1) / chunk;
     const fnn_split mine = fnn_split_of(s.id, s.count, (all + 15) / 16);
     for (size_t part = 0; part < 2; part++) { /* weights, then biases */
-        float *to = part ? o->db : o->dw;
+        void *to = part ? o->db : o->dw;
         const size_t from = fnn_max(mine.begin * 16, part ? n : 0), until = fnn_min(mine.end * 16, part ? all : n);
         if (!to || from >= until) continue;
-        to += from - (part ? n : 0);
-        const float *first = o->partial + from;
+        to = fnn_at(kernels, to, from - (part ? n : 0));
+        const void *first = fnn_at(kernels, o->partial, from);
         if (o->accumulate)
             kernels->add(until - from, to, first, to);
         else
-            memcpy(to, first, (until - from) * sizeof(float));
-        for (size_t i = 1; i < chunks; i++) kernels->add(until - from, to, first + i * all, to);
+            memcpy(to, first, (until - from) * kernels->item);
+        for (size_t i = 1; i < chunks; i++) kernels->add(until - from, to, fnn_at(kernels, first, i * all), to);
     }
 }
 

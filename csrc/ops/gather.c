@@ -57,34 +57,47 @@ static void prefetch_row(const rows *o, size_t r, size_t bytes)
 static bool no_weight(const fnn_kernels *k, const fnn_source *weight, size_t columns, const char *row)
 {
     for (size_t j = 0; j < columns; j++) {
-        float value;
+        double value; /* or a float */
         k->convert(weight->dtype, 1, row + j * weight->item, 1.0, 0.0, &value);
-        if (value != 0.0f) return false;
+        if (fnn_value(k, &value, 0) != 0.0) return false;
     }
     return true;
 }
 
-#define ORDINARY 1e18f /* inputs of this size leave room for what layers make of them */
+/* Inputs of this size leave room for what layers make of them. */
+#define ORDINARY(k) ((k)->dtype == FNN_F64 ? 1e150 : (double)1e18f)
 
 /* Whether a row that is left out could still do harm: a gradient of 0 times a hidden value that overflowed is NaN. */
-static bool may_do_harm(const float *row, size_t n)
+static bool may_do_harm(const fnn_kernels *k, const void *row, size_t n)
 {
     for (size_t j = 0; j < n; j++)
-        if (!(row[j] >= -ORDINARY && row[j] <= ORDINARY)) return true;
+        if (!(fnn_value(k, row, j) >= -ORDINARY(k) && fnn_value(k, row, j) <= ORDINARY(k))) return true;
     return false;
 }
 
 /* A row of planes into one whose elements alternate: by way of the stack. */
-static void convert_planes(const fnn_kernels *k, const fnn_source *source, size_t columns, size_t planes, const char *row, float *out)
+static void convert_planes(const fnn_kernels *k, const fnn_source *source, size_t columns, size_t planes, const char *row, void *out)
 {
     const size_t n = columns / planes;
-    float some[256];
+    double some[256]; /* or floats */
     for (size_t c = 0; c < planes; c++)
         for (size_t i = 0; i < n; i += 256) {
             const size_t count = n - i < 256 ? n - i : 256;
             k->convert(source->dtype, count, row + (c * n + i) * source->item, source->scale, source->shift, some);
-            for (size_t j = 0; j < count; j++) out[(i + j) * planes + c] = some[j];
+            if (k->dtype == FNN_F64)
+                for (size_t j = 0; j < count; j++) ((double *)out)[(i + j) * planes + c] = some[j];
+            else
+                for (size_t j = 0; j < count; j++) ((float *)out)[(i + j) * planes + c] = ((const float *)some)[j];
         }
+}
+
+/* Element i of an array of the compute type becomes a number. */
+static void set_value(const fnn_kernels *k, void *array, size_t i, double value)
+{
+    if (k->dtype == FNN_F64)
+        ((double *)array)[i] = value;
+    else
+        ((float *)array)[i] = (float)value;
 }
 
 static int64_t sparse_number(const fnn_sparse *s, const char *numbers, size_t i)
@@ -94,21 +107,21 @@ static int64_t sparse_number(const fnn_sparse *s, const char *numbers, size_t i)
 
 /* A sparse row: what becomes of 0, and its elements where they belong. Nothing is read or written for a number that is out of range;
  * returns whether there was none. */
-static bool scatter_row(const fnn_kernels *k, const fnn_source *source, size_t row, size_t columns, float *out)
+static bool scatter_row(const fnn_kernels *k, const fnn_source *source, size_t row, size_t columns, void *out)
 {
     const fnn_sparse *s = &source->sparse;
     const int64_t begin = sparse_number(s, s->indptr, row), end = sparse_number(s, s->indptr, row + 1);
-    for (size_t j = 0; j < columns; j++) out[j] = (float)source->shift;
+    for (size_t j = 0; j < columns; j++) set_value(k, out, j, source->shift);
     if (begin < 0 || begin > end || (uint64_t)end > s->entries) return false;
     bool good = true;
-    float some[256];
+    double some[256]; /* or floats */
     for (int64_t i = begin; i < end; i += 256) {
         const size_t count = end - i < 256 ? (size_t)(end - i) : 256;
         k->convert(source->dtype, count, source->data + (size_t)i * source->item, source->scale, source->shift, some);
         for (size_t j = 0; j < count; j++) {
             const uint64_t column = (uint64_t)sparse_number(s, s->indices, (size_t)i + j);
             if (column < columns)
-                out[column] = some[j];
+                memcpy(fnn_at(k, out, column), fnn_at(k, some, j), k->item);
             else
                 good = false;
         }
@@ -116,25 +129,26 @@ static bool scatter_row(const fnn_kernels *k, const fnn_source *source, size_t r
     return good;
 }
 
-/* Rows as floats: out = (float)((double)value * scale + shift). Where no copy is needed the buffer becomes the user's array. With
+/* Rows in the compute type: out = (real)((double)value * scale + shift). Where no copy is needed the buffer becomes the user's array. With
  * weights, a row all of whose weights are 0 becomes one of zeros, if it may do harm. */
 static void gather(const fnn_step *s, const fnn_op *op, fnn_split split, const fnn_source *source, const fnn_source *weight)
 {
     const rows o = rows_of(s, source), weights = weight ? rows_of(s, weight) : (rows){0};
     fnn_buffer *out = &s->buffers[op->buffer[0]];
     if (fnn_gather_in_place(s, op, source)) {
-        *out = (fnn_buffer){(void *)o.data, (size_t)source->stride / sizeof(float)};
+        *out = (fnn_buffer){(void *)o.data, (size_t)source->stride / s->kernels->item};
         return;
     }
     fnn_status *status = &s->run->status;
-    const size_t columns = (size_t)op->gather.columns, planes = (size_t)op->gather.planes, bytes = columns * source->item, ahead = 1 + AHEAD / bytes;
+    const size_t columns = (size_t)op->gather.columns, planes = (size_t)op->gather.planes;
+    const size_t bytes = columns * source->item, ahead = 1 + AHEAD / bytes;
     const bool sparse = source->sparse.indptr, prefetch = o.index && !sparse;
     const size_t first = o.index ? 0 : s->begin; /* of the rows that are counted from there on */
     if (prefetch)
         for (size_t r = split.begin; r < split.end && r < split.begin + ahead; r++) prefetch_row(&o, r, bytes);
     for (size_t r = split.begin; r < split.end; r++) {
         if (prefetch && split.end - r > ahead) prefetch_row(&o, r + ahead, bytes);
-        float *to = (float *)out->data + r * out->ld;
+        void *to = fnn_at(s->kernels, out->data, r * out->ld);
         if (sparse) {
             if (!scatter_row(s->kernels, source, first + number_of(&o, r, status), columns, to)) fnn_report(status, r, FNN_BAD_INDEX);
         } else if (planes > 1)
@@ -142,8 +156,9 @@ static void gather(const fnn_step *s, const fnn_op *op, fnn_split split, const f
         else
             s->kernels->convert(source->dtype, columns, row_at(&o, r, status), source->scale, source->shift, to);
         if (s->run->check_finite && !s->kernels->all_finite(columns, to)) fnn_report(status, r, FNN_NOT_FINITE);
-        if (weight && no_weight(s->kernels, weight, s->run->weight_columns, row_at(&weights, r, status)) && may_do_harm(to, columns))
-            memset(to, 0, columns * sizeof(float));
+        if (weight && no_weight(s->kernels, weight, s->run->weight_columns, row_at(&weights, r, status)) &&
+            may_do_harm(s->kernels, to, columns))
+            memset(to, 0, columns * s->kernels->item);
     }
 }
 

@@ -10,7 +10,7 @@ typedef struct fnn_step {
     fnn_buffer *buffers; /* this thread's table: input and output may point into the user's arrays */
     size_t number, begin, rows; /* which step of the call, and its rows of the user's data */
     size_t counted; /* rows that are not to be ignored */
-    float *scratch; /* this thread's */
+    void *scratch; /* this thread's */
 } fnn_step;
 
 /* The buffer of the operation's role number i, all zero where it has none. */
@@ -33,36 +33,26 @@ static inline void *fnn_array_of(const fnn_step *s, const fnn_op *op, int i, siz
     return fnn_at(s->kernels, fnn_buffer_of(s, op, i).data, from);
 }
 
-/* Float rows in order need no copy: the operations that follow read the user's array. With weights the inputs do, since rows of
+/* Rows of the compute type in order need no copy: the operations that follow read the user's array. With weights the inputs do, since rows of
  * weight 0 may have to be replaced. */
 static inline bool fnn_gather_in_place(const fnn_step *s, const fnn_op *op, const fnn_source *source)
 {
+    const ptrdiff_t item = (ptrdiff_t)s->kernels->item;
     if (op->gather.copies || op->gather.planes > 1 || source->sparse.indptr || (source == &s->run->x && s->run->weight.data)) return false;
-    if (op->gather.planes == 1 && source->stride != op->gather.columns * (ptrdiff_t)sizeof(float)) return false; /* images leave no gaps */
-    return !s->run->index && source->dtype == FNN_F32 && source->scale == 1.0 && source->shift == 0.0 && !s->run->check_finite &&
-           source->stride % (ptrdiff_t)sizeof(float) == 0 && source->stride >= 0;
+    if (op->gather.planes == 1 && source->stride != op->gather.columns * item) return false; /* images leave no gaps */
+    return !s->run->index && source->dtype == s->kernels->dtype && source->scale == 1.0 && source->shift == 0.0 &&
+           !s->run->check_finite && source->stride % item == 0 && source->stride >= 0;
 }
 
 /* How many rows of the step are to be ignored. */
 size_t fnn_ignored_rows(const fnn_step *s);
 
-/* Windows over an image [height, width, channels]: of a convolution or a pooling. */
-typedef struct fnn_window {
-#define FNN_INT(name) size_t name;
-#define FNN_DOUBLE(name)
-#define FNN_PARAMETERS(name, fields)
-#include "../defs/ops.def"
-#undef FNN_PARAMETERS
-    FNN_WINDOW
-#undef FNN_INT
-} fnn_window;
-
+/* The windows of a convolution or a pooling. */
 static inline fnn_window fnn_window_of(const fnn_op *op)
 {
 #define FNN_INT(name) .name = (size_t)op->window.name,
     return (fnn_window){FNN_WINDOW};
 #undef FNN_INT
-#undef FNN_DOUBLE
 }
 
 /* The thread's share of so many columns, in whole vectors of 16. */

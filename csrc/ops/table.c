@@ -40,6 +40,7 @@ typedef struct {
     const fnn_op *op;
     fnn_run *run;
     fnn_buffer *buffers;
+    const fnn_kernels *kernels;
 } call;
 
 static void body(void *argument, int id, int count, fnn_barrier *barrier)
@@ -47,7 +48,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     (void)barrier;
     const call *c = argument;
     const size_t rows = c->run->rows, counted = rows - c->run->rows_left_out;
-    const fnn_step s = {.run = c->run, .kernels = fnn_active_kernels(FNN_F32), .buffers = c->buffers, .rows = rows, .counted = counted};
+    const fnn_step s = {.run = c->run, .kernels = c->kernels, .buffers = c->buffers, .rows = rows, .counted = counted};
     fnn_op_kinds[c->op->kind].run(&s, c->op, fnn_split_of(id, count, rows));
 }
 
@@ -59,6 +60,6 @@ void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run, double work)
     int size = 0;
     frexp(work, &size);
     size = size < 19 ? 0 : size - 19 < WORK_SIZES ? size - 19 : WORK_SIZES - 1;
-    call c = {op, run, buffers};
+    call c = {op, run, buffers, fnn_active_kernels(run->dtype)};
     fnn_team_call(&tunes[op->kind][size], fnn_team_for(work), work, body, &c);
 }

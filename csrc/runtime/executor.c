@@ -22,8 +22,8 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     fnn_run *run = argument;
     for (size_t i = 64; i < sizeof *run; i += 64) __builtin_prefetch((const char *)run + i); /* the caller has written to it */
-    fnn_step s = {.run = run, .kernels = fnn_active_kernels(FNN_F32), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
-    if (run->scratch_floats) s.scratch = run->scratch + (size_t)id * run->scratch_floats;
+    fnn_step s = {.run = run, .kernels = fnn_active_kernels(run->dtype), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
+    if (run->scratch_bytes) s.scratch = run->scratch + (size_t)id * run->scratch_bytes;
     memcpy(s.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 
     bool updates = false; /* a part of a plan may be run that has none */
@@ -35,7 +35,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
         s.counted = s.rows;
         if (run->ignores) s.counted -= fnn_ignored_rows(&s);
         const fnn_split split = fnn_split_of(id, count, s.rows);
-        if (run->output >= 0) s.buffers[run->output] = (fnn_buffer){run->out + s.begin * run->ldout, run->ldout};
+        if (run->output >= 0) s.buffers[run->output] = (fnn_buffer){fnn_at(s.kernels, run->out, s.begin * run->ldout), run->ldout};
         const double loss_sum = id == count - 1 ? run->loss_sum : 0.0; /* of the thread that reduces the losses: what the sums */
         const int64_t correct = id == count - 1 ? run->correct : 0;    /* go back to if the step is skipped */
         if (id == 0 && s.number > run->from) prepare_update(run, s.number);

@@ -123,21 +123,38 @@ cdef int _check_apart(cnp.ndarray out, str out_name, tuple inputs) except -1:
     return 0
 
 
-cdef inline float *_f32(object a):
-    return NULL if a is None else <float *>cnp.PyArray_DATA(<cnp.ndarray>a)
+cdef bint _is_double(object a) noexcept:
+    return cnp.PyArray_Check(a) and cnp.PyArray_TYPE(<cnp.ndarray>a) == cnp.NPY_FLOAT64
 
 
-cdef cnp.ndarray _new_f32(cnp.npy_intp m, cnp.npy_intp n=-1):
+cdef int _check_real(object a, str name, int ndim, bint writable, object like) except -1:
+    """As _check, of float32 or float64: the dtype of the array `like`, where one is given."""
+    cdef bint double = _is_double(a if like is None else like)
+    if (
+        like is not None and cnp.PyArray_Check(a) and _is_double(a) != double
+        and cnp.PyArray_TYPE(<cnp.ndarray>a) in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64)
+    ):
+        raise TypeError(f"{name}: expected dtype {_dtype(like)}, got {_dtype(a)}; the arrays of a call are all of one dtype, "
+                        f"{name}.astype({'np.float64' if double else 'np.float32'}) makes it that")
+    if like is None and not double and not (cnp.PyArray_Check(a) and cnp.PyArray_TYPE(<cnp.ndarray>a) == cnp.NPY_FLOAT32):
+        plain(a, name)
+        if cnp.PyArray_Check(a):
+            raise TypeError(f"{name}: expected dtype float32 or float64, got {_dtype(a)}")
+    return _check(a, name, cnp.NPY_FLOAT64 if double else cnp.NPY_FLOAT32, ndim, writable)
+
+
+cdef cnp.ndarray _new_real(cnp.npy_intp m, cnp.npy_intp n, object like):
+    """A new array [m, n], or [m] where n is negative, of the dtype of `like`; float32 for None."""
     cdef cnp.npy_intp shape[2]
     shape[0] = m
     shape[1] = n
-    return cnp.PyArray_SimpleNew(1 if n < 0 else 2, shape, cnp.NPY_FLOAT32)
+    return cnp.PyArray_SimpleNew(1 if n < 0 else 2, shape, cnp.NPY_FLOAT64 if _is_double(like) else cnp.NPY_FLOAT32)
 
 
-cdef cnp.ndarray _out_f32(object out, str name, cnp.npy_intp m, cnp.npy_intp n=-1):
+cdef cnp.ndarray _out_real(object out, str name, cnp.npy_intp m, cnp.npy_intp n, object like):
     """`out` once it fits, or a new array."""
     if out is None:
-        return _new_f32(m, n)
-    _check(out, name, cnp.NPY_FLOAT32, 1 if n < 0 else 2, True)
+        return _new_real(m, n, like)
+    _check_real(out, name, 1 if n < 0 else 2, True, like)
     _check_shape(out, name, m, n)
     return out

@@ -1,24 +1,25 @@
 # Eager kernels: checks of arrays, and one operation on them by a team. fastnn.kernels puts both together.
 
-def matrix(a, str name, cnp.npy_intp rows=-1, cnp.npy_intp columns=-1):
-    """(rows, columns) of an array that must be a float32 matrix, of that shape where one is given."""
-    _check(a, name, cnp.NPY_FLOAT32, 2, False)
+def matrix(a, str name, cnp.npy_intp rows=-1, cnp.npy_intp columns=-1, like=None):
+    """(rows, columns) of an array that must be a matrix, of that shape where one is given; of float32 or float64, or of the dtype of
+    the array `like`."""
+    _check_real(a, name, 2, False, like)
     cdef cnp.npy_intp m = cnp.PyArray_DIM(a, 0), n = cnp.PyArray_DIM(a, 1)
     _check_shape(a, name, m if rows < 0 else rows, n if columns < 0 else columns)
     return m, n
 
 
-def vector(a, str name, cnp.npy_intp n=-1):
-    """The elements of an array that must be a float32 vector, of so many where that is given."""
-    _check(a, name, cnp.NPY_FLOAT32, 1, False)
+def vector(a, str name, cnp.npy_intp n=-1, like=None):
+    """The elements of an array that must be a vector, of so many where that is given; dtypes as for a matrix."""
+    _check_real(a, name, 1, False, like)
     if n >= 0:
         _check_shape(a, name, n)
     return cnp.PyArray_DIM(a, 0)
 
 
-def elements(a, str name, bint writable=False):
-    """How many elements an array has that must be a float32 one, of any shape."""
-    _check(a, name, cnp.NPY_FLOAT32, cnp.PyArray_NDIM(a) if cnp.PyArray_Check(a) else -1, writable)
+def elements(a, str name, bint writable=False, like=None):
+    """How many elements an array of any shape has; dtypes as for a matrix."""
+    _check_real(a, name, cnp.PyArray_NDIM(a) if cnp.PyArray_Check(a) else -1, writable, like)
     return cnp.PyArray_SIZE(a)
 
 
@@ -27,21 +28,25 @@ def shape_of(cnp.ndarray a):
     return _shape(a)
 
 
-def new(cnp.npy_intp m, cnp.npy_intp n=-1):
-    """A float32 array of shape [m, n], or [m], with anything in it."""
-    return _new_f32(m, n)
+def new(like, cnp.npy_intp m, cnp.npy_intp n=-1):
+    """An array of shape [m, n], or [m], with anything in it, of the dtype of `like`."""
+    return _new_real(m, n, like)
 
 
-def output(out, str name, cnp.npy_intp m, cnp.npy_intp n=-1):
-    """`out`, if it is a float32 array of shape [m, n], or [m], that can be written to; a new one for None."""
-    return _out_f32(out, name, m, n)
+def output(out, str name, like, cnp.npy_intp m, cnp.npy_intp n=-1):
+    """`out`, if it is an array of shape [m, n], or [m], and of the dtype of `like`, that can be written to; a new one for None."""
+    return _out_real(out, name, m, n, like)
 
 
 def output_like(out, cnp.ndarray x, str name, str out_name="out"):
-    """`out` in place of a new float32 array of x's shape: x itself, or apart from it."""
-    cdef cnp.ndarray found = _like_f32(out, out_name, x)
-    _check_same_or_apart(found, x, name, out_name)
-    return found
+    """`out` in place of a new array of x's shape and dtype: x itself, or apart from it."""
+    if out is None:
+        return cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x))
+    _check_real(out, out_name, cnp.PyArray_NDIM(x), True, x)
+    if _shape(out) != _shape(x):
+        raise ValueError(f"{out_name}: expected shape {_shape(x)}, got {_shape(out)}")
+    _check_same_or_apart(out, x, name, out_name)
+    return out
 
 
 def same_or_apart(cnp.ndarray out, cnp.ndarray x, str name, str out_name="out"):
@@ -52,16 +57,6 @@ def same_or_apart(cnp.ndarray out, cnp.ndarray x, str name, str out_name="out"):
 def apart(cnp.ndarray out, str out_name, *inputs):
     """ValueError where `out` overlaps one of the inputs, given as (array or None, name)."""
     _check_apart(out, out_name, inputs)
-
-
-cdef cnp.ndarray _like_f32(object out, str name, cnp.ndarray x):
-    """`out` once it fits x's shape, or a new array of it."""
-    if out is None:
-        return cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.NPY_FLOAT32)
-    _check(out, name, cnp.NPY_FLOAT32, cnp.PyArray_NDIM(x), True)
-    if _shape(out) != _shape(x):
-        raise ValueError(f"{name}: expected shape {_shape(x)}, got {_shape(out)}")
-    return out
 
 
 cdef int _check_same_or_apart(cnp.ndarray out, cnp.ndarray x, str name, str out_name) except -1:
@@ -82,7 +77,7 @@ cdef int _eager(fnn_op *op, fnn_buffer *buffers, fnn_run *run) except -1:
 
 
 cdef class Operation:
-    """One kind of operation, to be run on arrays that have been checked.
+    """One kind of operation, to be run on arrays that have been checked: the first that is given is of the dtype that all compute in.
 
     roles, parameters: names, with spaces between them, in the order in which the calls give arrays and numbers. A call needs all
     parameters of the kind; roles that are left out have no buffer.
@@ -127,14 +122,18 @@ cdef class Operation:
                 op.value[self.places[i]].i = values[i]
         return 0
 
-    cdef int bind(self, fnn_op *op, fnn_buffer *buffers, tuple arrays) except -1:
+    cdef int bind(self, fnn_run *run, fnn_op *op, fnn_buffer *buffers, tuple arrays) except -1:
         cdef int i
+        cdef bint found = False
         cdef cnp.ndarray a
         if len(arrays) != self.n_arrays:
             raise TypeError(f"expected {self.n_arrays} arrays, got {len(arrays)}")
         for i in range(self.n_arrays):
             if arrays[i] is not None:
                 a = <cnp.ndarray>arrays[i]
+                if not found:
+                    run.dtype = FNN_F64 if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT64 else FNN_F32
+                    found = True
                 op.buffer[self.slots[i]] = i
                 buffers[i].data = cnp.PyArray_DATA(a)
                 buffers[i].ld = cnp.PyArray_DIM(a, cnp.PyArray_NDIM(a) - 1) if cnp.PyArray_NDIM(a) > 1 else 1
@@ -154,7 +153,7 @@ cdef class Operation:
         cdef fnn_op op
         cdef fnn_buffer buffers[FNN_OP_BUFFERS]
         self.fill(&op, values)
-        self.bind(&op, buffers, arrays)
+        self.bind(run, &op, buffers, arrays)
         _eager(&op, buffers, run)
         return 0
 
@@ -166,15 +165,15 @@ cdef class Operation:
         cdef size_t n = cnp.PyArray_SIZE(arrays[0]), columns = min(n, 4096)
         cdef int i
         self.fill(&op, (columns, *values))
-        self.bind(&op, buffers, arrays)
         memset(&run, 0, sizeof(run))
+        self.bind(&run, &op, buffers, arrays)
         run.rows = n // columns
         for i in range(self.n_arrays):
             buffers[i].ld = columns
         _eager(&op, buffers, &run)
         if n % columns:
             for i in range(self.n_arrays):
-                buffers[i].data = <float *>buffers[i].data + (n - n % columns)
+                buffers[i].data = <char *>buffers[i].data + (n - n % columns) * cnp.PyArray_ITEMSIZE(arrays[0])
             op.value[self.places[0]].i, run.rows = n % columns, 1
             _eager(&op, buffers, &run)
 

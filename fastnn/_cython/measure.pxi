@@ -38,8 +38,8 @@ def op_kinds():
 
 
 def product_scratch(bint update, size_t m, size_t n, size_t k):
-    """Bytes of scratch that each thread has for a product [m, k] [k, n]; `update`: of a gradient that updates its weights."""
-    return fnn_product_scratch(update, m, n, k) * sizeof(float)
+    """Elements of scratch that each thread has for a product [m, k] [k, n]; `update`: of a gradient that updates its weights."""
+    return fnn_product_scratch(update, m, n, k)
 
 
 cdef class Autotune:
@@ -87,7 +87,7 @@ def streams(arrays):
         _check(a, f"arrays[{i}]", cnp.NPY_FLOAT32, 1, i < len(arrays) - 1)
         if _shape(a) != _shape(arrays[0]):
             raise ValueError(f"arrays[{i}]: expected shape {_shape(arrays[0])}, got {_shape(a)}")
-        pointers[i] = _f32(a)
+        pointers[i] = cnp.PyArray_DATA(a)
     cdef size_t count = len(arrays), n = cnp.PyArray_SIZE(arrays[0])
     with nogil:
         fnn_active_kernels(FNN_F32).streams(count, n, pointers)

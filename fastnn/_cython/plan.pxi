@@ -12,17 +12,18 @@ def conv2d_chunk(int kind, slots, values):
 
 
 def conv2d_scratch(int kind, slots, values):
-    """Bytes that a thread needs for its windows."""
+    """Elements that a thread needs for its windows."""
     cdef fnn_op op
     _fill_op(&op, kind, slots, values)
-    return fnn_conv2d_scratch(&op) * sizeof(float)
+    return fnn_conv2d_scratch(&op)
 
 
 cdef class NativePlan:
     """A plan's operations over the buffers of one workspace, ready to run.
 
     ops: (kind's code, slots, values, by_rows, barrier, updates, bytes of scratch), see `_fill_op`; buffers: (array or None,
-    leading dimension); tensors: what the updates update, or None; gradients: for each tensor the array of its gradient, or None where the update is fused.
+    leading dimension); tensors: what the updates update, or None; gradients: for each tensor the array of its gradient, or None
+    where the update is fused; double: whether the model computes in float64.
     """
 
     cdef public bint alone  # always one thread: others work on plans of their own meanwhile
@@ -43,10 +44,11 @@ cdef class NativePlan:
     cdef readonly bint busy
     cdef size_t weighted  # weights of a row, 0 for none
     cdef double scale, shift
+    cdef int real  # NumPy's number of the dtype that the model computes in
 
     def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
                   size_t features, size_t targets, int64_t classes, int output, size_t outputs, double scale,
-                  double shift, size_t weighted, ignore):
+                  double shift, size_t weighted, ignore, bint double=False):
         cdef size_t i
         cdef fnn_op *op
         self.n_ops = len(ops)
@@ -63,8 +65,8 @@ cdef class NativePlan:
             kind, slots, values, by_rows, barrier, updates, scratch = ops[i]
             _fill_op(op, kind, slots, values)
             op.by_rows, op.barrier, op.updates = by_rows, barrier, updates
-            op.scratch = scratch // sizeof(float)
-            self.r.scratch_floats = max(self.r.scratch_floats, op.scratch)
+            op.scratch = scratch
+            self.r.scratch_bytes = max(self.r.scratch_bytes, (op.scratch + 63) // 64 * 64)
         self.arrays = []
         for i in range(<size_t>len(buffers)):
             array, ld = buffers[i]
@@ -82,6 +84,8 @@ cdef class NativePlan:
             self.n_groups = tensors.n_groups
         self.work, self.batch, self.features, self.targets, self.outputs = work, batch, features, targets, outputs
         self.scale, self.shift, self.weighted = scale, shift, weighted
+        self.real = cnp.NPY_FLOAT64 if double else cnp.NPY_FLOAT32
+        self.r.dtype = FNN_F64 if double else FNN_F32
         self.r.ops = self.ops
         self.r.n_buffers = self.n_buffers
         self.r.classes = classes
@@ -106,9 +110,9 @@ cdef class NativePlan:
             free(self.buffers)
             self.buffers = grown
             self.tables = threads
-        if self.r.scratch_floats and (self.scratch is None or self.scratch.size < threads * self.r.scratch_floats):
-            self.scratch = aligned_zeros((threads * self.r.scratch_floats,), np.float32)
-            self.r.scratch = <float *>cnp.PyArray_DATA(self.scratch)
+        if self.r.scratch_bytes and (self.scratch is None or self.scratch.size < threads * self.r.scratch_bytes):
+            self.scratch = aligned_zeros((threads * self.r.scratch_bytes,), np.uint8)
+            self.r.scratch = <char *>cnp.PyArray_DATA(self.scratch)
         self.r.buffers = self.buffers
         self.r.threads = threads
         return 0
@@ -166,7 +170,7 @@ cdef class NativePlan:
         """Run ops [first_op, last_op) for every batch of the rows, or until `seconds` have passed.
 
         x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups] or None;
-        losses: float64 [steps] or None; out: float32 [rows, outputs] that receives the output buffer, or None; weights: one for
+        losses: float64 [steps] or None; out: [rows, outputs], of the model's dtype, that receives the output buffer, or None; weights: one for
         each row, or each of its outputs, where the plan is weighted, else None; done: what the tensors' count of steps becomes, the steps of this
         call by default; loss_before: what the sum of the losses begins with.
         Returns (steps done, sum of row losses, correct rows, problem, row of the problem within its batch, rows that the sums
@@ -205,9 +209,9 @@ cdef class NativePlan:
         if out is None:
             r.output = -1
         else:
-            _check(out, "out", cnp.NPY_FLOAT32, 2, True)
+            _check(out, "out", self.real, 2, True)
             _check_shape(out, "out", rows)
-            r.out, r.ldout = _f32(out), cnp.PyArray_DIM(out, 1)
+            r.out, r.ldout = cnp.PyArray_DATA(out), cnp.PyArray_DIM(out, 1)
         try:
             self._choose(self.work * (rows if rows < self.batch else self.batch) / self.batch)
             self._run()
@@ -232,7 +236,7 @@ cdef class NativePlan:
         """All operations on at most a batch of rows, the low-overhead door of inference: out = the output buffer.
 
         Returns False, and does nothing, where anything about the arrays asks for a closer look: x is to be of `ndim`
-        dimensions, readable in place, at most a batch; out float32 [rows, outputs], writable and apart from x.
+        dimensions, readable in place, at most a batch; out [rows, outputs] of the model's dtype, writable and apart from x.
         """
         cdef fnn_run *r = &self.r
         cdef cnp.ndarray a, o
@@ -244,7 +248,7 @@ cdef class NativePlan:
         if not (
             cnp.PyArray_NDIM(a) == ndim
             and cnp.PyArray_NDIM(o) == 2
-            and cnp.PyArray_TYPE(o) == cnp.NPY_FLOAT32
+            and cnp.PyArray_TYPE(o) == self.real
             and cnp.PyArray_ISCARRAY(o)
             and cnp.PyArray_ISCARRAY_RO(a)
             and 0 < cnp.PyArray_DIM(a, 0) <= <cnp.npy_intp>self.batch
@@ -266,13 +270,13 @@ cdef class NativePlan:
         r.first_op, r.last_op = 0, self.n_ops
         r.check_losses, r.check_finite, r.seconds, r.loss_before = False, False, 0.0, 0.0
         r.lr, r.losses = NULL, NULL
-        r.out, r.ldout = _f32(o), self.outputs
+        r.out, r.ldout = cnp.PyArray_DATA(o), self.outputs
         self._choose(self.work * r.rows / self.batch)
         self._run()
         return True
 
     def plain(self, x, y, Py_ssize_t least):
-        """Whether `step` may have this batch without a closer look: float32 [rows, features], of `least` rows to a batch, and
+        """Whether `step` may have this batch without a closer look: [rows, features] of the model's dtype, of `least` rows to a batch, and
         signed labels [rows] or real targets [rows, columns], both NumPy's own arrays, C-contiguous and in native byte order."""
         return self._plain(x, y, least)
 
@@ -283,7 +287,7 @@ cdef class NativePlan:
         a, b = x, y
         return (
             cnp.PyArray_NDIM(a) == 2
-            and cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32
+            and cnp.PyArray_TYPE(a) == self.real
             and cnp.PyArray_ISCARRAY_RO(a)
             and least <= cnp.PyArray_DIM(a, 0) <= <Py_ssize_t>self.batch
             and cnp.PyArray_NDIM(b) == (1 if self.r.classes else 2)

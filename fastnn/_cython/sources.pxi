@@ -138,7 +138,10 @@ cdef size_t _first_bad_index(const int64_t *index, size_t n, size_t rows) noexce
 cdef Operation _gather = Operation("gather", "out", "columns planes copies"), _gather_labels = Operation("gather_labels", "out", "columns")
 
 
-def gather(source, index, double scale, double shift, out, bint check_finite):
+cdef dict _LIKE = {False: np.empty(0, np.float32), True: np.empty(0, np.float64)}
+
+
+def gather(source, index, double scale, double shift, out, bint check_finite, bint double=False):
     """Returns (rows, problem, row of the index); rows is None for a bad index. `out` changes only if there is no problem."""
     cdef fnn_source s
     cdef size_t features = 1, rows
@@ -152,11 +155,11 @@ def gather(source, index, double scale, double shift, out, bint check_finite):
     cdef fnn_run run
     memset(&run, 0, sizeof(run))
     run.index = _index_data(index, &rows)
-    cdef cnp.ndarray result = _out_f32(out, "out", rows, features)
+    cdef cnp.ndarray result = _out_real(out, "out", rows, features, _LIKE[double])
     if out is not None:
         _check_apart(result, "out", ((source, "source"), (index, "index")))
         if check_finite:
-            result = _new_f32(rows, features)
+            result = _new_real(rows, features, result)
     cdef size_t bad
     if run.index:
         with nogil:

@@ -252,6 +252,8 @@ def _train_arguments(train, activations):
     add("--dropout", type=share, default=0.0, metavar="SHARE",
         help="share of each hidden layer's outputs that is dropped in training (default: 0)")  # fmt: skip
     add("--arch", metavar="LAYERS", help=ARCH_HELP)
+    add("--dtype", type=_one_of("float32", "float64"), default="float32", metavar="DTYPE",
+        help="what the network computes in: float32, float64 (default: float32)")  # fmt: skip
     add = train.add_argument_group("the training").add_argument
     add("--optimizer", type=lambda text: _one_of(*OPTIMIZERS)(text.lower()), default="adam", metavar="NAME",
         help=f"{', '.join(OPTIMIZERS)} (default: adam)")  # fmt: skip

@@ -15,19 +15,19 @@ def make_model(args, shape, outputs, front):
     from .. import nn
 
     if args.arch is not None:
-        return _from_words(args.arch, shape, outputs, front)
+        return _from_words(args.arch, shape, outputs, front, args.dtype)
     features = math.prod(shape)
     sizes = [features, *args.hidden, outputs]
     count = sum(n * m + m for n, m in zip(sizes, sizes[1:]))
     check_memory(40 * count, f"argument --hidden: expected a model that fits in memory, got one of {count:,} parameters")
     activation = args.activation or "relu"
-    layers = nn.mlp(sizes, activation, batchnorm=args.batchnorm, dropout=args.dropout).layers
+    layers = nn.mlp(sizes, activation, batchnorm=args.batchnorm, dropout=args.dropout, dtype=args.dtype).layers
     unit = f"{'batchnorm ' if args.batchnorm else ''}{activation}{f' dropout {args.dropout:g}' if args.dropout else ''}"
     hidden = "".join(f" -> {n} {unit}" for n in args.hidden)
-    return nn.Sequential(nn.Flatten(), *front, *layers), f"{features}{hidden} -> {outputs}"
+    return nn.Sequential(nn.Flatten(), *front, *layers, dtype=args.dtype), f"{features}{hidden} -> {outputs}"
 
 
-def _from_words(text, shape, outputs, front):
+def _from_words(text, shape, outputs, front, dtype):
     from .. import nn
 
     parts = [" ".join(part.split()) for part in text.split(",")]
@@ -43,7 +43,7 @@ def _from_words(text, shape, outputs, front):
             for layer in _layers(nn, part, at):
                 at = tuple(layer.output_shape(at))
                 layers.append(layer)
-        model = nn.Sequential(*layers)
+        model = nn.Sequential(*layers, dtype=dtype)
     except (TypeError, ValueError, MemoryError) as error:
         raise UsageError(f"argument --arch: {error}") from None
     return model, f"{' x '.join(map(str, shape))} -> {' -> '.join(parts)} -> {outputs}"

@@ -61,7 +61,8 @@ def train(args):
     check_memory(bytes_needed, f"argument --batch-size: expected a batch that fits in memory, got {batch}")
     if args.class_weight is not None and problem.target is not None:
         raise UsageError("argument --class-weight: expected classes, got numbers to be predicted")
-    say(f"model  {words}: {model.num_parameters():,} parameters, {bytes_needed / 1e6:,.1f} MB while it trains")
+    kind = "" if args.dtype == "float32" else f" in {args.dtype}"
+    say(f"model  {words}: {model.num_parameters():,} parameters{kind}, {bytes_needed / 1e6:,.1f} MB while it trains")
     say(f"run    {args.epochs:,} epochs in batches of {batch}, {rule}, seed {args.seed}")
     threads = runtime.get_num_threads()
     say(f"with   {threads} thread{'s' if threads > 1 else ''}, {runtime.get_isa()} kernels")

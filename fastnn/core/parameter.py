@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import _native
+from .dtypes import check_dtype, get_default_dtype
 
 
 class Parameter:
@@ -13,11 +14,13 @@ class Parameter:
     Parameters
     ----------
     data : array_like
-        Initial values; copied, as float32.
+        Initial values; copied, as `dtype`.
     name : str, default "parameter"
         For messages, files and tables.
     trained : bool, default True
         False for what a model saves but does not train, such as running statistics.
+    dtype : {"float32", "float64"}, optional
+        By default what `fastnn.set_default_dtype` says, float32. A model that takes the parameter in makes it one of its own dtype.
 
     Examples
     --------
@@ -26,20 +29,33 @@ class Parameter:
     0.0
     """
 
-    def __init__(self, data, name="parameter", trained=True):
+    def __init__(self, data, name="parameter", trained=True, dtype=None):
         data = np.asarray(_native.plain(data, name))
-        self._data = _native.aligned_zeros(data.shape, np.float32)
+        self._data = _native.aligned_zeros(data.shape, get_default_dtype() if dtype is None else check_dtype(dtype))
         self._data[...] = data
         self.name = name
         self.trained = trained
         self.frozen = False  # `Layer.freeze` sets it
+        self.settled = False  # whether it stands in a model, whose dtype it has from then on
 
     def __reduce__(self):
-        return Parameter, (np.array(self._data), self.name, self.trained), {"frozen": self.frozen}
+        return Parameter, (np.array(self._data), self.name, self.trained, self._data.dtype), {"frozen": self.frozen}
+
+    def convert(self, dtype):
+        """Give it another dtype, and another block of memory: for one that stands in no model. Values are rounded where they must be."""
+        if self._data.dtype != dtype:
+            data = _native.aligned_zeros(self.shape, dtype)
+            data[...] = self._data
+            self._data = data
+
+    def settle(self, dtype):
+        """It stands in a model of that dtype from now on, and has it."""
+        self.convert(dtype)
+        self.settled = True
 
     @property
     def data(self):
-        """The values, a float32 view. Write into it, or assign an array of the same shape, between native calls."""
+        """The values, a view of the parameter's dtype. Write into it, or assign an array of the same shape, between native calls."""
         return self._data
 
     @data.setter
@@ -65,7 +81,7 @@ class Parameter:
         if dtype is None or np.dtype(dtype) == self._data.dtype:
             return self._data.copy() if copy else self._data
         if copy is False:
-            raise ValueError(f"{self.name}: a copy is needed to convert float32 to {np.dtype(dtype)}")
+            raise ValueError(f"{self.name}: a copy is needed to convert {self._data.dtype} to {np.dtype(dtype)}")
         return self._data.astype(dtype)
 
     def __repr__(self):

@@ -75,10 +75,10 @@ class Ensemble:
         for i, model in enumerate(self.models):
             found = each(model)
             total = found.astype(np.float64) if i == 0 else total + found
-        return (total / len(self.models)).astype(np.float32)
+        return (total / len(self.models)).astype(np.result_type(*[m.dtype for m in self.models]))
 
     def predict(self, X, batch_size=None):
-        """The mean of the models' outputs, float32 [rows, out_features]; parameters and errors as `Sequential.predict`."""
+        """The mean of the models' outputs, [rows, out_features] of their widest dtype; parameters and errors as `Sequential.predict`."""
         return self._mean(lambda model: model.predict(X, batch_size))
 
     def predict_proba(self, X, batch_size=None):
@@ -95,11 +95,11 @@ class Ensemble:
         except ValueError:
             link = None
         if link is None:  # the outputs are what there is
-            if model.classes_of(np.zeros((1, model.out_features), np.float32)) is None:
+            if model.classes_of(np.zeros((1, model.out_features), model.dtype)) is None:
                 return model.predict_classes(X, batch_size)  # which refuses
             return model.classes_of(self.predict(X, batch_size))
         p = self.predict_proba(X, batch_size)
-        return HEADS[link].classes(p if link == "softmax" else p - np.float32(0.5))
+        return HEADS[link].classes(p if link == "softmax" else p - p.dtype.type(0.5))
 
     def save(self, path):
         """Write all models into one file, in the format of safetensors; `load` reads it. The file appears whole or not at all.
@@ -177,10 +177,10 @@ def _member(i, described, tensors, layers):
     architecture = described.get("architecture")
     if not isinstance(architecture, str):
         raise ValueError(f"no architecture of member {i}")
-    for key, value in mine.items():
-        if value.dtype != np.float32:
-            raise ValueError(f"dtype {value.dtype} for {key!r} of member {i}")
     model = from_architecture(architecture, {k: v.shape for k, v in mine.items()}, layers)
+    for key, value in mine.items():
+        if value.dtype != model.dtype:
+            raise ValueError(f"dtype {value.dtype} for {key!r} of member {i}, a model of {model.dtype}")
     model.load_state_dict(mine)
     if "head" in described:
         check_head(described["head"])

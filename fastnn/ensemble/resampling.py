@@ -161,5 +161,5 @@ def _trained(make_trainer, X, y, weight, rows, held, fit):
             total[where] += outputs
             seen[where] += 1
     with np.errstate(invalid="ignore"):
-        result.held_out = (total / seen.reshape(-1, *[1] * (total.ndim - 1))).astype(np.float32)
+        result.held_out = (total / seen.reshape(-1, *[1] * (total.ndim - 1))).astype(trainers[0].model.dtype)
     return result

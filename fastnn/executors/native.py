@@ -64,6 +64,7 @@ class NativeExecutor:
             x.shift,
             weights.columns if weights else 0,
             y.ignore if y else None,
+            plan.dtype == "float64",
         )
         self._host = next((i for i, op in enumerate(plan.ops) if op.has("in_python")), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise

@@ -6,12 +6,12 @@ from .base import Result
 
 
 class ReferenceExecutor:
-    """Runs the same plan operation by operation in NumPy, in float32 or float64.
+    """Runs the same plan operation by operation in NumPy, in its own dtype or another.
 
-    In float64 the parameters are converted once, when it is made, and updates stay in the copies: for checking gradients.
+    Where that is another the parameters are converted once, when it is made, and updates stay in the copies: for checking gradients.
     """
 
-    def __init__(self, plan, dtype=np.float32):
+    def __init__(self, plan, dtype=None):
         from ..reference.interpreter import Interpreter  # with all twins, which most programs never need
 
         self.plan = plan

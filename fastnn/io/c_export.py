@@ -106,7 +106,8 @@ def to_c(model, path, weights="float32", blob=False, name="predict", sample=None
     ----------
     model : Sequential
     path : str or os.PathLike
-    weights : {"float32", "int8"}, default "float32"
+    weights : {"float32", "float64", "int8"}, default "float32"
+        float64: all in double, ``void predict(const double *x, double *y)``; a float64 model is rounded to float32 otherwise.
         int8: each weight matrix as integers from -127 to 127, and a scale for each of its columns; biases and what is computed stay
         float32. The file is a third or less in size. How far its outputs are off is stated in it, and in what is returned.
     blob : bool, default False
@@ -142,20 +143,21 @@ def to_c(model, path, weights="float32", blob=False, name="predict", sample=None
     >>> written.error < 1e-5
     True
     """
-    if weights not in ("float32", "int8"):
-        raise ValueError(f"weights: expected 'float32' or 'int8', got {weights!r:.60}")
+    if weights not in ("float32", "float64", "int8"):
+        raise ValueError(f"weights: expected 'float32', 'float64' or 'int8', got {weights!r:.60}")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
         raise ValueError(f"name: expected a name of C, got {name!r:.60}")
     path = os.fsdecode(path)
     graph = trace(model, "C")
-    X = _sample(model, graph, sample)
+    real = "double" if weights == "float64" else "float"
+    X = _sample(model, graph, sample).astype(np.float64 if real == "double" else np.float32)
     expected = model.predict(X)
     quantized = _quantized(graph) if weights == "int8" else {}
     command = _compiler() if check else None
     beside = os.path.splitext(path)[0] + ".bin" if blob else None
 
     arrays = numpy_weights(graph) | {a.name: codes * scale for a, (codes, scale) in quantized.items()}
-    found = evaluate(numpy_source(graph, "float32", ""), arrays, X)
+    found = evaluate(numpy_source(graph, "float64" if real == "double" else "float32", ""), arrays, X)
     if quantized:
         expected, exact = found, expected  # the compiled file must compute what the integers say
         error = difference(found, exact)
@@ -163,7 +165,7 @@ def to_c(model, path, weights="float32", blob=False, name="predict", sample=None
         error, exact = difference(found, expected), expected
     stated = f"\n * Over {len(X)} rows its outputs were within {max(error, 1e-6):.2g} of the model's, relative to the largest."
     source, data, buffers = c_file(
-        graph, model.num_parameters(), name, "float", quantized, beside and os.path.basename(beside), stated
+        graph, model.num_parameters(), name, real, quantized, beside and os.path.basename(beside), stated
     )
     if command is not None:
         found = _compiled(command, source, name, X, model.out_shape, data)

@@ -43,7 +43,7 @@ def to_numpy(model, path):
     if not name.endswith(".py"):
         raise ValueError(f"path: expected a name that ends in .py, got {name!r:.200}")
     graph = trace(model, "a NumPy module")
-    dtype = np.dtype(np.float32)
+    dtype = model.dtype
     arrays = weights(graph)
     beside = name[:-3] + ".npz"
     source = numpy_source(graph, dtype, os.path.basename(beside))

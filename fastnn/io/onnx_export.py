@@ -236,7 +236,7 @@ def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
     """Write a model as an ONNX file.
 
     The input ``x`` is float32 [batch, in_features], or samples of the shape that `nn.Input` says, any number of them; the first
-    output ``y`` is what `predict` gives.
+    output ``y`` is what `predict` gives. Numbers in the file are float32, also those of a float64 model.
     Layers that do nothing in inference are left out; `Rescaling` is in, so the file takes the data that the model takes; weights
     that layers share are in the file once. Nothing but NumPy is needed. `fastnn.io.from_onnx` reads the file back; `onnxruntime`
     runs it::

@@ -1,7 +1,7 @@
 """The eager kernels: one operation on NumPy arrays, done by the C kernels on the team of threads.
 
 Each function has a twin of the same name and signature in `fastnn.reference`, which says what it computes. What is
-narrower here: data are float32 (optimizers: float32 or float64), arrays are C-contiguous, aligned and not empty, and an
+narrower here: data are float32 or float64, all of one call the same; arrays are C-contiguous, aligned and not empty, and an
 output shares no memory with an input except where its docstring says so. Nothing is copied or cast to fit: an argument
 is as it must be, or the error names it, what was expected and what came, before anything is changed.
 """

@@ -37,10 +37,10 @@ def activation_forward(x, activation, out=None, *, alpha=None):
 
     Parameters
     ----------
-    x : float32 array of any shape
+    x : float32 or float64 array of any shape
     activation : str
         A name from the table.
-    out : float32 array like x, optional
+    out : float32 or float64 array like x, optional
         Receives y; may be x itself.
     alpha : float, optional
         Of leaky_relu the slope for x <= 0, 0.01 by default, and of elu the scale for x < 0, 1 by default: finite and >= 0. Of
@@ -48,7 +48,7 @@ def activation_forward(x, activation, out=None, *, alpha=None):
 
     Returns
     -------
-    y : float32 array like x
+    y : float32 or float64 array like x
 
     Raises
     ------
@@ -56,7 +56,7 @@ def activation_forward(x, activation, out=None, *, alpha=None):
         Unknown activation, negative or non-finite alpha, arrays that are empty or not contiguous, `out` of another shape,
         read-only, or overlapping a part of x.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -93,21 +93,21 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
 
     Parameters
     ----------
-    dy : float32 array of any shape
+    dy : float32 or float64 array of any shape
         Gradient of the loss with respect to y.
-    saved : float32 array like dy, or None
+    saved : float32 or float64 array like dy, or None
         What the activation saves: the output y of `activation_forward`; for gelu, gelu_tanh, silu and mish its input. Identity needs
         nothing and does not look at it.
     activation : str
         The name given to `activation_forward`.
-    out : float32 array like dy, optional
+    out : float32 or float64 array like dy, optional
         Receives dx; may be dy or saved itself.
     alpha : float, optional
         The slope given to `activation_forward`.
 
     Returns
     -------
-    dx : float32 array like dy
+    dx : float32 or float64 array like dy
 
     Raises
     ------
@@ -115,7 +115,7 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
         Unknown activation, negative or non-finite alpha, arrays that are empty or not contiguous, `saved` missing or of
         another shape, `out` of another shape, read-only, or overlapping a part of an input.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
         what = "output" if ACTIVATIONS[activation].saves == "y" else "input"
         raise ValueError(f"saved: expected the {what} of {activation}, got None")
     elements(dy, "dy")
-    elements(saved, "saved")
+    elements(saved, "saved", False, dy)
     if shape_of(saved) != shape_of(dy):
         raise ValueError(f"saved: expected dy's shape {shape_of(dy)}, got {shape_of(saved)}")
     dx = output_like(out, dy, "dy")
@@ -138,9 +138,9 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     return dx
 
 
-def _check_slope(slope, columns):
+def _check_slope(slope, columns, x):
     """How many there are."""
-    n = vector(slope, "slope")
+    n = vector(slope, "slope", -1, x)
     if n not in (1, columns):
         raise ValueError(f"slope: expected shape (1,) or ({columns},), got {slope.shape}")
     return n
@@ -153,22 +153,22 @@ def prelu_forward(x, slope, out=None):
 
     Parameters
     ----------
-    x : float32 array [batch, features]
-    slope : float32 array [features] or [1]
+    x : float32 or float64 array [batch, features]
+    slope : float32 or float64 array [features] or [1]
         One for every feature, or one for all.
-    out : float32 array like x, optional
+    out : float32 or float64 array like x, optional
         Receives y; may be x itself.
 
     Returns
     -------
-    y : float32 array like x
+    y : float32 or float64 array like x
 
     Raises
     ------
     ValueError
         Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping a part of an input.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def prelu_forward(x, slope, out=None):
     array([[-0.25,  2.  ]], dtype=float32)
     """
     batch, columns = matrix(x, "x")
-    slopes = _check_slope(slope, columns)
+    slopes = _check_slope(slope, columns, x)
     y = output_like(out, x, "x")
     if out is not None:
         apart(y, "out", (slope, "slope"))
@@ -189,26 +189,26 @@ def prelu_backward(dy, x, slope, out=None):
 
     Parameters
     ----------
-    dy : float32 array [batch, features]
+    dy : float32 or float64 array [batch, features]
         Gradient of the loss with respect to y.
-    x : float32 array like dy
+    x : float32 or float64 array like dy
         The input of `prelu_forward`.
-    slope : float32 array [features] or [1]
+    slope : float32 or float64 array [features] or [1]
         With one slope for all, dslope is the sum over the features too.
     out : tuple (dx, dslope), optional
         Arrays that receive the gradients; None in a place makes a new array. dx may be dy or x.
 
     Returns
     -------
-    dx : float32 array like dy
-    dslope : float32 array like slope
+    dx : float32 or float64 array like dy
+    dslope : float32 or float64 array like slope
 
     Raises
     ------
     ValueError
         Shapes that do not fit, arrays that are empty or not contiguous, a read-only or overlapping array in `out`.
     TypeError
-        Not an array, or not float32; an `out` that is not a pair.
+        Not an array, neither float32 nor float64, or dtypes that differ; an `out` that is not a pair.
 
     Examples
     --------
@@ -221,9 +221,9 @@ def prelu_backward(dy, x, slope, out=None):
         got = f"{len(out)} items" if isinstance(out, tuple) else type(out).__name__
         raise TypeError(f"out: expected None or a tuple (dx, dslope), got {got}")
     batch, columns = matrix(dy, "dy")
-    matrix(x, "x", batch, columns)
-    slopes = _check_slope(slope, columns)
-    dx, dslope = output_like(out[0], dy, "dy", "dx"), output(out[1], "dslope", slopes)
+    matrix(x, "x", batch, columns, dy)
+    slopes = _check_slope(slope, columns, dy)
+    dx, dslope = output_like(out[0], dy, "dy", "dx"), output(out[1], "dslope", dy, slopes)
     same_or_apart(dx, x, "x", "dx")
     apart(dx, "dx", (slope, "slope"))
     apart(dslope, "dslope", (dy, "dy"), (x, "x"), (slope, "slope"), (dx, "dx"))

@@ -18,22 +18,22 @@ def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alph
 
     Parameters
     ----------
-    x : float32 array [batch, in]
-    w : float32 array [in, out]
-    b : float32 array [out], optional
+    x : float32 or float64 array [batch, in]
+    w : float32 or float64 array [in, out]
+    b : float32 or float64 array [out], optional
         No bias when None.
     activation : str, default "identity"
         f, a name from `activation_forward`.
-    out : float32 array [batch, out], optional
+    out : float32 or float64 array [batch, out], optional
         Receives y.
-    z : float32 array [batch, out], optional
+    z : float32 or float64 array [batch, out], optional
         Receives the pre-activation z.
     alpha : float, optional
         Parameter of the activation.
 
     Returns
     -------
-    y : float32 array [batch, out]
+    y : float32 or float64 array [batch, out]
 
     Raises
     ------
@@ -41,7 +41,7 @@ def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alph
         Shapes that do not fit, arrays that are empty, not contiguous or overlap an output, an unknown activation, a bad
         alpha, a read-only `out` or `z`.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -51,14 +51,14 @@ def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alph
     """
     code, alpha = _activation(activation, alpha)
     batch, n_in = matrix(x, "x")
-    _, n_out = matrix(w, "w", n_in)
+    _, n_out = matrix(w, "w", n_in, -1, x)
     if b is not None:
-        vector(b, "b", n_out)
-    y = output(out, "out", batch, n_out)
+        vector(b, "b", n_out, x)
+    y = output(out, "out", x, batch, n_out)
     if out is not None:
         apart(y, "out", (x, "x"), (w, "w"), (b, "b"))
     if z is not None:
-        apart(output(z, "z", batch, n_out), "z", (x, "x"), (w, "w"), (b, "b"), (y, "out"))
+        apart(output(z, "z", x, batch, n_out), "z", (x, "x"), (w, "w"), (b, "b"), (y, "out"))
     _forward.run(batch, (x, w, b, y, z), (n_in, n_out, code, alpha))
     return y
 
@@ -70,11 +70,11 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
 
     Parameters
     ----------
-    dy : float32 array [batch, out]
+    dy : float32 or float64 array [batch, out]
         Gradient of the loss with respect to the layer's output.
-    x : float32 array [batch, in]
-    w : float32 array [in, out]
-    saved : float32 array [batch, out], optional
+    x : float32 or float64 array [batch, in]
+    w : float32 or float64 array [in, out]
+    saved : float32 or float64 array [batch, out], optional
         What the activation saves: the layer's output y, or for gelu, gelu_tanh, silu and mish its z. Identity does not look at it.
     activation : str, default "identity"
     out : tuple (dx, dw, db), optional
@@ -86,9 +86,9 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
 
     Returns
     -------
-    dx : float32 array [batch, in], or None when need_dx is False
-    dw : float32 array [in, out]
-    db : float32 array [out]
+    dx : float32 or float64 array [batch, in], or None when need_dx is False
+    dw : float32 or float64 array [in, out]
+    db : float32 or float64 array [out]
 
     Raises
     ------
@@ -97,7 +97,7 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
         alpha, `saved` missing where it is needed, a read-only array in `out`, or a dx in `out` that need_dx=False would
         leave unwritten.
     TypeError
-        Not an array, or not float32; an `out` that is not a 3-tuple.
+        Not an array, neither float32 nor float64, or dtypes that differ; an `out` that is not a 3-tuple.
 
     Examples
     --------
@@ -109,17 +109,17 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
     code, alpha = _activation(activation, alpha)
     to_dx, to_dw, to_db = (None, None, None) if out is None else _three(out)
     batch, n_in = matrix(x, "x")
-    _, n_out = matrix(w, "w", n_in)
-    matrix(dy, "dy", batch, n_out)
+    _, n_out = matrix(w, "w", n_in, -1, x)
+    matrix(dy, "dy", batch, n_out, x)
     differentiates = bool(ACTIVATIONS[activation or "identity"].saves)
     if differentiates:
         if saved is None:
             raise ValueError("saved: expected the output of the activation, got None")
-        matrix(saved, "saved", batch, n_out)
+        matrix(saved, "saved", batch, n_out, x)
     if not need_dx and to_dx is not None:
         raise ValueError("out: expected no dx where need_dx is False, got an array")
-    dx = output(to_dx, "dx", batch, n_in) if need_dx else None
-    dw, db = output(to_dw, "dw", n_in, n_out), output(to_db, "db", n_out)
+    dx = output(to_dx, "dx", x, batch, n_in) if need_dx else None
+    dw, db = output(to_dw, "dw", x, n_in, n_out), output(to_db, "db", x, n_out)
     if out is not None:
         inputs = ((dy, "dy"), (x, "x"), (w, "w"), (saved if differentiates else None, "saved"))
         for given, name in zip(out, ("dx", "dw", "db")):
@@ -128,7 +128,7 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
                 inputs += ((given, name),)
     dz = dy
     if differentiates:
-        dz = new(batch, n_out)
+        dz = new(x, batch, n_out)
         _differentiate.flat((dy, saved, dz), (code, alpha))
     _backward_weights.run(batch, (x, dz, dw, db), (n_in, n_out, False, -1, -1, 0.0, 0.0))
     if need_dx:
@@ -150,20 +150,20 @@ def bias_gradient(dy, out=None):
 
     Parameters
     ----------
-    dy : float32 array [batch, out]
-    out : float32 array [out], optional
+    dy : float32 or float64 array [batch, out]
+    out : float32 or float64 array [out], optional
         Receives db.
 
     Returns
     -------
-    db : float32 array [out]
+    db : float32 or float64 array [out]
 
     Raises
     ------
     ValueError
         `dy` that is not two-dimensional, empty or not contiguous; `out` of another shape, read-only or overlapping dy.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def bias_gradient(dy, out=None):
     array([4., 6.], dtype=float32)
     """
     batch, n = matrix(dy, "dy")
-    db = output(out, "out", n)
+    db = output(out, "out", dy, n)
     if out is not None:
         apart(db, "out", (dy, "dy"))
     _backward_weights.run(batch, (None, dy, None, db), (1, n, False, -1, -1, 0.0, 0.0))

@@ -19,16 +19,16 @@ def embedding_forward(codes, weight, out=None, *, unknown=False):
     ----------
     codes : integer array [batch, columns]
         Numbers of rows, of any integer dtype.
-    weight : float32 array [rows, dim]
+    weight : float32 or float64 array [rows, dim]
         w; at most 2^24 rows.
-    out : float32 array [batch, columns · dim], optional
+    out : float32 or float64 array [batch, columns · dim], optional
         Receives y.
     unknown : bool, default False
         The last row of the table is for all codes that are no number of another row.
 
     Returns
     -------
-    y : float32 array [batch, columns · dim]
+    y : float32 or float64 array [batch, columns · dim]
 
     Raises
     ------
@@ -36,7 +36,7 @@ def embedding_forward(codes, weight, out=None, *, unknown=False):
         Shapes that do not fit, arrays that are empty or not contiguous, a code that is no row's (the first is named), `out`
         read-only or overlapping the weight.
     TypeError
-        Codes that are not integers, a weight that is not float32.
+        Codes that are not integers, a weight that is neither float32 nor float64.
 
     Examples
     --------
@@ -45,9 +45,9 @@ def embedding_forward(codes, weight, out=None, *, unknown=False):
            [2. , 2. ]], dtype=float32)
     """
     count, dim = matrix(weight, "weight")
-    codes = _codes(codes, count, unknown)
+    codes = _codes(codes, count, unknown, weight.dtype)
     rows, columns = codes.shape
-    y = output(out, "out", rows, columns * dim)
+    y = output(out, "out", weight, rows, columns * dim)
     if out is not None:
         apart(y, "out", (weight, "weight"))
     _forward.run(rows, (codes, weight, y), (columns, dim, count, bool(unknown), 0, 0))
@@ -61,25 +61,25 @@ def embedding_backward(dy, codes, num_embeddings, out=None, *, unknown=False):
 
     Parameters
     ----------
-    dy : float32 array [batch, columns · dim]
+    dy : float32 or float64 array [batch, columns · dim]
     codes : integer array [batch, columns]
         As for `embedding_forward`.
     num_embeddings : int
         Rows of the table, that for unknown codes included.
-    out : float32 array [num_embeddings, dim], optional
+    out : float32 or float64 array [num_embeddings, dim], optional
         Receives dw.
     unknown : bool, default False
 
     Returns
     -------
-    dw : float32 array [num_embeddings, dim]
+    dw : float32 or float64 array [num_embeddings, dim]
 
     Raises
     ------
     ValueError
         Shapes that do not fit, arrays that are empty or not contiguous, a code that is no row's, `out` read-only or overlapping dy.
     TypeError
-        Codes that are not integers, a dy that is not float32.
+        Codes that are not integers, a dy that is neither float32 nor float64.
 
     Examples
     --------
@@ -88,20 +88,21 @@ def embedding_backward(dy, codes, num_embeddings, out=None, *, unknown=False):
            [8.]], dtype=float32)
     """
     num_embeddings = _integer(num_embeddings, "num_embeddings", 1, _MOST)
-    codes = _codes(codes, num_embeddings, unknown)
+    width = matrix(dy, "dy")[1]
+    codes = _codes(codes, num_embeddings, unknown, dy.dtype)
     rows, columns = codes.shape
-    width = matrix(dy, "dy", rows)[1]
+    matrix(dy, "dy", rows)
     if width % columns:
         raise ValueError(f"dy: expected a multiple of {columns} columns, got shape {dy.shape}")
-    dw = output(out, "out", num_embeddings, width // columns)
+    dw = output(out, "out", dy, num_embeddings, width // columns)
     if out is not None:
         apart(dw, "out", (dy, "dy"))
     _backward.run(rows, (dy, codes, dw), (columns, width // columns, num_embeddings, bool(unknown), 0, 0, False))
     return dw
 
 
-def _codes(codes, count, unknown):
-    """The codes as the kernels read them, float32, each checked; -1 for those of the row for unknown ones."""
+def _codes(codes, count, unknown, dtype):
+    """The codes as the kernels read them, in the dtype that they compute in, each checked; -1 for those of the row for unknown ones."""
     codes = _own(codes, "codes")
     if codes.dtype.kind not in "iu" or not codes.dtype.isnative:
         raise TypeError(f"codes: expected an integer dtype, got {codes.dtype}")
@@ -114,4 +115,4 @@ def _codes(codes, count, unknown):
     if bad.any() and not unknown:
         i, j = np.argwhere(bad)[0]
         raise ValueError(f"codes[{i}, {j}]: expected a row of the table, from 0 to {known - 1}, got {codes[i, j]}")
-    return np.where(bad, np.float32(-1), codes).astype(np.float32)
+    return np.where(bad, dtype.type(-1), codes).astype(dtype)

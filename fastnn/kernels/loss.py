@@ -25,16 +25,16 @@ def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, cla
 
     Parameters
     ----------
-    logits : float32 array [batch, classes]
+    logits : float32 or float64 array [batch, classes]
         z, before any softmax.
-    targets : integer array [batch], or float32 array [batch, classes]
+    targets : integer array [batch], or array like logits [batch, classes]
         Class numbers in [0, classes), of any integer dtype; or t, whose rows need not sum to 1.
-    out : float32 array like logits, optional
+    out : float32 or float64 array like logits, optional
         Receives dlogits; may be logits itself.
     label_smoothing : float, default 0.0
         From 0 to 1.
-    class_weight : float32 array [classes], optional
-    sample_weight : float32 array [batch], optional
+    class_weight : float32 or float64 array [classes], optional
+    sample_weight : float32 or float64 array [batch], optional
     reduction : {"mean", "sum"}, default "mean"
         "sum" leaves out the division by batch.
     ignore_index : int, optional
@@ -45,7 +45,7 @@ def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, cla
     -------
     loss : float
         Summed in double, in the same order whatever the number of threads.
-    dlogits : float32 array like logits
+    dlogits : float32 or float64 array like logits
 
     Raises
     ------
@@ -53,7 +53,7 @@ def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, cla
         Shapes that do not fit, arrays that are empty or not contiguous, a class number out of range (the first is named), `out`
         read-only or overlapping an input other than logits itself, a parameter out of range.
     TypeError
-        Logits that are not float32, targets that are neither integers nor float32 rows.
+        Logits that are neither float32 nor float64, targets that are neither integers nor rows of the same dtype.
 
     Examples
     --------
@@ -123,13 +123,13 @@ def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduct
 
     Parameters
     ----------
-    outputs : float32 array [batch, columns]
+    outputs : float32 or float64 array [batch, columns]
         z.
-    targets : float32 array like outputs
+    targets : float32 or float64 array like outputs
         t.
-    out : float32 array like outputs, optional
+    out : float32 or float64 array like outputs, optional
         Receives the gradient; may be outputs itself.
-    sample_weight : float32 array [batch] or [batch, columns], optional
+    sample_weight : float32 or float64 array [batch] or [batch, columns], optional
         Of the rows, or of each output; the mean is over all of them all the same.
     reduction : {"mean", "sum"}, default "mean"
         The mean or the sum over all elements.
@@ -137,7 +137,7 @@ def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduct
     Returns
     -------
     loss : float
-    gradient : float32 array like outputs
+    gradient : float32 or float64 array like outputs
 
     Raises
     ------
@@ -145,7 +145,7 @@ def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduct
         Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping an input other than the
         first itself, another reduction.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -247,14 +247,14 @@ def quantile(outputs, targets, out=None, *, quantile=0.5, sample_weight=None, re
     """
     matrix(outputs, "outputs")
     outputs = _own(outputs, "outputs")
-    below = np.empty(outputs.shape[1], np.float32)
+    below = np.empty(outputs.shape[1], outputs.dtype)
     try:
         below[...] = quantile
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"quantile: expected a number, or {len(below)} of them, one for each column, got {quantile!r}") from None
     if not ((below > 0) & (below < 1)).all():
         raise ValueError(f"quantile: expected numbers above 0 and below 1, got {quantile!r}")
-    sides = np.stack([np.float32(1) - below, below])
+    sides = np.stack([1 - below, below])
     return _elementwise("quantile", outputs, targets, out, sample_weight, reduction, 0.0, sides)
 
 
@@ -307,21 +307,21 @@ def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample
 
     Parameters
     ----------
-    logits : float32 array [batch, columns]
+    logits : float32 or float64 array [batch, columns]
         z, before any sigmoid.
-    targets : float32 array like logits
+    targets : float32 or float64 array like logits
         t: 0, 1, or probabilities.
-    out : float32 array like logits, optional
+    out : float32 or float64 array like logits, optional
         Receives the gradient; may be logits itself.
-    class_weight : float32 array [2, columns], optional
+    class_weight : float32 or float64 array [2, columns], optional
         q, then p, for each column.
-    sample_weight : float32 array [batch] or [batch, columns], optional
+    sample_weight : float32 or float64 array [batch] or [batch, columns], optional
     reduction : {"mean", "sum"}, default "mean"
 
     Returns
     -------
     loss : float
-    gradient : float32 array like logits
+    gradient : float32 or float64 array like logits
 
     Raises
     ------
@@ -329,7 +329,7 @@ def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample
         Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping an input other than the
         first itself, another reduction.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -349,24 +349,24 @@ def binary_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class
 
     Parameters
     ----------
-    outputs : float32 array [batch, columns]
+    outputs : float32 or float64 array [batch, columns]
         z.
-    targets : float32 array like outputs
+    targets : float32 or float64 array like outputs
         t: 1 or above for one class, 0 or -1 for the other.
-    out : float32 array like outputs, optional
+    out : float32 or float64 array like outputs, optional
         Receives the gradient; may be outputs itself.
     margin : float, default 1.0
         Finite and >= 0.
     squared : bool, default False
-    class_weight : float32 array [2, columns], optional
+    class_weight : float32 or float64 array [2, columns], optional
         Of the class with t <= 0, then of the one with t > 0.
-    sample_weight : float32 array [batch] or [batch, columns], optional
+    sample_weight : float32 or float64 array [batch] or [batch, columns], optional
     reduction : {"mean", "sum"}, default "mean"
 
     Returns
     -------
     loss : float
-    gradient : float32 array like outputs
+    gradient : float32 or float64 array like outputs
 
     Raises
     ------
@@ -374,7 +374,7 @@ def binary_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class
         Shapes that do not fit, arrays that are empty or not contiguous, a margin out of range, `out` read-only or overlapping an
         input other than outputs itself, another reduction.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -395,24 +395,24 @@ def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, c
 
     Parameters
     ----------
-    outputs : float32 array [batch, classes]
+    outputs : float32 or float64 array [batch, classes]
         z.
     targets : integer array [batch]
         Class numbers y in [0, classes).
-    out : float32 array like outputs, optional
+    out : float32 or float64 array like outputs, optional
         Receives the gradient; may be outputs itself.
     margin : float, default 1.0
         Finite and >= 0.
     squared : bool, default False
-    class_weight : float32 array [classes], optional
+    class_weight : float32 or float64 array [classes], optional
         Of the row's class.
-    sample_weight : float32 array [batch], optional
+    sample_weight : float32 or float64 array [batch], optional
     reduction : {"mean", "sum"}, default "mean"
 
     Returns
     -------
     loss : float
-    gradient : float32 array like outputs
+    gradient : float32 or float64 array like outputs
 
     Raises
     ------
@@ -420,7 +420,7 @@ def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, c
         Shapes that do not fit, arrays that are empty or not contiguous, a class number or a margin out of range, `out` read-only
         or overlapping an input other than outputs itself, another reduction.
     TypeError
-        Outputs that are not float32, targets that are no integers.
+        Outputs that are neither float32 nor float64, targets that are no integers.
 
     Examples
     --------
@@ -434,7 +434,7 @@ def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, c
     if targets.dtype.kind not in "iu" or not targets.dtype.isnative:
         raise TypeError(f"targets: expected class numbers of an integer dtype, got dtype {targets.dtype}")
     labels = _labels(targets, *outputs.shape)
-    _check_class_weight(class_weight, outputs.shape[1:])
+    _check_class_weight(class_weight, outputs.shape[1:], outputs)
     found = _loss(_multiclass_hinge, "outputs", outputs, labels, None, out, sample_weight, class_weight, FORMS[form], margin,
                   _total(reduction))
     return _reduced(found, reduction)
@@ -447,13 +447,13 @@ def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=
     logits, targets = _own(logits, "logits"), _own(targets, "targets")
     kind = targets.dtype.kind
     if kind not in "iuf" or not targets.dtype.isnative:
-        raise TypeError(f"targets: expected integers or float32 rows, got dtype {targets.dtype}")
+        raise TypeError(f"targets: expected integers or rows of floating-point numbers, got dtype {targets.dtype}")
     if kind == "f" and targets.ndim == 1:
         raise TypeError(f"targets: expected class numbers of an integer dtype, got dtype {targets.dtype}")
     smoothing = _number(label_smoothing, "label_smoothing")
     if not 0 <= smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {smoothing}")
-    _check_class_weight(class_weight, logits.shape[1:])
+    _check_class_weight(class_weight, logits.shape[1:], logits)
     total = _total(reduction)
     labels = counted = None
     if kind == "f":
@@ -477,7 +477,7 @@ def _cross_entropy(logits, targets, out=None, label_smoothing=0.0, class_weight=
 def _elementwise(form, outputs, targets, out, sample_weight, reduction, parameter=0.0, class_weight=None, full=False,
                  name="outputs"):
     """(loss, gradient) of a loss that is a sum over the elements."""
-    _check_class_weight(class_weight, (2, matrix(outputs, name)[1]))
+    _check_class_weight(class_weight, (2, matrix(outputs, name)[1]), outputs)
     found = _loss(_elementwise_loss, name, outputs, None, targets, out, sample_weight, class_weight, FORMS[form], parameter,
                   _total(reduction), full)
     return _reduced(found, reduction)
@@ -492,15 +492,15 @@ _softmax_cross_entropy, _elementwise_loss, _multiclass_hinge = (
 def _loss(operation, name, outputs, labels, targets, out, sample_weight, class_weight, form, parameter, total, full=False,
           ignored=None):
     """(row losses, gradient, correct) of a batch. name: that of the outputs; labels: int32 ones that have been checked, or None, and
-    then float32 targets like the outputs count; a class_weight has been checked; ignored: how many labels are -1, or None."""
+    then targets like the outputs count; a class_weight has been checked; ignored: how many labels are -1, or None."""
     batch, columns = matrix(outputs, name)
     if labels is None:
-        matrix(targets, "targets", batch, columns)
+        matrix(targets, "targets", batch, columns, outputs)
     each = operation is _elementwise_loss and isinstance(sample_weight, np.ndarray) and sample_weight.ndim == 2
     if each:
-        matrix(sample_weight, "sample_weight", batch, columns)
+        matrix(sample_weight, "sample_weight", batch, columns, outputs)
     elif sample_weight is not None:
-        vector(sample_weight, "sample_weight", batch)
+        vector(sample_weight, "sample_weight", batch, outputs)
     gradient = output_like(out, outputs, name)
     if out is not None:
         apart(gradient, "out", (targets, "targets"), (sample_weight, "sample_weight"), (class_weight, "class_weight"))
@@ -540,6 +540,6 @@ def _parameter(value, name, positive=False):
     return value
 
 
-def _check_class_weight(class_weight, shape):
+def _check_class_weight(class_weight, shape, outputs):
     if class_weight is not None:
-        (vector if len(shape) == 1 else matrix)(class_weight, "class_weight", *shape)
+        (vector if len(shape) == 1 else matrix)(class_weight, "class_weight", *shape, outputs)

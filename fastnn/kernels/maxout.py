@@ -23,15 +23,15 @@ def maxout_forward(x, pieces, out=None):
 
     Parameters
     ----------
-    x : float32 array [batch, pieces · features]
+    x : float32 or float64 array [batch, pieces · features]
     pieces : int
         At least 1.
-    out : float32 array [batch, features], optional
+    out : float32 or float64 array [batch, features], optional
         Receives y.
 
     Returns
     -------
-    y : float32 array [batch, features]
+    y : float32 or float64 array [batch, features]
 
     Raises
     ------
@@ -39,7 +39,7 @@ def maxout_forward(x, pieces, out=None):
         Columns that are no multiple of the pieces, arrays that are empty or not contiguous, `out` of another shape,
         read-only or overlapping x.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def maxout_forward(x, pieces, out=None):
     array([[3., 5.]], dtype=float32)
     """
     rows, columns, pieces = _check_pieces(x, pieces)
-    y = output(out, "out", rows, columns)
+    y = output(out, "out", x, rows, columns)
     if out is not None:
         apart(y, "out", (x, "x"))
     _forward.run(rows, (x, y), (columns, pieces))
@@ -59,16 +59,16 @@ def maxout_backward(dy, x, pieces, out=None):
 
     Parameters
     ----------
-    dy : float32 array [batch, features]
-    x : float32 array [batch, pieces · features]
+    dy : float32 or float64 array [batch, features]
+    x : float32 or float64 array [batch, pieces · features]
     pieces : int
         At least 1.
-    out : float32 array like x, optional
+    out : float32 or float64 array like x, optional
         Receives dx.
 
     Returns
     -------
-    dx : float32 array like x
+    dx : float32 or float64 array like x
 
     Raises
     ------
@@ -76,7 +76,7 @@ def maxout_backward(dy, x, pieces, out=None):
         Shapes that do not fit, arrays that are empty or not contiguous, `out` of another shape, read-only or overlapping an
         input.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -84,8 +84,8 @@ def maxout_backward(dy, x, pieces, out=None):
     array([[0., 2., 1., 0.]], dtype=float32)
     """
     rows, columns, pieces = _check_pieces(x, pieces)
-    matrix(dy, "dy", rows, columns)
-    dx = output(out, "out", rows, columns * pieces)
+    matrix(dy, "dy", rows, columns, x)
+    dx = output(out, "out", x, rows, columns * pieces)
     if out is not None:
         apart(dx, "out", (x, "x"), (dy, "dy"))
     _backward.run(rows, (dy, x, dx), (columns, pieces))

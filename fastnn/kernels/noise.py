@@ -25,21 +25,21 @@ def dropout_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
 
     Parameters
     ----------
-    x : float32 array of any shape
+    x : float32 or float64 array of any shape
     p : float
         From 0 to 1; rounded to a multiple of 1 / 65536, which the scale takes into account.
     seed : int
         In [0, 2^64).
     offset : int, default 0
         In [0, 2^32): e.g. the number of the step.
-    out : float32 array like x, optional
+    out : float32 or float64 array like x, optional
         Receives y; may be x itself.
     stream : int, default 16
         In [0, 2^32): e.g. the number of the layer.
 
     Returns
     -------
-    y : float32 array like x
+    y : float32 or float64 array like x
         A dropped element is 0, whatever it was.
 
     Raises
@@ -48,7 +48,7 @@ def dropout_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
         p, seed, offset or stream out of range, arrays that are empty or not contiguous, `out` of another shape, read-only,
         or overlapping a part of x.
     TypeError
-        Not an array, or not float32; p that is not a number.
+        Not an array, neither float32 nor float64, or dtypes that differ; p that is not a number.
 
     Examples
     --------
@@ -66,13 +66,13 @@ def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
 
     Parameters
     ----------
-    dy : float32 array of any shape
+    dy : float32 or float64 array of any shape
     p, seed, offset, out, stream
         As for `dropout_forward`.
 
     Returns
     -------
-    dx : float32 array like dy
+    dx : float32 or float64 array like dy
 
     Raises
     ------
@@ -93,7 +93,7 @@ def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
 
     Parameters
     ----------
-    x : float32 array of any shape
+    x : float32 or float64 array of any shape
     std : float
         At least 0.
     seed, offset, out, stream
@@ -101,7 +101,7 @@ def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
 
     Returns
     -------
-    y : float32 array like x
+    y : float32 or float64 array like x
 
     Raises
     ------

@@ -17,9 +17,9 @@ def _forward(operation, batch, columns, x, weight, bias, eps, activation, alpha,
     code, alpha = _activation(activation, alpha)
     eps = _eps(eps)
     if weight is not None:
-        vector(weight, "weight", columns)
+        vector(weight, "weight", columns, x)
     if bias is not None:
-        vector(bias, "bias", columns)
+        vector(bias, "bias", columns, x)
     y = output_like(out, x, "x")
     if out is not None:
         apart(y, "out", (weight, "weight"), (bias, "bias"), *zip(last, names))
@@ -30,19 +30,19 @@ def _forward(operation, batch, columns, x, weight, bias, eps, activation, alpha,
 def _check_backward(dy, x, statistics, weight, out, *shape):
     """dx, and arrays for the gradients of weight and bias; shape: of the statistics."""
     batch, columns = matrix(x, "x")
-    matrix(dy, "dy", batch, columns)
-    matrix(statistics, "statistics", *shape)
+    matrix(dy, "dy", batch, columns, x)
+    matrix(statistics, "statistics", *shape, x)
     if weight is not None:
-        vector(weight, "weight", columns)
+        vector(weight, "weight", columns, x)
     dx = output_like(out, dy, "dy")
     if out is not None:
         apart(dx, "out", (x, "x"), (statistics, "statistics"), (weight, "weight"))
-    return dx, new(columns), new(columns)
+    return dx, new(x, columns), new(x, columns)
 
 
 def _row_forward(family, x, weight, bias, eps, activation, alpha, out):
     batch, columns = matrix(x, "x")
-    statistics = new(batch, 3)
+    statistics = new(x, batch, 3)
     y = _forward(_ROW_FORWARD[family], batch, columns, x, weight, bias, eps, activation, alpha, out, statistics, more=())
     return y, statistics
 
@@ -64,21 +64,21 @@ def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
 
     Parameters
     ----------
-    x : float32 array [batch, features]
-    weight, bias : float32 array [features], optional
+    x : float32 or float64 array [batch, features]
+    weight, bias : float32 or float64 array [features], optional
         γ and β; 1 and 0 when None.
     eps : float, default 1e-5
     activation : str, default "identity"
         f, a name from `activation_forward`.
-    out : float32 array like x, optional
+    out : float32 or float64 array like x, optional
         Receives y; may be x itself.
     alpha : float, optional
         Parameter of the activation.
 
     Returns
     -------
-    y : float32 array like x
-    statistics : float32 array [4, features]
+    y : float32 or float64 array like x
+    statistics : float32 or float64 array [4, features]
         What `batchnorm_backward` needs: the mean, what it lacks of the true mean through its rounding, 1 / √(var + eps),
         and var, the mean square of the deviations.
 
@@ -88,7 +88,7 @@ def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
         Shapes that do not fit, arrays that are empty or not contiguous, a negative eps, an unknown activation, `out`
         read-only or overlapping an input other than x itself.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
     (array([-1.,  1.], dtype=float32), array([2.], dtype=float32))
     """
     batch, columns = matrix(x, "x")
-    statistics = new(4, columns)
+    statistics = new(x, 4, columns)
     y = _forward(_batchnorm_forward, batch, columns, x, weight, bias, eps, activation, alpha, out, statistics)
     return y, statistics
 
@@ -107,14 +107,14 @@ def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activati
 
     Parameters
     ----------
-    x : float32 array [batch, features]
-    mean, var : float32 array [features]
+    x : float32 or float64 array [batch, features]
+    mean, var : float32 or float64 array [features]
     weight, bias, eps, activation, out, alpha
         As for `batchnorm_forward`.
 
     Returns
     -------
-    y : float32 array like x
+    y : float32 or float64 array like x
 
     Raises
     ------
@@ -128,8 +128,8 @@ def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activati
     array([0., 1.], dtype=float32)
     """
     batch, columns = matrix(x, "x")
-    vector(mean, "mean", columns)
-    vector(var, "var", columns)
+    vector(mean, "mean", columns, x)
+    vector(var, "var", columns, x)
     return _forward(_batchnorm_inference, batch, columns, x, weight, bias, eps, activation, alpha, out, mean, var,
                     names=("mean", "var"))
 
@@ -142,19 +142,19 @@ def batchnorm_backward(dy, x, statistics, weight=None, out=None):
 
     Parameters
     ----------
-    dy : float32 array [batch, features]
+    dy : float32 or float64 array [batch, features]
         Gradient before the activation.
-    x : float32 array like dy
-    statistics : float32 array [4, features]
+    x : float32 or float64 array like dy
+    statistics : float32 or float64 array [4, features]
         From `batchnorm_forward`.
-    weight : float32 array [features], optional
-    out : float32 array like dy, optional
+    weight : float32 or float64 array [features], optional
+    out : float32 or float64 array like dy, optional
         Receives dx; may be dy itself.
 
     Returns
     -------
-    dx : float32 array like dy
-    dweight, dbias : float32 array [features]
+    dx : float32 or float64 array like dy
+    dweight, dbias : float32 or float64 array [features]
 
     Raises
     ------
@@ -162,7 +162,7 @@ def batchnorm_backward(dy, x, statistics, weight=None, out=None):
         Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping an input other than
         dy itself.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -185,14 +185,14 @@ def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
 
     Parameters
     ----------
-    x : float32 array [batch, features]
+    x : float32 or float64 array [batch, features]
     weight, bias, eps, activation, out, alpha
         As for `batchnorm_forward`.
 
     Returns
     -------
-    y : float32 array like x
-    statistics : float32 array [batch, 3]
+    y : float32 or float64 array like x
+    statistics : float32 or float64 array [batch, 3]
         What `layernorm_backward` needs: of each row the mean, what it lacks of the true mean, and 1 / √(var + eps).
 
     Raises
@@ -216,19 +216,19 @@ def layernorm_backward(dy, x, statistics, weight=None, out=None):
 
     Parameters
     ----------
-    dy : float32 array [batch, features]
+    dy : float32 or float64 array [batch, features]
         Gradient before the activation.
-    x : float32 array like dy
-    statistics : float32 array [batch, 3]
+    x : float32 or float64 array like dy
+    statistics : float32 or float64 array [batch, 3]
         From `layernorm_forward`.
-    weight : float32 array [features], optional
-    out : float32 array like dy, optional
+    weight : float32 or float64 array [features], optional
+    out : float32 or float64 array like dy, optional
         Receives dx; may be dy itself.
 
     Returns
     -------
-    dx : float32 array like dy
-    dweight, dbias : float32 array [features]
+    dx : float32 or float64 array like dy
+    dweight, dbias : float32 or float64 array [features]
 
     Raises
     ------
@@ -252,14 +252,14 @@ def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *
 
     Parameters
     ----------
-    x : float32 array [batch, features]
+    x : float32 or float64 array [batch, features]
     weight, eps, activation, out, alpha
         As for `batchnorm_forward`.
 
     Returns
     -------
-    y : float32 array like x
-    statistics : float32 array [batch, 3]
+    y : float32 or float64 array like x
+    statistics : float32 or float64 array [batch, 3]
         What `rmsnorm_backward` needs: of each row 0, 0 and 1 / √(mean(x²) + eps).
 
     Raises
@@ -288,8 +288,8 @@ def rmsnorm_backward(dy, x, statistics, weight=None, out=None):
 
     Returns
     -------
-    dx : float32 array like dy
-    dweight : float32 array [features]
+    dx : float32 or float64 array like dy
+    dweight : float32 or float64 array [features]
 
     Raises
     ------

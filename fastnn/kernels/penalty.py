@@ -16,7 +16,7 @@ def penalty_forward(w, l1=0.0, l2=0.0):
 
     Parameters
     ----------
-    w : float32 array
+    w : float32 or float64 array
         Of any shape.
     l1, l2 : float, default 0.0
         >= 0. A part whose factor is 0 is left out.
@@ -50,9 +50,9 @@ def penalty_backward(w, dw, l1=0.0, l2=0.0):
 
     Parameters
     ----------
-    w : float32 array
+    w : float32 or float64 array
         Of any shape.
-    dw : float32 array of w's shape
+    dw : float32 or float64 array of w's shape
         Changed in place.
     l1, l2 : float, default 0.0
         >= 0. A part whose factor is 0 is left out.
@@ -75,7 +75,7 @@ def penalty_backward(w, dw, l1=0.0, l2=0.0):
     """
     factors = _factors(l1, l2)
     size = elements(w, "w")
-    elements(dw, "dw", writable=True)
+    elements(dw, "dw", True, w)
     if shape_of(dw) != shape_of(w):
         raise ValueError(f"dw: expected w's shape {shape_of(w)}, got {shape_of(dw)}")
     apart(dw, "dw", (w, "w"))

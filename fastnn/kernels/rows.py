@@ -3,15 +3,16 @@
 import numpy as np
 
 from .. import _native
+from ..core.dtypes import check_dtype
 from ._check import _integer, _number, _own
 
 _ROWS_NAMED = 5  # an error names this many rows at most
 
 
-def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False):
-    """Take rows, convert, scale and shift: value = float32(float64(v) · scale + shift).
+def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False, dtype=np.float32):
+    """Take rows, convert, scale and shift: value = dtype(float64(v) · scale + shift).
 
-    The product and the sum are each rounded in double, then the value once to float32.
+    The product and the sum are each rounded in double, then the value once to the dtype.
 
     Parameters
     ----------
@@ -21,14 +22,16 @@ def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False):
     index : int64 array [n], or None
         Rows to take, each in [0, rows); repeats are fine. None takes all rows in order.
     scale, shift : float, default 1.0 and 0.0
-    out : float32 array [n, features], optional
+    out : array [n, features] of that dtype, optional
         Receives the values. Untouched if there is an error.
     check_finite : bool, default False
         Refuse values that are NaN or infinite, after scaling and rounding.
+    dtype : float32 or float64, default float32
+        Of the values.
 
     Returns
     -------
-    values : float32 array [n, features]
+    values : array [n, features]
 
     Raises
     ------
@@ -38,7 +41,7 @@ def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False):
         Shapes or strides that do not fit, `out` read-only or overlapping an input, or values that are not finite; their
         first rows are named.
     TypeError
-        A source that is not real, an index that is not int64, an `out` that is not float32.
+        A source that is not real, an index that is not int64, an `out` of another dtype.
 
     Examples
     --------
@@ -47,7 +50,8 @@ def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False):
            [0. , 0.2]], dtype=float32)
     """
     source = _own(source, "source")
-    values, problem, row = _native.gather(source, index, _number(scale, "scale"), _number(shift, "shift"), out, check_finite)
+    values, problem, row = _native.gather(source, index, _number(scale, "scale"), _number(shift, "shift"), out, check_finite,
+                                           check_dtype(dtype) == np.float64)
     if not problem:
         return values
     if _native.PROBLEMS[problem] == "index":

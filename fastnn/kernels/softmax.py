@@ -17,7 +17,7 @@ def _forward(operation, x, out):
 
 def _backward(operation, dy, y, out):
     batch, columns = matrix(dy, "dy")
-    matrix(y, "y", batch, columns)
+    matrix(y, "y", batch, columns, dy)
     dx = output_like(out, dy, "dy")
     same_or_apart(dx, y, "y")
     operation.run(batch, (dy, y, dx), (columns,))
@@ -31,13 +31,13 @@ def softmax_forward(x, out=None):
 
     Parameters
     ----------
-    x : float32 array [batch, classes]
-    out : float32 array like x, optional
+    x : float32 or float64 array [batch, classes]
+    out : float32 or float64 array like x, optional
         Receives y; may be x itself.
 
     Returns
     -------
-    y : float32 array like x
+    y : float32 or float64 array like x
         Each row sums to 1, up to rounding.
 
     Raises
@@ -46,7 +46,7 @@ def softmax_forward(x, out=None):
         `x` that is not two-dimensional, empty or not contiguous; `out` of another shape, read-only, or overlapping a part
         of x.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -62,23 +62,23 @@ def softmax_backward(dy, y, out=None):
 
     Parameters
     ----------
-    dy : float32 array [batch, classes]
+    dy : float32 or float64 array [batch, classes]
         Gradient of the loss with respect to y.
-    y : float32 array like dy
+    y : float32 or float64 array like dy
         The output of `softmax_forward`.
-    out : float32 array like dy, optional
+    out : float32 or float64 array like dy, optional
         Receives dx; may be dy or y itself.
 
     Returns
     -------
-    dx : float32 array like dy
+    dx : float32 or float64 array like dy
 
     Raises
     ------
     ValueError
         Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping a part of an input.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -95,20 +95,20 @@ def log_softmax_forward(x, out=None):
 
     Parameters
     ----------
-    x : float32 array [batch, classes]
-    out : float32 array like x, optional
+    x : float32 or float64 array [batch, classes]
+    out : float32 or float64 array like x, optional
         Receives y; may be x itself.
 
     Returns
     -------
-    y : float32 array like x
+    y : float32 or float64 array like x
 
     Raises
     ------
     ValueError
         `x` that is not two-dimensional, empty or not contiguous; `out` of another shape, read-only, or overlapping a part of x.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------
@@ -123,23 +123,23 @@ def log_softmax_backward(dy, y, out=None):
 
     Parameters
     ----------
-    dy : float32 array [batch, classes]
+    dy : float32 or float64 array [batch, classes]
         Gradient of the loss with respect to y.
-    y : float32 array like dy
+    y : float32 or float64 array like dy
         The output of `log_softmax_forward`.
-    out : float32 array like dy, optional
+    out : float32 or float64 array like dy, optional
         Receives dx; may be dy or y itself.
 
     Returns
     -------
-    dx : float32 array like dy
+    dx : float32 or float64 array like dy
 
     Raises
     ------
     ValueError
         Shapes that do not fit, arrays that are empty or not contiguous, `out` read-only or overlapping a part of an input.
     TypeError
-        Not an array, or not float32.
+        Not an array, neither float32 nor float64, or dtypes that differ.
 
     Examples
     --------

@@ -17,7 +17,7 @@ def _class_weights(value, count=None):
     if isinstance(value, str):
         if value != BALANCED:
             raise ValueError(f"class_weight: expected 'balanced', numbers, or a dict {{class: weight}}, got {value!r}")
-        return np.ones(1 if count is None else count, np.float32)
+        return np.ones(1 if count is None else count)
     return _weights(value, "class_weight", count)
 
 
@@ -39,14 +39,14 @@ def _balanced(counts):
 
 
 def _weights(value, name, count=None):
-    """A float32 array of weights from a sequence, or a dict {class: weight} as it is; each finite and >= 0."""
+    """A float64 array of weights from a sequence, or a dict {class: weight} as it is; each finite and >= 0."""
     if isinstance(value, Mapping):
         bad = next((k for k in value if isinstance(k, bool) or not isinstance(k, numbers.Integral) or k < 0), None)
         if bad is not None:
             raise ValueError(f"{name}: expected class numbers as keys, got {bad!r}")
         if count is not None and any(k >= count for k in value):
             raise ValueError(f"{name}: expected classes from 0 to {count - 1}, got {max(value)}")
-        array = np.ones(max(value, default=0) + 1 if count is None else count, np.float32)
+        array = np.ones(max(value, default=0) + 1 if count is None else count)
         array[list(value)] = _weights(list(value.values()), name)
         return array
     try:
@@ -61,7 +61,7 @@ def _weights(value, name, count=None):
     fine = (array >= 0) & (array <= FLOAT32_MAX)
     if not fine.all():
         raise ValueError(f"{name}: expected numbers >= 0, finite in float32, got {array[~fine][0]}")
-    return array.astype(np.float32)
+    return array.astype(np.float64)
 
 
 def _frozen(value):

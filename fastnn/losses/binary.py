@@ -20,10 +20,10 @@ class _Binary(_Elementwise):
             _class_weights(class_weight, 2)
         self.class_weight = class_weight
 
-    def _class_weight(self, outputs):
+    def _class_weight(self, outputs, dtype):
         if self.class_weight is None:
             return None
-        return np.repeat(_known_weights(self.class_weight, 2)[:, None], outputs, axis=1)
+        return np.repeat(_known_weights(self.class_weight, 2).astype(dtype)[:, None], outputs, axis=1)
 
     def units(self, outputs):
         return outputs
@@ -89,11 +89,11 @@ class BinaryCrossEntropy(_Binary):
     def check_values(self, y, name="y"):
         _refuse_rows(y, ~((y < 0) | (y > 1)), name, "targets from 0 to 1")
 
-    def _class_weight(self, outputs):
+    def _class_weight(self, outputs, dtype):
         if self.pos_weight is None:
-            return super()._class_weight(outputs)
-        both = super()._class_weight(outputs) if self.class_weight is not None else np.ones((2, outputs), np.float32)
-        both[1] *= np.asarray(self.pos_weight, np.float32)
+            return super()._class_weight(outputs, dtype)
+        both = super()._class_weight(outputs, dtype) if self.class_weight is not None else np.ones((2, outputs), dtype)
+        both[1] *= np.asarray(self.pos_weight, dtype)
         return both
 
 

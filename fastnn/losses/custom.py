@@ -111,4 +111,4 @@ class Custom(Loss):
         except OverflowError:
             loss = math.inf
         with np.errstate(over="ignore"):
-            return loss, gradient.astype(np.float32, copy=False)
+            return loss, gradient.astype(outputs.dtype, copy=False)

@@ -19,7 +19,7 @@ class _Elementwise(Loss):
     def __init__(self, reduction="mean"):
         self._set_reduction(reduction)
 
-    def _class_weight(self, outputs):
+    def _class_weight(self, outputs, dtype):
         """[2, outputs]: the weights of class 0 and of class 1, or None."""
         return None
 
@@ -38,7 +38,7 @@ class _Elementwise(Loss):
             sum=self.reduction == "sum",
             full=self.full,
             weights=builder.sample_weights(int(weighted)) if weighted else None,
-            class_weight=self._class_weight(outputs.columns),
+            class_weight=self._class_weight(outputs.columns, builder.dtype),
         )
 
 
@@ -178,10 +178,10 @@ class Quantile(_Elementwise):
             return np.broadcast_to(y.reshape(len(y), 1), (len(y), outputs))
         return y
 
-    def _class_weight(self, outputs):
-        below = np.empty(outputs, np.float32)
+    def _class_weight(self, outputs, dtype):
+        below = np.empty(outputs, dtype)
         below[...] = self.quantile
-        return np.stack([np.float32(1) - below, below])
+        return np.stack([1 - below, below])
 
 
 class Poisson(_Elementwise):

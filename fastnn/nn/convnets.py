@@ -6,7 +6,7 @@ from .inputs import Flatten, Input
 from .model import Sequential
 
 
-def lenet5(shape=(32, 32, 1), classes=10):
+def lenet5(shape=(32, 32, 1), classes=10, dtype=None):
     """LeNet-5: two convolutions with average pooling, three dense layers, tanh between them.
 
     Y. LeCun et al., "Gradient-based learning applied to document recognition", 1998, with every map of the second convolution
@@ -17,6 +17,8 @@ def lenet5(shape=(32, 32, 1), classes=10):
     shape : tuple of int, default (32, 32, 1)
         Height, width and channels of an image, at least 16 pixels along each side.
     classes : int, default 10
+    dtype : {"float32", "float64"}, optional
+        What the model computes in; as for `Sequential`.
 
     Returns
     -------
@@ -37,10 +39,11 @@ def lenet5(shape=(32, 32, 1), classes=10):
         Dense(None, 120, activation="tanh"),
         Dense(None, 84, activation="tanh"),
         Dense(None, classes),
+        dtype=dtype,
     )
 
 
-def simple_convnet(shape=(28, 28, 1), classes=10, filters=30, kernel_size=5, hidden=100):
+def simple_convnet(shape=(28, 28, 1), classes=10, filters=30, kernel_size=5, hidden=100, dtype=None):
     """A small network for small images: one convolution with relu and max-pooling, one hidden layer.
 
     Parameters
@@ -49,6 +52,8 @@ def simple_convnet(shape=(28, 28, 1), classes=10, filters=30, kernel_size=5, hid
         Height, width and channels of an image.
     classes, filters, kernel_size, hidden : int, default 10, 30, 5, 100
         Outputs; filters of the convolution and their size; units of the hidden layer.
+    dtype : {"float32", "float64"}, optional
+        What the model computes in; as for `Sequential`.
 
     Returns
     -------
@@ -66,4 +71,5 @@ def simple_convnet(shape=(28, 28, 1), classes=10, filters=30, kernel_size=5, hid
         Flatten(),
         Dense(None, hidden, activation="relu"),
         Dense(None, classes),
+        dtype=dtype,
     )

@@ -5,6 +5,7 @@ import numpy as np
 from .. import init as initialisers
 from ..core.activations import PARAMETRIC
 from ..core.checks import flag
+from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..ops import Window
 from ..regularizers import check_penalty
@@ -98,7 +99,7 @@ class _Convolution(_Windows):
 
     def _make_weight(self, in_channels):
         shape = (*self.kernel_shape, in_channels // self.groups, self.out_channels)
-        weights = initialisers.resolve(self._init, self.activation, self.alpha)(shape, np.float32)
+        weights = initialisers.resolve(self._init, self.activation, self.alpha)(shape, get_default_dtype())
         vars(self).update(in_channels=in_channels, weight=Parameter(weights, "weight"), _init=None)
 
     def settle(self, shape):
@@ -136,7 +137,7 @@ class _Convolution(_Windows):
         if self.activation != "identity":
             return None
         settings = {name: value for name, value in self.config().items() if name not in ("activation", "penalty")}
-        new = type(self)(**{**settings, "bias": True}, init="zeros")
+        new = type(self)(**{**settings, "bias": True}, init="zeros").to_dtype(self.weight.dtype)
         new.weight.data = self.weight.data.astype(np.float64) * s
         new.bias.data = (0.0 if self.bias is None else self.bias.data.astype(np.float64)) * s + t
         return new

@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import init as initialisers
 from ..core.activations import PARAMETRIC
+from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..regularizers import check_penalty, from_config
 from .activation import Activation, check_layer_activation, emit_activation
@@ -99,7 +100,7 @@ class Dense(Layer):
             raise ValueError(f"in_features, out_features: expected a product below 2**60, got {in_features} x {self.out_features}")
 
     def _make_weight(self, in_features):
-        weights = initialisers.resolve(self._init, self.activation, self.alpha)((in_features, self.out_features), np.float32)
+        weights = initialisers.resolve(self._init, self.activation, self.alpha)((in_features, self.out_features), get_default_dtype())
         vars(self).update(in_features=in_features, weight=Parameter(weights, "weight"), _init=None)
 
     @property
@@ -137,7 +138,7 @@ class Dense(Layer):
     def with_weights(self, w, b):
         """A Dense like this one with other weights [in_features, out_features] and bias."""
         activation = self.activation if self.activation == "prelu" else Activation(self.activation, self.alpha)
-        new = Dense(self.in_features, self.out_features, activation, init="zeros")
+        new = Dense(self.in_features, self.out_features, activation, init="zeros").to_dtype(self.weight.dtype)
         if self.activation == "prelu":
             new.slope.data = self.slope.data
         new.weight.data, new.bias.data = w, b

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from .. import init as initialisers
+from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from .layer import Layer, check_size, register
 
@@ -21,7 +22,7 @@ def _check_count(value, name):
 
 def _table(count, unknown, dim, init, deviation, name):
     start = initialisers.resolve(deviation if init is None else init, "identity", 0.0)
-    return Parameter(start((count + unknown, dim), np.float32), name)
+    return Parameter(start((count + unknown, dim), get_default_dtype()), name)
 
 
 def check_codes(X, name, columns):

@@ -43,12 +43,12 @@ def activations(model, X, layers, before):
     """All of `Sequential.activations`, whose docstring says what the arguments are."""
     X = model.rows(X, empty=True)
     rows = max(1, min(256, len(X)))
-    builder = Builder(rows, fused=False, keep=True)
+    builder = Builder(rows, fused=False, keep=True, dtype=model.dtype)
     builder.mark_output(model.emit_whole(builder))
     found = {h.path: h.activation.buffers["x"] if before else h.y for h in hidden(model, builder) if h.activation or not before}
     chosen = found if layers is None else _chosen(model, layers, found, before)
     executor = NativeExecutor(builder.build())
-    out = {path: np.empty((len(X), *found[path].shape), np.float32) for path in chosen}
+    out = {path: np.empty((len(X), *found[path].shape), model.dtype) for path in chosen}
     for begin in range(0, len(X), rows):
         end = min(begin + rows, len(X))
         executor.run(X[begin:end])

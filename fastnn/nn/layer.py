@@ -105,6 +105,12 @@ class Layer(Fixed):
                 found.setdefault(id(p), (f"{path}.{name}" if path else name, p))
         return list(found.values())
 
+    def to_dtype(self, dtype):
+        """The layer itself, once its parameters are of that dtype: for one that stands in no model yet."""
+        for _, p in self._named():
+            p.convert(dtype)
+        return self
+
     def own_parameters(self):
         """(name, Parameter) of those that are its attributes, trained or not."""
         return [(name, p) for name, p in vars(self).items() if isinstance(p, Parameter)]

@@ -15,7 +15,8 @@ _PLACES = {False: None, None: None, True: "before", "before": "before", "after":
 
 
 @suggesting
-def mlp(sizes, activation="relu", output_activation=None, batchnorm=False, dropout=0.0, bias=True, init=None, penalty=None):
+def mlp(sizes, activation="relu", output_activation=None, batchnorm=False, dropout=0.0, bias=True, init=None, penalty=None,
+        dtype=None):
     """A multilayer perceptron: dense layers with an activation between them, and what usually goes with it.
 
     Each hidden layer is, in this order: Dense, BatchNorm (if "before"), the activation, BatchNorm (if "after"), Dropout. The
@@ -41,6 +42,8 @@ def mlp(sizes, activation="relu", output_activation=None, batchnorm=False, dropo
         normalisation between them too.
     penalty : fastnn.regularizers penalty, optional
         On the weights of every dense layer.
+    dtype : {"float32", "float64"}, optional
+        What the model computes in; as for `Sequential`.
 
     Returns
     -------
@@ -81,7 +84,7 @@ def mlp(sizes, activation="relu", output_activation=None, batchnorm=False, dropo
         layers += [*normal, _layer(activation)] if place == "before" else normal
         layers += [Dropout(share)] if share else []
     layers.append(Dense(sizes[-2], sizes[-1], output_activation, bias, init, penalty))
-    return Sequential(*layers)
+    return Sequential(*layers, dtype=dtype)
 
 
 def _activation(activation, name):

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._native import plain
 from ..core.checks import flag
+from ..core.dtypes import check_dtype, get_default_dtype
 from ..core.heads import PROBABILITIES, check_head
 from ..executors import NativeExecutor
 from ..plan import Builder
@@ -59,9 +60,14 @@ class Sequential(Chain):
     ----------
     *layers : Layer
         Residual blocks and other Sequentials included.
+    dtype : {"float32", "float64"}, optional
+        What the model computes in, and the dtype of its parameters, which are converted: the values that layers have drawn stay, as
+        do the Parameter objects. By default that of a model which one of the layers stands in already, or else what
+        `fastnn.set_default_dtype` says, float32.
 
     Attributes
     ----------
+    dtype : numpy.dtype
     head : {"softmax", "sigmoid", "largest", "hinge", "signs", "numbers", "rates", None}
         What the outputs are: how `predict_classes` and `predict_proba` read them. A Trainer sets it to what its loss takes the
         outputs for, and it is saved with the model: softmax or sigmoid where they are logits, largest for the multi-class
@@ -73,7 +79,7 @@ class Sequential(Chain):
     Raises
     ------
     TypeError
-        If something is not a layer, or stands in the model twice.
+        If something is not a layer, or stands in the model twice; if the dtype is another, or a layer stands in a model of another.
     ValueError
         If a layer does not fit the one before it.
 
@@ -90,15 +96,17 @@ class Sequential(Chain):
 
     changes = ("head", "metadata")
 
-    def __init__(self, *layers):
+    def __init__(self, *layers, dtype=None):
         self.layers = tuple(layers)
         self._shapes = check_chain(self.layers)
+        self.dtype = self._check_dtype(dtype)
         if self.in_shape is not None:
             self.settle(self.in_shape)
         elif not self.needs_shape:
             raise ValueError("layers: expected at least one Dense layer, or another that knows its features, got none")
         for name, p in self._named():
             p.name = name
+            p.settle(self.dtype)
         # the shape of a sample that may have several dimensions, () for any
         self._sample = () if isinstance(layers[0], Flatten) else self._given_shape() if len(self.in_shape or ()) > 1 else None
         self._vectors = len(self.out_shape or ()) == 1
@@ -110,13 +118,27 @@ class Sequential(Chain):
 
     # ---- structure ----
 
+    def _check_dtype(self, dtype):
+        """The model's dtype, for the one that was asked for or None. TypeError where a layer stands in a model of another."""
+        found = None if dtype is None else check_dtype(dtype)
+        settled = [(name, p.dtype) for name, p in self._named() if p.settled]
+        settled += [(name, layer.dtype) for name, layer in self.walk() if layer is not self and isinstance(layer, Sequential)]
+        for name, other in settled:
+            found = other if found is None else found
+            if other != found:
+                raise TypeError(
+                    f"dtype: expected layers that stand in no model of another dtype than {found}, got one whose {name} is {other}; "
+                    "make new layers, or all of these models with the same dtype"
+                )
+        return get_default_dtype() if found is None else found
+
     def __len__(self):
         """The number of layers."""
         return len(self.layers)
 
     def __getitem__(self, index):
         """A layer, or for a slice a model of these layers, which share their parameters with this one."""
-        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+        return Sequential(*self.layers[index], dtype=self.dtype) if isinstance(index, slice) else self.layers[index]
 
     def __iter__(self):
         return iter(self.layers)
@@ -213,7 +235,7 @@ class Sequential(Chain):
         """
         from .fold import folded
 
-        new = Sequential(*folded(self))
+        new = Sequential(*folded(self), dtype=self.dtype)
         new.head, new.metadata = self.head, copy.deepcopy(self.metadata)
         return new
 
@@ -225,7 +247,14 @@ class Sequential(Chain):
         ValueError
             If a Tied layer's Dense does not stand before it in the model.
         """
-        return {"layers": self.entry("", {})["layers"]}
+        return {"layers": self.entry("", {})["layers"], **self.config()}
+
+    def config(self):
+        return {} if self.dtype == np.float32 else {"dtype": self.dtype.name}
+
+    @classmethod
+    def from_entry(cls, arguments, inside, known):
+        return super().from_entry({"dtype": "float32", **arguments}, inside, known)
 
     def rows(self, X, name="X", empty=False):
         """Data checked against the model's input; see `as_rows`."""
@@ -250,6 +279,11 @@ class Sequential(Chain):
     def __getstate__(self):
         return {**vars(self), "_idle": {}}  # executors hold addresses of this model's arrays
 
+    def __setstate__(self, state):
+        vars(self).update(state)
+        for _, p in self._named():
+            p.settle(vars(self).setdefault("dtype", p.dtype))  # models that were pickled before there was a dtype have none
+
     def __copy__(self):
         return copy.deepcopy(self)
 
@@ -257,7 +291,7 @@ class Sequential(Chain):
 
     def plan(self, batch, softmax=False, fused=True, schedule=None):
         """The plan of an inference over batches of at most `batch` rows; `softmax`: of probabilities, as `predict_proba`."""
-        builder = Builder(batch, fused)
+        builder = Builder(batch, fused, dtype=self.dtype)
         y = self.emit_whole(builder)
         link = self.link() if softmax else None
         builder.mark_output(builder.softmax(y) if link == "softmax" else builder.activation(y, link or "identity"))
@@ -290,7 +324,7 @@ class Sequential(Chain):
             key = ("infer", 1 << (rows - 1).bit_length(), softmax)
             executor = self._idle.pop(key, None)
             if executor is not None:
-                result = np.empty((rows, self.out_features), np.float32) if out is None else out
+                result = np.empty((rows, self.out_features), self.dtype) if out is None else out
                 sample = self._sample
                 ndim = 2 if sample is None or X.ndim == 1 else X.ndim if not sample or X.shape[1:] == sample else -1
                 done = executor.infer(X, result, ndim)
@@ -305,7 +339,7 @@ class Sequential(Chain):
         batch = self._batch if batch_size is None else check_size(batch_size, "batch_size")
         batch = min(batch, 1 << (len(X) - 1).bit_length())
         if out is None:
-            out = np.empty((len(X), *self.out_shape), np.float32)
+            out = np.empty((len(X), *self.out_shape), self.dtype)
         else:
             _check_out(out, (len(X), *self.out_shape), X, self._named())
         if not len(X):
@@ -340,13 +374,13 @@ class Sequential(Chain):
             Of any real dtype. With `Input` first, samples of its shape; with `Flatten`, of any.
         batch_size : int, optional
             Rows that are worked on at once; the outputs do not depend on it.
-        out : float32 array [rows, out_features], optional
-            Receives the outputs.
+        out : array [rows, out_features], optional
+            Receives the outputs; of the model's dtype.
 
         Returns
         -------
         numpy.ndarray
-            float32 [rows, out_features], or [rows, height, width, channels] where images come out; of no rows where X has none.
+            Of the model's dtype, [rows, out_features], or [rows, height, width, channels] where images come out; of no rows where X has none.
 
         Raises
         ------
@@ -538,7 +572,7 @@ def _check_out(out, shape, X, named):
     out = np.asarray(plain(out, "out"))  # a subclass may say what it likes
     if out.shape != shape:
         raise ValueError(f"out: expected shape {shape}, got {out.shape}")
-    if out.dtype == np.float32 and np.may_share_memory(out, X if isinstance(X, np.ndarray) else X.data):
+    if np.may_share_memory(out, X if isinstance(X, np.ndarray) else X.data):
         raise ValueError("out: expected memory of its own, got an array that overlaps X")
     for name, p in named:
         if np.may_share_memory(out, p.data):

@@ -2,9 +2,8 @@
 
 import os
 
-import numpy as np
-
 from ..core import safetensors
+from ..core.dtypes import check_dtype
 from ..core.heads import check_head
 from .layer import LAYERS, Layer
 
@@ -137,7 +136,8 @@ def from_architecture(text, shapes, layers=()):
 
 def _built(config, shapes, classes):
     _check_sizes(config, shapes, classes)
-    return LAYERS["Sequential"](*layers_from(config, "architecture", classes).values())
+    layers = layers_from(config, "architecture", classes).values()
+    return LAYERS["Sequential"](*layers, dtype=check_dtype(config.get("dtype", "float32")))
 
 
 def _parse(data, name, classes):
@@ -166,8 +166,8 @@ def _parse(data, name, classes):
     except (TypeError, ValueError, RecursionError) as error:
         raise refuse(f"an architecture that does not fit together: {error}") from None
     for key, value in tensors.items():
-        if value.dtype != np.float32:
-            raise refuse(f"dtype {value.dtype} for {key!r}")
+        if value.dtype != model.dtype:
+            raise refuse(f"dtype {value.dtype} for {key!r} of a model of {model.dtype}")
     try:
         model.load_state_dict(tensors)
     except ValueError as error:

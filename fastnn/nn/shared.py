@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import init as initialisers
 from ..core.activations import PARAMETRIC
+from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..regularizers import check_penalty
 from .activation import Activation, check_layer_activation, emit_activation
@@ -98,6 +99,7 @@ class Tied(Layer):
 
     def _untied(self, w, b):
         new = Dense(self.in_features, self.out_features, Activation(self.activation, self.alpha), init="zeros")
+        new.to_dtype(self.weight.dtype)
         new.weight.data, new.bias.data = w, np.broadcast_to(b, (self.out_features,))
         return new
 
@@ -161,7 +163,7 @@ class Maxout(Layer):
             )
         self.penalty = check_penalty(penalty)
         weights = initialisers.resolve(init, "relu", 0.0)
-        each = [weights((self.in_features, self.out_features), np.float32) for _ in range(self.pieces)]
+        each = [weights((self.in_features, self.out_features), get_default_dtype()) for _ in range(self.pieces)]
         self.weight = Parameter(np.concatenate(each, axis=1), "weight")
         self.bias = Parameter(np.zeros(self.pieces * self.out_features), "bias") if bias else None
 
@@ -185,7 +187,7 @@ class Maxout(Layer):
         return cls(**with_settings(arguments))
 
     def scaled_input(self, s, t):
-        new = Maxout(self.in_features, self.out_features, self.pieces, init="zeros")
+        new = Maxout(self.in_features, self.out_features, self.pieces, init="zeros").to_dtype(self.weight.dtype)
         new.weight.data, new.bias.data = affine_input(self, s, t)
         return new
 

@@ -31,7 +31,7 @@ def _touched(ops, rows):
 
 def table(model, rows):
     """The lines of the summary. A chain's own row shows what it does beyond the layers in it, which follow indented."""
-    builder = Builder(rows)
+    builder = Builder(rows, dtype=model.dtype)
     model.emit_whole(builder)
     paths = {id(layer): path for path, layer in model.walk()}
     lines, seen, flops, moved = [], set(), 0, 0
@@ -59,5 +59,5 @@ def table(model, rows):
     beside = sum(p.size for _, p in model.named_buffers())
     kept = f"parameters: {count:,}" + (f" trained and {beside:,} beside them (running statistics)" if beside else "")
     what = "flops, bytes: of an inference of " + ("1 row" if rows == 1 else f"{rows:,} rows")
-    kept += f", {_short(4 * (count + beside), 'B')} in float32"
+    kept += f", {_short(model.dtype.itemsize * (count + beside), 'B')} in {model.dtype}"
     return [joined(header), rule, *map(joined, lines), rule, joined(total), kept, what]

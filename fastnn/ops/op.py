@@ -62,6 +62,7 @@ class Buffer:
     name: str
     shape: tuple
     dtype: str = "float32"
+    real: bool = True  # whether its dtype is the one that the model computes in
     role: str = "activation"  # input, activation, gradient, scratch, constant, parameter or parameter gradient
     array: object = None
     whole: bool = False
@@ -80,7 +81,7 @@ class Buffer:
 
     def view(self, shape):
         """The same memory with samples of another shape."""
-        return Buffer(self.name, tuple(shape), self.dtype, self.role, base=self.base or self)
+        return Buffer(self.name, tuple(shape), self.dtype, self.real, self.role, base=self.base or self)
 
     @property
     def itemsize(self):
@@ -89,10 +90,10 @@ class Buffer:
     @property
     def ld(self):
         """Elements between rows: whole vectors, and never a multiple of 4096 bytes, on which cache sets collide; none of images."""
-        if self.is_whole or self.dtype != "float32" or len(self.shape) > 1:
+        if self.is_whole or not self.real or len(self.shape) > 1:
             return self.columns
         ld = -(-self.columns // 16) * 16
-        return ld + 16 if ld * 4 % 4096 == 0 else ld
+        return ld + 16 if ld * self.itemsize % 4096 == 0 else ld
 
     def nbytes(self, batch):
         """Bytes in the workspace."""
@@ -186,6 +187,9 @@ class Op:
 
     def scratch_bytes(self, rows):
         """Bytes that a thread has for itself while it does the operation."""
+        return self._scratch(rows) * next((b.itemsize for b in self.buffers.values() if b.real), 0)
+
+    def _scratch(self, rows):
         if self.has("fuses_update"):
             return _native.product_scratch(True, self.n_in, self.n_out, rows) if self.update_w >= 0 else 0
         if self.has("windows") and self.get("filters"):

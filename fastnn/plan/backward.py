@@ -178,7 +178,7 @@ def _batchnorm_inference(builder, op):
     if not builder.requires_grad(op.buffers["x"]):
         return
     dx = builder.changed(dz)
-    zero = builder.constant("zero", np.zeros(op.columns, np.float32))
+    zero = builder.constant("zero", np.zeros(op.columns))
     buffers = {"x": dz, "w": op.buffers.get("w"), "y": dx, "mean": zero, "var": op.buffers["var"]}
     builder.emit("batchnorm_inference", buffers, columns=op.columns, pixels=op.pixels, eps=op.eps)
     builder.add_gradient(op.buffers["x"], dx)

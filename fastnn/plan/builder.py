@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _native
 from ..core.activations import ACTIVATIONS
+from ..core.dtypes import check_dtype
 from . import backward
 from ..ops import Buffer, Input, Op
 from .plan import Plan
@@ -53,12 +54,15 @@ class Builder:
         Layers emit what they do in training: statistics of the batch, dropout, noise.
     keep : bool, default False
         Every activation and every gradient has memory of its own that nothing later changes: for who looks at them after a call.
+    dtype : str or numpy.dtype, default "float32"
+        What the plan computes in, the dtype of its parameters: float32 or float64.
     """
 
-    def __init__(self, batch, fused=True, training=False, keep=False):
+    def __init__(self, batch, fused=True, training=False, keep=False, dtype="float32"):
         if batch < 1:
             raise ValueError(f"batch: expected at least 1 row, got {batch}")
         self.batch = batch
+        self.dtype = check_dtype(dtype).name
         self.fused = fused
         self.training = training
         self.apart = False  # whether the update stands behind everything else, by itself, so that it may be run without the rest
@@ -88,18 +92,20 @@ class Builder:
 
     # ---- buffers ----
 
-    def buffer(self, name, shape, dtype="float32", role="activation", **more):
-        """A new buffer: a sample of that shape for every row, or with `whole` a whole array of it. Its name is its own: a second one
-        of the same name gets a number."""
+    def buffer(self, name, shape, dtype=None, role="activation", **more):
+        """A new buffer: a sample of that shape for every row, or with `whole` a whole array of it; of the plan's dtype, unless another
+        is given. Its name is its own: a second one of the same name gets a number."""
         self._names[name] = again = self._names.get(name, 0) + 1
         name = name if again == 1 else f"{name}#{again}"
-        b = Buffer(name, shape, dtype, role, index=len(self.buffers), **more)
+        b = Buffer(name, shape, dtype or self.dtype, dtype is None, role, index=len(self.buffers), **more)
         self.buffers.append(b)
         return b
 
     def parameter(self, p):
         """The buffer of a Parameter, the same one each time."""
         if id(p) not in self._parameters:
+            if p.dtype != self.dtype:
+                raise TypeError(f"{p.name}: expected a parameter of the plan's dtype {self.dtype}, got {p.dtype}")
             self._parameters[id(p)] = (p, self.buffer(p.name, p.shape, role="parameter", array=p.data))
         b = self._parameters[id(p)][1]
         if id(p) in self.trainable:
@@ -127,16 +133,16 @@ class Builder:
         self.layers.insert(before, (layer, first, len(self.ops), y))
         return y
 
-    def _input(self, kind, name, buffer, shape, dtype="float32", planes=0, **more):
+    def _input(self, kind, name, buffer, shape, dtype=None, planes=0, **more):
         """A named input of the plan, and the operation that gathers its rows into a buffer."""
-        self.inputs[name] = Input(name, shape, dtype, **more)
+        self.inputs[name] = Input(name, shape, dtype or self.dtype, **more)
         b = self.buffer(buffer, shape or (1,), dtype=dtype, role="input")
         fields = {} if dtype == "int32" else {"planes": planes, "copies": False}
         self.emit(kind, {"out": b}, columns=b.columns, **fields)
         return b
 
     def input(self, shape, channels_first=False):
-        """Rows of the user's array, as float32, each of this shape. channels_first: they are images (channels, height, width), to be
+        """Rows of the user's array, in the plan's dtype, each of this shape. channels_first: they are images (channels, height, width), to be
         read as (height, width, channels), which is `shape`."""
         planes = 0 if len(shape) == 1 else shape[-1] if channels_first else 1
         return self._input("gather", "x", "x", tuple(shape), planes=planes, channels_first=channels_first)
@@ -169,14 +175,14 @@ class Builder:
         images the numbers are those of the channels."""
         scale, shift = (np.broadcast_to(np.asarray(a, np.float64), x.shape).ravel() for a in (scale, shift))
         with np.errstate(all="ignore"):
-            mean = (-shift / scale).astype(np.float32)
+            mean = (-shift / scale).astype(self.dtype)
         given = np.isfinite(mean)
         constants = {"w": scale, "mean": np.where(given, mean, 0), "var": np.ones(x.columns)}
         if not given.all():
             constants["b"] = np.where(given, 0, shift)
         y = self.buffer("rescaled", x.shape)
         self._rescaled.add(id(y))
-        buffers = {role: self.constant(f"rescaling.{role}", a.astype(np.float32)) for role, a in constants.items()}
+        buffers = {role: self.constant(f"rescaling.{role}", a) for role, a in constants.items()}
         self.emit("batchnorm_inference", {"x": x, **buffers, "y": y}, columns=x.columns, pixels=1, eps=0.0)
         return y
 
@@ -273,7 +279,7 @@ class Builder:
             return y
         statistics = self.buffer("statistics", (4, channels), role="scratch", whole=True)
         self.emit("batchnorm_forward", {**buffers, "y": y, "statistics": statistics}, **fields)
-        count = self.constant("steps", np.zeros(1, np.float32)) if self.anew else self.optional(count)
+        count = self.constant("steps", np.zeros(1)) if self.anew else self.optional(count)
         self._running.append((statistics, self.parameter(mean), self.parameter(var), count, momentum or 0.0, pixels))
         return y
 
@@ -365,14 +371,14 @@ class Builder:
 
     def constant(self, name, array):
         """The buffer of an array that nobody changes."""
-        return self.buffer(name, array.shape, role="constant", array=array)
+        return self.buffer(name, array.shape, role="constant", array=np.ascontiguousarray(array, self.dtype))
 
     def labels(self, classes, ignore=None):
         """Integer class labels of the batch; `ignore`: that of rows which are to count in no loss."""
         return self._input("gather_labels", "y", "labels", (), dtype="int32", classes=classes, ignore=ignore)
 
     def target_rows(self, shape):
-        """Target rows of the batch, as float32."""
+        """Target rows of the batch, in the plan's dtype."""
         return self._input("gather_targets", "y", "targets", tuple(shape))
 
     def sample_weights(self, columns=1):
@@ -601,6 +607,7 @@ class Builder:
             batch=self.batch,
             schedule=schedule,
             fused=self.fused,
+            dtype=self.dtype,
             inputs=tuple(self.inputs.values()),
             output=output,
             output_shape=self.output.shape if self.output else None,

@@ -24,6 +24,8 @@ class Plan:
         The most rows of a call's batch.
     schedule : str
         "rows" or "layers".
+    dtype : str
+        What it computes in, "float32" or "float64".
     inputs : tuple of Input
         What a call is given for every row: "x", "y" where it has targets, "weights" where the rows are weighted.
     output : Buffer or None
@@ -41,6 +43,7 @@ class Plan:
     batch: int
     schedule: str
     fused: bool
+    dtype: str
     inputs: tuple
     output: Buffer
     output_shape: tuple

@@ -28,7 +28,7 @@ from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progres
 from .penalty import penalty_backward, penalty_forward
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
-_ORDINARY = np.float32(1e18)  # inputs of this size leave room for what layers make of them
+_ORDINARY = {"float32": np.float32(1e18), "float64": 1e150}  # inputs of this size leave room for what layers make of them
 
 
 class Outcome(NamedTuple):
@@ -50,9 +50,9 @@ class Interpreter:
     Parameters
     ----------
     plan : Plan
-    dtype : float32 or float64
-        Of every floating buffer. In float32 updates change the parameters and the optimizer's states themselves, in
-        float64 copies of them.
+    dtype : float32 or float64, optional
+        Of every buffer of the compute type; by default the plan's. In that updates change the parameters and the optimizer's
+        states themselves, in another copies of them.
 
     Examples
     --------
@@ -67,13 +67,13 @@ class Interpreter:
 
     check_losses = False  # a row whose loss is not finite is a problem
 
-    def __init__(self, plan, dtype=np.float32):
+    def __init__(self, plan, dtype=None):
         self.plan = plan
-        self.dtype = np.dtype(dtype)
+        self.dtype = np.dtype(plan.dtype if dtype is None else dtype)
         self.arrays = {}
         self.parameters = {}  # by the id of the owner's array, which plans never replace
         for b in plan.buffers:
-            kind = self.dtype if b.dtype == "float32" else np.dtype(b.dtype)
+            kind = self.dtype if b.real else np.dtype(b.dtype)
             if b.array is not None:
                 self.arrays[b.name] = b.array if kind == b.array.dtype else b.array.astype(kind)
                 self.parameters[id(b.array)] = self.arrays[b.name]
@@ -141,7 +141,7 @@ class _Batch:
         out = self.at(op, "out")
         if hasattr(source, "dense"):  # sparse rows
             source, rows = source.dense(rows), np.arange(len(rows))
-        out[...] = gather(source.reshape(len(source), -1), rows, scale, shift)
+        out[...] = gather(source.reshape(len(source), -1), rows, scale, shift, dtype=self.interpreter.plan.dtype)
         if op.planes > 1:  # images (channels, height, width)
             out[...] = out.reshape(len(out), op.planes, -1).transpose(0, 2, 1).reshape(out.shape)
         if self.check_finite:
@@ -152,7 +152,7 @@ class _Batch:
         self._gather(op, self.x, x.scale, x.shift)
         if self.weights is not None:  # of a row that is left out, nothing infinite may reach the weights' gradients
             out, weights = self.at(op, "out"), self.weights.reshape(len(self.weights), -1)[self.source_rows(self.weights)]
-            out[(weights == 0).all(axis=1) & ~(np.abs(out) <= _ORDINARY).all(axis=1)] = 0
+            out[(weights == 0).all(axis=1) & ~(np.abs(out) <= _ORDINARY[self.interpreter.plan.dtype]).all(axis=1)] = 0
 
     def gather_targets(self, op):
         self._gather(op, self.y, 1.0, 0.0)

@@ -13,10 +13,10 @@ from ._check import check_integers, check_out
 _ROWS_NAMED = 5  # an error names this many rows at most
 
 
-def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False):
-    """Take rows, convert, scale and shift: value = float32(float64(v) · scale + shift).
+def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False, dtype=np.float32):
+    """Take rows, convert, scale and shift: value = dtype(float64(v) · scale + shift).
 
-    The product and the sum are each rounded in double, then the value once to float32.
+    The product and the sum are each rounded in double, then the value once to the dtype.
 
     Parameters
     ----------
@@ -25,14 +25,16 @@ def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False):
     index : integer array [n], or None
         Rows to take, each in [0, rows); repeats are fine. None takes all rows in order.
     scale, shift : float, default 1.0 and 0.0
-    out : float32 array [n, features], optional
+    out : array [n, features], optional
         Receives the values. Untouched if there is an error.
     check_finite : bool, default False
         Refuse values that are NaN or infinite, after scaling and rounding.
+    dtype : float32 or float64
+        Of the values.
 
     Returns
     -------
-    values : float32 array [n, features]
+    values : array [n, features]
 
     Raises
     ------
@@ -41,7 +43,7 @@ def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False):
     ValueError
         Shapes that do not fit, `out` read-only, or values that are not finite; their first rows are named.
     TypeError
-        A source that is not real, an index that is not of integers, an `out` that is not float32.
+        A source that is not real, an index that is not of integers, an `out` of another dtype.
 
     Examples
     --------
@@ -57,9 +59,9 @@ def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False):
         raise ValueError(f"source must have 2 axes or more, got {source.ndim}")
     index = _check_index(index, source.shape[0])
     shape = (len(index), math.prod(source.shape[1:]))
-    out = check_out(out, "out", shape, np.float32)
+    out = check_out(out, "out", shape, np.dtype(dtype))
     with np.errstate(all="ignore"):
-        values = (source[index].reshape(shape).astype(np.float64) * float(scale) + float(shift)).astype(np.float32)
+        values = (source[index].reshape(shape).astype(np.float64) * float(scale) + float(shift)).astype(dtype)
     if check_finite:
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if bad.size:

@@ -10,8 +10,8 @@ from ..nn import as_array, as_rows
 from .class_weight import row_weights
 
 
-def check_weights(sample_weight, rows, name, outputs=0):
-    """The rows' weights as float32, or None; `outputs`: how many of a row there may be instead of one."""
+def check_weights(sample_weight, rows, name, outputs=0, dtype=np.float32):
+    """The rows' weights in that dtype, or None; `outputs`: how many of a row there may be instead of one."""
     if sample_weight is None:
         return None
     w = as_array(sample_weight, name)
@@ -23,11 +23,11 @@ def check_weights(sample_weight, rows, name, outputs=0):
         each = f", or ({rows}, {outputs})" if outputs and w.ndim == 2 else ""
         raise ValueError(f"{name}: expected shape ({rows},){each}, one weight for each row{' or output' * bool(each)}, got {w.shape}")
     with np.errstate(over="ignore"):
-        weights = np.ascontiguousarray(w, np.float32)
+        weights = np.ascontiguousarray(w, dtype)
     bad = ~((weights >= 0) & np.isfinite(weights))
     if bad.any():
         at = np.unravel_index(int(bad.argmax()), bad.shape)
-        raise ValueError(f"{name}: expected numbers >= 0, finite in float32, got {w[at]} in row {at[0]}")
+        raise ValueError(f"{name}: expected numbers >= 0, finite in {np.dtype(dtype)}, got {w[at]} in row {at[0]}")
     return weights
 
 
@@ -68,10 +68,11 @@ class ArrayData:
             self.y = y
         if loss.checks_values:
             loss.check_values(self.y, names[1])
-        self.weight = check_weights(sample_weight, len(self.X), names[2], model.out_features if loss.takes_each else 0)
+        self.weight = check_weights(sample_weight, len(self.X), names[2], model.out_features if loss.takes_each else 0, model.dtype)
         self.weighted = 0 if self.weight is None else self.weight.size // len(self.X)  # weights of a row
         self.ignore = loss.ignore_index
         self.names = names
+        self.dtype = model.dtype
         self.classes = model.out_features if self.kind == "labels" else 0
 
     def hold(self):
@@ -128,9 +129,9 @@ class ArrayData:
                 block = block.dense(range(len(block))) if type(block) is CsrRows else block
                 block = block.reshape(len(block), -1)
                 with np.errstate(over="ignore"):
-                    bad = np.flatnonzero(~np.isfinite(block.astype(np.float32, copy=False)).all(axis=1))
+                    bad = np.flatnonzero(~np.isfinite(block.astype(self.dtype, copy=False)).all(axis=1))
                 if len(bad):
-                    what = "NaN or infinity" if not np.isfinite(block[bad[0]]).all() else "one beyond float32"
+                    what = "NaN or infinity" if not np.isfinite(block[bad[0]]).all() else f"one beyond {self.dtype}"
                     raise ValueError(f"{name}: expected finite values, got {what} in row {begin + bad[0]}")
 
     def refuse(self, problem, rows=None, row=None):

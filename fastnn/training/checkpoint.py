@@ -135,6 +135,9 @@ def _check_architecture(model, theirs, name):
     mine = json.loads(json.dumps(model.architecture()))
     if mine == theirs:
         return
+    if isinstance(theirs, dict) and theirs.get("dtype") != mine.get("dtype"):
+        ours, other = (str(a.get("dtype", "float32")) for a in (mine, theirs))
+        raise ValueError(f"{name!r}: model: expected that of this trainer, which computes in {ours}, got one of {other:.20}")
     layers = [a.get("layers") if isinstance(a, dict) else None for a in (mine, theirs)]
     if not isinstance(layers[1], list):
         raise _no_checkpoint(name, "an architecture that cannot be read")

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def row_weights(class_weight, data, model, loss):
-    """The weight of each row of an ArrayData, float32, by a dict {class: weight}, or "balanced": rows / (classes · rows of the class)."""
+    """The weight of each row of an ArrayData, in the model's dtype, by a dict {class: weight}, or "balanced": rows / (classes · rows of the class)."""
     codes, classes = _classes(data, model, loss)
     there = codes >= 0
     if isinstance(class_weight, str):
@@ -19,7 +19,7 @@ def row_weights(class_weight, data, model, loss):
         weights[found] = counts.sum() / (np.count_nonzero(found) * counts[found])
     else:
         weights = _from_dict(class_weight, classes)
-    rows = np.ones(len(codes), np.float32)
+    rows = np.ones(len(codes), model.dtype)
     rows[there] = weights[codes[there]]
     return rows
 

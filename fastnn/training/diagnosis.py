@@ -186,7 +186,7 @@ class Probe:
         self._copy, self._fresh = trainer.copy(), True
         self._copy.one_thread = True  # for so little work
         self._made_for = self._settings()
-        builder = Builder(len(self._rows), fused=False, training=True, keep=True)
+        builder = Builder(len(self._rows), fused=False, training=True, keep=True, dtype=trainer.model.dtype)
         self._copy.emit(builder, pair.kind, pair.weighted)
         self._layers = [h for h in hidden(self._copy.model, builder) if h.leaf]
         self._gradients = [builder.gradient(h.y) for h in self._layers]
@@ -243,7 +243,7 @@ def first_not_finite(trainer, part, step):
     rows = part.begin + chosen if part.index is None else chosen  # of the user's data
     copy = trainer.copy()
     copy.one_thread = True
-    builder = Builder(len(chosen), fused=False, training=True, keep=True)
+    builder = Builder(len(chosen), fused=False, training=True, keep=True, dtype=copy.model.dtype)
     copy.emit(builder, part.data.kind, part.data.weighted)
     paths, homes = {id(layer): path for path, layer in copy.model.walk()}, {}
     for layer, first, last, _ in builder.layers:  # chains before what is in them

@@ -227,7 +227,7 @@ class Engine:
         fastnn.plan.Plan
             ``print(plan.describe())`` shows it.
         """
-        builder = Builder(batch, fused, training)
+        builder = Builder(batch, fused, training, dtype=self._model.dtype)
         builder.apart = apart
         self.emit(builder, kind, weighted, outputs)
         if schedule is None:
@@ -483,4 +483,4 @@ class Engine:
 
     def _room_for_outputs(self, rows):
         """An array for the model's outputs of so many rows."""
-        return np.empty((rows, self._model.out_features), np.float32)
+        return np.empty((rows, self._model.out_features), self._model.dtype)

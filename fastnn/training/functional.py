@@ -39,7 +39,7 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
     -------
     loss : float
     gradients : list of numpy.ndarray
-        New float32 arrays, in the order of ``model.parameters()``; None for one that is frozen.
+        New arrays of the model's dtype, in the order of ``model.parameters()``; None for one that is frozen.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed
 
 def gradient_plan(model, loss, pair, fused=True, training=True, penalty=None, parameters=None):
     """The plan of the loss of all rows and its gradients, for these parameters (by default, all)."""
-    builder = Builder(len(pair.X), fused, training)
+    builder = Builder(len(pair.X), fused, training, dtype=model.dtype)
     builder.train(model.parameters() if parameters is None else parameters)
     outputs = model.emit_whole(builder)
     loss.emit(builder, outputs, pair.kind, pair.weighted)
@@ -91,7 +91,7 @@ def gradient_plan(model, loss, pair, fused=True, training=True, penalty=None, pa
 
 def loss_plan(model, loss, pair, training=True, penalty=None):
     """The plan of the same loss without gradients."""
-    builder = Builder(len(pair.X), training=training)
+    builder = Builder(len(pair.X), training=training, dtype=model.dtype)
     builder.changing = {id(p) for p in model.parameters() if not p.frozen}
     loss.emit(builder, model.emit_whole(builder), pair.kind, pair.weighted)
     emit_penalties(builder, model, penalty)

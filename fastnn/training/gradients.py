@@ -1,12 +1,13 @@
 """A check of gradients for users: back-propagation against central differences, both in float64."""
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
 
 from ..init import check_seed
 from ..losses import check_loss
-from ..executors import ReferenceExecutor
+from ..executors import NativeExecutor, ReferenceExecutor
 from ..regularizers import check_penalty
 from .arrays import ArrayData
 from .checks import check_batch, check_end, check_model, count
@@ -91,14 +92,15 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
     kink itself (a relu of exactly 0, say from a row of zeros without a bias) there is no derivative to agree on.
 
     The model computes as in training: batch statistics in batch normalisation, dropout and noise with masks that stay fixed.
-    It is the plan of `value_and_grad` that is checked, run by the NumPy reference; the model itself does not change.
+    It is the plan of `value_and_grad` that is checked: of a float64 model on the native kernels, of a float32 one by the NumPy
+    reference in float64. The model itself does not change.
 
     Parameters
     ----------
     model : nn.Sequential
     loss : losses.Loss
     x, y : array_like
-        A batch and its targets; a few rows are enough. The batch is rounded to float32 as ever.
+        A batch and its targets; a few rows are enough. The batch is rounded to the model's dtype as ever.
     eps : float, default 1e-6
         The step.
     tolerance : float, default 1e-5
@@ -144,14 +146,17 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
         raise ValueError("model: expected parameters to compare the gradients of, got none")
     batch = ArrayData(model, loss, x, y, ("x", "y", "sample_weight"), sample_weight)
     check_batch(model, len(batch.X), "x")
-    executor = ReferenceExecutor(gradient_plan(model, loss, batch, penalty=check_penalty(penalty)), np.float64)
+    native = model.dtype == np.float64
+    model = copy.deepcopy(model) if native else model  # whose weights will be moved
+    make = NativeExecutor if native else lambda plan: ReferenceExecutor(plan, np.float64)
+    executor = make(gradient_plan(model, loss, batch, penalty=check_penalty(penalty)))
     executor.set_random(seed, 0)
     found = np.zeros(1)
     result = executor.run(batch.X, batch.y, losses=found, weights=batch.weight)
     if result.problem:
         batch.refuse(result.problem)
     names = {id(p): g.name for p, g in executor.plan.gradients}
-    forward = ReferenceExecutor(loss_plan(model, loss, batch, penalty=penalty), np.float64)
+    forward = make(loss_plan(model, loss, batch, penalty=penalty))
     forward.set_random(seed, 0)
     at_weights = float(found[0])
 
@@ -165,7 +170,7 @@ def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, s
         if p.frozen:
             continue
         # p.name is that in the last model that the layer went into
-        analytic, w = executor.array(names[id(p)]), forward.parameter(p)
+        analytic, w = executor.array(names[id(p)]), p.data if native else forward.parameter(p)
         entries = np.arange(p.size)
         if samples is not None and samples < p.size:
             entries = np.sort(rng.choice(p.size, samples, replace=False))

@@ -446,7 +446,7 @@ class Trainer(engine.Engine):
             X = X[: -(len(X) % batch_size)]
         self._enter()
         try:
-            builder = Builder(min(batch_size, len(X)), training=True)
+            builder = Builder(min(batch_size, len(X)), training=True, dtype=self._model.dtype)
             builder.changing, builder.anew = {id(p) for p, _, _ in self._tensors if not p.frozen}, True
             self._model.emit_whole(builder)
             executor = self._new_executor(builder.build())

@@ -162,6 +162,7 @@ def test_other_dtypes_are_taken_as_they_are(run, dtype):
         (["--optimizer", "rmsprop", "--momentum", "0.5"], "rmsprop, learning rate 0.001, momentum 0.5"),
         (["--activation", "prelu"], "64 -> 8 prelu -> 10: 611 parameters"),
         (["--batchnorm", "--dropout", "0.2"], "64 -> 8 batchnorm relu dropout 0.2 -> 10: 626 parameters"),
+        (["--dtype", "float64", "--batchnorm"], "626 parameters in float64,"),
         (["--batchnorm", "--batch-size", "1437"], "batches of 1437"),  # which leaves one sample
         (["--clip-norm", "0.5"], "gradients clipped to 0.5"),
         (["--schedule", "cosine", "--warmup", "0.5"], "learning rate 0.001 cosine after a warm-up of 0.5 epochs"),

@@ -158,7 +158,7 @@ def test_what_is_written_is_tried(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "arguments, error",
     [
-        ({"weights": "int4"}, "weights: expected 'float32' or 'int8'"),
+        ({"weights": "int4"}, "weights: expected 'float32', 'float64' or 'int8'"),
         ({"name": "a b"}, "name: expected a name of C"),
         ({"name": "x;int y"}, "name: expected a name of C"),
         ({"sample": np.zeros((2, 3))}, "sample: expected 4 features a row"),
