@@ -25,7 +25,7 @@ F32, F64 = np.float32, np.float64
 # Layers that take vectors of 5 and give vectors of 6.
 LAYERS = {
     **{name or "identity": lambda name=name: [nn.Dense(5, 6, activation=name)] for name in (
-        None, "relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "softplus", "prelu")},
+        None, "relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "softplus", "mish", "prelu")},
     "batch norm": lambda: [nn.Dense(5, 6), nn.BatchNorm(6), nn.Activation("tanh")],
     "layer norm": lambda: [nn.Dense(5, 6), nn.LayerNorm(6)],
     "rms norm": lambda: [nn.RMSNorm(5), nn.Dense(5, 6, activation="sigmoid")],
@@ -36,6 +36,8 @@ LAYERS = {
     "softmax": lambda: [nn.Dense(5, 6), nn.Softmax()],
     "log softmax": lambda: [nn.Dense(5, 6), nn.LogSoftmax()],
     "rescaling": lambda: [nn.Rescaling([0.5, 2.0, 1.0, 3.0, 1.5], 0.25), nn.Dense(5, 6)],
+    "scale": lambda: [nn.Scale(5), nn.PiecewiseLinear([[-2, -0.5, 1, 3]] * 5), nn.Dense(15, 6)],
+    "sequences": lambda: [nn.Reshape(5, 1), nn.Conv1d(1, 3, 3, activation="tanh"), nn.Flatten(), nn.Dense(9, 6)],
     "tied": lambda: (lambda d: [d, nn.Activation("tanh"), nn.Tied(d), nn.Dense(5, 6)])(nn.Dense(5, 4)),
 }  # fmt: skip
 
@@ -464,3 +466,17 @@ def test_exports(tmp_path):
     fastnn.io.to_onnx(model, tmp_path / "m.onnx")  # in float32
     again = fastnn.io.from_onnx(tmp_path / "m.onnx")
     assert again.dtype == F64 and 0 < np.abs(again.predict(x) - model.predict(x)).max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore::Warning")  # that twenty iterations are few
+def test_estimators():
+    pytest.importorskip("sklearn")
+    from fastnn.sklearn import MLPClassifier, MLPRegressor
+
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
+    fitted = MLPClassifier((8,), solver="lbfgs", max_iter=20, random_state=0, dtype="float64").fit(x, y)
+    assert fitted.coefs_[0].dtype == fitted.predict_proba(x).dtype == F64
+    assert MLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", max_iter=20, random_state=0, dtype="float64").fit(x, x).predict(x).dtype == F64
+    with pytest.raises(ValueError):
+        MLPClassifier((8,), dtype="float16").fit(x, y)

@@ -107,8 +107,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     n_threads : int or None, default None
         While it trains; by default `fastnn.get_num_threads`.
     progress_bar : bool, default False
-    dtype : {"float32"} or None, default None
-        What the network computes in.
+    dtype : {"float32", "float64"} or None, default None
+        What the network computes in; None: float32.
 
     Attributes
     ----------

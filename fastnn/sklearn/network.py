@@ -16,10 +16,11 @@ SCHEDULES = ("cosine", "one_cycle", "linear")
 
 
 def training_dtype(asked, given):
-    """What a network computes in: `asked`, or float32 for float32 data and else the widest that there is."""
-    if asked not in (None, "float32", np.float32, np.dtype(np.float32)):
-        raise ValueError(f"dtype: expected None or 'float32', got {asked!r}")
-    return np.dtype(np.float32)
+    """What a network computes in: `asked`, or float32. ValueError where it is another dtype."""
+    dtype = np.dtype(np.float32 if asked is None else asked)
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype: expected None, 'float32' or 'float64', got {asked!r}")
+    return dtype
 
 
 def hidden_sizes(sizes):
@@ -92,7 +93,7 @@ def build(sizes, activation, output_activation, batchnorm, dropout, random, dtyp
         layers += normal
         if shares[i]:
             layers.append(nn.Dropout(shares[i]))
-    model = nn.Sequential(*layers)
+    model = nn.Sequential(*layers, dtype=dtype)
     for layer, (weight, bias) in zip(dense, first):
         layer.weight.data, layer.bias.data = weight, bias
     return model

@@ -261,7 +261,7 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
             layers.append(dense)
             groups.append(([dense.weight], 1 / np.sqrt(n_in)))
             biases.append(dense.bias)
-        return nn.Sequential(*layers), [([layers[0].weight], 6.0), *groups, (biases, 0.1)]
+        return nn.Sequential(*layers, dtype="float32"), [([layers[0].weight], 6.0), *groups, (biases, 0.1)]
 
     def _split(self, encoded, y, weights, seed):
         """(X, y, weights) to train on, and those held back, or None: below 1,000 rows all are trained on."""
