@@ -26,6 +26,7 @@ def activations(x, dy):
         "gelu": F.gelu,
         "gelu_tanh": lambda z: F.gelu(z, approximate="tanh"),
         "silu": F.silu,
+        "mish": F.mish,
         "softplus": lambda z: F.softplus(z, beta=0.5, threshold=1e6),
         "hard_tanh": F.hardtanh,
         "softmax": lambda z: F.softmax(z, dim=1),
