@@ -4,9 +4,11 @@
     splits      train_test_split, train_validation_test_split
     numbers     Table (columns of a table), Standardizer, one_hot
     batches     stream (files larger than memory)
+    images      augment (images made anew for every epoch)
     data sets   load_digits (packaged), load_mnist, load_fashion_mnist (downloaded once)
 """
 
+from . import augment
 from .arrays import read_npy, read_npz
 from .csv_files import Frame, read_csv
 from .digits import load_digits
@@ -23,6 +25,7 @@ __all__ = [
     "Frame",
     "Standardizer",
     "Table",
+    "augment",
     "load_digits",
     "load_fashion_mnist",
     "load_images",

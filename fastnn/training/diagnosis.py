@@ -240,7 +240,7 @@ def first_not_finite(trainer, part, step):
     begin = step * part.batch
     end = min(begin + part.batch, part.end - part.begin)
     chosen = np.arange(begin, end) if part.index is None else part.index[begin:end]
-    rows = part.begin + chosen if part.index is None else chosen  # of the user's data
+    rows = part.rows_of(np.arange(begin, end))  # of the user's data
     copy = trainer.copy()
     copy.one_thread = True
     builder = Builder(len(chosen), fused=False, training=True, keep=True, dtype=copy.model.dtype)

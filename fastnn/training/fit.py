@@ -16,12 +16,13 @@ from .loop import Loop
 from .metrics import Metrics
 from .position import Tally
 from .progress import progress
-from .sources import ArraySource
+from .sources import ArraySource, AugmentedSource
 from .streamed import IterableSource, is_iterable
 
 
 def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, drop_last, check_finite, callbacks, verbose,
-          sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics, steps_per_epoch, accumulate):
+          sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics, steps_per_epoch, accumulate,
+          augment):
     """All of `Trainer.fit`, whose docstring says what the arguments are."""
     epochs, batch_size, accumulate = count(epochs, "epochs", 0), count(batch_size, "batch_size", 1), count(accumulate, "accumulate", 1)
     validation_freq = count(validation_freq, "validation_freq", 1)
@@ -31,6 +32,8 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
         for name, given in (("sample_weight", sample_weight is not None), ("validation_split", validation_split)):
             if given:
                 raise ValueError(f"{name}: expected none with an iterable, whose items may be (X, y, sample_weight), and which cannot be cut")
+        if augment is not None:
+            raise ValueError("augment: expected none with an iterable, whose items may be changed before they are given")
         validation = validation_pair(trainer.model, trainer.loss, validation_data)
         source = IterableSource(X, trainer, steps_per_epoch, class_weight, check_finite, epochs, accumulate)
         targets = None
@@ -38,7 +41,7 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
         if steps_per_epoch is not None:
             raise ValueError("steps_per_epoch: expected none with arrays, of which an epoch takes all rows, got one")
         train, validation = checked_data(trainer, X, y, sample_weight, validation_data, check_finite, validation_split, class_weight)
-        source, targets = _arrays(trainer.model, train, batch_size, shuffle, drop_last, accumulate), train.y
+        source, targets = _arrays(trainer.model, train, batch_size, shuffle, drop_last, accumulate, augment), train.y
     metrics = Metrics(metrics, trainer.model, trainer.loss)
     for data in (source.data if targets is not None else None, validation):
         if data is not None:
@@ -67,7 +70,7 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
             display.close()
 
 
-def _arrays(model, train, batch_size, shuffle, drop_last, accumulate):
+def _arrays(model, train, batch_size, shuffle, drop_last, accumulate, augment):
     """The source of batches of arrays."""
     rows = len(train.X)
     batch_size = min(batch_size, rows) if not drop_last else batch_size
@@ -79,7 +82,13 @@ def _arrays(model, train, batch_size, shuffle, drop_last, accumulate):
     if rows % batch_size:
         check_batch(model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
     accumulate = min(accumulate, -(-rows // batch_size))
-    return ArraySource(train, rows, batch_size * accumulate, shuffle, accumulate)
+    if augment is None:
+        return ArraySource(train, rows, batch_size * accumulate, shuffle, accumulate)
+    if not callable(augment):
+        raise TypeError(f"augment: expected one of fastnn.data.augment, got {type(augment).__name__}; write augment.Compose([...]) for a list")
+    if not isinstance(train.X, np.ndarray) or model.channels_first:
+        raise ValueError("augment: expected a dense array of images with the channels last")
+    return AugmentedSource(augment, train, rows, batch_size * accumulate, shuffle, accumulate)
 
 
 class Fit(Loop):

@@ -22,11 +22,18 @@ class Part(NamedTuple):
     end: int
     first: int  # the row of the data that the arrays begin with
     accumulate: int = 1  # smaller batches that a batch is worked on in
+    rows: object = None  # of arrays that were made for this Part: the rows of the data that they are of
+
+    def rows_of(self, where):
+        """The rows of the data that these ones of the arrays are of; of whole arrays with an index, its places."""
+        if self.rows is not None:
+            return self.rows[where]
+        return self.first + where if self.index is None else self.index[where]
 
     def refuse(self, problem, step, row):
         """Raise for a problem that was found in that step, in that row of its batch."""
         where = np.arange(step * self.batch, min((step + 1) * self.batch, self.end - self.begin))
-        where = self.first + where if self.index is None else self.index[where]
+        where = self.rows_of(where)
         self.data.refuse(problem, where, int(where[row]))
 
 
@@ -82,3 +89,37 @@ class ArraySource:
     def drawn(self, tally):
         """Batches that were taken of an iterable."""
         return 0
+
+
+class AugmentedSource(ArraySource):
+    """Rows of arrays, each changed as it is taken by ``augment(X, seed, epoch, rows)``."""
+
+    def __init__(self, augment, *more):
+        super().__init__(*more)
+        self._augment = augment
+        self._changed(np.arange(1))  # what does not fit shows here
+
+    def _changed(self, rows, seed=0, epoch=0):
+        x = self._augment(self.data.X[rows], seed, epoch, rows)
+        if x.shape[1:] != self.data.X.shape[1:]:
+            raise ValueError(f"augment: expected images of {self.data.X.shape[1:]} to stay so, as the model takes them, got {x.shape[1:]}")
+        return x
+
+    def settings(self):
+        return {**super().settings(), "augment": repr(self._augment)}
+
+    def key(self, seed):
+        return (*super().key(seed), seed, repr(self._augment))
+
+    def open(self, epoch, seed, tally):
+        super().open(epoch, seed, tally)
+        self._seed, self._epoch = seed, epoch
+
+    def part(self, tally, most):
+        part, data = super().part(tally, min(most or _STEPS, _STEPS)), self.data
+        rows = np.arange(part.begin, part.end) if part.index is None else part.index
+        weight = None if data.weight is None else data.weight[rows]
+        return part._replace(x=self._changed(rows, self._seed, self._epoch), y=data.y[rows], weight=weight, index=None, rows=rows)
+
+
+_STEPS = 16  # whose images are made at once

@@ -168,7 +168,7 @@ class Trainer(engine.Engine):
     @suggesting
     def fit(self, X, y=None, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
             check_finite=False, callbacks=None, verbose=1, sample_weight=None, max_seconds=None, validation_split=0.0,
-            validation_freq=1, class_weight=None, metrics=None, steps_per_epoch=None, accumulate=1):
+            validation_freq=1, class_weight=None, metrics=None, steps_per_epoch=None, accumulate=1, augment=None):
         """Train for a number of epochs.
 
         Batches are gathered, and whole steps done, in compiled code without the GIL; Ctrl-C takes effect within about
@@ -228,6 +228,9 @@ class Trainer(engine.Engine):
             all these rows, to rounding, also of the fewer ones that end an epoch: means go by rows, dropout and noise draw what
             they would there, and steps, schedules and callbacks count updates. Batch normalisation sees the smaller batches. Of an
             iterable, so many items make an update.
+        augment : data.augment.Augmentation, optional
+            Changes the images of each batch as it is taken, another way in every epoch: see `fastnn.data.augment`. Or a function of
+            (images, seed, epoch, rows) that returns float32 images of the same shape. With arrays only.
 
         Returns
         -------
@@ -243,7 +246,7 @@ class Trainer(engine.Engine):
         """
         return fit.start(self, X, y, epochs, batch_size, validation_data, shuffle, seed, drop_last, check_finite, callbacks, verbose,
                          sample_weight, max_seconds, validation_split, validation_freq, class_weight, metrics,
-                         steps_per_epoch, accumulate)
+                         steps_per_epoch, accumulate, augment)
 
     # ---- its state ----
 
