@@ -78,6 +78,17 @@ def test_every_way_in(threads, team):
             assert one[0] == other[0] and all(np.array_equal(g, h) for g, h in zip(one[1], other[1]))
 
 
+def test_sparse_rows_for_a_model_in_float64():
+    x, y = samples(dtype=np.float64)
+    x = x / 3
+    found = []
+    for X in (x, csr(x)):
+        fastnn.manual_seed(4)
+        model = nn.Sequential(nn.Dense(8, 3), dtype="float64")
+        found.append(result(fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), lr=0.1)), X, y))
+    assert found[0] == found[1]
+
+
 def test_wide_sparse_rows_and_empty_ones():
     """Rows of more elements than are converted at a time; rows without any; a matrix without any."""
     rng = np.random.default_rng(0)

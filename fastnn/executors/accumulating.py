@@ -25,7 +25,7 @@ class AccumulatingExecutor:
         self._update = next(i for i, op in enumerate(self.plan.ops) if op.kind in UPDATES)
         self._gradients = [executor.array(g.name) for _, g in self.plan.gradients]
         self._sums = [np.zeros_like(g) for g in self._gradients]
-        self._room = np.empty(max(g.size for g in self._gradients), np.float32)
+        self._room = np.empty(max(g.size for g in self._gradients), self._gradients[0].dtype)
         self._outcomes = {}  # by the number of steps
         self._random = (0, 0)
         self.progress, self.set_groups, self.array = executor.progress, executor.set_groups, executor.array
@@ -111,7 +111,7 @@ class AccumulatingExecutor:
 
     def _add(self, rows, first):
         """The gradients of a part of so many rows."""
-        weight = np.float32(rows if self._mean else 1)
+        weight = self._room.dtype.type(rows if self._mean else 1)
         for g, s in zip(self._gradients, self._sums):
             if first:
                 np.multiply(g, weight, out=s)

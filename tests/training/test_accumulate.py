@@ -61,6 +61,18 @@ def test_rows_count_by_themselves(shuffle):
     both(lambda: make(losses.SoftmaxCrossEntropy(ignore_index=-1)), x, y, shuffle=shuffle, validation_data=(x, y), metrics=["f1"])
 
 
+def test_models_in_float64():
+    x, y = samples()
+    found = []
+    for settings in ({"batch_size": 8, "accumulate": 6}, {"batch_size": 48}):
+        fastnn.manual_seed(4)
+        model = nn.Sequential(nn.Dense(8, 24, activation="tanh"), nn.Dense(24, 3), dtype="float64")
+        trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), lr=0.1))
+        trainer.fit(x, y, epochs=3, verbose=0, **settings)
+        found.append(model.predict(x))
+    np.testing.assert_allclose(*found, rtol=1e-12, atol=1e-14)
+
+
 def test_losses_of_ones_own():
     x, _ = samples()
     target = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
