@@ -200,7 +200,7 @@ class Builder:
     def fixed_dense(self, x, weight, bias, activation="identity"):
         """f(x w + b) for arrays that nobody changes."""
         n_in, n_out = weight.shape
-        w, b = self.constant("fixed.w", np.ascontiguousarray(weight, np.float32)), self.constant("fixed.b", bias.astype(np.float32))
+        w, b = self.constant("fixed.w", weight), self.constant("fixed.b", bias)
         y = self.buffer(f"y{self._count('dense_forward')}", (n_out,))
         self.emit("dense_forward", {"x": x, "w": w, "b": b, "y": y}, n_in=n_in, n_out=n_out)
         return self.activation(y, activation)

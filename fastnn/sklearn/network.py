@@ -16,11 +16,12 @@ SCHEDULES = ("cosine", "one_cycle", "linear")
 
 
 def training_dtype(asked, given):
-    """What a network computes in: `asked`, or float32. ValueError where it is another dtype."""
-    dtype = np.dtype(np.float32 if asked is None else asked)
-    if dtype not in (np.float32, np.float64):
+    """What a network computes in: `asked`, or else float32 for float32 data and float64 for all other."""
+    if asked is None:
+        return np.dtype(np.float32 if given == np.float32 else np.float64)
+    if not isinstance(asked, (str, type, np.dtype)) or np.dtype(asked) not in (np.float32, np.float64):
         raise ValueError(f"dtype: expected None, 'float32' or 'float64', got {asked!r}")
-    return dtype
+    return np.dtype(asked)
 
 
 def hidden_sizes(sizes):

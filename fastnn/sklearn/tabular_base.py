@@ -457,10 +457,11 @@ def _plain(value):
 def _member(i, described, tensors):
     """Network number i, of what the file says of it."""
     mine = {k.partition(":")[2]: v for k, v in tensors.items() if k.startswith(f"{i}:")}
-    for key, value in mine.items():
-        if value.dtype != np.float32:
-            raise ValueError(f"dtype {value.dtype} for {key!r} of network {i}")
     model = from_architecture(described["architecture"], {k: v.shape for k, v in mine.items()})
+    if {model.dtype, *(value.dtype for value in mine.values())} != {np.dtype(np.float32)}:
+        raise ValueError(f"another dtype than float32 in network {i}")
     model.load_state_dict(mine)
+    if described.get("head") not in (None, "softmax", "numbers", "signs"):
+        raise ValueError(f"network {i} of head {described['head']!r:.40}")
     model.head = described.get("head")
     return model
