@@ -56,7 +56,7 @@ def measure(rounds):
             optimizer = fastnn.optim.Adam(model.parameters(), lr=LEARNING_RATE)
             trainer = fastnn.Trainer(model, fastnn.losses.SoftmaxCrossEntropy(), optimizer)
             executor = fastnn.executors.NativeExecutor(trainer.plan(BATCH))
-            executor.set_groups(optimizer.group_states())
+            optimizer.prepare()
             trainer.step(*ready[0])  # makes the trainer's own plan
             executor.run(*ready[0], None, rates[:1])
             seconds = _seconds(lambda: run(trainer, executor))

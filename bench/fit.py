@@ -50,7 +50,7 @@ def steps(count, sizes=(784, 100, 10), batch=100, rows=8000):
     y = rng.integers(0, sizes[-1], rows)
     trainer = _trainer(sizes)
     bare = NativeExecutor(trainer.plan(batch))
-    bare.set_groups(trainer.optimizer.group_states())
+    trainer.optimizer.prepare()
     rates = np.full((rows // batch, 1), 1e-3)
     runs = {"bare float32": lambda: bare.run(x, y, None, rates), "bare uint8": lambda: bare.run(small, y, None, rates)}
     for kind, X in (("float32", x), ("uint8", small)):

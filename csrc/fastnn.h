@@ -220,14 +220,14 @@ typedef struct fnn_run {
     uint64_t seed, step0; /* of what is drawn at random; step0: the number of the call's first step */
     size_t row0;          /* where the batch is a part of a larger one: how many of its rows come before */
     fnn_update *update; /* scalars are filled by the call */
+    bool commits;       /* a step is done at the end of these ops; else it goes on */
     fnn_group *groups;  /* t and memory move on by every step that is done */
     const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */
     char *scratch;       /* scratch_bytes for each thread */
     size_t scratch_bytes;
-    double loss_before; /* what the sum of the losses begins with: the same bits, however many calls an epoch is made of */
     /* results */
     double *losses; /* the loss of each step; may be NULL */
-    double loss_sum;
+    double loss_sum; /* of the rows, added to what stood there: the same bits, however many calls an epoch is made of */
     int64_t correct;
     size_t steps_done, steps_skipped;
     size_t rows_left_out; /* ignored ones, and those of the steps that were skipped: they are not in loss_sum and correct */

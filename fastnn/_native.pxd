@@ -36,6 +36,9 @@ cdef extern from "fastnn.h" nogil:
     double FNN_TEAM_WORK
     double fnn_team_force(double work)
     bint fnn_team_refused(int *threads)
+    unsigned int fnn_forks()
+    unsigned long fnn_fork_survivor()
+    void fnn_nap()
 
     ctypedef struct fnn_autotune:
         double[2] cost
@@ -184,10 +187,10 @@ cdef extern from "fastnn.h" nogil:
         char *scratch
         size_t scratch_bytes
         fnn_update *update
+        bint commits
         fnn_group *groups
         uint64_t seed, step0
         size_t row0
-        double loss_before
         const double *lr
         double *losses
         double loss_sum

@@ -74,7 +74,8 @@ def test_training_is_the_references_and_fused_is_plain(name, form):
             model = model_of(name, form)
             opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
             plan = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), opt).plan(16, fused=fused, schedule=schedule)
-            NativeExecutor(plan).run(x, y, None, [[0.1]] * 3, opt.group_states())
+            opt.prepare()
+            NativeExecutor(plan).run(x, y, None, [[0.1]] * 3)
             found.append(bits(model))
     assert all(f == found[0] for f in found)
 

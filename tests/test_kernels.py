@@ -103,10 +103,7 @@ def assert_within(actual, expected, bound):
 
 
 def across(call, cases):
-    """[(isa, case, call(case))], having found the same bits for every team and on every instruction set that has FMA.
-
-    Teams are changed as seldom as can be: the OpenMP library makes its threads anew each time.
-    """
+    """[(isa, case, call(case))], having found the same bits for every team and on every instruction set that has FMA."""
     cases, results = list(cases), {}
     for threads in TEAMS:
         fastnn.set_num_threads(threads)
@@ -1824,8 +1821,9 @@ def test_gradient_norm(dtype):
     for scale in (1.0, 1e-18, 1e18):
         grads = [np.array(g * scale, dtype) for g in tensors_of(F64, 6)]
         params = [np.zeros_like(g) for g in grads]
-        tensors = _native.Tensors(params, [()] * len(params), [0] * len(params), 1, [""] * len(params))
-        tensors.set_group(0, 0, ())
+        state = _native.OptimizerState()
+        state.compile([(0, (), 0.0, False, False, 0.0, 0.0, 0.0, 0.0)], 1)
+        tensors = _native.Tensors(params, [()] * len(params), [0] * len(params), state, [""] * len(params))
         exact = math.sqrt(math.fsum(x * x for x in each(grads)))
         norms = everywhere(lambda: (tensors.step(grads, [0.0], 1.0)[0],))
         for (norm,) in norms.values():

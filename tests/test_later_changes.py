@@ -8,6 +8,7 @@ import pytest
 
 import fastnn
 from fastnn import losses, nn, optim, regularizers, schedules
+from fastnn.training import engine
 from fastnn.training.callbacks import Callback
 
 
@@ -21,6 +22,11 @@ def make(loss=None, **settings):
     model = nn.Sequential(nn.Dense(4, 5, activation="tanh"), nn.Dense(5, 2))
     opt = optim.SGD(model.parameters(), lr=0.5)
     return fastnn.Trainer(model, loss or losses.MeanSquaredError(), opt, **settings)
+
+
+def is_cached(trainer):
+    """Whether the next step may go the short way."""
+    return trainer._cached_step is not engine.no_cached_step
 
 
 def bits(trainer):
@@ -122,7 +128,7 @@ def test_what_happens_between_two_steps_counts(change):
     """Steps on ready batches take a short way, which steps on lists of the same numbers never do."""
     x, y = samples()
     short, long = make_stepped(x, y), make_stepped(x, y)
-    assert short._again is not None and short.steps_done == 4
+    assert is_cached(short) and short.steps_done == 4
     for _ in range(2):
         for t in (short, long):
             BETWEEN[change](t, x, y)
@@ -131,7 +137,7 @@ def test_what_happens_between_two_steps_counts(change):
             assert short.step(xb, yb) == long.step(xb.tolist(), yb.tolist())
             assert short.steps_done == long.steps_done and bits(short) == bits(long)
         states = [t.optimizer.state_dict() for t in (short, long)]
-        assert states[0]["groups"] == states[1]["groups"] and long._again is None
+        assert states[0]["groups"] == states[1]["groups"]
         assert all(np.array_equal(a, b) for s, o in zip(states[0]["state"], states[1]["state"]) for a, b in zip(s, o))
 
 
@@ -146,7 +152,7 @@ DURING = {
 
 
 @pytest.mark.parametrize("change", DURING)
-def test_what_happens_during_a_step_counts_for_the_next(change, monkeypatch):
+def test_what_happens_during_a_step_counts_for_the_next(change):
     """As another thread may do it: here where the step has just been made, before its end."""
     (x, y), results = samples(), []
     for listed in (False, True):
@@ -154,15 +160,16 @@ def test_what_happens_during_a_step_counts_for_the_next(change, monkeypatch):
         model = nn.Sequential(nn.Dense(4, 5, activation="tanh"), nn.Dense(5, 2))
         t = fastnn.Trainer(model, losses.MeanSquaredError(), optim.Adam(model.parameters()[2:], lr=0.1))
         batch = (x.tolist(), y.tolist()) if listed else (x, y)
-        t.step(*batch)
-        take_back = type(t.optimizer).take_back
+        t.step(x.tolist(), y.tolist())
+        executor = t._training[1]
+        step = executor.step
 
-        def late(self, executor):
-            monkeypatch.undo()
-            take_back(self, executor)
+        def late(*arguments, executor=executor, step=step, t=t):
+            executor.step, found = step, step(*arguments)
             DURING[change](t, x, y)
+            return found
 
-        monkeypatch.setattr(type(t.optimizer), "take_back", late)
+        executor.step = late
         for _ in range(4):
             t.step(*batch)
         results.append((bits(t), t.steps_done, [g["steps"] for g in t.optimizer.state_dict()["groups"]]))
@@ -179,11 +186,10 @@ def test_steps_of_a_callback_leave_the_trainer_in_use():
             self.trainer.fit(x[:4], y[:4], callbacks=[Callback()], verbose=0)
             self.trainer.step(x, y)
             self.trainer.step(x, y)
-            assert self.trainer._again is None
 
     t = make()
     t.fit(x, y, epochs=2, batch_size=4, callbacks=[Inner()], verbose=0)
-    assert t.steps_done == 2 * (3 + 3 + 1 + 2) and not t._fitting
+    assert t.steps_done == 2 * (3 + 3 + 1 + 2) and not t._in_fit.held
 
 
 def test_parameters_that_come_between_two_steps():
@@ -195,7 +201,7 @@ def test_parameters_that_come_between_two_steps():
         for step in range(8):
             t.step(x.tolist(), y.tolist()) if listed else t.step(x, y)
             if step == 4:
-                assert (t._again is None) is listed
+                assert is_cached(t) is not listed
                 t.optimizer.add_param_group({"params": model.parameters()[:2], "lr": 0.1})
         results.append(bits(t))
     assert results[0] == results[1]
@@ -204,7 +210,7 @@ def test_parameters_that_come_between_two_steps():
 def test_averages_that_stand_are_not_trained():
     x, y = samples()
     t = make_stepped(x, y)
-    assert t._again is not None
+    assert is_cached(t)
     t.optimizer.swap_ema()
     before = bits(t)
     with pytest.raises(RuntimeError, match="swap_ema"):

@@ -144,7 +144,8 @@ def test_training_is_the_references_and_fused_is_plain(name, weighted):
             pair = ArrayData(model, loss, x, y, sample_weight=w)
             plan = trainer.plan(16, pair.kind, fused=fused, schedule=schedule, weighted=weighted)
             values = np.zeros(4)
-            NativeExecutor(plan).run(pair.X, pair.y, None, [[0.01]] * 4, opt.group_states(), losses=values, weights=pair.weight)
+            opt.prepare()
+            NativeExecutor(plan).run(pair.X, pair.y, None, [[0.01]] * 4, losses=values, weights=pair.weight)
             found.append((bits(model), values.tobytes()))
     assert all(f == found[0] for f in found)
 
@@ -1153,7 +1154,7 @@ def test_plan_kinds():
     assert "host_loss" in custom.plan(8).describe() and "python" in custom.plan(8).describe()
     plan = trainer.plan(8, weighted=True)
     with pytest.raises(ValueError, match="^weights: expected an array for this plan, got NoneType"):
-        NativeExecutor(plan).run(np.ones((4, 4)), np.ones((4, 3)), rates=[[0.1]], groups=trainer.optimizer.group_states())
+        NativeExecutor(plan).run(np.ones((4, 4)), np.ones((4, 3)), rates=[[0.1]])
 
 
 def test_repr_and_equal_plans():

@@ -134,7 +134,7 @@ def test_as_the_twin(name, option, dtype, order):
         tolerance = 5e-6 if dtype == np.float32 else 1e-13
         assert close(everything(opt), everything_of(t), tolerance), isa
         assert [g.t for g in t.groups] == [g["steps"] for g in opt.state_dict()["groups"]]
-        assert np.allclose([g.memory for g in t.groups], opt._memory, rtol=1e-14)
+        assert np.allclose([g.memory for g in t.groups], [m for _, m in opt.kernel_state.progress(len(opt.param_groups))], rtol=1e-14)
         results[isa] = [a.tobytes() for a in everything(opt)]
     fma = [r for isa, r in results.items() if isa != "generic"]
     assert all(r == fma[0] for r in fma)
@@ -167,9 +167,8 @@ def trained(name, options, backend="native", fused=True, schedule="rows", clip_n
         call(trainer, opt, x, y)
     else:
         executor = fastnn.executors.NativeExecutor(trainer.plan(16, fused=fused, schedule=schedule))
-        opt.sync(executor.tensors)
+        opt.prepare()
         executor.run(x, y, rates=[[opt.param_groups[0]["lr"]]] * steps)
-        opt.take_back(executor)
     return trainer, opt
 
 

@@ -172,8 +172,8 @@ def run(team, penalties, optimizer, fused=True, schedule="rows", threads=1, step
         found = []
         for _ in range(steps):
             losses_ = np.zeros(3)
-            executor.run(x, y, np.arange(23), np.full((3, 1), 0.05), opt.group_states(), losses_)
-            opt.take_back(executor)
+            opt.prepare()
+            executor.run(x, y, np.arange(23), np.full((3, 1), 0.05), losses_)
             found.append(losses_)
     return np.concatenate(found), [p.data.tobytes() for p in model.parameters()]
 
@@ -224,8 +224,8 @@ def test_large_weights(team, widths):
             executor = NativeExecutor(trainer.plan(300, fused=fused))
             losses_ = np.zeros(1)
             for _ in range(2):
-                executor.run(x, y, None, [[0.01]], opt.group_states(), losses_)
-                opt.take_back(executor)
+                opt.prepare()
+                executor.run(x, y, None, [[0.01]], losses_)
         results.append((losses_[0], [p.data.tobytes() for p in model.parameters()]))
     assert all(r == results[0] for r in results)
 

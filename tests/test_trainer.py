@@ -1002,7 +1002,7 @@ def test_a_second_call_is_refused_while_one_runs():
     try:
         assert started.wait(30)
         for call in (lambda: t.step(x, y), lambda: t.fit(x, y, verbose=1), lambda: t.evaluate(x, y)):
-            with pytest.raises(RuntimeError, match="^this Trainer is in use"):
+            with pytest.raises(RuntimeError, match="^this optimizer, or a Trainer that has it, is in use"):
                 call()
         assert model.predict(x).shape == (2000, 3)  # the model itself may be asked
         _, other = make()
@@ -1032,7 +1032,7 @@ def test_steps_of_two_threads_are_all_counted():
 
     t.step(x, y)
     t.step(x, y)
-    assert t._again is not None
+    assert t._cached_step(x[:2, :1], y[:2]) is None and t._cached_step.__name__ == "cached_step"
     threads = [threading.Thread(target=work, args=(200,)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -1044,7 +1044,7 @@ def test_steps_of_two_threads_are_all_counted():
         time.sleep(1e-4)
     for thread in threads:
         thread.join()
-    assert refused and all(message.startswith("this Trainer is in use") for message in refused)
+    assert refused and all(message.startswith("this optimizer, or a Trainer that has it, is in use") for message in refused)
     assert t.steps_done == t.optimizer.state_dict()["groups"][0]["steps"] == len(done) + 2
     _, again = make(widths)
     for _ in range(t.steps_done):
@@ -1096,7 +1096,7 @@ def test_a_loss_that_calls_its_trainer(backend):
         model, _ = make()
         t = fastnn.Trainer(model, losses.Custom(squares), optim.SGD(model.parameters(), lr=0.1), backend=backend)
         before = [p.data.copy() for p in model.parameters()]
-        with pytest.raises(RuntimeError, match="^this Trainer is in use: expected a loss function"):
+        with pytest.raises(RuntimeError, match="^this optimizer, or a Trainer that has it, is in use: expected a function"):
             calls[outer](t)
         assert all(np.array_equal(p.data, b) for p, b in zip(model.parameters(), before)) and t.steps_done == 0
         calls[outer](t)

@@ -35,8 +35,8 @@ class Training(Loop):
         steps = len(index) // self.batch
         rates = np.full((steps, 1), LEARNING_RATE)
         losses = np.empty(steps)
-        self.executor.run(self.x, self.y, index, rates, groups=self.optimizer.group_states(), losses=losses)
-        self.optimizer.take_back(self.executor)
+        self.optimizer.prepare()
+        self.executor.run(self.x, self.y, index, rates, losses=losses)
         return losses[-1]
 
     def step(self, i):

@@ -26,9 +26,6 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     if (run->scratch_bytes) s.scratch = run->scratch + (size_t)id * run->scratch_bytes;
     memcpy(s.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 
-    bool updates = false; /* a part of a plan may be run that has none */
-    for (size_t i = run->first_op; i < run->last_op; i++) updates |= run->ops[i].updates;
-
     for (s.number = run->from; s.number < run->end; s.number++) {
         s.begin = s.number * run->batch;
         s.rows = run->rows - s.begin < run->batch ? run->rows - s.begin : run->batch;
@@ -59,7 +56,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
             run->steps_done = s.number + 1;
             if (run->update && run->update->skip)
                 run->steps_skipped++;
-            else if (run->update && updates)
+            else if (run->update && run->commits)
                 for (size_t g = 0; g < run->update->n_groups; g++)
                     fnn_update_commit(&run->groups[g], &run->update->scalars[g]);
             if (run->seconds > 0 && fnn_now() - run->begun >= run->seconds)
@@ -77,8 +74,6 @@ static double rows_of(const fnn_run *run, size_t from, size_t end)
 
 void fnn_plan_run(fnn_run *run)
 {
-    run->loss_sum = run->loss_before;
-    run->correct = 0;
     run->steps_done = run->steps_skipped = run->rows_left_out = 0;
     atomic_store(&run->status.first, 0);
     atomic_store(&run->status.leave, false);

@@ -29,13 +29,28 @@ static struct {
 static _Alignas(64) atomic_int seen[FNN_SEEN];
 
 static atomic_flag team_busy = ATOMIC_FLAG_INIT;
-static atomic_bool forked_child;
+static atomic_uint forks;
+static atomic_ulong survivor;
 
-static void in_child(void) { atomic_store(&forked_child, true); }
+static void in_child(void)
+{
+    atomic_store(&survivor, (unsigned long)pthread_self());
+    atomic_fetch_add(&forks, 1);
+}
 
 __attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, in_child); }
 
-bool fnn_team_is_lost(void) { return atomic_load_explicit(&forked_child, memory_order_relaxed); }
+unsigned fnn_forks(void) { return atomic_load_explicit(&forks, memory_order_relaxed); }
+
+unsigned long fnn_fork_survivor(void) { return atomic_load_explicit(&survivor, memory_order_relaxed); }
+
+bool fnn_team_is_lost(void) { return fnn_forks() > 0; }
+
+void fnn_nap(void)
+{
+    const struct timespec time = {.tv_nsec = 200000};
+    nanosleep(&time, NULL);
+}
 
 /* ---- OpenMP's limits and places ---- */
 

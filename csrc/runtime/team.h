@@ -99,6 +99,9 @@ int fnn_cpus(void);
 int fnn_omp_max_threads(void); /* OpenMP's own limit, which others may change at any time; 1 in a build without */
 int fnn_omp_version(void);     /* _OPENMP, or 0 in a build without */
 bool fnn_team_is_lost(void);   /* a forked process has one thread */
+unsigned fnn_forks(void);      /* how often this process, and those that it comes from, have been forked since the library was loaded */
+unsigned long fnn_fork_survivor(void); /* the thread, as pthread_self() says, that went on in this process at the last fork */
+void fnn_nap(void);            /* lets others work for 0.2 ms */
 
 /* ---- the barrier ---- */
 

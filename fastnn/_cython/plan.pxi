@@ -41,14 +41,17 @@ cdef class NativePlan:
     cdef readonly double work  # floating-point operations of a full batch
     cdef readonly size_t batch
     cdef size_t features, targets, outputs, n_groups
-    cdef readonly bint busy
+    cdef readonly StepCounter counter  # what the next step draws at random from
+    cdef Lock lock
+    cdef uint64_t valid  # both versions of the optimizer's state, added, for which `cached_step` may do a step; 0: none
+    cdef Py_ssize_t least  # rows of its batches
     cdef size_t weighted  # weights of a row, 0 for none
     cdef double scale, shift
     cdef int real  # NumPy's number of the dtype that the model computes in
 
     def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
                   size_t features, size_t targets, int64_t classes, int output, size_t outputs, double scale,
-                  double shift, size_t weighted, ignore, bint double=False):
+                  double shift, size_t weighted, ignore, bint double, size_t n_groups, StepCounter counter not None, Lock lock):
         cdef size_t i
         cdef fnn_op *op
         self.n_ops = len(ops)
@@ -80,8 +83,10 @@ cdef class NativePlan:
                     self.arrays.append(gradients[i])
                     tensors.tensors[i].g = cnp.PyArray_DATA(gradients[i])
             self.r.update = &tensors.update
-            self.r.groups = tensors.groups
-            self.n_groups = tensors.n_groups
+            self.n_groups = n_groups
+            if lock is None:
+                lock = tensors.state.lock
+        self.counter, self.lock = counter, Lock("this plan") if lock is None else lock
         self.work, self.batch, self.features, self.targets, self.outputs = work, batch, features, targets, outputs
         self.scale, self.shift, self.weighted = scale, shift, weighted
         self.real = cnp.NPY_FLOAT64 if double else cnp.NPY_FLOAT32
@@ -128,17 +133,45 @@ cdef class NativePlan:
         return self.autotune.cost[0], self.autotune.cost[1], self.autotune.team
 
     cdef int _enter(self) except -1:
-        """Before a call touches the run's fields: another thread must not be using them."""
-        if self.busy:
-            raise RuntimeError("this plan is in use: a second call was made while one was running")
+        """Before a call touches the run's fields: no other may, nor use the optimizer's state, until `_leave`."""
+        self.lock.enter()
+        if self.tensors is not None and not self.tensors.state.lock.take():
+            self.lock.leave()
+            self.tensors.state.lock.enter()  # raises
         return 0
 
-    cdef int _run(self) except -1:
+    cdef int _leave(self) noexcept:
+        if self.tensors is not None:
+            self.tensors.state.lock.leave()
+        self.lock.leave()
+        return 0
+
+    cdef int _run(self, Tally tally, bint counts=True, Tally parts=None) except -1:
+        """What has been done counts when this is over, whatever comes then. tally None: there are no sums to go on from."""
         cdef fnn_run *r = &self.r
-        self.busy = True
+        cdef OptimizerState state = None
+        if self.tensors is not None:
+            state = self.tensors.state
+            self.tensors.bind()
+            if self.n_groups != state.n_groups:
+                raise RuntimeError(f"groups: expected the {self.n_groups} that the plan was made for, got {state.n_groups}")
+            if counts and self.counter.done + r.steps < r.steps:
+                raise OverflowError(f"steps_done: expected room for {r.steps} more below 2**64, got {self.counter.done}")
+            r.groups = state.groups
+        r.commits = counts and r.last_op == self.n_ops
+        r.seed, r.step0 = self.counter.seed, self.counter.done
+        r.loss_sum, r.correct = 0.0, 0
+        if tally is not None:
+            r.loss_sum, r.correct = tally.loss_sum, tally.correct
         with nogil:
             fnn_plan_run(r)
-        self.busy = False
+        if parts is not None and r.steps_done:
+            tally.close_batch(parts, r.steps_skipped)
+        elif tally is not None:
+            tally.take(r)
+        if state is not None and r.commits:
+            self.counter.done += r.steps_done
+            state.skipped += r.steps_skipped
         return _warn_if_refused()
 
     cdef int _fill_targets(self, y) except -1:
@@ -148,12 +181,6 @@ cdef class NativePlan:
         if self.r.classes and (cnp.PyArray_NDIM(y) != 1 or self.r.y.dtype > 7):  # the integer dtypes come first
             raise TypeError(f"y: expected integer labels of 1 dimension, got dtype {_dtype(y)} and shape {_shape(y)}")
         return 0
-
-    def set_random(self, uint64_t seed, uint64_t step0, size_t row0=0):
-        """What the next call draws at random from: the seed, and the number of its first step; row0: how many rows of a larger batch,
-        of which its batch is a part, come before."""
-        self._enter()
-        self.r.seed, self.r.step0, self.r.row0 = seed, step0, row0
 
     cdef int _fill_weights(self, weights) except -1:
         if (weights is not None) != (self.weighted > 0):
@@ -166,71 +193,69 @@ cdef class NativePlan:
         return 0
 
     def run(self, x, y, index, size_t first_op, size_t last_op, rates, losses, bint check_finite, double seconds, out,
-            weights=None, done=None, double loss_before=0.0):
+            weights=None, Tally tally=None, bint counts=True, host=None, Tally parts=None, size_t row0=0):
         """Run ops [first_op, last_op) for every batch of the rows, or until `seconds` have passed.
 
         x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups] or None;
         losses: float64 [steps] or None; out: [rows, outputs], of the model's dtype, that receives the output buffer, or None; weights: one for
-        each row, or each of its outputs, where the plan is weighted, else None; done: what the tensors' count of steps becomes, the steps of this
-        call by default; loss_before: what the sum of the losses begins with.
-        Returns (steps done, sum of row losses, correct rows, problem, row of the problem within its batch, rows that the sums
-        leave out: ignored ones, and those of steps that were skipped).
+        each row, or each of its outputs, where the plan is weighted, else None; tally: the sums to go on from; counts: False for a part
+        of a batch whose rest comes later; host: the mean loss that Python has worked out of the batch before this part of it; parts: the
+        sums of a batch's parts, which the update of all of them makes count; row0: the rows of parts that came before.
+        Returns (steps done, steps skipped, problem, row of the problem within its batch).
         """
         cdef fnn_run *r = &self.r
         cdef size_t rows
+        cdef double before, loss
+        cdef double *first
         if last_op > self.n_ops or first_op > last_op:
             raise ValueError(f"first, last: expected 0 <= first <= last <= {self.n_ops}, got {first_op}, {last_op}")
         self._enter()
-        _fill_rows(&r.x, x, "x", self.features, self.scale, self.shift)
-        rows = r.x.rows
-        if y is not None or self.targets:
-            self._fill_targets(y)
-            if r.y.rows != r.x.rows:
-                raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
-        self._fill_weights(weights)
-        r.index = _index_data(index, &rows)
-        r.rows = rows
-        r.steps = (rows + self.batch - 1) // self.batch
-        r.first_op, r.last_op = first_op, last_op
-        r.check_finite, r.seconds, r.loss_before = check_finite, seconds, loss_before
-        r.check_losses = self.check_losses
-        r.lr = NULL
-        if self.n_groups:
-            _check(rates, "rates", cnp.NPY_FLOAT64, 2, False)
-            _check_shape(rates, "rates", r.steps, self.n_groups)
-            r.lr = <double *>cnp.PyArray_DATA(rates)
-        r.losses = NULL
-        if losses is not None:
-            _check(losses, "losses", cnp.NPY_FLOAT64, 1, True)
-            _check_shape(losses, "losses", r.steps)
-            r.losses = <double *>cnp.PyArray_DATA(losses)
-        r.out = NULL
         output = r.output
-        if out is None:
-            r.output = -1
-        else:
-            _check(out, "out", self.real, 2, True)
-            _check_shape(out, "out", rows)
-            r.out, r.ldout = cnp.PyArray_DATA(out), cnp.PyArray_DIM(out, 1)
         try:
+            _fill_rows(&r.x, x, "x", self.features, self.scale, self.shift)
+            rows = r.x.rows
+            if y is not None or self.targets:
+                self._fill_targets(y)
+                if r.y.rows != r.x.rows:
+                    raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
+            self._fill_weights(weights)
+            r.index = _index_data(index, &rows)
+            r.rows = rows
+            r.steps = (rows + self.batch - 1) // self.batch
+            r.first_op, r.last_op = first_op, last_op
+            r.check_finite, r.check_losses, r.seconds, r.row0 = check_finite, self.check_losses, seconds, row0
+            r.lr = NULL
+            if self.n_groups:
+                _check(rates, "rates", cnp.NPY_FLOAT64, 2, False)
+                _check_shape(rates, "rates", r.steps, self.n_groups)
+                r.lr = <double *>cnp.PyArray_DATA(rates)
+            r.losses = NULL
+            if losses is not None:
+                _check(losses, "losses", cnp.NPY_FLOAT64, 1, True)
+                _check_shape(losses, "losses", r.steps)
+                r.losses = <double *>cnp.PyArray_DATA(losses)
+            r.out = NULL
+            if out is None:
+                r.output = -1
+            else:
+                _check(out, "out", self.real, 2, True)
+                _check_shape(out, "out", rows)
+                r.out, r.ldout = cnp.PyArray_DATA(out), cnp.PyArray_DIM(out, 1)
             self._choose(self.work * (rows if rows < self.batch else self.batch) / self.batch)
-            self._run()
-            if self.tensors is not None:
-                if done is None:
-                    self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
-                else:
-                    self.tensors.skipped = r.steps_skipped + (self.tensors.skipped if done else 0)
-                    self.tensors.done = done
+            if host is None:
+                self._run(tally, counts, parts)
+            else:  # what this part adds is the penalties
+                first, r.losses = r.losses, NULL
+                before, tally.loss_sum = tally.loss_sum, 0.0
+                self._run(tally, counts)
+                loss = <double>host + tally.loss_sum / rows
+                tally.loss_sum = before if r.steps_skipped else before + loss * rows
+                if first:
+                    first[0] = loss
         finally:
-            r.output = output
-        return self.outcome
-
-    @property
-    def outcome(self):
-        """What the last run returned, or would have returned had nothing come between."""
-        cdef fnn_run *r = &self.r
-        return (r.steps_done, r.loss_sum, r.correct, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status),
-                r.rows_left_out)
+            r.output, r.row0 = output, 0
+            self._leave()
+        return r.steps_done, r.steps_skipped, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
 
     def infer(self, x, out, int ndim):
         """All operations on at most a batch of rows, the low-overhead door of inference: out = the output buffer.
@@ -264,15 +289,18 @@ cdef class NativePlan:
             if array is not None and _overlap(o, array):
                 return False
         self._enter()
-        _fill_source(&r.x, a, "X", self.features, self.scale, self.shift)
-        r.index = NULL
-        r.rows, r.steps = r.x.rows, 1
-        r.first_op, r.last_op = 0, self.n_ops
-        r.check_losses, r.check_finite, r.seconds, r.loss_before = False, False, 0.0, 0.0
-        r.lr, r.losses = NULL, NULL
-        r.out, r.ldout = cnp.PyArray_DATA(o), self.outputs
-        self._choose(self.work * r.rows / self.batch)
-        self._run()
+        try:
+            _fill_source(&r.x, a, "X", self.features, self.scale, self.shift)
+            r.index = NULL
+            r.rows, r.steps = r.x.rows, 1
+            r.first_op, r.last_op = 0, self.n_ops
+            r.check_finite, r.check_losses, r.seconds = False, False, 0.0
+            r.lr, r.losses = NULL, NULL
+            r.out, r.ldout = cnp.PyArray_DATA(o), self.outputs
+            self._choose(self.work * r.rows / self.batch)
+            self._run(None)
+        finally:
+            self._leave()
         return True
 
     def plain(self, x, y, Py_ssize_t least):
@@ -297,79 +325,85 @@ cdef class NativePlan:
         )
 
     cdef double _step(self) except *:
-        """One step on the batch that the run's sources hold, with the tensors' rates; its mean loss."""
+        """One step on the batch that the run's sources hold, with the rates of the optimizer's state; its mean loss."""
         cdef fnn_run *r = &self.r
         cdef double loss = 0.0
         cdef int output = r.output
         r.index = NULL
         r.rows, r.steps = r.x.rows, 1
         r.first_op, r.last_op = 0, self.n_ops
-        r.check_losses, r.check_finite, r.seconds, r.loss_before = False, False, 0.0, 0.0
-        r.lr, r.losses, r.out = self.tensors.rates if self.n_groups else NULL, &loss, NULL
-        self._choose(self.work * r.rows / self.batch)
+        r.check_finite, r.check_losses, r.seconds = False, False, 0.0
+        r.lr, r.losses, r.out = self.tensors.state.rates if self.n_groups else NULL, &loss, NULL
         r.output = -1
-        self._run()
-        r.output = output
+        try:
+            self._choose(self.work * r.rows / self.batch)
+            self._run(None)
+        finally:
+            r.output = output
         return loss
 
-    def step(self, x, y, rates, weights=None):
+    def step(self, x, y, list rates, weights=None):
         """One step on one batch with nothing else optional: the low-overhead door. rates: a float for each group.
         Returns (mean loss, problem or None, row)."""
         cdef fnn_run *r = &self.r
         cdef size_t i
+        cdef double loss
         self._enter()
-        _fill_rows(&r.x, x, "x", self.features, self.scale, self.shift)
-        self._fill_targets(y)
-        if r.y.rows != r.x.rows:
-            raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
-        if r.x.rows > self.batch:
-            raise ValueError(f"x: expected at most {self.batch} rows, got {r.x.rows}")
-        self._fill_weights(weights)
-        for i in range(self.n_groups):
-            self.tensors.rates[i] = rates[i]
-        loss = self._step()
-        if self.tensors is not None:
-            self.tensors.done, self.tensors.skipped = r.steps_done, r.steps_skipped
+        try:
+            _fill_rows(&r.x, x, "x", self.features, self.scale, self.shift)
+            self._fill_targets(y)
+            if r.y.rows != r.x.rows:
+                raise ValueError(f"y: expected one target for each of x's {r.x.rows} rows, got {r.y.rows}")
+            if r.x.rows > self.batch:
+                raise ValueError(f"x: expected at most {self.batch} rows, got {r.x.rows}")
+            self._fill_weights(weights)
+            if <size_t>len(rates) != self.n_groups:
+                raise ValueError(f"rates: expected {self.n_groups}, got {len(rates)}")
+            for i in range(self.n_groups):
+                self.tensors.state.rates[i] = rates[i]
+            loss = self._step()
+        finally:
+            self._leave()
         return loss, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
 
-    def arm(self, uint64_t version):
-        """After a `step` with these versions of the settings, added: whether from now on `again` may do those that follow. The
-        tensors go on counting."""
-        if (
-            self.busy
-            or self.weighted
-            or self.tensors is None
-            or not self.tensors.current
-            or self.r.steps_done != 1
-        ):
-            return False
-        self.tensors.armed = version
-        return True
+    def cache_step(self, Py_ssize_t least):
+        """After a `step`: whether `cached_step` may do those that follow, of batches of at least so many rows, as long as nothing changes
+        that it depends on."""
+        cdef OptimizerState state
+        self.valid = 0
+        if self.tensors is not None and not self.weighted and not self.tensors.update.skip_nonfinite:
+            state = self.tensors.state
+            if state.constant:
+                self.least, self.valid = least, state.compiled + state.rated
+        return self.valid != 0
 
-    def again(self, x, y, Py_ssize_t least, uint64_t seed):
-        """A step like the one before, at the same rates, if all is as it was and the batch `plain`: the door with the lowest
-        overhead. Returns its mean loss, or None where anything asks for a closer look; nothing has changed then."""
+    def cached_step(self, x, y):
+        """A step like the one before, at the same rates, if all is as it was and the batch `plain`: the door with the lowest overhead.
+        Returns its mean loss, or None where anything asks for a closer look; nothing has changed then."""
         cdef fnn_run *r = &self.r
-        cdef Tensors tensors = self.tensors
+        cdef OptimizerState state
         cdef double loss
         if (
-            tensors is None
-            or not self._plain(x, y, least)
+            not self._plain(x, y, self.least)
+            or self.tensors is None
             or <size_t>cnp.PyArray_DIM(x, 1) != self.features
             or cnp.PyArray_DIM(y, 0) != cnp.PyArray_DIM(x, 0)
             or not r.classes and <size_t>cnp.PyArray_DIM(y, 1) != self.targets
-            or r.seed != seed
-            or r.step0 + 1 == 0  # there are no more numbers for steps
-            or tensors.armed != _groups_version + _rates_version
-            or self.busy
         ):
             return None
-        _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
-        self._fill_targets(y)
-        r.step0 += 1
-        loss = self._step()
-        if r.steps_done == 0:  # a label out of range: `step` will say so
-            r.step0 -= 1
+        state = self.tensors.state
+        if self.valid != state.version + state.rates_version or not self.lock.take():
             return None
-        tensors.done += 1
-        return loss
+        try:
+            if state.lock is not self.lock and not state.lock.take():
+                return None
+            try:
+                _fill_source(&r.x, x, "x", self.features, self.scale, self.shift)
+                self._fill_targets(y)
+                loss = self._step()
+            finally:
+                if state.lock is not self.lock:
+                    state.lock.leave()
+        finally:
+            self.lock.leave()
+        return loss if r.steps_done else None  # a label out of range: `step` will say so

@@ -1,79 +1,4 @@
-# Optimizers: settings of groups, lists of tensors, and a step on them.
-
-# The rules, by their codes: (name, how many state arrays).
-UPDATE_RULES = [((<const char *>fnn_update_names[_i]).decode(), fnn_update_states[_i]) for _i in range(FNN_UPDATE_RULES)]
-
-UPDATE_CHUNK = FNN_UPDATE_CHUNK
-
-cdef uint64_t _groups_version = 1
-cdef uint64_t _rates_version = 0
-
-
-cdef class Settings(dict):
-    """A dict that leaves a mark when it is changed, so that an optimizer need not look through its groups at every step; a mark
-    of its own for a new "lr", which loops of one's own often set."""
-
-    def __setitem__(self, key, value):
-        global _groups_version, _rates_version
-        if type(key) is str and key == "lr":
-            _rates_version += 1
-        else:
-            _groups_version += 1
-        dict.__setitem__(self, key, value)
-
-    def __delitem__(self, key):
-        global _groups_version
-        _groups_version += 1
-        dict.__delitem__(self, key)
-
-    def update(self, *args, **kwargs):
-        global _groups_version
-        _groups_version += 1
-        dict.update(self, *args, **kwargs)
-
-    def __ior__(self, other):
-        self.update(other)
-        return self
-
-    def setdefault(self, key, default=None):
-        global _groups_version
-        _groups_version += 1
-        return dict.setdefault(self, key, default)
-
-    def pop(self, *args):
-        global _groups_version
-        _groups_version += 1
-        return dict.pop(self, *args)
-
-    def popitem(self):
-        global _groups_version
-        _groups_version += 1
-        return dict.popitem(self)
-
-    def clear(self):
-        global _groups_version
-        _groups_version += 1
-        dict.clear(self)
-
-    def __reduce__(self):
-        return Settings, (dict(self),)
-
-
-def settings_version():
-    """A number that changes whenever a Settings does, but for a new "lr"."""
-    return _groups_version
-
-
-def rates_version():
-    """A number that changes whenever an "lr" is set."""
-    return _rates_version
-
-
-def settings_changed():
-    """Leave the mark of a changed Settings, where something else has changed that a step depends on."""
-    global _groups_version
-    _groups_version += 1
-
+# Lists of tensors that an optimizer updates, and a step on gradients for them.
 
 _CHANGED = "expected the memory, dtype, shape and layout that it had, got an array that has been resized or changed"
 
@@ -88,45 +13,32 @@ cdef struct Span:
 cdef class Tensors:
     """Arrays with their states and groups, resolved to pointers once: what an optimizer updates.
 
-    params: arrays; states: a tuple of arrays for each; group_of: a group number for each; averages: for each the array
-    of its moving average, or None.
+    params: arrays; states: a tuple of arrays for each; group_of: a group number for each; state: where the optimizer stands; averages: for
+    each the array of its moving average, or None.
     """
 
+    cdef readonly OptimizerState state
     cdef fnn_tensor *tensors
     cdef size_t count
-    cdef fnn_group *groups
-    cdef fnn_update_rule *rules
-    cdef fnn_update_scalars *scalars
-    cdef double *rates
-    cdef size_t n_groups
     cdef fnn_update update
     cdef fnn_autotune autotune
     cdef Span *spans  # of everything that is updated, by address
     cdef size_t n_spans
     cdef double work
     cdef list params, states, names, averages  # keeps the arrays alive
-    cdef bint busy, trust, limits
-    # the versions, added, of the settings for which a plain list of gradients is all that a step needs; 0: none
-    cdef uint64_t ready
-    cdef uint64_t armed  # the same for `NativePlan.again`
-    cdef bint current  # since `begin` or `set_group` nobody has called `disarm`
-    cdef readonly size_t done  # steps of the last run of a plan, and by `again` since; 0 after `begin` or `set_group`
-    cdef readonly size_t skipped  # and those that were left out
+    cdef uint64_t fits  # the version of the settings whose rules have been seen to fit the states; 0: none
+    cdef uint64_t valid  # both versions, added, for which a plain list of gradients is all that a step needs; 0: none
 
-    def __cinit__(self, list params, list states, list group_of, size_t n_groups, list names, list averages=None):
+    def __cinit__(self, list params, list states, list group_of, OptimizerState state not None, list names, list averages=None):
         cdef fnn_tensor *t
         cdef size_t i, elements = 0
         cdef cnp.ndarray p
         cdef fnn_op op
         self.params, self.states, self.names, self.averages = params, states, names, averages
-        self.count, self.n_groups = len(params), n_groups
+        self.count, self.state = len(params), state
         self.tensors = <fnn_tensor *>calloc(max(self.count, 1), sizeof(fnn_tensor))
-        self.groups = <fnn_group *>calloc(max(n_groups, 1), sizeof(fnn_group))
-        self.rules = <fnn_update_rule *>calloc(max(n_groups, 1), sizeof(fnn_update_rule))
-        self.scalars = <fnn_update_scalars *>calloc(max(n_groups, 1), sizeof(fnn_update_scalars))
-        self.rates = <double *>calloc(max(n_groups, 1), sizeof(double))
         self.spans = <Span *>calloc(max((FNN_STATES + 1) * self.count, 1), sizeof(Span))
-        if not (self.tensors and self.groups and self.rules and self.scalars and self.rates and self.spans):
+        if not (self.tensors and self.spans):
             raise MemoryError
         spans = []
         for i in range(self.count):
@@ -136,6 +48,8 @@ cdef class Tensors:
             t.n = cnp.PyArray_SIZE(p)
             t.is_double = cnp.PyArray_TYPE(p) == cnp.NPY_FLOAT64
             t.group = group_of[i]
+            if t.group < 0:
+                raise ValueError(f"{names[i]}: expected a group's number, got {t.group}")
             if cnp.PyArray_NDIM(p) > 1:
                 t.units = cnp.PyArray_DIM(p, cnp.PyArray_NDIM(p) - 1)
                 t.unit_together = not cnp.PyArray_IS_C_CONTIGUOUS(p) or t.units == 1
@@ -148,9 +62,9 @@ cdef class Tensors:
                     f"{names[i]}: expected a writable, aligned, C- or F-contiguous float32 or float64 array, got another"
                 )
             arrays = [p]
-            for j, state in enumerate(states[i]):
-                t.state[<int>j] = cnp.PyArray_DATA(state)
-                arrays.append(state)
+            for j, moment in enumerate(states[i]):
+                t.state[<int>j] = cnp.PyArray_DATA(moment)
+                arrays.append(moment)
             if averages is not None and averages[i] is not None:
                 t.state[FNN_AVERAGE] = cnp.PyArray_DATA(averages[i])
                 arrays.append(averages[i])
@@ -171,82 +85,38 @@ cdef class Tensors:
         _update.fill(&op, (elements, 0, self.count))
         self.work = fnn_op_kinds[op.kind].work(&op, 1)
         self.update.tensors, self.update.count = self.tensors, self.count
-        self.update.rules, self.update.scalars, self.update.n_groups = self.rules, self.scalars, n_groups
 
     def __dealloc__(self):
         free(self.tensors)
-        free(self.groups)
-        free(self.rules)
-        free(self.scalars)
-        free(self.rates)
         free(self.spans)
         free(self.update.norms)
         free(self.update.trust)
 
-    def set_group(self, size_t i, int rule, hyper, double weight_decay=0.0, bint decoupled=False, bint maximize=False,
-                  double l1=0.0, double clip_value=0.0, double max_norm=0.0, double ema=0.0, uint64_t t=0,
-                  memory=(0.0, 0.0)):
-        """The hyper-parameters of a group, and how far it has come."""
+    cdef int bind(self) except -1:
+        """Before an update: what it takes of the optimizer's state, whose rules must be those that the tensors have states for."""
         cdef size_t j
-        cdef int k, states
+        cdef int states
         cdef fnn_group *g
-        if i >= self.n_groups:
-            raise ValueError(f"groups: expected {self.n_groups}, got more")
-        if not 0 <= rule < FNN_UPDATE_RULES:
-            raise ValueError(f"rule: expected a code below {FNN_UPDATE_RULES}, got {rule}; was the extension built again?")
-        if len(hyper) > FNN_HYPER:
-            raise ValueError(f"hyper: expected at most {FNN_HYPER} numbers, got {len(hyper)}")
-        for j in range(self.count):
-            if <size_t>self.tensors[j].group == i:
+        if self.fits != self.state.compiled or self.fits == 0:
+            if self.state.compiled == 0:
+                raise RuntimeError("groups: expected settings, got none; the optimizer's `prepare` hands them over")
+            for j in range(self.count):
+                if <size_t>self.tensors[j].group >= self.state.n_groups:
+                    raise ValueError(f"groups: expected more than {self.tensors[j].group}, got {self.state.n_groups}")
+                g = &self.state.groups[self.tensors[j].group]
                 states = 0
                 while states < FNN_AVERAGE and self.tensors[j].state[states]:
                     states += 1
-                if states != fnn_update_states[rule] or (ema > 0 and self.tensors[j].state[FNN_AVERAGE] == NULL):
-                    raise ValueError(f"groups: expected a rule for which the parameters of group {i} have states, got "
-                                     f"{fnn_update_names[rule].decode()}")
-        self.begin()
-        self.ready = 0
-        g = &self.groups[i]
-        memset(g, 0, sizeof(fnn_group))
-        g.rule = self.rules[i] = rule
-        for k, value in enumerate(hyper):
-            g.hyper[k] = value
-        g.weight_decay, g.decoupled, g.maximize = weight_decay, decoupled, maximize
-        g.l1, g.clip_value, g.max_norm, g.ema = l1, clip_value, max_norm, ema
-        g.t, g.memory[0], g.memory[1] = t, memory[0], memory[1]
-        self.trust = self.limits = False
-        for j in range(self.n_groups):
-            self.trust = self.trust or self.groups[j].rule == FNN_LAMB
-            self.limits = self.limits or self.groups[j].max_norm > 0
-        return None
-
-    def begin(self):
-        """A run comes: none of its steps is done."""
-        self.done = self.skipped = self.armed = 0
-        self.current = True
-
-    def disarm(self):
-        """No `NativePlan.again`, now or after the step that is running: someone else leads now, or something has changed that leaves
-        no mark."""
-        self.armed = 0
-        self.current = False
-
-    def progress(self):
-        """How far each group has come: its steps and its memory."""
-        return [(self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1])) for i in range(self.n_groups)]
+                if states != fnn_update_states[g.rule] or (g.ema > 0 and self.tensors[j].state[FNN_AVERAGE] == NULL):
+                    raise ValueError(f"groups: expected a rule for which the parameters of group {self.tensors[j].group} have states, "
+                                     f"got {fnn_update_names[g.rule].decode()}")
+            self.fits = self.state.compiled
+        self.update.rules, self.update.scalars, self.update.n_groups = self.state.rules, self.state.scalars, self.state.n_groups
+        return 0
 
     def set_clipping(self, double clip_norm, bint skip_nonfinite):
         """For the plans that update these arrays: clip by the global norm (0: don't), leave out steps without a finite one."""
         self.update.clip_norm, self.update.skip_nonfinite = clip_norm, skip_nonfinite
-
-    def set_rates(self, list rates):
-        """From now on `quick_step` may be used, with these rates, until a Settings changes."""
-        cdef size_t i
-        for i in range(self.n_groups):
-            self.rates[i] = rates[i]
-        self.ready = _groups_version + _rates_version
-        self.update.skip_nonfinite = False
-        self.update.clip_norm = 0.0
 
     cdef bint _taken(self, char *low, char *high) noexcept nogil:
         """Whether an array between these addresses overlaps one that is updated."""
@@ -326,7 +196,7 @@ cdef class Tensors:
         """Before an update: for what the norms are summed up from."""
         cdef size_t chunks
         cdef bint needs_norm = self.update.clip_norm > 0 or self.update.skip_nonfinite
-        if needs_norm and not self.update.norms or self.trust and not self.update.trust:
+        if needs_norm and not self.update.norms or self.state.trust and not self.update.trust:
             chunks = max(fnn_update_chunks(self.tensors, self.count), 1)
             free(self.update.norms)
             self.update.norms = <double *>calloc(chunks, sizeof(double))
@@ -336,47 +206,43 @@ cdef class Tensors:
                 raise MemoryError
         return 0
 
-    cdef int _run(self) except -1:
-        """The update, once all gradients and scalars stand."""
+    cdef int _run(self, tuple flat, double *rates) except -1:
+        """The update with these gradients, which fit; None: that array stays as it is, and a group that has none at all."""
         cdef size_t i
+        cdef OptimizerState state = self.state
+        cdef list sizes = None, idle = None
+        self.bind()
         self._make_room()
-        self.busy = True
-        with nogil:
-            fnn_update_run(&self.update, self.trust, self.limits, &self.autotune, self.work)
-        self.busy = False
-        if not self.update.skip:
-            for i in range(self.n_groups):
-                fnn_update_commit(&self.groups[i], &self.scalars[i])
-        return _warn_if_refused()
-
-    cdef int _run_without(self, tuple flat) except -1:
-        """The same where some arrays have no gradient, None: those stay as they are, and the groups that have none at all."""
-        cdef size_t i
-        cdef list sizes = [self.tensors[i].n for i in range(self.count)]
-        cdef list idle = [True] * self.n_groups, before
-        self._make_room()
-        before = self.progress()
         for i in range(self.count):
             if flat[i] is None:
+                if sizes is None:
+                    sizes, idle = [self.tensors[i].n for i in range(self.count)], [True] * state.n_groups
                 self.tensors[i].n = 0
             else:
-                idle[self.tensors[i].group] = False
-        try:
-            if not all(idle):
-                self._run()
-        finally:
+                self.tensors[i].g = cnp.PyArray_DATA(<cnp.ndarray>flat[i])
+        for i in range(state.n_groups):
+            state.scalars[i] = fnn_update_prepare(&state.groups[i], rates[i])
+        with nogil:
+            fnn_update_run(&self.update, state.trust, state.limits, &self.autotune, self.work)
+        if sizes is not None:
             for i in range(self.count):
                 self.tensors[i].n = sizes[i]
-        for i in range(self.n_groups):
-            if idle[i]:
-                self.groups[i].t, (self.groups[i].memory[0], self.groups[i].memory[1]) = before[i]
-        return 0
+                if flat[i] is not None:
+                    idle[self.tensors[i].group] = False
+        if self.update.skip:
+            state.skipped += 1
+        else:
+            for i in range(state.n_groups):
+                if idle is None or not idle[i]:
+                    fnn_update_commit(&state.groups[i], &state.scalars[i])
+        return _warn_if_refused()
 
-    def quick_step(self, grads):
-        """A step with the rates of `set_rates`, if everything is as it was and every gradient fits; else False."""
+    def cached_step(self, grads):
+        """A step like the last one, if everything is as it was and every gradient fits; else False."""
         cdef size_t i
         cdef tuple flat
-        if self.ready != _groups_version + _rates_version or self.ready == 0 or self.busy:
+        cdef OptimizerState state = self.state
+        if self.valid != state.version + state.rates_version:
             return False
         if type(grads) is list:
             flat = tuple(<list>grads)  # they must live until the end, whoever changes the list meanwhile
@@ -389,80 +255,38 @@ cdef class Tensors:
         for i in range(self.count):
             if not self._fits(i, flat[i]):
                 return False
-        for i in range(self.count):
-            self.tensors[i].g = cnp.PyArray_DATA(<cnp.ndarray>flat[i])
-        for i in range(self.n_groups):
-            self.scalars[i] = fnn_update_prepare(&self.groups[i], self.rates[i])
-        self._run()
+        if not state.lock.take():
+            return False
+        try:
+            self._run(flat, state.rates)
+        finally:
+            state.lock.leave()
         return True
 
     def step(self, list grads, list rates, double clip_norm=0.0, bint skip_nonfinite=False):
         """One update of all arrays: a gradient for each array, or None, a rate for each group.
 
         With clip_norm > 0 the gradients are scaled as if by min(1, clip_norm / (norm + 1e-6)). Returns (their global norm,
-        or 0 if nothing asked for it; whether the step was left out).
+        or 0 if nothing asked for it; whether `cached_step` may do the steps that follow).
         """
         cdef size_t i
+        cdef OptimizerState state = self.state
         cdef tuple flat = tuple(grads)
-        if self.busy:  # it would exchange the gradients under the running call
-            raise RuntimeError("this optimizer is in use: a second step was made while one was running")
         if <size_t>len(flat) != self.count:
             raise ValueError(f"grads: expected {self.count} gradients, one for each parameter, got {len(flat)}")
+        if <size_t>len(rates) != state.n_groups:
+            raise ValueError(f"rates: expected {state.n_groups}, got {len(rates)}")
         flat = tuple([g if g is None or self._fits(i, g) else self._fitted(i, g) for i, g in enumerate(flat)])
-        for i in range(self.count):
-            self.tensors[i].g = NULL if flat[i] is None else cnp.PyArray_DATA(<cnp.ndarray>flat[i])
-        for i in range(self.n_groups):
-            self.scalars[i] = fnn_update_prepare(&self.groups[i], rates[i])
-        self.update.clip_norm, self.update.skip_nonfinite, self.update.norm = clip_norm, skip_nonfinite, 0.0
-        self.update.skip = False
+        state.lock.enter()
         try:
-            if any([g is None for g in flat]):
-                self._run_without(flat)
-            else:
-                self._run()
-            return self.update.norm, self.update.skip
+            for i in range(state.n_groups):
+                state.rates[i] = rates[i]
+            self.update.clip_norm, self.update.skip_nonfinite, self.update.norm = clip_norm, skip_nonfinite, 0.0
+            self._run(flat, state.rates)
+            self.valid = 0
+            if state.constant and clip_norm == 0 and not skip_nonfinite:
+                self.valid = state.compiled + state.rated
+            return self.update.norm, self.valid != 0
         finally:
             self.update.clip_norm, self.update.skip_nonfinite = 0.0, False
-
-
-cdef void _swap(char *a, char *b, size_t n) noexcept:
-    cdef char held[4096]
-    cdef size_t size
-    while n > 0:
-        size = min(n, sizeof(held))
-        memcpy(held, a, size)
-        memcpy(a, b, size)
-        memcpy(b, held, size)
-        a, b, n = a + size, b + size, n - size
-
-
-cdef class Exchange:
-    """Whether arrays have changed places with others. They do, and it is noted, within one call, so that no signal handler
-    (Ctrl-C) finds some of them exchanged, or all of them and no note."""
-
-    cdef readonly bint made
-
-    def __cinit__(self, bint made=False):
-        self.made = made
-
-    def __reduce__(self):
-        return Exchange, (self.made,)
-
-    def swap(self, list arrays, list others):
-        """Exchange the contents of each array with those of the other, where that is not None: of one dtype, shape, and order
-        in memory without gaps."""
-        cdef cnp.ndarray a, b
-        pairs = [(x, y) for x, y in zip(arrays, others, strict=True) if y is not None]
-        for a, b in pairs:
-            if not (
-                _alike(a, b)
-                and cnp.PyArray_ISBEHAVED(a)
-                and cnp.PyArray_ISBEHAVED(b)
-                and (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a))
-            ):
-                raise ValueError("expected writable arrays that lie alike in memory")
-        for a, b in pairs:
-            _swap(<char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(b), cnp.PyArray_NBYTES(a))
-        self.made = not self.made
-        global _groups_version
-        _groups_version += 1  # whoever steps next looks first whether it may
+            state.lock.leave()

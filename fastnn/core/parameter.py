@@ -1,5 +1,7 @@
 """Parameter: a named array that a model owns and an optimizer may change."""
 
+import weakref
+
 import numpy as np
 
 from .. import _native
@@ -35,11 +37,12 @@ class Parameter:
         self._data[...] = data
         self.name = name
         self.trained = trained
-        self.frozen = False  # `Layer.freeze` sets it
         self.settled = False  # whether it stands in a model, whose dtype it has from then on
+        self._frozen = False
+        self._watchers = None
 
     def __reduce__(self):
-        return Parameter, (np.array(self._data), self.name, self.trained, self._data.dtype), {"frozen": self.frozen}
+        return Parameter, (np.array(self._data), self.name, self.trained, self._data.dtype), {"_frozen": self._frozen}
 
     def convert(self, dtype):
         """Give it another dtype, and another block of memory: for one that stands in no model. Values are rounded where they must be."""
@@ -52,6 +55,23 @@ class Parameter:
         """It stands in a model of that dtype from now on, and has it."""
         self.convert(dtype)
         self.settled = True
+
+    @property
+    def frozen(self):
+        """Whether training leaves it as it is: `Layer.freeze` sets it."""
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen):
+        self._frozen = bool(frozen)
+        for watcher in self._watchers or ():
+            watcher.invalidate()
+
+    def watch(self, watcher):
+        """Call ``watcher.invalidate()`` whenever `frozen` is set, for as long as the watcher lives."""
+        if self._watchers is None:
+            self._watchers = weakref.WeakSet()
+        self._watchers.add(watcher)
 
     @property
     def data(self):

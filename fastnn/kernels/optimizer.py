@@ -123,9 +123,10 @@ def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.
 
 def _update(params, grads, states, lr, step, rule, hyper, weight_decay):
     names = [f"params[{i}]" for i in range(len(params))]
-    tensors = _native.Tensors(list(params), states, [0] * len(params), 1, names)
-    tensors.set_group(0, _RULES[rule], hyper, weight_decay, t=step - 1)
-    tensors.step(list(grads), [lr])
+    state = _native.OptimizerState()
+    state.set_progress([(step - 1, (0.0, 0.0))])
+    state.compile([(_RULES[rule], hyper, weight_decay, False, False, 0.0, 0.0, 0.0, 0.0)], 1)
+    _native.Tensors(list(params), states, [0] * len(params), state, names).step(list(grads), [lr])
 
 
 def _check_lists(params, grads, **states):

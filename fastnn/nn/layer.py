@@ -2,7 +2,6 @@
 
 import operator
 
-from .._native import settings_changed
 from ..core.fixed import Fixed
 from ..core.parameter import Parameter
 
@@ -159,7 +158,6 @@ class Layer(Fixed):
         chosen = [p for w in which for p in self._chosen(w)] if which else [p for _, p in self._named()]
         for p in chosen:
             p.frozen = frozen
-        settings_changed()  # steps by the short way look again
 
     def _chosen(self, which):
         """The Parameters that are meant, running statistics included where it is a layer."""

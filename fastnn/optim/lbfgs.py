@@ -2,7 +2,6 @@
 
 import math
 import numbers
-import threading
 import warnings
 from collections.abc import Iterable, Mapping
 
@@ -11,8 +10,9 @@ import numpy as np
 from .. import _native
 from ..core.parameter import Parameter
 from . import checks
-from .base import Optimizer, _state_dict
 from .descent import Descent, State
+from .parameters import check_apart, check_param, flatten_one, listed
+from .state import as_dict
 from .torch_state import _array, _scalar, _setting
 
 _STATE = ("x", "step", "gradient", "s", "y")
@@ -125,7 +125,7 @@ class LBFGS:
             if unknown:
                 raise ValueError(f"params[0]: unknown hyper-parameters {unknown}{checks.instead(unknown, self.defaults)}; "
                                  f"known are {sorted(self.defaults)}")
-        self._keys, self._objects, self._names = Optimizer._listed(given, "params")
+        self._keys, self._objects, self._names = listed(given, "params")
         if not self._objects:
             raise ValueError("params: expected at least one array, got none")
         self._bind()
@@ -139,10 +139,10 @@ class LBFGS:
         return {name: check(settings[name], name) for name, check in _CHECKS.items()}
 
     def _bind(self):
-        self._params = [np.asarray(Optimizer._check_param(p, n)) for p, n in zip(self._objects, self._names)]
-        Optimizer._check_apart(self._params, self._names)
+        self._params = [np.asarray(check_param(p, n)) for p, n in zip(self._objects, self._names)]
+        check_apart(self._params, self._names)
         self._were = [self._look(p) for p in self._params]
-        self._busy = threading.Lock()
+        self._busy = _native.Lock("this optimizer")
 
     @staticmethod
     def _look(p):
@@ -187,28 +187,26 @@ class LBFGS:
         """
         if not callable(closure):
             raise TypeError(f"closure: expected a function that returns (loss, gradients), got {type(closure).__name__}")
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError("this optimizer is in use: a second step was made while one was running")
+        return self._busy.call_sealed(self._step, closure)
+
+    def _step(self, closure):
+        settings = self._checked(self.param_groups[0])
+        self._check_arrays()
+        descent = self._begin(settings["history_size"])
+        held, counts = descent.state, (self.n_iter, self.func_evals, descent.evaluations)
         try:
-            settings = self._checked(self.param_groups[0])
-            self._check_arrays()
-            descent = self._begin(settings["history_size"])
-            held, counts = descent.state, (self.n_iter, self.func_evals, descent.evaluations)
-            try:
-                loss, problem = self._iterate(descent, settings, lambda x, gradient: self._ask(closure, x, gradient))
-                self._put(descent.state.x)
-            except BaseException as error:
-                if isinstance(error, Exception):
-                    descent.state, (self.n_iter, self.func_evals, descent.evaluations) = held, counts
-                self._put(descent.state.x, True)
-                raise
-            finally:
-                self.func_evals += descent.evaluations - counts[2]
-            if problem:
-                warnings.warn(f"LBFGS: {self.message}", RuntimeWarning, stacklevel=2)
-            return loss
+            loss, problem = self._iterate(descent, settings, lambda x, gradient: self._ask(closure, x, gradient))
+            self._put(descent.state.x)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                descent.state, (self.n_iter, self.func_evals, descent.evaluations) = held, counts
+            self._put(descent.state.x, True)
+            raise
         finally:
-            self._busy.release()
+            self.func_evals += descent.evaluations - counts[2]
+        if problem:
+            warnings.warn(f"LBFGS: {self.message}", RuntimeWarning, stacklevel=3)
+        return loss
 
     def _begin(self, history_size):
         """The descent, at the parameters as they are. A step that somebody has added to says nothing of the curvature."""
@@ -239,7 +237,7 @@ class LBFGS:
             raise TypeError(f"closure: expected it to return (loss, gradients), got {type(found).__name__}")
         loss, grads = found
         loss = loss_of(loss, "closure: the loss")
-        grads = Optimizer._flatten_one(grads, self._keys, len(self._params), "closure: the gradients")
+        grads = flatten_one(grads, self._keys, len(self._params), "closure: the gradients")
         take_gradients(grads, self._descent.vectors.views(gradient), "closure: gradient of {}", self._names)
         return loss, None
 
@@ -328,7 +326,7 @@ class LBFGS:
         TypeError, ValueError
             If it is of another optimizer, or names, shapes or kinds differ. Nothing has changed then.
         """
-        given = _state_dict(state_dict)
+        given = as_dict(state_dict)
         try:
             kind, groups, state = given["optimizer"], given["groups"], given["state"]
         except (KeyError, TypeError):

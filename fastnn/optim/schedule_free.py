@@ -86,7 +86,7 @@ class ScheduleFreeAdamW(Optimizer):
             },
             options,
         )
-        self._x_stands = _native.Exchange()  # whether x stands in the parameters, and not y
+        self._x_stands = _native.Exchange(self.kernel_state)  # whether x stands in the parameters, and not y
         self._other = None  # y while x stands in the parameters; None if the state was loaded so
 
     def _check_group(self, g):
@@ -106,26 +106,31 @@ class ScheduleFreeAdamW(Optimizer):
         """Put the average x into the parameters. They are to be read only until `train` puts y back, exactly."""
         if not self.train_mode:
             return
-        self._refuse_while_swapped("eval")
-        self._unready()
-        self._other = self._between(lambda beta1: 1 - 1 / beta1)
-        self._x_stands.swap(self._params, self._other)
+        with self.kernel_state.lock:
+            self._refuse_while_swapped("eval")
+            self._other = self._average()
+            self._x_stands.swap(self._params, self._other)
 
     def train(self):
         """Put y back into the parameters."""
         if self.train_mode:
             return
-        self._refuse_while_swapped("train")
-        if self._other is None:  # the state was loaded in evaluation mode: all that there is of y
-            self._other = self._between(lambda beta1: 1 - beta1)
-        self._x_stands.swap(self._params, self._other)
-        self._other = None
+        with self.kernel_state.lock:
+            self._refuse_while_swapped("train")
+            if self._other is None:  # the state was loaded in evaluation mode: all that there is of y
+                self._other = self._between(lambda beta1: 1 - beta1)
+            self._x_stands.swap(self._params, self._other)
+            self._other = None
+
+    def _average(self):
+        """x, while the parameters hold y."""
+        return self._between(lambda beta1: 1 - 1 / beta1)
 
     def _between(self, weight):
         """Copies of the parameters, moved towards z by `weight` of beta1."""
-        found = [p.copy(order="K") for p in self._params]
+        found, progress = [p.copy(order="K") for p in self._params], self._progress()
         for p, states, number in zip(found, self._state, self._group_of):
-            if self._steps_of(number):
+            if progress[number][0]:
                 with np.errstate(all="ignore"):
                     p += weight(self.param_groups[number]["betas"][0]) * (states[0] - p)
         return found
@@ -133,16 +138,13 @@ class ScheduleFreeAdamW(Optimizer):
     def weight_states(self):
         return super().weight_states() + [states[0] for states in self._state]
 
-    @contextlib.contextmanager
     def evaluating(self):
         """A context in which the parameters are those to evaluate."""
-        was_training = self.train_mode
-        try:
-            self.eval()
-            yield
-        finally:
-            if was_training:
-                self.train()
+        if not self.train_mode:
+            return contextlib.nullcontext()
+        with self.kernel_state.lock:
+            self._refuse_while_swapped("eval")
+            return self._x_stands.during(self._params, self._average())
 
     def _refuse_now(self):
         super()._refuse_now()
@@ -156,4 +158,4 @@ class ScheduleFreeAdamW(Optimizer):
         mode = state_dict.get("train_mode", True) if isinstance(state_dict, Mapping) else True
         mode = checks.flag(mode.item() if isinstance(mode, np.ndarray) and mode.ndim == 0 else mode, "state_dict['train_mode']")
         super().load_state_dict(state_dict, strict)
-        self._other, self._x_stands = None, _native.Exchange(not mode)
+        self._other, self._x_stands = None, _native.Exchange(self.kernel_state, not mode)

@@ -34,7 +34,7 @@ def _setting(value, name):
 
 
 def read(optimizer, state_dict, transpose, steps):
-    """(groups, states) as `Optimizer._take` takes them, everything checked."""
+    """(groups, states) as `state.take` takes them, everything checked."""
     try:
         state, groups = state_dict["state"], state_dict["param_groups"]
     except (KeyError, TypeError):

@@ -29,6 +29,7 @@ class Update(NamedTuple):
 
     tensors: tuple  # of (Parameter, tuple of arrays, int)
     n_groups: int
+    state: object  # the optimizer's: settings and steps of its groups (_native.OptimizerState)
     averages: tuple = ()  # for each tensor the array of its moving average, or None
     clip_norm: float = 0.0  # of all gradients together; 0: none
     skip_nonfinite: bool = False

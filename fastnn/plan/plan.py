@@ -73,7 +73,7 @@ class Plan:
         kept = sum(_native.block_bytes(a.nbytes) for a in arrays)
         return _native.block_bytes(self.workspace_bytes) + kept + scratch * get_num_threads()
 
-    def run(self, first=0, last=None, *, x, executor, y=None, rates=None, groups=None, weights=None):
+    def run(self, first=0, last=None, *, x, executor, y=None, rates=None, weights=None):
         """Run the operations [first, last) once, for tests and debugging.
 
         Parameters
@@ -85,9 +85,8 @@ class Plan:
         executor : executor
             A NativeExecutor or ReferenceExecutor of this plan, which keeps its buffers between calls.
         rates : list of float, optional
-            The learning rate of each group, where the plan updates.
-        groups : list of GroupState, optional
-            The hyper-parameters of each group.
+            The learning rate of each group, where the plan updates. The other settings are those that the optimizer's `prepare`
+            has handed over.
         weights : numpy.ndarray, optional
             Of the rows, where the plan is weighted.
 
@@ -102,7 +101,7 @@ class Plan:
         if not 0 <= first <= last <= len(self.ops):
             raise ValueError(f"first, last: expected 0 <= first <= last <= {len(self.ops)}, got {first}, {last}")
         # with an index the rows are copied into their buffer, where a later call may look for them
-        executor.run(x, y, np.arange(len(x)), None if rates is None else [rates], groups, first=first, last=last,
+        executor.run(x, y, np.arange(len(x)), None if rates is None else [rates], first=first, last=last,
                      weights=weights)
         return executor
 

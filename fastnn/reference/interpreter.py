@@ -24,7 +24,7 @@ from .loss import loss_correct, loss_gradient, loss_rows
 from .maxout import maxout_backward, maxout_forward
 from .noise import drop_rows, dropout_forward, gaussian_noise
 from .normalization import _rownorm_backward, _rownorm_forward, batchnorm_backward, batchnorm_forward, batchnorm_inference
-from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progress, optimizer_update
+from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_update
 from .penalty import penalty_backward, penalty_forward
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
@@ -40,7 +40,6 @@ class Outcome(NamedTuple):
     problem: str = None
     row: int = 0
     skipped: bool = False  # no update, since the gradients were not finite
-    progress: list = None  # (steps, memory) of each group behind this batch
     ignored: int = 0  # rows that are to be ignored
 
 
@@ -98,9 +97,8 @@ class Interpreter:
                     break
         if batch.problem:
             return Outcome(problem=batch.problem[1], row=batch.problem[0])
-        progress = [optimizer_progress(g, float(lr)) for g, lr in zip(groups, rates)] if batch.updated else None
         ignored = batch.rows - batch.counted
-        return Outcome(batch.loss_sum, batch.loss, batch.correct, skipped=batch.skip, progress=progress, ignored=ignored)
+        return Outcome(batch.loss_sum, batch.loss, batch.correct, skipped=batch.skip, ignored=ignored)
 
 
 class _Batch:
@@ -114,7 +112,7 @@ class _Batch:
         self.weights = weights
         self.loss_sum, self.loss, self.correct = 0.0, 0.0, 0
         self.problem = None  # (row, what), the lowest row
-        self.scale, self.skip, self.updated = 1.0, False, False
+        self.scale, self.skip = 1.0, False
 
     def at(self, op, role):
         """The array of a role, its first rows if it has rows; None where the operation has no such buffer."""
@@ -466,7 +464,7 @@ class _Batch:
     def begin_update(self, op):
         update, norm = self.interpreter.plan.update, float(self.at(op, "norms")[0])
         self.scale = clip_scale(norm, update.clip_norm)
-        self.skip = self.updated = update.skip_nonfinite and not np.isfinite(norm)
+        self.skip = update.skip_nonfinite and not np.isfinite(norm)
 
     def update(self, op):
         for i in range(op.first, op.last):
@@ -482,7 +480,6 @@ class _Batch:
 
     def _update(self, i, gradient):
         p, _, number = self.interpreter.plan.update.tensors[i]
-        self.updated = True
         if not self.skip:
             optimizer_update(self.interpreter.parameters[id(p.data)], gradient, self.interpreter.states[i],
                              self.interpreter.averages[i], self.groups[number], self.rates[number], self.scale)

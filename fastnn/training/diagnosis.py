@@ -215,9 +215,8 @@ class Probe:
             self._refresh()
         self._fresh = False
         copy, pair, losses = self._copy, self._pair, np.zeros(1)
-        copy._sync(self._executor)
+        copy.optimizer.prepare()
         found = self._executor.run(pair.X, pair.y, self._rows, [copy.optimizer.rates()], losses=losses, weights=pair.weight)
-        copy._note_steps(self._executor)
         if found.problem:
             pair.refuse(found.problem, self._rows, int(self._rows[found.row]))
         before = {id(q): p.data for p, q in zip(self._trainer._parameters, copy._parameters)}
@@ -249,7 +248,7 @@ def first_not_finite(trainer, part, step):
     for layer, first, last, _ in builder.layers:  # chains before what is in them
         homes |= {id(op): paths[id(layer)] for op in builder.ops[first:last]}
     executor = copy._new_executor(builder.build("layers"))
-    copy._sync(executor)
+    copy.optimizer.prepare()
     names, losses = {id(p.data): name for name, p in (*copy.model.named_parameters(), *copy.model.named_buffers())}, np.zeros(1)
     before = [(name, bool(np.isfinite(p.data).all())) for name, p in copy.model.named_parameters()]
     executor.run(part.x, part.y, chosen, [copy.optimizer.rates()], losses=losses, weights=part.weight)

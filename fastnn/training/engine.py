@@ -2,14 +2,13 @@
 of steps and epochs, and of who may call.
 """
 
-import contextlib
 import copy
 import operator
-import threading
 import warnings
 
 import numpy as np
 
+from .. import _native
 from ..core.runtime import get_num_threads
 from ..executors import AccumulatingExecutor, NativeExecutor, ReferenceExecutor
 from ..init import check_seed
@@ -27,6 +26,10 @@ SLICE = 0.05  # seconds in one native call: how long Ctrl-C, deadlines and the p
 _BACKENDS = {"native": NativeExecutor, "reference": ReferenceExecutor}
 
 
+def no_cached_step(xb, yb):
+    """Where there is none."""
+
+
 class Engine:
     """The part of a Trainer that its methods, and those who train for it, work with."""
 
@@ -34,8 +37,7 @@ class Engine:
     data_in_fit = None  # the ArrayData that `fit` trains on, while it does
     _one_thread = False
     _penalty = _clip_norm = None
-    _training = (None, None)
-    _fitting = False
+    _training = _evaluation = (None, None)  # (key, executor)
     _rates = None  # see `last_rates`
     _callbacks = ()  # of the last `fit`
     _resumed = None  # what a state that was loaded says of callbacks, until a `fit` takes it
@@ -49,13 +51,13 @@ class Engine:
         if backend not in _BACKENDS:
             raise ValueError(f"backend: expected 'native' or 'reference', got {backend!r}")
         self._optimizer = optimizer
+        self._lock = optimizer.kernel_state.lock  # the thread that trains may evaluate in a callback
+        self._in_fit = _native.Lock("fit")
+        self._counter = _native.StepCounter(check_seed(seed))
         self._drop_plans()
         self.penalty = penalty
-        self.seed = check_seed(seed)
         self._backend = backend
         self.clip_norm = clip_norm
-        self._steps = (0, None)  # of those that are over; the executor that has begun others
-        self._again = None  # the executor whose `again` may do the next step
         # epochs done, the Position in one that has begun, batches that epochs before took of an iterable: one store for all
         self._progress = (0, None, 0)
         self._iterator = None, ()  # the iterator that was drawn from, and what of it was drawn and not taken
@@ -63,9 +65,9 @@ class Engine:
         self._tensors, self._structure = self._match(), optimizer.structure
         self.loss = loss
         self._parameters = [p for _, p in (*model.named_parameters(), *model.named_buffers())]
+        for p in self._parameters:
+            p.watch(optimizer.kernel_state)
         self._note_frozen()
-        self._lock = threading.RLock()  # the thread that trains may evaluate in a callback
-        self._busy = False  # whether an executor runs, when not even that thread may: the loss is the user's
 
     # ---- what it trains, and how ----
 
@@ -79,18 +81,17 @@ class Engine:
 
     @loss.setter
     def loss(self, loss):
-        if self._fitting:  # its data has been checked for another
+        if self._in_fit.held:  # its data has been checked for another
             raise RuntimeError("loss: may not be changed while fit runs")
         self._take_loss(loss)
 
     def _take_loss(self, loss):
         check_end(self._model, check_loss(loss))
         loss.check_choice(self._model.out_features)
-        self._loss = loss
+        self._change(_loss=loss)
         # what a loss learns from its targets stays while the loss is of the same kind
         if loss.head is not None and not (self._model.head == "signs" and loss.head in ("hinge", "numbers")):
             self._model.head = loss.head
-        self._drop_plans()
 
     @property
     def penalty(self):
@@ -99,8 +100,7 @@ class Engine:
     @penalty.setter
     def penalty(self, penalty):
         if penalty is not self._penalty:
-            self._penalty = check_penalty(penalty)
-            self._drop_plans()
+            self._change(_penalty=check_penalty(penalty))
 
     @property
     def clip_norm(self):
@@ -110,8 +110,13 @@ class Engine:
     def clip_norm(self, clip_norm):
         clip_norm = positive(clip_norm, "clip_norm")
         if clip_norm != self._clip_norm:
-            self._clip_norm = clip_norm
-            self._drop_plans()
+            self._change(_clip_norm=clip_norm)
+
+    def _change(self, **settings):
+        """Settings that plans are made of: none that is made of others is used from now on."""
+        self._drop_plans()
+        self.__dict__.update(settings)
+        self._drop_plans()
 
     @property
     def one_thread(self):
@@ -125,22 +130,25 @@ class Engine:
             self._drop_plans()
 
     def _drop_plans(self):
-        before = self._training[1]  # none but this one is ever armed
-        self._training = self._evaluation = (None, None)  # (key, executor)
-        if before is not None:
-            before.disarm()  # also where its step is running
+        self._training = self._evaluation = (None, None)
+        self._cached_step = no_cached_step
+        self._optimizer.kernel_state.invalidate()  # also where a step is running
+
+    @property
+    def seed(self):
+        return self._counter.seed
+
+    @seed.setter
+    def seed(self, seed):
+        self._counter.seed = check_seed(seed)
 
     @property
     def steps_done(self):
-        before, running = self._steps
-        return before if running is None else before + running.steps_done
+        return self._counter.done
 
     @steps_done.setter
     def steps_done(self, steps):
-        executor = self._training[1]
-        if executor is not None:
-            executor.disarm()
-        self._steps = (steps, None)
+        self._counter.done = steps
 
     @property
     def epochs_done(self):
@@ -159,7 +167,7 @@ class Engine:
     def loss_so_far(self):
         """Within `fit`: the sum of the losses of the present epoch's rows so far; 0 between epochs."""
         position = self._progress[1]
-        return 0.0 if position is None else position.tally.loss_sum
+        return 0.0 if position is None else position.sums.loss_sum
 
     def _begin_epoch(self, key):
         """The Position in the epoch that comes: that of the broken-off one, if it went over the same, else a new one."""
@@ -176,13 +184,11 @@ class Engine:
         return position
 
     def _settle(self):
-        """The Position of an epoch that is not over, which counts all that was done; None where there is none."""
+        """The Position of an epoch that has begun and is not over; None where there is none."""
         epochs, position, drawn = self._progress
-        if position is not None:
-            position.settle(self.steps_done)
-            if not position.tally.batches:
-                position = None
-                self._progress = epochs, None, drawn
+        if position is not None and not position.sums.batches:
+            position = None
+            self._progress = epochs, None, drawn
         return position
 
     def _match(self):
@@ -272,96 +278,35 @@ class Engine:
                 executor = AccumulatingExecutor(executor, batch, self._loss.reduction == "mean")
             held = (key, executor)
             if training:
-                self._training = held
+                self._training, self._cached_step = held, no_cached_step
             else:
                 self._evaluation = held
         return held[1]
 
-    def _sync(self, executor):
-        # The steps that the executor has done count from its return on, not from a line of Python that Ctrl-C may come before.
-        if self._steps[1] is not None:
-            self._count_steps()
-        if self._backend == "native":
-            self._optimizer.sync(executor.tensors)
-        else:
-            executor.set_groups(self._optimizer.group_states())
-        done = self._steps[0]
-        executor.set_random(self.seed, done)
-        self._steps = (done, executor)
+    def _new_executor(self, plan, counter=None):
+        executor = _BACKENDS[self._backend](plan, counter=counter or self._counter, lock=self._lock)
+        if self._one_thread:
+            executor.set_alone()
+        return executor
 
-    def _note_steps(self, executor):
-        """The steps of a call that is over."""
-        self._optimizer.take_back(executor)
-        self._count_steps()
+    # ---- what may have changed between calls ----
 
-    def _count_steps(self):
-        before, running = self._steps
-        if running is not None:
-            self._steps = (before + running.steps_done, None)
-
-    # ---- one call at a time ----
-
-    def _enter(self):
-        if not self._lock.acquire(False):  # do not wait
-            raise RuntimeError("this Trainer is in use: a second call was made while one was running")
-        if self._busy:
-            self._lock.release()
-            raise RuntimeError("this Trainer is in use: expected a loss function that does not call it")
-        if self._again is not None:
-            self._again.disarm()  # from here on no other thread may step in
-            if self._again.busy:
-                self._lock.release()
-                raise RuntimeError("this Trainer is in use: a second call was made while one was running")
-            self._again = None
+    def _refresh(self):
+        """The parameters that the optimizer has by now, and those that are frozen. By whoever holds the lock."""
         if self._frozen != [p.frozen for p in self._parameters]:
             self._note_frozen()
-        if self._structure != self._optimizer.structure:  # parameters were added
-            try:
-                self._refresh()
-            except ValueError:
-                self._lock.release()
-                raise
+        if self._structure != self._optimizer.structure:
+            structure = self._optimizer.structure
+            self._change(_tensors=self._match(), _structure=structure)
 
     def _note_frozen(self):
         """Which parameters are frozen now: plans are made for that."""
-        self._frozen, self._least_rows = [p.frozen for p in self._parameters], self._model.least_rows
-        self._drop_plans()
-
-    def _refresh(self):
-        self._tensors, self._structure = self._match(), self._optimizer.structure
-        self._training = (None, None)
+        self._change(_frozen=[p.frozen for p in self._parameters], _least_rows=self._model.least_rows)
 
     # ---- steps ----
 
-    def _arm(self, executor):
-        """After a step: more of its kind need not come the long way, if nothing has changed since it began."""
-        version = self._optimizer.repeats()
-        same = executor is self._training[1] and self._structure == self._optimizer.structure
-        if version is not None and same and executor.arm(version):
-            self._again = executor
-
     def _batch(self, xb, yb, sample_weight):
         return ArrayData(self._model, self._loss, xb, yb, ("xb", "yb", "sample_weight"), sample_weight)
-
-    @contextlib.contextmanager
-    def _in_fit(self):
-        """While `fit` runs: no other thread may call, and the loss stays."""
-        self._enter()
-        fitting, self._fitting = self._fitting, True
-        try:
-            yield
-        finally:
-            self._fitting = fitting  # a callback may fit, too
-            self._lock.release()
-
-    @contextlib.contextmanager
-    def _running(self):
-        """While an executor runs: what the user's loss calls is refused."""
-        try:
-            self._busy = True
-            yield
-        finally:
-            self._busy = False
 
     def _trained(self):
         """The parameters that training changes."""
@@ -369,12 +314,6 @@ class Engine:
         if not found:
             raise ValueError("optimizer: expected at least one parameter that is not frozen, got none")
         return found
-
-    def _new_executor(self, plan):
-        executor = _BACKENDS[self._backend](plan)
-        if self._one_thread:
-            executor.set_alone()
-        return executor
 
     def _learn_targets(self, y):
         """What model and loss take from the targets of a training."""
@@ -386,30 +325,18 @@ class Engine:
     def _run_part(self, part, clock, check_finite, position, seconds, outputs=None, check_losses=False):
         """The steps of a part of an epoch, or as many as there is time for. clock: for schedules that count epochs; outputs: receives
         the model's outputs of the part's rows, as each step found them; check_losses: it ends before a step of which a row's loss is not
-        finite, which changes nothing then; the result's problem says so."""
-        if self._structure != self._optimizer.structure:
-            self._refresh()
-        if self._frozen != [p.frozen for p in self._parameters]:
-            self._note_frozen()
+        finite, which changes nothing then; the result's problem says so. Returns the result, and the losses of the steps."""
+        self._refresh()
         part.data.check_memory()
         # a callback may have changed what it is made of
         executor = self._executor(part.batch, part.data, True, outputs is not None, part.accumulate)
-        self._sync(executor)
-        rates = self._optimizer.rate_table(part.steps, clock)
-        losses = np.zeros(part.steps)
-        try:
-            self._busy = True
-            executor.check_losses = check_losses
-            position.flight(self.steps_done, executor, part)
-            result = executor.run(part.x, part.y, part.index, rates, losses=losses, check_finite=check_finite,
-                                  seconds=min(SLICE, seconds), weights=part.weight, out=outputs,
-                                  loss_before=position.tally.loss_sum)
-        finally:
-            self._busy = False
-            self._note_steps(executor)
-            position.settle(self.steps_done)
+        self._optimizer.prepare()
+        rates, losses = self._optimizer.rate_table(part.steps, clock), np.zeros(part.steps)
+        executor.check_losses = check_losses
+        result = executor.run(part.x, part.y, part.index, rates, losses=losses, check_finite=check_finite,
+                              seconds=min(SLICE, seconds), weights=part.weight, out=outputs, tally=position.sums)
         self._steps_per_slice = max(1, result.steps)
-        self._rates = rates[max(0, result.steps - executor.steps_skipped - 1)]
+        self._rates = rates[max(0, result.steps - result.skipped - 1)]
         if result.problem and result.problem != "undefined loss":
             part.refuse(result.problem, result.steps, result.row)
         return result, losses[: result.steps]
@@ -428,16 +355,9 @@ class Engine:
             logs["accuracy"] = correct / (rows * self._loss.units(self._model.out_features))
         return logs
 
-    @contextlib.contextmanager
-    def _alone(self, outside=None):
-        """While no other thread uses the trainer, and `fit` does not run if it is `outside` of it."""
-        self._enter()
-        try:
-            if outside and self._fitting:
-                raise RuntimeError(f"{outside}: expected to be called outside of fit, got a call while it runs")
-            yield
-        finally:
-            self._lock.release()
+    def _refuse_in_fit(self, what):
+        if self._in_fit.held:
+            raise RuntimeError(f"{what}: expected to be called outside of fit, got a call while it runs")
 
     def _callback_states(self):
         """(class's name, state) of the callbacks of the last `fit`, or of those that a state was loaded for since."""
@@ -459,26 +379,19 @@ class Engine:
         batch = min(batch_size or 256, 1 << (len(pair.X) - 1).bit_length())
         executor = self._executor(batch, pair, False, bool(metrics))
         outputs = self._room_for_outputs(len(pair.X)) if metrics else None
-        loss_sum, correct, done, left_out = 0.0, 0, 0, 0
+        sums = _native.Tally()
         with self._optimizer.evaluating():
-            while done < len(pair.X):
+            while sums.rows < len(pair.X):
                 pair.check_memory()
-                w = None if pair.weight is None else pair.weight[done:]
-                out = None if outputs is None else outputs[done:]
-                try:
-                    self._busy = True
-                    result = executor.run(pair.X[done:], pair.y[done:], seconds=SLICE, weights=w, out=out, loss_before=loss_sum)
-                finally:
-                    self._busy = False
+                done = slice(sums.rows, None)
+                w, out = (None if a is None else a[done] for a in (pair.weight, outputs))
+                result = executor.run(pair.X[done], pair.y[done], seconds=SLICE, weights=w, out=out, tally=sums)
                 if result.problem:
                     pair.refuse(result.problem)
-                loss_sum = result.loss_sum
-                correct += result.correct
-                left_out += result.left_out
-                done += result.steps * batch
+            loss_sum = sums.loss_sum
             if self._loss.reduction == "sum":
                 loss_sum += sum(r(p) for p, r in penalized(self._model, self._penalty))
-        logs = self._logs(loss_sum, correct, len(pair.X) - left_out)
+        logs = self._logs(loss_sum, sums.correct, sums.rows - sums.left_out)
         return {**logs, **metrics(pair.y, outputs)} if metrics else logs
 
     def _room_for_outputs(self, rows):

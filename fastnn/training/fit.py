@@ -53,7 +53,8 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
             raise ValueError(f"seed: expected none or {trainer.seed} once steps have run, got {seed}")
     if max_seconds is not None:
         max_seconds = number(max_seconds, "max_seconds", 0.0)
-    with trainer._in_fit():
+    with trainer._lock, trainer._in_fit:
+        trainer._refresh()
         display, before = progress(verbose, epochs, source.rows), trainer.data_in_fit  # a callback may fit, too
         try:
             run = Fit(trainer, source, validation, callbacks, display, check_finite, max_seconds, metrics, validation_freq)
@@ -152,7 +153,7 @@ class Fit(Loop):
         # a step that would be the first of a loss that is not finite is looked at before it is done, by the next call
         watch = not (self.warned or trainer.optimizer.skip_nonfinite)
         result, losses = trainer._run_part(part, clock, self.check_finite, position, left, outputs, watch)
-        rows = position.tally.rows - before.rows
+        tally = position.tally
         if result.problem:
             from .diagnosis import first_not_finite
 
@@ -160,12 +161,12 @@ class Fit(Loop):
             self.warned = warn_not_finite([loss], epoch, before.batches + result.steps, where)
             if not result.steps:
                 return
-        if not (self.warned or np.isfinite(result.loss_sum)):
+        if not (self.warned or np.isfinite(tally.loss_sum)):
             self.warned = warn_not_finite(losses, epoch, before.batches)
-        logs = self.logs(position.tally)
+        rows, logs = tally.rows - before.rows, self.logs(tally)
         self.display.advance(rows, logs)
         for c in self.stepwise:
-            c.on_step_end(trainer.steps_done, {"loss": float(losses[0]) if rows > result.left_out else math.nan})
+            c.on_step_end(trainer.steps_done, {"loss": float(losses[-1]) if rows > tally.left_out - before.left_out else math.nan})
         for c in self.watching:
             c.on_progress(trainer.steps_done, dict(logs))
         if time.perf_counter() >= self.deadline:

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from .. import _native
 from ..core.checks import number
 from ..optim import Optimizer
 from ..optim.descent import Descent, iterations, worthy
@@ -29,16 +30,16 @@ def start(trainer, X, y, max_iter, validation_data, tol, history_size, check_fin
             f"optimizer: expected one that trains the parameters that are evaluated, got {type(trainer.optimizer).__name__}, which "
             "keeps an average; make a Trainer with another"
         )
-    with trainer._in_fit():
-        trainer.optimizer.group_states()  # refuses where averages stand in the parameters
+    with trainer._lock, trainer._in_fit:
+        trainer._refresh()
+        trainer.optimizer.prepare()  # refuses where averages stand in the parameters
         parameters = trainer._trained()
         display, before = progress(verbose, max_iter, len(train.X)), trainer.data_in_fit
         try:
             run = LbfgsFit(trainer, train, validation, callbacks, display)
             trainer._learn_targets(train.y)
             plan = gradient_plan(trainer.model, trainer.loss, train, penalty=trainer.penalty, parameters=parameters)
-            executor = trainer._new_executor(plan)
-            executor.set_random(trainer.seed, trainer.steps_done)
+            executor = trainer._new_executor(plan, _native.StepCounter(trainer.seed, trainer.steps_done))  # all draw the same
             run.descent = FullBatch(executor, train, parameters, history_size)
             run.steps = run.descent.run(max_iter, tol)
             trainer.data_in_fit = train
@@ -68,8 +69,7 @@ class LbfgsFit(Loop):
             return False
         self.display.begin(number)
         begun = time.perf_counter()
-        with trainer._running():
-            found = next(self.steps, None)
+        found = next(self.steps, None)
         if found is None:
             return False
         value, correct, counted = found

@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import _native
+
 
 class Tally(NamedTuple):
-    """What of an epoch is done: batches and rows taken, and of these rows the sums that an epoch reports."""
+    """What of an epoch is done at a moment: batches and rows taken, and of these rows the sums that an epoch reports."""
 
     batches: int = 0
     rows: int = 0
@@ -18,45 +20,19 @@ class Tally(NamedTuple):
 
 
 class Position:
-    """An epoch that has begun.
-
-    `flight` notes a native call before it begins, `settle` takes over what it has done. Ctrl-C may come before any line between them,
-    so both are a single assignment, and `settle` may come twice.
-    """
+    """An epoch that has begun. Native calls add to its `sums` before they return, so that Ctrl-C finds them right."""
 
     def __init__(self, key, tally=Tally(), seconds=0.0, loaded=False):
         self.key = key  # what the epoch goes over
         self.loaded = loaded  # out of a checkpoint
         self._outputs = None  # see `room`
+        self.sums = _native.Tally(*tally)
         self._seconds, self._begun = seconds, None  # of the calls of `fit` before; when the present one began
-        self._state = tally, None
 
     @property
     def tally(self):
-        return self._state[0]
-
-    def flight(self, steps_done, executor, part):
-        """A call of the executor begins, over a Part, when the trainer has done so many steps."""
-        self._state = self.tally, (steps_done, executor, part.batch, part.end)
-
-    def settle(self, steps_done):
-        """After the call, whether it has returned or not: the trainer has done so many steps by now."""
-        tally, flight = self._state
-        if flight is None:
-            return
-        before, executor, batch, end = flight
-        steps = steps_done - before
-        if steps:
-            found = executor.outcome
-            tally = Tally(
-                tally.batches + steps,
-                min(tally.rows + steps * batch, end),
-                found.loss_sum,
-                tally.correct + found.correct,
-                tally.left_out + found.left_out,
-                tally.skipped + executor.steps_skipped,
-            )
-        self._state = tally, None
+        """The sums as they are now."""
+        return Tally(*self.sums.values())
 
     def begin(self, now):
         """Work on the epoch begins, or goes on."""

@@ -1,5 +1,6 @@
 """Trainer: a model, a loss and an optimizer, compiled into plans and run."""
 
+from .. import _native
 from ..core.checks import suggesting
 from ..plan import Builder
 from . import engine, fit, full_batch
@@ -118,13 +119,12 @@ class Trainer(engine.Engine):
         RuntimeError
             If another thread is using the trainer.
         """
-        again = self._again
-        if again is not None and sample_weight is None:
-            loss = again.again(xb, yb, self._least_rows, self.seed)
+        if sample_weight is None:
+            loss = self._cached_step(xb, yb)
             if loss is not None:
                 return loss
-        self._enter()
-        try:
+        with self._lock:
+            self._refresh()
             key, executor = self._training
             weights = None
             plain = (
@@ -144,25 +144,17 @@ class Trainer(engine.Engine):
                 self._model.head = self._loss.head_of(yb, self._model.head)
                 if accumulate > 1 or len(xb) > batch or pair.kind != kind or pair.weighted != weighted:
                     executor = self._executor(len(xb), pair, True)
-            self._sync(executor)
+            self._optimizer.prepare()
             rates = self._optimizer.rates()
             try:
-                self._busy = True
                 loss, problem, _ = executor.step(xb, yb, rates, weights)
             except (TypeError, ValueError):
                 self._batch(xb, yb, weights)  # says the same under the caller's names
                 raise
-            finally:
-                self._optimizer.take_back(executor)
             if problem:
                 self._batch(xb, yb, weights).refuse(problem)
-            if plain and not self._fitting:  # else a callback has called, and other threads are to wait
-                self._arm(executor)
-        finally:
-            if self._again is None:  # else they are counted when it is over
-                self._count_steps()
-            self._busy = False
-            self._lock.release()
+            if plain:
+                self._cached_step = executor.cached_step(self._least_rows) or engine.no_cached_step
         return loss
 
     @suggesting
@@ -268,7 +260,7 @@ class Trainer(engine.Engine):
         """
         from .checkpoint import state_of
 
-        with self._alone():
+        with self._lock:
             return state_of(self)
 
     def load_state_dict(self, state):
@@ -283,7 +275,8 @@ class Trainer(engine.Engine):
         """
         from .checkpoint import take
 
-        with self._alone(outside="load_state_dict"):
+        with self._lock:
+            self._refuse_in_fit("load_state_dict")
             take(self, state)
 
     def save_checkpoint(self, path, durable=False):
@@ -320,7 +313,7 @@ class Trainer(engine.Engine):
         """
         from .checkpoint import save
 
-        with self._alone():
+        with self._lock:
             save(self, path, durable)
 
     def load_checkpoint(self, path):
@@ -344,7 +337,8 @@ class Trainer(engine.Engine):
         """
         from .checkpoint import load
 
-        with self._alone(outside="load_checkpoint"):
+        with self._lock:
+            self._refuse_in_fit("load_checkpoint")
             load(self, path)
 
     # ---- all rows at once ----
@@ -447,28 +441,21 @@ class Trainer(engine.Engine):
         check_batch(self._model, min(len(X), batch_size), "X" if len(X) < batch_size else "batch_size")
         if len(X) % batch_size and len(X) % batch_size < self._model.least_rows:
             X = X[: -(len(X) % batch_size)]
-        self._enter()
-        try:
+        with self._lock:
+            self._refresh()
             builder = Builder(min(batch_size, len(X)), training=True, dtype=self._model.dtype)
             builder.changing, builder.anew = {id(p) for p, _, _ in self._tensors if not p.frozen}, True
             self._model.emit_whole(builder)
-            executor = self._new_executor(builder.build())
+            executor = self._new_executor(builder.build(), _native.StepCounter(self.seed))
             changed = [p for op in executor.plan.ops if op.kind == "batchnorm_running" for p in self._parameters
                        if any(p.data is op.buffers[role].array for role in ("mean", "var"))]
-            before, done = [(p, p.data.copy()) for p in changed], 0 if changed else len(X)
-            with self._optimizer.evaluating():
-                try:
-                    for p in changed:
-                        p.data[...] = 0  # of the first mean all comes from the first batch, unless this were infinite
-                    while done < len(X):
-                        executor.set_random(self.seed, done // batch_size)
-                        done += executor.run(X[done:], seconds=engine.SLICE).steps * builder.batch
-                except BaseException:
-                    for p, values in before:
-                        p.data[...] = values
-                    raise
-        finally:
-            self._lock.release()
+            done = 0 if changed else len(X)
+            with self._optimizer.evaluating(), _native.Kept([p.data for p in changed]):
+                for p in changed:
+                    p.data[...] = 0  # of the first mean all comes from the first batch, unless this were infinite
+                while done < len(X):
+                    executor.set_random(self.seed, done // batch_size)
+                    done += executor.run(X[done:], seconds=engine.SLICE).steps * builder.batch
 
     # ---- evaluation ----
 
@@ -504,11 +491,9 @@ class Trainer(engine.Engine):
             batch_size = count(batch_size, "batch_size", 1)
         metrics = Metrics(metrics, self._model, self._loss)
         metrics.check_targets(pair.y, "y")
-        self._enter()
-        try:
+        with self._lock:
+            self._refresh()
             return self._evaluate(pair, batch_size, metrics)
-        finally:
-            self._lock.release()
 
     # ---- seeing ----
 
@@ -559,7 +544,8 @@ class Trainer(engine.Engine):
         """
         from .diagnosis import diagnose
 
-        with self._alone():
+        with self._lock:
+            self._refresh()
             return diagnose(self, X, y, sample_weight, rows)
 
     @suggesting
@@ -605,5 +591,6 @@ class Trainer(engine.Engine):
         """
         from .find_lr import find_lr
 
-        with self._alone():
+        with self._lock:
+            self._refresh()
             return find_lr(self, X, y, min_lr, max_lr, steps, batch_size, sample_weight)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import _native, losses, nn, optim
-from fastnn.executors import NativeExecutor, ReferenceExecutor
+from fastnn.executors import RULES, NativeExecutor, ReferenceExecutor
 
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leaky_relu"]
 
@@ -49,8 +49,8 @@ def steps(executor, opt, x, y, batch, epochs=2):
     for epoch in range(epochs):
         losses_ = np.zeros(count)
         rates = np.full((count, len(opt.param_groups)), opt.param_groups[0]["lr"])
-        executor.run(x, y, _native.permutation(len(x), 7, epoch), rates, opt.group_states(), losses_)
-        opt.take_back(executor)
+        opt.prepare()
+        executor.run(x, y, _native.permutation(len(x), 7, epoch), rates, losses_)
         seen.append(losses_)
     return np.concatenate(seen)
 
@@ -102,7 +102,8 @@ def test_long_products_pack_into_scratch(team, name, schedule, threads):
         executor = NativeExecutor(plan)
         last = [i for i, op in enumerate(plan.ops) if op.kind == "dense_backward_input" and op.n_in == 260][0]
         w2, w3 = (model.layers[i].weight.data.copy() for i in (1, 2))  # an update of layer 3 may stand before dX of layer 2
-        executor.run(x, y, rates=np.full((1, 1), 1e-3), groups=opt.group_states(), last=last + 1)
+        opt.prepare()
+        executor.run(x, y, rates=np.full((1, 1), 1e-3), last=last + 1)
         y2, y3, dy1, dy2 = (executor.array(n) for n in ("y2", "y3", "dy1", "dy2"))
         relu = fastnn.kernels.dense_forward(np.ascontiguousarray(y2), w3, model.layers[2].bias.data, activation="relu")
         assert schedule == "layers" or y3.tobytes() == relu.tobytes()
@@ -279,8 +280,9 @@ def test_the_reference_in_float64_leaves_the_model_alone():
     start, states = bits(model), [s.tobytes() for _, ss, _ in opt.update_tensors() for s in ss]
     executor = ReferenceExecutor(trainer.plan(10), np.float64)
     first, second = np.zeros(1), np.zeros(1)
-    executor.run(x, y, rates=[[0.1]], groups=opt.group_states(), losses=first)
-    executor.run(x, y, rates=[[0.1]], groups=opt.group_states(), losses=second)
+    opt.prepare()
+    executor.run(x, y, rates=[[0.1]], losses=first)
+    executor.run(x, y, rates=[[0.1]], losses=second)
     assert second < first  # its own copies moved
     assert bits(model) == start and [s.tobytes() for _, ss, _ in opt.update_tensors() for s in ss] == states
 
@@ -406,12 +408,14 @@ def test_a_bad_batch_changes_nothing(team, Executor, schedule, fused, threads, p
         x[11, 2] = np.nan
     executor = Executor(trainer.plan(8, fused=fused, schedule=schedule))
     with team(threads):
-        result = executor.run(x, y, index, np.full((3, 1), 0.1), opt.group_states(), check_finite=True)
+        opt.prepare()
+        result = executor.run(x, y, index, np.full((3, 1), 0.1), check_finite=True)
     assert (result.problem, result.row, result.steps) == (problem, 3, 1)
     after = bits(model)
     other, opt, trainer = make((4, 6, 3), lr=0.1)
     x, y = samples(20, (4, 3))
-    Executor(trainer.plan(8)).run(x[:8], y[:8], rates=[[0.1]], groups=opt.group_states())
+    opt.prepare()
+    Executor(trainer.plan(8)).run(x[:8], y[:8], rates=[[0.1]])
     assert bits(other) == after  # the first step was done, the second left no trace
 
 
@@ -420,77 +424,92 @@ def test_what_an_executor_refuses():
     plan = trainer.plan(8)
     x, y = samples(8, (4, 3))
     executor = NativeExecutor(plan)
-    groups = opt.group_states()
+    with pytest.raises(RuntimeError, match="groups: expected settings, got none"):
+        executor.run(x, y, rates=[[0.1]])
+    opt.prepare()
     with pytest.raises(TypeError, match="y: expected a NumPy array, got NoneType"):
-        executor.run(x, rates=[[0.1]], groups=groups)
+        executor.run(x, rates=[[0.1]])
     with pytest.raises(ValueError, match="y: expected one target for each of x's 8 rows, got 5"):
-        executor.run(x, y[:5], rates=[[0.1]], groups=groups)
+        executor.run(x, y[:5], rates=[[0.1]])
     with pytest.raises(ValueError, match="x: expected rows of 4 values"):
-        executor.run(x[:, :3].copy(), y, rates=[[0.1]], groups=groups)
+        executor.run(x[:, :3].copy(), y, rates=[[0.1]])
     with pytest.raises(TypeError, match="y: expected integer labels"):
-        executor.run(x, y.astype(np.float32), rates=[[0.1]], groups=groups)
+        executor.run(x, y.astype(np.float32), rates=[[0.1]])
     with pytest.raises(ValueError, match="rates: expected shape"):
-        executor.run(x, y, rates=[[0.1, 0.1]], groups=groups)
-    with pytest.raises(ValueError, match="groups: expected 1, got more"):
-        executor.run(x, y, rates=[[0.1]], groups=groups * 1000)
+        executor.run(x, y, rates=[[0.1, 0.1]])
     with pytest.raises(TypeError, match="index: expected dtype int64"):
-        executor.run(x, y, np.arange(8, dtype=np.int32), [[0.1]], groups)
+        executor.run(x, y, np.arange(8, dtype=np.int32), [[0.1]])
     with pytest.raises(ValueError, match="out: expected rows of the plan's output"):
-        executor.run(x, y, rates=[[0.1]], groups=groups, out=np.zeros((8, 3), np.float32))
+        executor.run(x, y, rates=[[0.1]], out=np.zeros((8, 3), np.float32))
     _, sgd, other = make((4, 6, 3), optimizer=optim.SGD)
-    with pytest.raises(ValueError, match="groups: expected a rule for which the parameters of group 0 have states"):
-        NativeExecutor(other.plan(8)).run(x, y, rates=[[0.1]], groups=groups)
+    executor = NativeExecutor(other.plan(8))
+    adam = (RULES["adam"], (0.9, 0.999, 1e-8, 0.0), 0.0, False, False, 0.0, 0.0, 0.0, 0.0)
+    sgd.prepare()
+    with pytest.raises(ValueError, match="groups: expected 1, got 0"):
+        sgd.kernel_state.compile([], 1)
+    sgd.kernel_state.compile([adam], 1)
+    with pytest.raises(ValueError, match="groups: expected a rule for which the parameters of group 0 have states, got adam"):
+        executor.run(x, y, rates=[[0.1]])
+    with pytest.raises(ValueError, match="rule: expected a code below"):
+        sgd.kernel_state.compile([(1000, *adam[1:])], 1)
+    sgd.add_param_group({"params": [np.ones(2)]})
+    sgd.prepare()
+    with pytest.raises(RuntimeError, match="groups: expected the 1 that the plan was made for, got 2"):
+        executor.run(x, y, rates=[[0.1]])
 
 
-def test_the_short_way_to_a_step():
+def test_cached_steps():
     (x, y), rates = samples(8, (4, 3)), [0.1]
-    first, opt, trainer = make((4, 6, 3))
-    second, _, other = make((4, 6, 3))
+    first, opt, trainer = make((4, 6, 3), lr=0.1)
+    second, opt2, other = make((4, 6, 3), lr=0.1)
     one, two = NativeExecutor(trainer.plan(8)), NativeExecutor(other.plan(8))
-    for executor in (one, two):
-        executor.set_groups(opt.group_states())
+    for executor, optimizer in ((one, opt), (two, opt2)):
+        optimizer.prepare()
         executor.set_random(5, 0)
-        assert executor.again(x, y, 1, 5) is None  # it is not armed
         executor.step(x, y, rates)
-    version = _native.settings_version() + _native.rates_version()
-    assert one.arm(version) and one.steps_done == 1
+    step = one.cached_step(1)
+    assert step is not None and one.counter.done == 1
     bad = y.copy()
     bad[-1] = 3
     for begin, labels in ((0, y), (2, y), (3, bad), (5, y)):
-        loss = one.again(x[begin:], labels[begin:], 1, 5)
+        loss = step(x[begin:], labels[begin:])
         if labels is bad:
             assert loss is None
         else:
-            assert loss == two.step(x[begin:], y[begin:], rates)[0] and one.progress() == two.progress()
+            assert loss == two.step(x[begin:], y[begin:], rates)[0]
+            assert opt.kernel_state.progress(1) == opt2.kernel_state.progress(1)
         assert bits(first) == bits(second)
-    assert one.steps_done == 4
+    assert one.counter.done == two.counter.done == 4
     closer = [
-        (x, y, 9, 5),  # fewer rows than are asked for
-        (x, y, 1, 6),  # another seed
-        (x, y[1:], 1, 5),
-        (x[:, :3].copy(), y, 1, 5),
-        (x[:, ::-1], y, 1, 5),
-        (x.astype(np.float64), y, 1, 5),
-        (x, y.astype(np.uint8), 1, 5),
-        (x, y[:, None], 1, 5),
-        (np.concatenate([x, x]), np.concatenate([y, y]), 1, 5),
-        (x.tolist(), y, 1, 5),
-        (x, None, 1, 5),
+        (x, y[1:]),
+        (x[:, :3].copy(), y),
+        (x[:, ::-1], y),
+        (x.astype(np.float64), y),
+        (x, y.astype(np.uint8)),
+        (x, y[:, None]),
+        (np.concatenate([x, x]), np.concatenate([y, y])),
+        (x.tolist(), y),
+        (x, None),
     ]
-    assert all(one.again(*arguments) is None for arguments in closer) and one.steps_done == 4
+    assert all(step(*arguments) is None for arguments in closer) and one.counter.done == 4
+    assert one.cached_step(9)(x, y) is None  # fewer rows than are asked for
+    with opt.kernel_state.lock:  # whoever holds it may
+        assert one.cached_step(1)(x, y) == two.step(x, y, rates)[0]
+        opt.kernel_state.lock.call_sealed(lambda: step(x, y) is None or pytest.fail("a step while nobody may"))
     assert bits(first) == bits(second)
-    opt.param_groups[0]["lr"] = 0.2
-    assert one.again(x, y, 1, 5) is None
-    one.step(x, y, rates)
-    one.disarm()
-    version = _native.settings_version() + _native.rates_version()
-    assert not one.arm(version) and one.again(x, y, 1, 5) is None  # until someone hands over everything again
-    one.set_groups(opt.group_states())
-    assert one.arm(version) and one.again(x, y, 1, 5) is not None
+    for change in (lambda g: g.update(weight_decay=0.5), lambda g: g.__setitem__("lr", 0.2), lambda g: opt.kernel_state.invalidate()):
+        assert one.cached_step(1)(x, y) is not None
+        change(opt.param_groups[0])
+        assert step(x, y) is None and one.cached_step(1)(x, y) is None  # until the settings are handed over again
+        opt.prepare()
+        one.step(x, y, rates)
 
-    weighted, evaluation = NativeExecutor(trainer.plan(8, weighted=True)), NativeExecutor(trainer.plan(8, training=False))
-    for executor in (weighted, evaluation):
-        assert not executor.arm(version) and executor.again(x, y, 1, 0) is None
+    for executor in (NativeExecutor(trainer.plan(8, weighted=True)), NativeExecutor(trainer.plan(8, training=False))):
+        assert executor.cached_step(1) is None
+    opt.param_groups[0]["lr"] = lambda step: 0.1
+    opt.prepare()
+    one.step(x, y, rates)
+    assert one.cached_step(1) is None
 
 
 def test_a_run_ends_when_its_time_is_over_and_says_where():
@@ -498,8 +517,10 @@ def test_a_run_ends_when_its_time_is_over_and_says_where():
     x, y = samples(4000, (30, 3))
     executor = NativeExecutor(trainer.plan(2))
     rates = np.full((2000, 1), 0.01)
-    result = executor.run(x, y, None, rates, opt.group_states(), seconds=1e-6)
-    assert result.steps == 1 and result.problem is None and executor.steps_done == 1
+    opt.prepare()
+    result = executor.run(x, y, None, rates, seconds=1e-6)
+    assert result.steps == 1 and result.problem is None and executor.counter.done == 1
     other, opt, trainer = make((30, 50, 3), lr=0.01)
-    NativeExecutor(trainer.plan(2)).run(x[:2], y[:2], None, rates[:1], opt.group_states())
+    opt.prepare()
+    NativeExecutor(trainer.plan(2)).run(x[:2], y[:2], None, rates[:1])
     assert bits(model) == bits(other)

@@ -111,7 +111,8 @@ def test_operation_by_operation_is_the_whole(Executor, fused, schedule, dtype):
     for one_by_one in (False, True):
         t = trainer()
         plan = t.plan(8, fused=fused, schedule=schedule)
-        given = {"x": x, "y": y, "executor": Executor(plan), "rates": [0.01], "groups": t.optimizer.group_states()}
+        given = {"x": x, "y": y, "executor": Executor(plan), "rates": [0.01]}
+        t.optimizer.prepare()
         if one_by_one:
             for i in range(len(plan.ops)):
                 plan.run(i, i + 1, **given)

@@ -45,7 +45,7 @@ def steps(draw):
     builder.differentiate()
     if draw(st.booleans()):
         opt = optim.Adam(trainable)
-        builder.update(Update(tuple((p, s, g) for p, (_, s, g) in zip(trainable, opt.update_tensors())), 1))
+        builder.update(Update(tuple((p, s, g) for p, (_, s, g) in zip(trainable, opt.update_tensors())), 1, opt.kernel_state))
     return builder
 
 
@@ -255,8 +255,8 @@ def test_without_sharing_the_results_are_the_same(team, schedule, fused, widths)
         with team(3):
             for _ in range(3):
                 executor._arena[:] = 0xFF  # NaN in every float
-                executor.run(x, y, rates=[[0.01]] * 4, groups=opt.group_states())
-                opt.take_back(executor)
+                opt.prepare()
+                executor.run(x, y, rates=[[0.01]] * 4)
         assert all(np.isfinite(p.data).all() for p in model.parameters())
         results.append([p.data.tobytes() for p in model.parameters()])
     assert results[0] == results[1]

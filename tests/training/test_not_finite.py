@@ -110,7 +110,8 @@ def test_an_executor_leaves_before_the_update(team, executor, threads):
         run = executor(trainer.plan(20))
         run.check_losses = True
         rates = np.full((3, 1), 0.01)
-        first = run.run(x[:20], y[:20], rates=rates[:1], groups=trainer.optimizer.group_states(), losses=np.zeros(1))
+        trainer.optimizer.prepare()
+        first = run.run(x[:20], y[:20], rates=rates[:1], losses=np.zeros(1))
         before = bits(trainer)
         found = run.run(x[20:], y[20:], rates=rates[:2], losses=np.zeros(2))
     assert first.problem is None and (found.problem, found.steps, found.row) == ("undefined loss", 0, 5)
