@@ -337,7 +337,7 @@ def test_equality_and_repr():
         (lambda: fastnn.value_and_grad(network(), LOSS, *samples(), penalty="l2"), TypeError, "penalty: expected a penalty"),
         (lambda: fastnn.check_gradients(network(), LOSS, *samples(), penalty="l2"), TypeError, "penalty: expected a penalty"),
         (lambda: fastnn.Trainer(network(), LOSS, optim.SGD(network().parameters()), penalty=3), TypeError, "penalty: expected a penalty"),
-        (lambda: regularizers.L2(0.1)(np.ones(3)), TypeError, "w: expected dtype float32, got float64"),
+        (lambda: regularizers.L2(0.1)(np.ones(3, int)), TypeError, "w: expected dtype float32 or float64, got int64"),
     ],
 )
 def test_refusals(call, error, message):

@@ -279,7 +279,6 @@ from fastnn import kernels, losses, nn, optim
 fastnn.set_num_threads(4)
 _native = fastnn._native
 x, y = np.random.default_rng(0).standard_normal((40, 30), np.float32), np.arange(40) % 3
-LIMIT
 def work():
     fastnn.manual_seed(1)
     model = nn.Sequential(nn.Dense(30, 20, activation="relu"), nn.Dense(20, 3))
@@ -289,7 +288,8 @@ def work():
     trainer.optimizer.step([p.data.copy() for p in model.parameters()])
     return [model.predict(x).tobytes(), kernels.dense_forward(x, x[:30].copy()).tobytes()]
 _native.team_work(1e18)
-expected = work()
+expected = work()  # which also imports all that is to be: another user might not be allowed to read it
+LIMIT
 _native.team_work(0)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
