@@ -1,14 +1,13 @@
 """Ensemble: models that answer together, and their file."""
 
-import json
 import os
 
 import numpy as np
 
 from ..core import safetensors
-from ..core.heads import HEADS, check_head
+from ..core.heads import HEADS
 from ..nn import Sequential
-from ..nn.serialization import describe, from_architecture
+from ..nn.serialization import pack, unpack
 
 FORMAT, VERSION = "fastnn-ensemble", "1"
 
@@ -125,8 +124,7 @@ class Ensemble:
         >>> bool((again.predict(np.ones((1, 4))) == both.predict(np.ones((1, 4)))).all())
         True
         """
-        tensors = {f"{i}:{name}": p.data for i, m in enumerate(self.models) for name, p in (*m.named_parameters(), *m.named_buffers())}
-        members = json.dumps([describe(m) for m in self.models])
+        tensors, members = pack(self.models)
         safetensors.write(path, tensors, {"format": FORMAT, "version": VERSION, "members": members})
 
 
@@ -160,29 +158,6 @@ def load(path, layers=()):
             raise ValueError(f"a file of format {metadata.get('format')!r:.40}")
         if metadata.get("version") != VERSION:
             raise ValueError(f"format version {metadata.get('version')!r:.40}, while this fastnn reads {VERSION}")
-        members = json.loads(metadata.get("members", ""))
-        if not isinstance(members, list) or not all(isinstance(m, dict) for m in members):
-            raise ValueError("no list of members")
-        unknown = [k for k in tensors if k.partition(":")[0] not in map(str, range(len(members)))]
-        if unknown:
-            raise ValueError(f"a tensor {unknown[0]!r:.40} of no member")
-        return Ensemble([_member(i, m, tensors, layers) for i, m in enumerate(members)])
+        return Ensemble(unpack(metadata.get("members", ""), tensors, layers))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{name!r}: expected an ensemble's file of fastnn, got {error}") from error
-
-
-def _member(i, described, tensors, layers):
-    """Model number i, of what the file says of it."""
-    mine = {k.partition(":")[2]: v for k, v in tensors.items() if k.startswith(f"{i}:")}
-    architecture = described.get("architecture")
-    if not isinstance(architecture, str):
-        raise ValueError(f"no architecture of member {i}")
-    model = from_architecture(architecture, {k: v.shape for k, v in mine.items()}, layers)
-    for key, value in mine.items():
-        if value.dtype != model.dtype:
-            raise ValueError(f"dtype {value.dtype} for {key!r} of member {i}, a model of {model.dtype}")
-    model.load_state_dict(mine)
-    if "head" in described:
-        check_head(described["head"])
-        model.head = described["head"]
-    return model

@@ -141,8 +141,6 @@ def _built(config, shapes, classes):
 
 
 def _parse(data, name, classes):
-    import json
-
     def refuse(why):
         return ValueError(f"{name!r}: expected a model file of fastnn, got {why}")
 
@@ -158,31 +156,71 @@ def _parse(data, name, classes):
     if version not in map(str, range(1, FORMAT_VERSION + 1)):
         raise refuse(f"format version {version!r:.40}, while this fastnn reads up to {FORMAT_VERSION}")
     try:
-        config = json.loads(metadata["architecture"])
-    except (KeyError, ValueError, RecursionError) as error:
-        raise refuse(f"no readable architecture ({error})") from None
+        return _restored(metadata, tensors, classes)
+    except ValueError as error:
+        raise refuse(str(error)) from None
+
+
+def _restored(described, tensors, classes):
+    """The model that `describe` has described, with its numbers; ValueError where they do not fit."""
+    import json
+
+    try:
+        config = json.loads(described["architecture"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"no readable architecture ({error})") from None
     try:
         model = _built(config, {k: v.shape for k, v in tensors.items()}, classes)
     except (TypeError, ValueError, RecursionError) as error:
-        raise refuse(f"an architecture that does not fit together: {error}") from None
+        raise ValueError(f"an architecture that does not fit together: {error}") from None
     for key, value in tensors.items():
         if value.dtype != model.dtype:
-            raise refuse(f"dtype {value.dtype} for {key!r} of a model of {model.dtype}")
+            raise ValueError(f"dtype {value.dtype} for {key!r} of a model of {model.dtype}")
     try:
         model.load_state_dict(tensors)
     except ValueError as error:
-        raise refuse(f"tensors that do not fit the architecture: {error}") from None
-    if "head" in metadata:
+        raise ValueError(f"tensors that do not fit the architecture: {error}") from None
+    if "head" in described:
         try:
-            check_head(metadata["head"])
-        except ValueError as error:
-            raise refuse(f"outputs of a kind that is not known: {error}") from None
-        model.head = metadata["head"]
+            check_head(described["head"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"outputs of a kind that is not known: {error}") from None
+        model.head = described["head"]
     try:
-        model.metadata = _more(metadata)
-    except (ValueError, RecursionError) as error:
-        raise refuse(f"metadata that cannot be read ({error})") from None
+        model.metadata = _more(described)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"metadata that cannot be read ({error})") from None
     return model
+
+
+def pack(models):
+    """(tensors, text): what a file of several models holds, each tensor by the number of its model and its name; `unpack` reads it."""
+    import json
+
+    tensors = {f"{i}:{name}": p.data for i, m in enumerate(models) for name, p in (*m.named_parameters(), *m.named_buffers())}
+    return tensors, json.dumps([describe(m) for m in models])
+
+
+def unpack(text, tensors, layers=()):
+    """The models of what `pack` gave; ValueError where it does not fit together. layers: as for `load`."""
+    import json
+
+    members, classes = json.loads(text), _known(layers)
+    if not isinstance(members, list) or not all(isinstance(m, dict) for m in members):
+        raise ValueError("no list of members")
+    parts = [{} for _ in members]
+    for key, value in tensors.items():
+        number, _, name = key.partition(":")
+        if number not in map(str, range(len(members))):
+            raise ValueError(f"a tensor {key!r:.40} of no member")
+        parts[int(number)][name] = value
+    models = []
+    for i, (described, mine) in enumerate(zip(members, parts)):
+        try:
+            models.append(_restored(described, mine, classes))
+        except ValueError as error:
+            raise ValueError(f"member {i}: {error}") from None
+    return models
 
 
 def _more(metadata):

@@ -14,6 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from .. import losses
 from .mlp_base import STOCHASTIC, BaseMLP
+from .network import softmax
 
 
 
@@ -362,8 +363,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         outputs = self._outputs(X)
         if self._chosen_by_largest():
-            shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-            return shifted / shifted.sum(axis=1, keepdims=True)
+            return softmax(outputs)
         with np.errstate(over="ignore"):
             yes = 1 / (1 + np.exp(-outputs))
         return yes if self._several() else np.hstack([1 - yes, yes])

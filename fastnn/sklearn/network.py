@@ -32,6 +32,12 @@ def hidden_sizes(sizes):
     return [int(n) for n in sizes]
 
 
+def softmax(outputs):
+    """Probabilities [rows, classes] of logits."""
+    shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
 def each(value, count, name):
     """`value` for each of `count` hidden layers; a list or tuple has one for each."""
     if not isinstance(value, (list, tuple)):

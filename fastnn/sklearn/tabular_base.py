@@ -16,11 +16,12 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, check_i
 
 from .. import nn, optim, schedules
 from ..core import safetensors
-from ..nn.serialization import describe, from_architecture
+from ..nn.serialization import pack, unpack
 from ..training import Trainer
 from ..training.callbacks import Callback
 from .epochs import Tasks
 from .mlp_base import CallbackSupportMixin, threads
+from .network import hidden_sizes
 from .tables import TableEncoder, columns_of, is_frame
 
 FORMAT, VERSION = "fastnn-tabular", "1"
@@ -234,23 +235,16 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
         """The recipe's 256; fewer, but at least 32, where these would take more than the work of `_WORK`."""
         if self.n_epochs != "auto":
             return self.n_epochs
-        sizes = [self._encoder.width, *self._hidden(), self._outputs_count]
+        sizes = [self._encoder.width, *hidden_sizes(self.hidden_layer_sizes), self._outputs_count]
         work = 6.0 * rows * sum(a * b for a, b in zip(sizes, sizes[1:]))
         epochs = int(min(256, max(32, _WORK / work)))
         if epochs < 256 and self.verbose:
             print(f"{rows:,} rows: {epochs} epochs in place of 256, so as not to take too long; n_epochs=256 takes all")
         return epochs
 
-    def _hidden(self):
-        sizes = self.hidden_layer_sizes
-        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-        if any(n < 1 for n in sizes):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-        return [int(n) for n in sizes]
-
     def _build(self, random):
         """A network with first weights, and its parameters as (parameters, factor of the rate)."""
-        sizes = [self._encoder.width, *self._hidden(), self._outputs_count]
+        sizes = [self._encoder.width, *hidden_sizes(self.hidden_layer_sizes), self._outputs_count]
         layers, groups, biases = [nn.Scale(sizes[0])], [], []
         for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
             last = i == len(sizes) - 2
@@ -368,7 +362,7 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
             If it cannot be written.
         """
         check_is_fitted(self, "_encoder")
-        tensors = {f"{i}:{name}": p.data for i, m in enumerate(self._models) for name, p in m.named_parameters()}
+        tensors, members = pack(self._models)
         tensors["importances"] = np.asarray(self.feature_importances_, np.float64)
         parameters = {name: value for name, value in self.get_params(deep=False).items() if _plain(value)}
         described = {
@@ -381,7 +375,7 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
             **self._described(),
         }
         metadata = {"format": FORMAT, "version": VERSION, "estimator": type(self).__name__, "described": json.dumps(described)}
-        safetensors.write(path, tensors, {**metadata, "members": json.dumps([describe(m) for m in self._models])})
+        safetensors.write(path, tensors, {**metadata, "members": members})
 
     @classmethod
     def load(cls, path):
@@ -412,7 +406,7 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
                 raise ValueError(f"a file of format {metadata.get('format')!r:.40}, {metadata.get('estimator')!r:.40}")
             if metadata.get("version") != VERSION:
                 raise ValueError(f"format version {metadata.get('version')!r:.40}, while this fastnn reads {VERSION}")
-            return cls._made(json.loads(metadata["described"]), json.loads(metadata["members"]), tensors)
+            return cls._made(json.loads(metadata["described"]), metadata["members"], tensors)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{name!r}: expected a file that {cls.__name__}.save has written, got {error}") from error
 
@@ -430,8 +424,9 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
         made.validation_curves_, made.loss_curve_ = described["curves"], described["losses"]
         made._importances = np.array(tensors.pop("importances"))
         made._restore(described)
-        made._models = [_member(i, m, tensors) for i, m in enumerate(members)]
-        for model in made._models:
+        made._models = unpack(members, tensors)
+        for i, model in enumerate(made._models):
+            _check_network(i, model)
             if model.in_features != made._encoder.width or model.out_features != made._outputs_count:
                 raise ValueError("a network that does not fit the table")
         if not made._models or made._importances.shape != (made.n_features_in_,):
@@ -454,14 +449,8 @@ def _plain(value):
     )
 
 
-def _member(i, described, tensors):
-    """Network number i, of what the file says of it."""
-    mine = {k.partition(":")[2]: v for k, v in tensors.items() if k.startswith(f"{i}:")}
-    model = from_architecture(described["architecture"], {k: v.shape for k, v in mine.items()})
-    if {model.dtype, *(value.dtype for value in mine.values())} != {np.dtype(np.float32)}:
+def _check_network(i, model):
+    if model.dtype != np.float32:
         raise ValueError(f"another dtype than float32 in network {i}")
-    model.load_state_dict(mine)
-    if described.get("head") not in (None, "softmax", "numbers", "signs"):
-        raise ValueError(f"network {i} of head {described['head']!r:.40}")
-    model.head = described.get("head")
-    return model
+    if model.head not in (None, "softmax", "numbers", "signs"):
+        raise ValueError(f"network {i} of head {model.head!r:.40}")

@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from .. import losses
+from .network import softmax
 from .tabular_base import BaseTabular
 
 
@@ -144,9 +145,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         return np.mean(probabilities.argmax(axis=1) == y)
 
     def _read(self, outputs):
-        """Probabilities."""
-        shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
+        return softmax(outputs)
 
     # ---- what it gives ----
 

@@ -102,9 +102,6 @@ max_categories, max_seconds, random_state, verbose, n_threads
             raise ValueError(f"y_val: expected {self.n_outputs_} outputs, as y has, got {y.shape[1]}")
         return self._standard(y)
 
-    def _to_stratify(self, y, share):
-        return None
-
     def _make_loss(self):
         return losses.Quantile(self._levels) if self._levels else losses.MeanSquaredError()
 
