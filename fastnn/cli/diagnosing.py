@@ -1,6 +1,6 @@
 """``fastnn diagnose``: how the units, gradients and weights of a saved network fare on data."""
 
-from .errors import UsageError, check_output, reason, show
+from .errors import UsageError, check_output, check_plot, reason, show
 from .prediction import with_answers
 from .report import write_json
 
@@ -14,13 +14,7 @@ def diagnose(args):
 
     if args.plot is not None:
         check_output(args.plot, args.model, args.data, args.labels, argument="--plot")
-        try:
-            import matplotlib.pyplot
-        except ImportError:
-            raise UsageError("argument --plot: expected matplotlib to be installed: pip install fastnn[plot]") from None
-        matplotlib.use("agg")
-        if not args.plot.lower().endswith((".png", ".pdf", ".svg")):
-            raise UsageError(f"argument --plot: expected a name that ends in .png, .pdf or .svg, got {show(args.plot)}")
+        check_plot(args.plot)
     model, loss, X, y, _ = with_answers(args)
     try:
         trainer = Trainer(model, loss, optim.Adam(model.parameters(), lr=args.lr))
@@ -29,6 +23,8 @@ def diagnose(args):
     except (TypeError, ValueError) as error:
         raise UsageError(f"argument DATA: {show(args.data)}: {error}") from None
     if args.plot is not None:
+        import matplotlib.pyplot
+
         figure = report.plot()
         try:
             figure.savefig(args.plot)

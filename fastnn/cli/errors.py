@@ -48,6 +48,17 @@ def check_output(name, *inputs, argument="--output"):
         raise refuse(reason(error)) from None
 
 
+def check_plot(name):
+    """Raise unless matplotlib can draw into a file of that name; it opens no window then."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise UsageError("argument --plot: expected matplotlib to be installed: pip install fastnn[plot]") from None
+    matplotlib.use("agg")
+    if not name.lower().endswith((".png", ".pdf", ".svg")):
+        raise UsageError(f"argument --plot: expected a name that ends in .png, .pdf or .svg, got {show(name)}")
+
+
 def check_memory(needed, message):
     """Raise for more memory than the machine has."""
     try:

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 
-from .errors import Diverged, UsageError, check_memory, check_output, reason, show
+from .errors import Diverged, UsageError, check_memory, check_output, check_plot, reason, show
 from .files import is_table, read_pair, read_table
 from .models import make_model
 from .optimizers import OPTIMIZERS, make_optimizer
@@ -156,13 +156,7 @@ def _check(args):
         except ImportError:
             raise UsageError("argument --tensorboard: expected tensorboardX to be installed: pip install fastnn[tensorboard]") from None
     if args.plot is not None:
-        try:
-            import matplotlib
-        except ImportError:
-            raise UsageError("argument --plot: expected matplotlib to be installed: pip install fastnn[plot]") from None
-        matplotlib.use("agg")
-        if not args.plot.lower().endswith((".png", ".pdf", ".svg")):
-            raise UsageError(f"argument --plot: expected a name that ends in .png, .pdf or .svg, got {show(args.plot)}")
+        check_plot(args.plot)
 
 
 # ---- data ----

@@ -5,7 +5,6 @@ of threads, and after a resumed training. All of it is NumPy's work, in the thre
 """
 
 import math
-import operator
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from .. import _native
 from ..core.checks import number
 from ..init import check_seed
 from ..reference.rng import philox, to_normal
+from ..training.checks import count
 
 __all__ = [
     "Augmentation",
@@ -128,16 +128,6 @@ class Augmentation:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
-def _count(value, name, least=0):
-    try:
-        n = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
-    if n < least:
-        raise ValueError(f"{name}: expected an integer >= {least}, got {n}")
-    return n
-
-
 def _window(images, top, left, height, width, fill):
     """Windows of images, each from a corner of its own; what lies outside is `fill`."""
     n, h, w, _ = images.shape
@@ -207,7 +197,7 @@ class RandomShift(Augmentation):
     """
 
     def __init__(self, pixels, fill=0.0):
-        self.pixels, self.fill = _count(pixels, "pixels"), number(fill, "fill")
+        self.pixels, self.fill = count(pixels, "pixels", 0), number(fill, "fill")
 
     def change(self, images, draws):
         shift = draws.integers(-self.pixels, self.pixels, 2)
@@ -236,8 +226,8 @@ class RandomCrop(Augmentation):
         sizes = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
         if len(sizes) != 2:
             raise ValueError(f"size: expected a number or a pair, got {size!r}")
-        self.size = tuple(_count(s, "size", 1) for s in sizes)
-        self.padding, self.fill = _count(padding, "padding"), number(fill, "fill")
+        self.size = tuple(count(s, "size", 1) for s in sizes)
+        self.padding, self.fill = count(padding, "padding", 0), number(fill, "fill")
 
     def change(self, images, draws):
         room = [s + 2 * self.padding - wanted for s, wanted in zip(images.shape[1:3], self.size)]
@@ -374,7 +364,7 @@ class Cutout(Augmentation):
     """
 
     def __init__(self, pixels, fill=0.0):
-        self.pixels, self.fill = _count(pixels, "pixels", 1), number(fill, "fill")
+        self.pixels, self.fill = count(pixels, "pixels", 1), number(fill, "fill")
 
     def change(self, images, draws):
         h, w = images.shape[1:3]
@@ -414,7 +404,7 @@ class Compose(Augmentation):
             if not isinstance(step, Augmentation):
                 raise TypeError(f"steps[{i}]: expected a fastnn.data.augment.Augmentation, got {type(step).__name__}")
         if shape is not None:
-            shape = tuple(_count(s, "shape", 1) for s in shape)
+            shape = tuple(count(s, "shape", 1) for s in shape)
             if len(shape) not in (2, 3):
                 raise ValueError(f"shape: expected (height, width) or (height, width, channels), got {shape}")
         self.shape = shape

@@ -29,22 +29,6 @@ from fastnn.cli import arguments, optimizers
 QUICK = ["--epochs", "1", "--hidden", "8"]
 
 
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(capsys):
-    """Call the command; (exit code, standard output, standard error)."""
-
-    def call(*argv):
-        code = cli.main([str(a) for a in argv])
-        return code, *capsys.readouterr()
-
-    return call
-
-
 @pytest.fixture
 def digits(tmp_path):
     """The packaged digits as files, in a folder beside the current one."""

@@ -7,22 +7,12 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import cli, data, losses, nn, optim
+from fastnn import data, losses, nn, optim
 
 
 @pytest.fixture
-def run(capsys):
-    def call(*argv):
-        code = cli.main([str(a) for a in argv])
-        return code, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture
-def saved(tmp_path, monkeypatch):
+def saved():
     """A trained network of digits, and its data."""
-    monkeypatch.chdir(tmp_path)
     fastnn.manual_seed(0)
     X, y = data.load_digits()
     np.savez("digits.npz", X=X, y=y)
@@ -52,8 +42,7 @@ def test_json(run, saved):
     assert len(out.splitlines()) == 1
 
 
-def test_a_table(run, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_table(run, tmp_path):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 80))
     lines = [f"{u:.4f},{v:.4f},{u - 2 * v:.4f}" for u, v in zip(a, b)]
