@@ -33,6 +33,7 @@ class _Writer:
         self.nodes, self.initializers = [], {}
         self.names = {graph.given: {LAST: "x"}}
         self.turned = {}  # the axes of those initializers that stand in another order than in the model
+        self.shapes = {}  # in the model, of those that have another number of axes there
         self._count = 0
         self._constants = {}
 
@@ -130,7 +131,9 @@ _FILTERS = (3, 2, 0, 1)  # the axes of weights [height, width, in, out] in ONNX'
 
 def _conv2d(w, n, x):
     held, window = n.arrays["w"], n.settings["window"]
-    w.turned[held.name] = _FILTERS if held.shape is None else (*_FILTERS, list(held.shape))
+    w.turned[held.name] = _FILTERS
+    if held.shape is not None:
+        w.shapes[held.name] = held.shape
     weight = w.initializer(held.name, np.asarray(held.data.transpose(_FILTERS), w.dtype))
     bias = [w.array(n.arrays["b"])] if "b" in n.arrays else []
     return w.add("Conv", x, weight, *bias, **_window(n), dilations=[window.dilation_y, window.dilation_x], group=window.groups)
@@ -222,14 +225,15 @@ _CHANNELS_FIRST = ("batchnorm", "conv2d", "maxpool2d", "avgpool2d")
 
 
 def nodes_of(model):
-    """(nodes, initializers by name, shape of a sample, axes of the initializers that are turned) of a model, from x to y."""
+    """(nodes, initializers by name, shape of a sample, axes of the initializers that are turned, shapes of those that have
+    others in the model) of a model, from x to y."""
     graph = trace(model, "ONNX")
     writer = _Writer(graph, np.float32)
     writer.run()
     output = writer.name(graph.output, LAST)
     if output == "x":  # a graph must have a node
         output = writer.add("Identity", output)
-    return [_renamed(n, output, "y") for n in writer.nodes], writer.initializers, graph.given.shape, writer.turned
+    return [_renamed(n, output, "y") for n in writer.nodes], writer.initializers, graph.given.shape, writer.turned, writer.shapes
 
 
 def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
@@ -276,7 +280,7 @@ def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
     """
     if isinstance(opset, bool) or opset not in OPSETS:
         raise ValueError(f"opset: expected an integer from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r:.40}")
-    nodes, initializers, taken, turned = nodes_of(model)
+    nodes, initializers, taken, turned, shapes = nodes_of(model)
     names = _class_names(class_names, model.out_features)
     outputs = [value("y", np.float32, model.out_shape)]
     if probabilities:
@@ -286,6 +290,7 @@ def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
         "fastnn.version": "1",  # of these metadata
         "fastnn.architecture": json.dumps(model.architecture()),
         "fastnn.axes": json.dumps(turned) if turned else None,
+        "fastnn.shapes": json.dumps(shapes) if shapes else None,
         "fastnn.head": model.head,
         "class_names": None if names is None else json.dumps(names, ensure_ascii=False),
     }

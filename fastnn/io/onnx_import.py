@@ -105,11 +105,10 @@ def _own(graph, metadata, arrays, layers):
         return None
     if metadata.get("fastnn.version") != "1":
         raise ValueError(f"metadata of version {metadata.get('fastnn.version')!r:.40}, while this fastnn reads 1")
-    for name, (*axes, last) in json.loads(metadata.get("fastnn.axes", "{}")).items():  # those of PyTorch's and ONNX's order
-        if isinstance(last, list):  # ... and a shape of fewer axes
-            arrays[name] = arrays[name].transpose(np.argsort(axes)).reshape(last)
-        else:
-            arrays[name] = arrays[name].transpose(np.argsort([*axes, last]))
+    for name, axes in json.loads(metadata.get("fastnn.axes", "{}")).items():  # those of PyTorch's and ONNX's order
+        arrays[name] = arrays[name].transpose(np.argsort(axes))
+    for name, shape in json.loads(metadata.get("fastnn.shapes", "{}")).items():
+        arrays[name] = arrays[name].reshape(shape)
     model = from_architecture(metadata["fastnn.architecture"], {name: a.shape for name, a in arrays.items()}, layers)
     nodes, needed, *_ = nodes_of(model)
     if [_shown(n) for n in graph["node"] if n["output"][:1] != ["probabilities"]] != [_shown(n) for n in nodes]:
