@@ -62,19 +62,49 @@ typedef struct fnn_tensor {
 } fnn_tensor;
 
 #define FNN_UPDATE_CHUNK 4096 /* elements dealt out at a time: 16 KB an array, a few microseconds */
-#define FNN_HYPER 8 /* hyper-parameters of a rule at most */
 
-/* A parameter group: its rule, hyper-parameters and options, and how far it has come. */
+typedef union fnn_number {
+    int64_t i;
+    double d;
+} fnn_number;
+
+typedef enum {
+#define FNN_FORM(code, name) code,
+#include "defs/update_rules.def"
+#undef FNN_FORM
+    FNN_FORMS
+} fnn_momentum_form;
+
+#define FNN_INT(name, initial, least, below) int64_t name;
+#define FNN_DOUBLE(name, initial, least, below) double name;
+#define FNN_HYPER(name, settings) \
+    typedef struct {              \
+        settings                  \
+    } fnn_##name##_hyper;
+#include "defs/update_rules.def"
+#undef FNN_HYPER
+
+#define FNN_GROUP_VALUES 16
+
+/* A parameter group: its rule, its settings, which are `value` in the order of their lists, and how far it has come. */
 typedef struct fnn_group {
     fnn_update_rule rule;
-    double hyper[FNN_HYPER]; /* the rule's own, in the order that ops/optimizer.c takes them */
-    double weight_decay;
-    bool decoupled; /* weights decay by themselves; else the decay is part of the gradient */
-    bool maximize;
-    double l1, clip_value, max_norm, ema; /* 0: none */
-    uint64_t t;                           /* steps done */
-    double memory[2];                     /* numbers that the rule keeps from step to step */
+    union {
+        fnn_number value[FNN_GROUP_VALUES];
+        struct {
+            FNN_SETTINGS
+            union { /* of the rule */
+#define FNN_HYPER(name, settings) fnn_##name##_hyper name;
+#include "defs/update_rules.def"
+#undef FNN_HYPER
+            };
+        };
+    };
+    uint64_t t;       /* steps done */
+    double memory[2]; /* numbers that the rule keeps from step to step */
 } fnn_group;
+#undef FNN_INT
+#undef FNN_DOUBLE
 
 /* The update of many arrays in one call. */
 typedef struct fnn_update {
@@ -109,9 +139,24 @@ void fnn_update_run(fnn_update *o, bool trust, bool max_norm, fnn_autotune *tune
 extern const fnn_activation_info fnn_activations[FNN_ACTIVATIONS];
 extern const char *const fnn_loss_names[FNN_LOSS_FORMS];
 
-/* By code: the names of the rules and how many state arrays each has. */
-extern const char *const fnn_update_names[FNN_UPDATE_RULES];
-extern const int fnn_update_states[FNN_UPDATE_RULES];
+/* What defs/update_rules.def says of a setting, and of a rule. Lists end with a name that is NULL; in each string are words with spaces
+ * between them. */
+typedef struct fnn_setting_info {
+    const char *name;
+    bool whole; /* an int64_t */
+    double initial, least, below;
+} fnn_setting_info;
+
+typedef struct fnn_update_rule_info {
+    const char *name, *states, *memory, *traits;
+    int n_states;
+    unsigned flags; /* its traits */
+    const fnn_setting_info *hyper;
+} fnn_update_rule_info;
+
+extern const char *const fnn_momentum_forms[FNN_FORMS];
+extern const fnn_setting_info fnn_group_settings[];
+extern const fnn_update_rule_info fnn_update_infos[FNN_UPDATE_RULES];
 
 /* Sum of per-row losses, in chunks of 16 rows added in order. */
 double fnn_sum_rows(const double *loss, size_t rows);
@@ -145,11 +190,6 @@ typedef enum {
 
 #define FNN_OP_BUFFERS 8
 #define FNN_OP_PARAMETERS 20
-
-typedef union fnn_number {
-    int64_t i;
-    double d;
-} fnn_number;
 
 /* One operation of a plan: what all have in common, then the parameters of its kind, which are `value` in the order of their list. */
 typedef struct fnn_op {

@@ -64,12 +64,14 @@ cdef extern from "fastnn.h" nogil:
         size_t units
         bint unit_together
 
+    ctypedef union fnn_number:
+        int64_t i
+        double d
+
     ctypedef struct fnn_group:
         fnn_update_rule rule
-        double hyper[8]
-        double weight_decay
-        bint decoupled, maximize
-        double l1, clip_value, max_norm, ema
+        fnn_number value[16]
+        double max_norm, ema
         uint64_t t
         double memory[2]
 
@@ -93,10 +95,26 @@ cdef extern from "fastnn.h" nogil:
     fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr)
     void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars)
     void fnn_update_run(fnn_update *o, bint trust, bint max_norm, fnn_autotune *tune, double work)
-    const char *const *fnn_update_names
-    const int *fnn_update_states
-    fnn_update_rule FNN_LAMB
-    int FNN_HYPER, FNN_STATES, FNN_AVERAGE, FNN_UPDATE_CHUNK
+
+    ctypedef struct fnn_setting_info:
+        const char *name
+        bint whole
+        double initial, least, below
+
+    ctypedef struct fnn_update_rule_info:
+        const char *name
+        const char *states
+        const char *memory
+        const char *traits
+        int n_states
+        unsigned int flags
+        const fnn_setting_info *hyper
+
+    const char *const *fnn_momentum_forms
+    const fnn_setting_info *fnn_group_settings
+    const fnn_update_rule_info *fnn_update_infos
+    unsigned int FNN_TRAIT_trust
+    int FNN_FORMS, FNN_STATES, FNN_AVERAGE, FNN_UPDATE_CHUNK
     double fnn_sum_rows(const double *loss, size_t rows)
 
     void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out)
@@ -116,10 +134,6 @@ cdef extern from "fastnn.h" nogil:
     const fnn_activation_info *fnn_activations
     const char *const *fnn_loss_names
     int FNN_LOSS_FORMS
-
-    ctypedef union fnn_number:
-        int64_t i
-        double d
 
     ctypedef struct fnn_op:
         fnn_op_kind kind

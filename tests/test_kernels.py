@@ -19,6 +19,7 @@ import pytest
 import fastnn
 from fastnn import _native, kernels, reference
 from fastnn.core.activations import ACTIVATIONS
+from fastnn.core.update_rules import RULES, settings_of
 from fastnn.executors import NativeExecutor
 from fastnn.plan import Builder
 
@@ -223,14 +224,14 @@ def test_every_kernel_has_a_test():
         "sgd": test_sgd,
         "adam": test_adam,
         # in test_optim_rules.py
-        **{name: None for name, _ in _native.UPDATE_RULES if name not in ("sgd", "adam")},
+        **{name: None for name in RULES if name not in ("sgd", "adam")},
         **dict.fromkeys(("trust_norms", "trust_update", "max_norm", "max_norm_unit")),
         "batchnorm_running": None,  # in test_layers.py
         "drop_rows": None,
         **dict.fromkeys(f"{kind}pool2d_{way}" for kind in ("max", "avg") for way in ("forward", "backward")),  # in test_convolution.py
     }
     text = (Path(__file__).parents[1] / "csrc" / "defs" / "kernels.def").read_text()
-    names = set(re.findall(r"^FNN_KERNEL\((\w+)", text, re.M)) | set(re.findall(r"^FNN_UPDATE\(\w+, (\w+)", text, re.M))
+    names = set(re.findall(r"^FNN_KERNEL\((\w+)", text, re.M)) | set(RULES)
     assert names == set(tested)
 
 
@@ -1822,7 +1823,7 @@ def test_gradient_norm(dtype):
         grads = [np.array(g * scale, dtype) for g in tensors_of(F64, 6)]
         params = [np.zeros_like(g) for g in grads]
         state = _native.OptimizerState()
-        state.compile([(0, (), 0.0, False, False, 0.0, 0.0, 0.0, 0.0)], 1)
+        state.compile([("sgd", settings_of("sgd"))], 1)
         tensors = _native.Tensors(params, [()] * len(params), [0] * len(params), state, [""] * len(params))
         exact = math.sqrt(math.fsum(x * x for x in each(grads)))
         norms = everywhere(lambda: (tensors.step(grads, [0.0], 1.0)[0],))

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fastnn import optim, schedules
-from fastnn.reference.optimizer import clip_scale, gradient_norm, limit_norms, optimizer_progress, optimizer_update
+from fastnn.reference.optimizer import OWN_DECAY, clip_scale, gradient_norm, limit_norms, optimizer_progress, optimizer_update
 
 UP_TO_1 = st.floats(0, 0.99)
 POSITIVE = st.floats(1e-3, 2.0)
@@ -85,13 +85,13 @@ def all_bits(opt):
 def lion_argument(g, m, hyper, scale):
     limit = hyper.clip_value or np.inf
     g = np.clip((-scale if hyper.maximize else scale) * g.astype(np.float64), -limit, limit)
-    return hyper.hyper[0] * m + (1 - hyper.hyper[0]) * g
+    return hyper.beta1 * m + (1 - hyper.beta1) * g
 
 
 def well_conditioned(g, w, hyper, scale):
     """Where the sum of gradient and coupled decay does not all but cancel: what divides it by its own size, as Adam's first
     step does, would show the rounding of the sum as large as it likes."""
-    if not hyper.weight_decay or hyper.decoupled:
+    if not hyper.weight_decay or hyper.decoupled_weight_decay or hyper.rule in OWN_DECAY:
         return np.ones(g.shape, bool)
     limit = hyper.clip_value or np.inf
     g = np.clip((-scale if hyper.maximize else scale) * g.astype(np.float64), -limit, limit)

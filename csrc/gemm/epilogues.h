@@ -25,8 +25,8 @@ static void fnn_finish_derivative(const fnn_product *g, size_t i, size_t j, size
 }
 
 static fnn_update_rule_fn *const fnn_update_rules[FNN_UPDATE_RULES] = {
-#define FNN_UPDATE(code, name, states) [code] = fnn_##name,
-#include "../defs/kernels.def"
+#define FNN_UPDATE(code, name, states, hyper, memory, traits) [code] = fnn_##name,
+#include "../defs/update_rules.def"
 #undef FNN_UPDATE
 };
 

@@ -1,9 +1,9 @@
-/* The optimizers' update rules. What a new one needs in C: its body here, its line in defs/kernels.def and its scalars in
+/* The optimizers' update rules. What a new one needs in C: its body here, its line in defs/update_rules.def and its scalars in
  * ops/optimizer.c.
  *
  * One frame for all: prepare the gradient (scale, clip, weight decay), apply the rule, finish (shrink, average). A rule is
  * a function on registers: from the weight w, the prepared gradient g and its states it makes the new states and returns
- * the new weight. Its line in defs/kernels.def makes two loops of it: one of the rule alone, and one with those options of the
+ * the new weight. Its line in defs/update_rules.def makes two loops of it: one of the rule alone, and one with those options of the
  * frame that the step's scalars ask for, tested once a vector. What is not asked for is not computed: 0 * inf is NaN.
  *
  * w, g and the states must not overlap. Scalars beyond those that a comment explains are hyper-parameters of the same
@@ -304,7 +304,7 @@ FNN_INLINE void fnn_states_at(real *to[FNN_STATES], real *const state[FNN_STATES
 typedef vec fnn_rule(const fnn_scalars *s, vec w, vec g, vec *s0, vec *s1, vec *s2);
 
 /* One vector, or the part of one that `t` says: at i, in g at ig. */
-FNN_INLINE void fnn_update_vector(fnn_rule * rule, const int states, const bool whole,
+FNN_INLINE void fnn_update_vector(fnn_rule * rule, const int states, const unsigned traits, const bool whole,
                                   const unsigned options, const bool start, const fnn_scalars *s,
                                   size_t i, size_t ig, vt t, real *w, const real *g, real *s0, real *s1,
                                   real *s2, real *average)
@@ -317,7 +317,7 @@ FNN_INLINE void fnn_update_vector(fnn_rule * rule, const int states, const bool 
     if (options & FNN_DECAY) vw = v_mul(s->keep, vw);
     vw = rule(s, vw, vg, &v0, &v1, &v2);
     if (options & FNN_THRESHOLD) vw = fnn_shrink(s, vw);
-    if (rule != fnn_lamb_rule) fnn_put(whole, w + i, vw, t); /* lamb's moves later: nothing to write */
+    if (!(traits & FNN_TRAIT_trust)) fnn_put(whole, w + i, vw, t); /* else it moves later: nothing to write */
     if (states > 0) fnn_put(whole, s0 + i, v0, t);
     if (states > 1) fnn_put(whole, s1 + i, v1, t);
     if (states > 2) fnn_put(whole, s2 + i, v2, t);
@@ -325,9 +325,9 @@ FNN_INLINE void fnn_update_vector(fnn_rule * rule, const int states, const bool 
         fnn_put(whole, average + i, fnn_averaged(s, start, fnn_get(whole, average + i, t), vw), t);
 }
 
-/* One pass over `rows` rows of n elements, those of w and of the states ldw apart, those of g ldg; `rule`, `states` and `plain`
- * are constants wherever this is called. */
-FNN_INLINE void fnn_update_loop(fnn_rule * rule, const int states, const bool plain, size_t rows, size_t n,
+/* One pass over `rows` rows of n elements, those of w and of the states ldw apart, those of g ldg; `rule`, `states`, `traits` and
+ * `plain` are constants wherever this is called. */
+FNN_INLINE void fnn_update_loop(fnn_rule * rule, const int states, const unsigned traits, const bool plain, size_t rows, size_t n,
                                 const fnn_update_scalars *scalars, real *w, size_t ldw, const real *g,
                                 size_t ldg, real *const state[FNN_STATES])
 {
@@ -339,25 +339,29 @@ FNN_INLINE void fnn_update_loop(fnn_rule * rule, const int states, const bool pl
         const size_t at = r * ldw, from = r * ldg;
         size_t j = 0;
         for (; j + FNN_LANES <= n; j += FNN_LANES)
-            fnn_update_vector(rule, states, true, options, start, &s, at + j, from + j, all, w, g, state[0], state[1],
+            fnn_update_vector(rule, states, traits, true, options, start, &s, at + j, from + j, all, w, g, state[0], state[1],
                               state[2], state[FNN_AVERAGE]);
         if (j < n)
-            fnn_update_vector(rule, states, false, options, start, &s, at + j, from + j, rest, w, g, state[0],
+            fnn_update_vector(rule, states, traits, false, options, start, &s, at + j, from + j, rest, w, g, state[0],
                               state[1], state[2], state[FNN_AVERAGE]);
     }
 }
 
-#define FNN_UPDATE(code, name, states)                                                                                 \
-    static void fnn_##name(size_t rows, size_t n, const fnn_update_scalars *s, real *w, size_t ldw,      \
-                           const real *g, size_t ldg, real *const state[FNN_STATES])                           \
+#define FNN_STATE(name) +1
+#define FNN_TRAIT(name) | FNN_TRAIT_##name
+#define FNN_UPDATE(code, name, states, hyper, memory, traits)                                                          \
+    static void fnn_##name(size_t rows, size_t n, const fnn_update_scalars *s, real *w, size_t ldw,                    \
+                           const real *g, size_t ldg, real *const state[FNN_STATES])                                   \
     {                                                                                                                  \
         if (s->options)                                                                                                \
-            fnn_update_loop(fnn_##name##_rule, states, false, rows, n, s, w, ldw, g, ldg, state);  \
+            fnn_update_loop(fnn_##name##_rule, 0 states, 0 traits, false, rows, n, s, w, ldw, g, ldg, state);          \
         else                                                                                                           \
-            fnn_update_loop(fnn_##name##_rule, states, true, rows, n, s, w, ldw, g, ldg, state);   \
+            fnn_update_loop(fnn_##name##_rule, 0 states, 0 traits, true, rows, n, s, w, ldw, g, ldg, state);           \
     }
-#include "../defs/kernels.def"
+#include "../defs/update_rules.def"
 #undef FNN_UPDATE
+#undef FNN_STATE
+#undef FNN_TRAIT
 
 /* ---- passes of their own, behind the update ---- */
 

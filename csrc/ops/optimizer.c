@@ -3,34 +3,66 @@
 
 #include <math.h>
 
-const char *const fnn_update_names[FNN_UPDATE_RULES] = {
-#define FNN_UPDATE(code, name, states) [code] = #name,
-#include "../defs/kernels.def"
-#undef FNN_UPDATE
+/* ---- the register ---- */
+
+const char *const fnn_momentum_forms[FNN_FORMS] = {
+#define FNN_FORM(code, name) [code] = #name,
+#include "../defs/update_rules.def"
+#undef FNN_FORM
 };
 
-const int fnn_update_states[FNN_UPDATE_RULES] = {
-#define FNN_UPDATE(code, name, states) [code] = states,
-#include "../defs/kernels.def"
+#define FNN_INT(name, initial, least, below) {#name, true, initial, least, below},
+#define FNN_DOUBLE(name, initial, least, below) {#name, false, initial, least, below},
+const fnn_setting_info fnn_group_settings[] = {FNN_SETTINGS{NULL, false, 0, 0, 0}};
+static const fnn_setting_info none_settings[] = {{NULL, false, 0, 0, 0}};
+#define FNN_HYPER(name, settings)                                                                            \
+    static const fnn_setting_info name##_settings[] = {settings{NULL, false, 0, 0, 0}};                      \
+    _Static_assert(sizeof(name##_settings) / sizeof(fnn_setting_info) + sizeof(fnn_group_settings) / sizeof(fnn_setting_info) - 2 <= \
+                       FNN_GROUP_VALUES, #name ": more hyper-parameters than fnn_group has room for");
+#include "../defs/update_rules.def"
+#undef FNN_HYPER
+#undef FNN_INT
+#undef FNN_DOUBLE
+
+#define FNN_STATE(name) +1
+#define FNN_TRAIT(name) | FNN_TRAIT_##name
+enum {
+#define FNN_UPDATE(code, name, states, hyper, memory, traits) name##_states = 0 states, name##_flags = 0 traits,
+#include "../defs/update_rules.def"
 #undef FNN_UPDATE
 };
+#undef FNN_STATE
+#undef FNN_TRAIT
+
+#define FNN_STATE(name) #name " "
+#define FNN_TRAIT(name) #name " "
+const fnn_update_rule_info fnn_update_infos[FNN_UPDATE_RULES] = {
+#define FNN_UPDATE(code, name, states, hyper, memory, traits) \
+    [code] = {#name, "" states, memory, "" traits, name##_states, name##_flags, hyper##_settings},
+#include "../defs/update_rules.def"
+#undef FNN_UPDATE
+};
+#undef FNN_STATE
+#undef FNN_TRAIT
+
+static bool trusted(fnn_update_rule rule) { return fnn_update_infos[rule].flags & FNN_TRAIT_trust; }
 
 /* ---- scalars ---- */
 
-/* momentum, dampening, form: 0 PyTorch's, 1 classic, 2 average, 3 average with bias correction */
-static void prepare_momentum(fnn_update_scalars *s, const double *h, double lr, uint64_t t)
+static void prepare_momentum(fnn_update_scalars *s, const fnn_momentum_hyper *h, double lr, uint64_t t)
 {
-    const double beta = h[0];
-    s->beta1 = beta;
-    switch ((int)h[2]) {
-    case 0: /* the first step starts from the gradient itself, undampened */ s->one_beta1 = t == 1 ? 1.0 : 1.0 - h[1]; break;
-    case 1: /* v <- momentum v - lr g;  w <- w + v */
+    s->beta1 = h->momentum;
+    switch ((fnn_momentum_form)h->form) {
+    case FNN_FORM_TORCH: /* the first step starts from the gradient itself, undampened */
+        s->one_beta1 = t == 1 ? 1.0 : 1.0 - h->dampening;
+        break;
+    case FNN_FORM_CLASSIC: /* v <- momentum v - lr g;  w <- w + v */
         s->one_beta1 = -lr;
         s->lr = -1.0;
         break;
     default:
-        s->one_beta1 = 1.0 - beta;
-        if (h[2] == 3) s->lr = lr / (1.0 - pow(beta, (double)t));
+        s->one_beta1 = 1.0 - h->momentum;
+        if (h->form == FNN_FORM_CORRECTED) s->lr = lr / (1.0 - pow(h->momentum, (double)t));
         break;
     }
 }
@@ -45,40 +77,49 @@ static void prepare_moments(fnn_update_scalars *s, double beta1, double beta2, d
     s->inverse_sqrt_bc2 = 1.0 / sqrt(1.0 - pow(beta2, (double)t));
 }
 
-/* beta1, beta2, eps, momentum_decay. Memory: the product of the momenta so far. */
-static void prepare_nadam(fnn_update_scalars *s, const double *h, double lr, uint64_t t, double product)
+static void prepare_adam(fnn_update_scalars *s, const fnn_adam_hyper *h, double lr, uint64_t t)
 {
-    const double mu = h[0] * (1.0 - 0.5 * pow(0.96, (double)t * h[3]));
-    const double next = h[0] * (1.0 - 0.5 * pow(0.96, ((double)t + 1.0) * h[3]));
-    prepare_moments(s, h[0], h[1], h[2], t);
+    prepare_moments(s, h->beta1, h->beta2, h->eps, t);
+    s->lr = lr / (1.0 - pow(h->beta1, (double)t));
+    if (h->epsilon_hat) {
+        s->lr *= sqrt(1.0 - pow(h->beta2, (double)t));
+        s->inverse_sqrt_bc2 = 1.0;
+    }
+}
+
+/* Memory: the product of the momenta so far. */
+static void prepare_nadam(fnn_update_scalars *s, const fnn_nadam_hyper *h, double lr, uint64_t t, double product)
+{
+    const double mu = h->beta1 * (1.0 - 0.5 * pow(0.96, (double)t * h->momentum_decay));
+    const double next = h->beta1 * (1.0 - 0.5 * pow(0.96, ((double)t + 1.0) * h->momentum_decay));
+    prepare_moments(s, h->beta1, h->beta2, h->eps, t);
     product = (t == 1 ? 1.0 : product) * mu;
     s->second_lr = lr * (1.0 - mu) / (1.0 - product);
     s->lr = lr * next / (1.0 - product * next);
     s->memory[0] = product;
 }
 
-/* beta1, beta2, eps */
-static void prepare_radam(fnn_update_scalars *s, const double *h, double lr, uint64_t t)
+static void prepare_radam(fnn_update_scalars *s, const fnn_moments_hyper *h, double lr, uint64_t t)
 {
-    prepare_moments(s, h[0], h[1], h[2], t);
-    const double bc1 = 1.0 - pow(h[0], (double)t), power = pow(h[1], (double)t), bc2 = 1.0 - power;
-    const double rho_inf = 2.0 / (1.0 - h[1]) - 1.0, rho = rho_inf - 2.0 * (double)t * power / bc2;
+    prepare_moments(s, h->beta1, h->beta2, h->eps, t);
+    const double bc1 = 1.0 - pow(h->beta1, (double)t), power = pow(h->beta2, (double)t), bc2 = 1.0 - power;
+    const double rho_inf = 2.0 / (1.0 - h->beta2) - 1.0, rho = rho_inf - 2.0 * (double)t * power / bc2;
     s->first = !(rho > 5.0);
     s->lr = lr / bc1;
     if (!s->first) s->lr *= sqrt((rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho)) * sqrt(bc2);
 }
 
-/* beta1, beta2, eps, weight_decay, warmup_steps, r, weight_lr_power. Memory: the sum of the weights, the largest rate. */
-static void prepare_schedule_free(fnn_update_scalars *s, const double *h, double lr, uint64_t t, const double memory[2])
+/* Memory: the sum of the weights, the largest rate. */
+static void prepare_schedule_free(fnn_update_scalars *s, const fnn_schedule_free_hyper *h, double lr, uint64_t t,
+                                  const double memory[2])
 {
-    prepare_moments(s, h[0], h[1], h[2], t);
-    if ((double)t <= h[4]) lr *= (double)t / h[4];
+    prepare_moments(s, h->beta1, h->beta2, h->eps, t);
+    if (t <= (uint64_t)h->warmup_steps) lr *= (double)t / (double)h->warmup_steps;
     const double largest = lr > memory[1] ? lr : memory[1];
-    const double weight = pow((double)t, h[5]) * pow(largest, h[6]), sum = memory[0] + weight;
+    const double weight = pow((double)t, h->r) * pow(largest, h->weight_lr_power), sum = memory[0] + weight;
     s->mix = sum > 0.0 ? weight / sum : 0.0;
     s->lr = lr;
-    s->second_lr = lr * (1.0 - h[0] * (1.0 - s->mix));
-    s->decay = h[3];
+    s->second_lr = lr * (1.0 - h->beta1 * (1.0 - s->mix));
     s->first = t == 1;
     s->memory[0] = sum;
     s->memory[1] = largest;
@@ -88,44 +129,33 @@ static void prepare_schedule_free(fnn_update_scalars *s, const double *h, double
 fnn_update_scalars fnn_update_prepare(const fnn_group *g, double lr)
 {
     const uint64_t t = g->t + 1;
-    const double *h = g->hyper;
+    const bool own_decay = fnn_update_infos[g->rule].flags & FNN_TRAIT_own_decay;
     fnn_update_scalars s = {.lr = lr, .start = t == 1, .gradient_scale = 1.0, .max_norm = g->max_norm};
     switch (g->rule) {
     case FNN_MOMENTUM:
-    case FNN_NESTEROV: prepare_momentum(&s, h, lr, t); break;
-    case FNN_ADAGRAD: /* lr_decay, eps */
-        s.lr = lr / (1.0 + (double)g->t * h[0]);
-        s.eps = h[1];
+    case FNN_NESTEROV: prepare_momentum(&s, &g->momentum, lr, t); break;
+    case FNN_ADAGRAD:
+        s.lr = lr / (1.0 + (double)g->t * g->adagrad.lr_decay);
+        s.eps = g->adagrad.eps;
         break;
-    case FNN_ADADELTA: /* rho, eps */ prepare_moments(&s, 0.0, h[0], h[1], t); break;
-    case FNN_RMSPROP: /* alpha, eps, momentum */
+    case FNN_ADADELTA: prepare_moments(&s, 0.0, g->adadelta.rho, g->adadelta.eps, t); break;
+    case FNN_RMSPROP:
     case FNN_RMSPROP_MOMENTUM:
     case FNN_RMSPROP_CENTERED:
-    case FNN_RMSPROP_CENTERED_MOMENTUM: prepare_moments(&s, h[2], h[0], h[1], t); break;
-    case FNN_ADAM: /* beta1, beta2, eps, whether eps is the paper's eps hat */
-    case FNN_AMSGRAD:
-        prepare_moments(&s, h[0], h[1], h[2], t);
-        s.lr = lr / (1.0 - pow(h[0], (double)t));
-        if (h[3] != 0.0) {
-            s.lr *= sqrt(1.0 - pow(h[1], (double)t));
-            s.inverse_sqrt_bc2 = 1.0;
-        }
+    case FNN_RMSPROP_CENTERED_MOMENTUM: prepare_moments(&s, g->rmsprop.momentum, g->rmsprop.alpha, g->rmsprop.eps, t); break;
+    case FNN_ADAM:
+    case FNN_AMSGRAD: prepare_adam(&s, &g->adam, lr, t); break;
+    case FNN_NADAM: prepare_nadam(&s, &g->nadam, lr, t, g->memory[0]); break;
+    case FNN_ADAMAX:
+        prepare_moments(&s, g->moments.beta1, g->moments.beta2, g->moments.eps, t);
+        s.lr = lr / (1.0 - pow(g->moments.beta1, (double)t));
         break;
-    case FNN_NADAM: prepare_nadam(&s, h, lr, t, g->memory[0]); break;
-    case FNN_ADAMAX: /* beta1, beta2, eps */
-        prepare_moments(&s, h[0], h[1], h[2], t);
-        s.lr = lr / (1.0 - pow(h[0], (double)t));
-        break;
-    case FNN_RADAM: prepare_radam(&s, h, lr, t); break;
-    case FNN_LION: /* beta1, beta2, weight_decay */
-        prepare_moments(&s, h[0], h[1], 0.0, t);
-        s.decay = h[2];
-        break;
-    case FNN_SCHEDULE_FREE: prepare_schedule_free(&s, h, lr, t, g->memory); break;
-    case FNN_LAMB: /* beta1, beta2, eps, weight_decay */
-        prepare_moments(&s, h[0], h[1], h[2], t);
-        s.mix = 1.0 / (1.0 - pow(h[0], (double)t));
-        s.decay = h[3];
+    case FNN_RADAM: prepare_radam(&s, &g->moments, lr, t); break;
+    case FNN_LION: prepare_moments(&s, g->lion.beta1, g->lion.beta2, 0.0, t); break;
+    case FNN_SCHEDULE_FREE: prepare_schedule_free(&s, &g->schedule_free, lr, t, g->memory); break;
+    case FNN_LAMB:
+        prepare_moments(&s, g->lamb.beta1, g->lamb.beta2, g->lamb.eps, t);
+        s.mix = 1.0 / (1.0 - pow(g->lamb.beta1, (double)t));
         break;
     default: break; /* SGD: the rate alone */
     }
@@ -138,10 +168,12 @@ fnn_update_scalars fnn_update_prepare(const fnn_group *g, double lr)
         s.clip_value = g->clip_value;
         s.options |= FNN_CLIP;
     }
-    if (g->weight_decay != 0) {
+    if (own_decay) {
+        s.decay = g->weight_decay;
+    } else if (g->weight_decay != 0) {
         s.weight_decay = g->weight_decay;
         s.keep = 1.0 - lr * g->weight_decay;
-        s.options |= g->decoupled ? FNN_DECAY : FNN_L2;
+        s.options |= g->decoupled_weight_decay ? FNN_DECAY : FNN_L2;
     }
     if (g->l1 > 0) {
         s.threshold = lr * g->l1;
@@ -230,23 +262,23 @@ static void update_part(const fnn_kernels *k, const fnn_update *o, const fnn_ten
 {
     (void)first;
     const fnn_update_rule rule = o->rules[t->group];
-    const bool trusted = rule == FNN_LAMB;
+    const bool later = trusted(rule);
     const fnn_update_scalars *scalars = &o->scalars[t->group];
     fnn_update_scalars moments;
-    if (trusted) { /* the moments now, the weights later */
+    if (later) { /* the moments now, the weights later */
         moments = *scalars;
         moments.options &= FNN_SCALE | FNN_CLIP;
         scalars = &moments;
     }
-    const size_t step = trusted ? FNN_TRUST_BLOCK : upto - from;
+    const size_t step = later ? FNN_TRUST_BLOCK : upto - from;
     for (const size_t begin = from; from < upto; from += step) {
         const size_t n = upto - from < step ? upto - from : step;
-        double part[2] = {0.0, 0.0}, *sums = trusted ? &o->trust[2 * (chunk + (from - begin) / FNN_UPDATE_CHUNK)] : NULL;
+        double part[2] = {0.0, 0.0}, *sums = later ? &o->trust[2 * (chunk + (from - begin) / FNN_UPDATE_CHUNK)] : NULL;
         void *w = fnn_at(k, t->w, from), *state[FNN_STATES];
         fnn_states_at(k, state, t->state, from);
         k->update[rule](1, n, scalars, w, n, fnn_at(k, t->g, from), n, state);
-        if (trusted) k->trust_norms(n, scalars, w, state[0], state[1], part);
-        for (int i = 0; trusted && i < 2; i++) sums[i] = (from - begin) % FNN_UPDATE_CHUNK ? sums[i] + part[i] : part[i];
+        if (later) k->trust_norms(n, scalars, w, state[0], state[1], part);
+        for (int i = 0; later && i < 2; i++) sums[i] = (from - begin) % FNN_UPDATE_CHUNK ? sums[i] + part[i] : part[i];
     }
 }
 
@@ -254,7 +286,7 @@ static void trust_part(const fnn_kernels *k, const fnn_update *o, const fnn_tens
                        size_t first)
 {
     (void)chunk;
-    if (o->rules[t->group] != FNN_LAMB) return;
+    if (!trusted(o->rules[t->group])) return;
     double w2 = 0.0, d2 = 0.0;
     for (size_t i = first; i < first + chunks_of(t); i++) {
         w2 += o->trust[2 * i];

@@ -1,10 +1,36 @@
 # Where an optimizer stands, for everything that runs its updates: trainers' plans, and steps on gradients of one's own.
 
-# The rules, by their codes: (name, how many state arrays).
-UPDATE_RULES = [((<const char *>fnn_update_names[_i]).decode(), fnn_update_states[_i]) for _i in range(FNN_UPDATE_RULES)]
-
 UPDATE_CHUNK = FNN_UPDATE_CHUNK
 
+
+cdef list _settings_of(const fnn_setting_info *first):
+    found = []
+    while first.name:
+        found.append((first.name.decode(), first.whole, first.initial, first.least, first.below))
+        first += 1
+    return found
+
+
+def update_rules():
+    """What the register (csrc/defs/update_rules.def) says: (settings of every group, rules by code, forms of momentum by code); of a
+    setting (name, whether it is an integer, initial, least, below), of a rule (name, states, settings of its own, memory, traits)."""
+    rules = []
+    for i in range(FNN_UPDATE_RULES):
+        states, memory, traits = (text.decode().split() for text in (fnn_update_infos[i].states, fnn_update_infos[i].memory,
+                                                                     fnn_update_infos[i].traits))
+        rules.append((fnn_update_infos[i].name.decode(), states, _settings_of(fnn_update_infos[i].hyper), memory, traits))
+    return _settings_of(fnn_group_settings), rules, [fnn_momentum_forms[i].decode() for i in range(FNN_FORMS)]
+
+
+def _rule_places():
+    """Of each rule its code and, by name, for each setting its place in a group and whether it is an integer."""
+    everywhere, rules, _ = update_rules()
+    return {
+        rule: (code, {name: (place, whole) for place, (name, whole, *_) in enumerate([*everywhere, *hyper])})
+        for code, (rule, _, hyper, *_) in enumerate(rules)
+    }
+
+cdef dict _RULES = _rule_places()
 
 cdef class OptimizerState:
     """The groups' settings as the kernels take them, how far each group has come, and who may use them: one for each optimizer, for life.
@@ -84,23 +110,25 @@ cdef class OptimizerState:
         return self.rated == self.rates_version
 
     def compile(self, list settings, uint64_t version):
-        """The settings of all groups: for each (rule's code, hyper-parameters, weight_decay, decoupled, maximize, l1, clip_value, max_norm,
-        ema)."""
-        cdef size_t i
-        cdef int k, rule
+        """The settings of all groups: for each (name of its rule, {name of a setting: number}), all that the register names and no
+        other."""
+        cdef size_t i, place
         cdef fnn_group g
         cdef list made = []
-        memset(&g, 0, sizeof(g))
-        for given in settings:
-            rule, hyper, g.weight_decay, g.decoupled, g.maximize, g.l1, g.clip_value, g.max_norm, g.ema = given
-            if not 0 <= rule < FNN_UPDATE_RULES:
-                raise ValueError(f"rule: expected a code below {FNN_UPDATE_RULES}, got {rule}; was the extension built again?")
-            if len(hyper) > FNN_HYPER:
-                raise ValueError(f"hyper: expected at most {FNN_HYPER} numbers, got {len(hyper)}")
-            memset(g.hyper, 0, sizeof(g.hyper))
-            for k, value in enumerate(hyper):
-                g.hyper[k] = value
-            g.rule = rule
+        for rule, values in settings:
+            if rule not in _RULES:
+                raise ValueError(f"rule: expected one of {', '.join(_RULES)}, got {rule!r}")
+            code, places = _RULES[rule]
+            if values.keys() != places.keys():
+                raise TypeError(f"{rule}: expected the settings {sorted(places)}, got {sorted(values)}")
+            memset(&g, 0, sizeof(g))
+            g.rule = code
+            for name, value in values.items():
+                place, whole = places[name]
+                if whole:
+                    g.value[place].i = value
+                else:
+                    g.value[place].d = value
             made.append((<char *>&g)[: sizeof(g)])
         self.lock.enter()
         try:
@@ -110,7 +138,7 @@ cdef class OptimizerState:
                 memcpy(&g, <char *><bytes>made[i], sizeof(g))
                 g.t, g.memory[0], g.memory[1] = self.groups[i].t, self.groups[i].memory[0], self.groups[i].memory[1]
                 self.groups[i], self.rules[i] = g, g.rule
-                self.trust = self.trust or g.rule == FNN_LAMB
+                self.trust = self.trust or (fnn_update_infos[g.rule].flags & FNN_TRAIT_trust) != 0
                 self.limits = self.limits or g.max_norm > 0
             self.settings, self.compiled = settings, version
         finally:

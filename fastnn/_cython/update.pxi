@@ -107,9 +107,9 @@ cdef class Tensors:
                 states = 0
                 while states < FNN_AVERAGE and self.tensors[j].state[states]:
                     states += 1
-                if states != fnn_update_states[g.rule] or (g.ema > 0 and self.tensors[j].state[FNN_AVERAGE] == NULL):
+                if states != fnn_update_infos[g.rule].n_states or (g.ema > 0 and self.tensors[j].state[FNN_AVERAGE] == NULL):
                     raise ValueError(f"groups: expected a rule for which the parameters of group {self.tensors[j].group} have states, "
-                                     f"got {fnn_update_names[g.rule].decode()}")
+                                     f"got {fnn_update_infos[g.rule].name.decode()}")
             self.fits = self.state.compiled
         self.update.rules, self.update.scalars, self.update.n_groups = self.state.rules, self.state.scalars, self.state.n_groups
         return 0

@@ -2,32 +2,37 @@
 
 from typing import NamedTuple
 
-from .. import _native
+from ..core.update_rules import FORMS, settings_of
 
-# The optimizers' compiled rules: name -> code.
-RULES = {name: code for code, (name, _) in enumerate(_native.UPDATE_RULES)}
-NAMES = list(RULES)  # by code
+_FORM_NAMES = list(FORMS)  # by code
 
 
-class GroupState(NamedTuple):
-    """A parameter group at a moment: its rule, hyper-parameters, options, and how far it has come."""
+class GroupState:
+    """A parameter group at a moment.
 
-    rule: str
-    hyper: tuple = ()  # the rule's own, in the order that csrc/ops/optimizer.c takes them
-    weight_decay: float = 0.0
-    decoupled: bool = False
-    maximize: bool = False
-    l1: float = 0.0
-    clip_value: float = 0.0
-    max_norm: float = 0.0
-    ema: float = 0.0
-    t: int = 0  # steps done
-    memory: tuple = (0.0, 0.0)  # numbers that the rule keeps from step to step
+    Its attributes are `rule`, the rule's name; `t`, the steps done; `memory`, two numbers that the rule keeps from step to step; and
+    the settings by their names in the register (csrc/defs/update_rules.def), with what it says for those that are not given.
+
+    Examples
+    --------
+    >>> fastnn.executors.GroupState("momentum", momentum=0.9).form
+    'torch'
+    """
+
+    def __init__(self, rule, t=0, memory=(0.0, 0.0), **settings):
+        self.rule, self.t, self.memory, self._settings = rule, t, memory, settings_of(rule, **settings)
+        vars(self).update(self._settings)
+        if "form" in self._settings:
+            self.form = _FORM_NAMES[self.form]
+
+    def at(self, t, memory):
+        """The same group, so far."""
+        return GroupState(self.rule, t, memory, **self._settings)
 
 
 def group_states(state):
     """The groups of an optimizer's `_native.OptimizerState`, as they are now."""
-    return [GroupState(NAMES[rule], *rest) for rule, *rest in state.groups_now()]
+    return [GroupState(rule, t, memory, **settings) for rule, settings, t, memory in state.groups_now()]
 
 
 class Result(NamedTuple):

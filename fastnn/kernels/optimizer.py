@@ -3,9 +3,8 @@
 import numpy as np
 
 from .. import _native
+from ..core.update_rules import settings_of
 from ._check import _at_least_zero, _integer, _number, _own
-
-_RULES = {name: code for code, (name, _) in enumerate(_native.UPDATE_RULES)}
 
 
 def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
@@ -66,7 +65,8 @@ def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0,
             buffer[...] = 0
     states = [(buffer,) for buffer in buffers] if momentum else [()] * len(params)
     rule = "sgd" if momentum == 0 else "nesterov" if nesterov else "momentum"
-    _update(params, grads, states, lr, step, rule, (momentum, dampening, 0.0) if momentum else (), weight_decay)
+    hyper = {"momentum": momentum, "dampening": dampening} if momentum else {}
+    _update(params, grads, states, lr, step, rule, weight_decay=weight_decay, **hyper)
 
 
 def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
@@ -118,14 +118,15 @@ def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.
         if not 0 <= beta < 1:
             raise ValueError(f"{name}: expected a number >= 0 and < 1, got {beta}")
     params, grads, exp_avgs, exp_avg_sqs = _check_lists(params, grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs)
-    _update(params, grads, list(zip(exp_avgs, exp_avg_sqs)), lr, step, "adam", (beta1, beta2, eps, 0.0), weight_decay)
+    states, settings = list(zip(exp_avgs, exp_avg_sqs)), {"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
+    _update(params, grads, states, lr, step, "adam", **settings)
 
 
-def _update(params, grads, states, lr, step, rule, hyper, weight_decay):
+def _update(params, grads, states, lr, step, rule, **settings):
     names = [f"params[{i}]" for i in range(len(params))]
     state = _native.OptimizerState()
     state.set_progress([(step - 1, (0.0, 0.0))])
-    state.compile([(_RULES[rule], hyper, weight_decay, False, False, 0.0, 0.0, 0.0, 0.0)], 1)
+    state.compile([(rule, settings_of(rule, **settings))], 1)
     _native.Tensors(list(params), states, [0] * len(params), state, names).step(list(grads), [lr])
 
 

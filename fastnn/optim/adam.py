@@ -3,8 +3,6 @@
 from . import checks
 from .base import Optimizer
 
-_CHECKS = {"betas": checks.betas, "eps": checks.number}
-
 
 class Adam(Optimizer):
     """Adam: steps scaled by running averages of the gradient and of its square.
@@ -51,8 +49,9 @@ class Adam(Optimizer):
     array([0.9, 2.1], dtype=float32)
     """
 
+    rules = ("adam", "amsgrad")
     switches = ("amsgrad",)
-    checks = {**_CHECKS, "amsgrad": checks.flag, "epsilon_hat": checks.flag}
+    checks = {"amsgrad": checks.flag, "epsilon_hat": checks.flag}
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, *, epsilon_hat=False,
                  **options):
@@ -71,12 +70,6 @@ class Adam(Optimizer):
 
     def _rule(self, g):
         return "amsgrad" if g["amsgrad"] else "adam"
-
-    def _hyper(self, g):
-        return (*g["betas"], g["eps"], float(g["epsilon_hat"]))
-
-    def _state_names(self, g):
-        return ("exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * g["amsgrad"]
 
 
 class AdamW(Adam):
@@ -116,7 +109,7 @@ class AdamW(Adam):
     array([0.85, 2.  ])
     """
 
-    decay = "decoupled"
+    decoupled = True
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *, epsilon_hat=False,
                  **options):
@@ -163,10 +156,7 @@ class NAdam(Optimizer):
     array([0.8944, 2.1056])
     """
 
-    rule = "nadam"
-    states = ("exp_avg", "exp_avg_sq")
-    memory = ("mu_product",)
-    checks = {**_CHECKS, "momentum_decay": checks.number}
+    rules = ("nadam",)
 
     def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, momentum_decay=4e-3, **options):
         super().__init__(
@@ -174,9 +164,6 @@ class NAdam(Optimizer):
             {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay},
             options,
         )
-
-    def _hyper(self, g):
-        return (*g["betas"], g["eps"], g["momentum_decay"])
 
 
 class Adamax(Optimizer):
@@ -215,15 +202,10 @@ class Adamax(Optimizer):
     array([0.9, 2.1])
     """
 
-    rule = "adamax"
-    states = ("exp_avg", "exp_inf")
-    checks = _CHECKS
+    rules = ("adamax",)
 
     def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **options):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, options)
-
-    def _hyper(self, g):
-        return (*g["betas"], g["eps"])
 
 
 class RAdam(Optimizer):
@@ -265,12 +247,7 @@ class RAdam(Optimizer):
     array([0.9, 2.2])
     """
 
-    rule = "radam"
-    states = ("exp_avg", "exp_avg_sq")
-    checks = _CHECKS
+    rules = ("radam",)
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **options):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, options)
-
-    def _hyper(self, g):
-        return (*g["betas"], g["eps"])

@@ -42,10 +42,8 @@ class Adagrad(Optimizer):
     array([0.9, 2.1])
     """
 
-    rule = "adagrad"
-    states = ("sum",)
-    hyper = ("lr_decay", "eps")
-    checks = {"lr_decay": checks.number, "initial_accumulator_value": checks.number, "eps": checks.number}
+    rules = ("adagrad",)
+    checks = {"initial_accumulator_value": checks.number}
 
     def __init__(self, params, lr=1e-2, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10, **options):
         super().__init__(
@@ -101,10 +99,7 @@ class Adadelta(Optimizer):
     array([0.684, 2.095])
     """
 
-    rule = "adadelta"
-    states = ("square_avg", "acc_delta")
-    hyper = ("rho", "eps")
-    checks = {"rho": checks.beta, "eps": checks.number}
+    rules = ("adadelta",)
 
     def __init__(self, params, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, **options):
         super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay}, options)
@@ -154,9 +149,9 @@ class RMSprop(Optimizer):
     array([0.9, 2.1])
     """
 
-    hyper = ("alpha", "eps", "momentum")
+    rules = ("rmsprop", "rmsprop_momentum", "rmsprop_centered", "rmsprop_centered_momentum")
     switches = ("momentum", "centered")
-    checks = {"alpha": checks.beta, "eps": checks.number, "momentum": checks.number, "centered": checks.flag}
+    checks = {"centered": checks.flag}
 
     def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False, **options):
         super().__init__(
@@ -174,6 +169,3 @@ class RMSprop(Optimizer):
 
     def _rule(self, g):
         return "rmsprop" + "_centered" * g["centered"] + "_momentum" * (g["momentum"] != 0)
-
-    def _state_names(self, g):
-        return ("square_avg",) + ("momentum_buffer",) * (g["momentum"] != 0) + ("grad_avg",) * g["centered"]

@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import _native
 from ..core.parameter import Parameter
-from ..executors import RULES, group_states
+from ..core.update_rules import FORMS, RULES, SETTINGS
+from ..executors import group_states
 from ..plan.builder import Update
 from ..schedules import Clock, Schedule
 from . import checks, state
@@ -76,14 +77,10 @@ class Optimizer:
         For trainers, and others that run updates.
     """
 
-    rule = None  # name of the compiled rule (csrc/defs/kernels.def)
-    states = ()  # names of the state arrays, in the rule's order
-    hyper = ()  # names of the hyper-parameters that the rule takes, in its order
-    memory = ()  # names of the numbers that a group keeps from step to step
-    checks = {}  # name of a hyper-parameter -> function(value, name) that returns the value to keep, or raises
+    rules = ()  # names of the compiled rules that a group may have (csrc/defs/update_rules.def), which say what hyper-parameters there are
+    checks = {}  # name of one that is no number, or not any -> function(value, name) that returns the value to keep, or raises
     switches = ()  # hyper-parameters that say which states there are: they stay off, or on
-    decay = "option"  # weight_decay: L2 or by the option decoupled; "decoupled"; or "own": the rule does it
-    elementwise = True  # no element's update depends on another element
+    decoupled = False  # whether weights always decay by themselves, and not in the gradient
 
     def __init__(self, params, defaults, options=None):
         self._defaults(defaults, options or {})
@@ -122,15 +119,16 @@ class Optimizer:
 
     def _rule(self, group):
         """Name of the compiled rule for the group."""
-        return self.rule
-
-    def _hyper(self, group):
-        """The rule's hyper-parameters as a tuple of floats."""
-        return tuple(float(group[name]) for name in self.hyper)
+        return self.rules[0]
 
     def _state_names(self, group):
         """The state arrays that the group's parameters need."""
-        return self.states
+        return RULES[self._rule(group)].states
+
+    @property
+    def memory(self):
+        """Names of the numbers that a group keeps from step to step."""
+        return RULES[self.rules[0]].memory if self.rules else ()
 
     def _initial(self, name, group):
         """What a state array is filled with."""
@@ -148,9 +146,12 @@ class Optimizer:
 
     def _defaults(self, defaults, options):
         known = {name: value for name, (value, _) in OPTIONS.items()}
-        self._checks = {"lr": checks.rate, "weight_decay": checks.number, **self.checks}
+        self._checks = {"lr": checks.rate, "weight_decay": checks.number}
+        for rule in self.rules:
+            self._checks.update(checks.of_register(RULES[rule].hyper))
+        self._checks.update(self.checks)
         self._checks.update({name: check for name, (_, check) in OPTIONS.items()})
-        if self.decay == "option":
+        if not self.decoupled and not any("own_decay" in RULES[rule].traits for rule in self.rules):
             known["decoupled_weight_decay"] = False
             self._checks["decoupled_weight_decay"] = checks.flag
         unknown = sorted(set(options) - set(known) - {"skip_nonfinite"})
@@ -214,6 +215,7 @@ class Optimizer:
         if not own:
             return
         every = {"lr", "weight_decay", "decoupled_weight_decay", "skip_nonfinite", "clip_norm", *OPTIONS}
+        every.update(name for rule in RULES.values() for name in checks.of_register(rule.hyper))
         every.update(name for kind in Optimizer.__subclasses__() for name in kind.checks)
         unknown = sorted(k for k in own if isinstance(k, str) and (k in every or checks.nearest(k, self.defaults, 0.85)))
         if unknown:
@@ -306,18 +308,13 @@ class Optimizer:
         return self.kernel_state.progress(len(self.param_groups))
 
     def _settings(self, g):
-        """A group's settings as `OptimizerState.compile` takes them."""
-        return (
-            RULES[self._rule(g)],
-            self._hyper(g),
-            0.0 if self.decay == "own" else g["weight_decay"],
-            self.decay == "decoupled" or g.get("decoupled_weight_decay", False),
-            g["maximize"],
-            g["l1"],
-            g["clip_value"] or 0.0,
-            g["max_norm"] or 0.0,
-            g["ema"] or 0.0,
-        )
+        """A group's settings as `OptimizerState.compile` takes them: (rule, numbers by name)."""
+        rule = self._rule(g)
+        given = {"decoupled_weight_decay": self.decoupled, **g}
+        given["beta1"], given["beta2"] = g.get("betas", (0.0, 0.0))
+        if "form" in g:
+            given["form"] = FORMS[g["form"]]
+        return rule, {name: given[name] or 0 for name in (*SETTINGS, *RULES[rule].hyper)}  # None: there is no such option
 
     def _constant_rates(self):
         """The groups' rates, checked, or None if one depends on the step."""
@@ -419,7 +416,7 @@ class Optimizer:
             averages=tuple(self._averages[i] for i in chosen),
             clip_norm=clip_norm or 0.0,
             skip_nonfinite=self.skip_nonfinite,
-            trusted=frozenset(range(len(self.param_groups)) if not self.elementwise else ()),
+            trusted=frozenset(i for i, g in enumerate(self.param_groups) if "trust" in RULES[self._rule(g)].traits),
             limited=frozenset(i for i, g in enumerate(self.param_groups) if g["max_norm"] is not None),
         )
 

@@ -86,6 +86,17 @@ def _one_of(values, value, name):
     return value
 
 
+def of_register(settings):
+    """The checks of hyper-parameters that are no integers, by name, as the register of rules has their limits."""
+    found = {}
+    for name, s in settings.items():
+        if name in ("beta1", "beta2"):
+            found["betas"] = betas
+        elif not s.whole:
+            found[name] = functools.partial(number, least=s.least, below=s.below)
+    return found
+
+
 def choice(*values):
     """One of these strings. A check that can be pickled, like the others."""
     return functools.partial(_one_of, values)

@@ -1,6 +1,5 @@
 """LAMB: Adam's direction, with a length that fits each array."""
 
-from . import checks
 from .base import Optimizer
 
 
@@ -40,14 +39,7 @@ class LAMB(Optimizer):
     array([2.6464, 4.3536])
     """
 
-    rule = "lamb"
-    states = ("exp_avg", "exp_avg_sq")
-    decay = "own"
-    checks = {"betas": checks.betas, "eps": checks.number}
-    elementwise = False
+    rules = ("lamb",)
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0, **options):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, options)
-
-    def _hyper(self, g):
-        return (*g["betas"], g["eps"], g["weight_decay"])

@@ -1,6 +1,5 @@
 """Lion: the sign of a momentum."""
 
-from . import checks
 from .base import Optimizer
 
 
@@ -38,13 +37,7 @@ class Lion(Optimizer):
     array([0.9, 2.1])
     """
 
-    rule = "lion"
-    states = ("exp_avg",)
-    decay = "own"
-    checks = {"betas": checks.betas}
+    rules = ("lion",)
 
     def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, **options):
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay}, options)
-
-    def _hyper(self, g):
-        return (*g["betas"], g["weight_decay"])

@@ -59,17 +59,8 @@ class ScheduleFreeAdamW(Optimizer):
     >>> opt.train()
     """
 
-    rule = "schedule_free"
-    states = ("z", "exp_avg_sq")
-    memory = ("weight_sum", "lr_max")
-    decay = "own"
-    checks = {
-        "betas": checks.betas,
-        "eps": checks.number,
-        "warmup_steps": checks.count,
-        "r": checks.any_number,
-        "weight_lr_power": checks.any_number,
-    }
+    rules = ("schedule_free",)
+    checks = {"warmup_steps": checks.count}
 
     def __init__(self, params, lr=0.0025, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, warmup_steps=0, r=0.0,
                  weight_lr_power=2.0, **options):
@@ -93,9 +84,6 @@ class ScheduleFreeAdamW(Optimizer):
         super()._check_group(g)
         if g["betas"][0] == 0:
             raise ValueError("betas[0]: expected a number between 0 and 1, got 0")
-
-    def _hyper(self, g):
-        return (*g["betas"], g["eps"], g["weight_decay"], float(g["warmup_steps"]), g["r"], g["weight_lr_power"])
 
     @property
     def train_mode(self):

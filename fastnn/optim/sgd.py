@@ -1,9 +1,8 @@
 """Stochastic gradient descent and momentum in all its forms."""
 
+from ..core.update_rules import FORMS
 from . import checks
 from .base import Optimizer
-
-_FORMS = ("torch", "classic", "average", "corrected")
 
 
 class SGD(Optimizer):
@@ -92,14 +91,9 @@ class SGD(Optimizer):
     [-1.6]
     """
 
-    states = ("momentum_buffer",)
+    rules = ("sgd", "momentum", "nesterov")
     switches = ("momentum",)
-    checks = {
-        "momentum": checks.number,
-        "dampening": checks.any_number,
-        "nesterov": checks.flag,
-        "form": checks.choice(*_FORMS),
-    }
+    checks = {"nesterov": checks.flag, "form": checks.choice(*FORMS)}
 
     def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, form="torch",
                  **options):
@@ -131,9 +125,3 @@ class SGD(Optimizer):
 
     def _rule(self, g):
         return "sgd" if g["momentum"] == 0 else "nesterov" if g["nesterov"] else "momentum"
-
-    def _hyper(self, g):
-        return (g["momentum"], g["dampening"], float(_FORMS.index(g["form"]))) if g["momentum"] else ()
-
-    def _state_names(self, group):
-        return self.states if group["momentum"] != 0 else ()

@@ -150,8 +150,7 @@ def optimizer_update(w, gradient, states, average, group, lr, scale=1.0):
     average : array or None
         The moving average of w; with a max-norm `limit_norms` updates it.
     group : object
-        With the attributes of `fastnn.executors.GroupState`: rule, hyper, weight_decay, decoupled, maximize, l1,
-        clip_value, max_norm, ema, t (steps done) and memory.
+        With the attributes of `fastnn.executors.GroupState`: rule, t (steps done), memory, and the settings by their names.
     lr : float
     scale : float, default 1.0
         What clipping by the global norm multiplies the gradient by.
@@ -172,11 +171,12 @@ def optimizer_update(w, gradient, states, average, group, lr, scale=1.0):
         if group.clip_value:
             g = np.clip(g, -group.clip_value, group.clip_value)
         start = w
-        if group.weight_decay and group.decoupled:
-            start = (1.0 - lr * group.weight_decay) * w
-        elif group.weight_decay:
-            g = g + group.weight_decay * w
-        w[...] = RULES[group.rule](start, g, states, group.hyper, lr, t, memory)
+        decay = 0.0 if group.rule in OWN_DECAY else group.weight_decay
+        if decay and group.decoupled_weight_decay:
+            start = (1.0 - lr * decay) * w
+        elif decay:
+            g = g + decay * w
+        w[...] = RULES[group.rule](start, g, states, group, lr, t, memory)
         if group.l1:
             threshold = w.dtype.type(lr * group.l1)
             w[...] = np.where(np.abs(w) <= threshold, 0, w - np.copysign(threshold, w))
@@ -225,16 +225,15 @@ def optimizer_progress(group, lr):
     """(steps, memory) of a group once its next step has been done with the rate lr."""
     t = group.t + 1
     if group.rule == "nadam":
-        return t, ((group.memory[0] if group.t else 1.0) * _nadam_mu(group.hyper, t), 0.0)
+        return t, ((group.memory[0] if group.t else 1.0) * _nadam_mu(group, t), 0.0)
     if group.rule == "schedule_free":
-        _, _, _, _, warmup_steps, r, power = group.hyper
-        largest = max(lr * (t / warmup_steps if t <= warmup_steps else 1.0), group.memory[1])
-        return t, (group.memory[0] + t**r * largest**power, largest)
+        largest = max(lr * (t / group.warmup_steps if t <= group.warmup_steps else 1.0), group.memory[1])
+        return t, (group.memory[0] + t**group.r * largest**group.weight_lr_power, largest)
     return t, (0.0, 0.0)
 
 
-# Each rule: from the weight, the prepared gradient g and its states, which it changes in place, the new weight. h holds its
-# hyper-parameters, t is the number of the step from 1, and memory the group's after this step.
+# Each rule: from the weight, the prepared gradient g and its states, which it changes in place, the new weight. h is the group, with
+# its hyper-parameters by name, t the number of the step from 1, and memory the group's after this step.
 
 
 def _sgd(w, g, states, h, lr, t, memory):
@@ -243,16 +242,15 @@ def _sgd(w, g, states, h, lr, t, memory):
 
 def _velocity(g, states, h, lr, t):
     """(new velocity, factor of the gradient in it, rate)."""
-    momentum, dampening, form = h
     (v,) = states
-    if form == 1:
+    if h.form == "classic":
         share, lr = -lr, -1.0
-    elif form == 0:
-        share = 1.0 if t == 1 else 1.0 - dampening
+    elif h.form == "torch":
+        share = 1.0 if t == 1 else 1.0 - h.dampening
     else:
-        share = 1.0 - momentum
-        lr = lr / (1.0 - momentum**t) if form == 3 else lr
-    v[...] = momentum * v + share * g
+        share = 1.0 - h.momentum
+        lr = lr / (1.0 - h.momentum**t) if h.form == "corrected" else lr
+    v[...] = h.momentum * v + share * g
     return v, share, lr
 
 
@@ -263,89 +261,83 @@ def _momentum(w, g, states, h, lr, t, memory):
 
 def _nesterov(w, g, states, h, lr, t, memory):
     v, share, lr = _velocity(g, states, h, lr, t)
-    return w - lr * (share * g + h[0] * v)
+    return w - lr * (share * g + h.momentum * v)
 
 
 def _adagrad(w, g, states, h, lr, t, memory):
-    lr_decay, eps = h
     (a,) = states
     a[...] = a + g * g
-    return w - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(a) + eps)
+    return w - lr / (1 + (t - 1) * h.lr_decay) * g / (np.sqrt(a) + h.eps)
 
 
 def _adadelta(w, g, states, h, lr, t, memory):
-    rho, eps = h
     a, b = states
-    a[...] = rho * a + (1 - rho) * g * g
-    d = np.sqrt(b + eps) / np.sqrt(a + eps) * g
-    b[...] = rho * b + (1 - rho) * d * d
+    a[...] = h.rho * a + (1 - h.rho) * g * g
+    d = np.sqrt(b + h.eps) / np.sqrt(a + h.eps) * g
+    b[...] = h.rho * b + (1 - h.rho) * d * d
     return w - lr * d
 
 
 def _rmsprop(w, g, states, h, lr, t, memory, centered=False, with_momentum=False):
-    alpha, eps, momentum = h
     a = states[0]
-    a[...] = alpha * a + (1 - alpha) * g * g
+    a[...] = h.alpha * a + (1 - h.alpha) * g * g
     square = a
     if centered:
         c = states[-1]
-        c[...] = c + (1 - alpha) * (g - c)
+        c[...] = c + (1 - h.alpha) * (g - c)
         square = np.maximum(a - c * c, 0)
-    d = g / (np.sqrt(square) + eps)
+    d = g / (np.sqrt(square) + h.eps)
     if with_momentum:
         b = states[1]
-        b[...] = momentum * b + d
+        b[...] = h.momentum * b + d
         d = b
     return w - lr * d
 
 
 def _moments(g, states, h):
     m, v = states[:2]
-    m[...] = m + (1 - h[0]) * (g - m)
-    v[...] = h[1] * v + (1 - h[1]) * g * g
+    m[...] = m + (1 - h.beta1) * (g - m)
+    v[...] = h.beta2 * v + (1 - h.beta2) * g * g
     return m, v
 
 
 def _adam(w, g, states, h, lr, t, memory):
-    beta1, beta2, eps, epsilon_hat = h
     m, v = _moments(g, states, h)
     if len(states) > 2:
         states[2][...] = v = np.maximum(states[2], v)
-    correction = math.sqrt(1 - beta2**t)
-    if epsilon_hat:
-        return w - lr * correction / (1 - beta1**t) * m / (np.sqrt(v) + eps)
-    return w - lr / (1 - beta1**t) * m / (np.sqrt(v) / correction + eps)
+    correction = math.sqrt(1 - h.beta2**t)
+    if h.epsilon_hat:
+        return w - lr * correction / (1 - h.beta1**t) * m / (np.sqrt(v) + h.eps)
+    return w - lr / (1 - h.beta1**t) * m / (np.sqrt(v) / correction + h.eps)
 
 
 def _nadam_mu(h, t):
-    return h[0] * (1 - 0.5 * 0.96 ** (t * h[3]))
+    return h.beta1 * (1 - 0.5 * 0.96 ** (t * h.momentum_decay))
 
 
 def _nadam(w, g, states, h, lr, t, memory):
     m, v = _moments(g, states, h)
     mu, next_mu, product = _nadam_mu(h, t), _nadam_mu(h, t + 1), memory[0]
     n = lr * (1 - mu) / (1 - product) * g + lr * next_mu / (1 - product * next_mu) * m
-    return w - n / (np.sqrt(v) / math.sqrt(1 - h[1] ** t) + h[2])
+    return w - n / (np.sqrt(v) / math.sqrt(1 - h.beta2**t) + h.eps)
 
 
 def _adamax(w, g, states, h, lr, t, memory):
-    beta1, beta2, eps = h
     m, u = states
-    m[...] = m + (1 - beta1) * (g - m)
-    u[...] = np.maximum(beta2 * u, np.abs(g) + eps)
-    return w - lr / (1 - beta1**t) * m / u
+    m[...] = m + (1 - h.beta1) * (g - m)
+    u[...] = np.maximum(h.beta2 * u, np.abs(g) + h.eps)
+    return w - lr / (1 - h.beta1**t) * m / u
 
 
 def _radam(w, g, states, h, lr, t, memory):
-    beta1, beta2, eps = h
     m, v = _moments(g, states, h)
-    bc2 = 1 - beta2**t
-    top = 2 / (1 - beta2) - 1
-    rho = top - 2 * t * beta2**t / bc2
+    bc2 = 1 - h.beta2**t
+    top = 2 / (1 - h.beta2) - 1
+    rho = top - 2 * t * h.beta2**t / bc2
     if rho > 5:
         rectified = math.sqrt((rho - 4) * (rho - 2) * top / ((top - 4) * (top - 2) * rho))
-        return w - lr * rectified * math.sqrt(bc2) / (1 - beta1**t) * m / (np.sqrt(v) + eps)
-    return w - lr / (1 - beta1**t) * m
+        return w - lr * rectified * math.sqrt(bc2) / (1 - h.beta1**t) * m / (np.sqrt(v) + h.eps)
+    return w - lr / (1 - h.beta1**t) * m
 
 
 def _with_decay(d, w, weight_decay):
@@ -353,33 +345,30 @@ def _with_decay(d, w, weight_decay):
 
 
 def _lion(w, g, states, h, lr, t, memory):
-    beta1, beta2, weight_decay = h
     (m,) = states
-    d = _with_decay(np.sign(beta1 * m + (1 - beta1) * g), w, weight_decay)
-    m[...] = beta2 * m + (1 - beta2) * g
+    d = _with_decay(np.sign(h.beta1 * m + (1 - h.beta1) * g), w, h.weight_decay)
+    m[...] = h.beta2 * m + (1 - h.beta2) * g
     return w - lr * d
 
 
 def _schedule_free(w, g, states, h, lr, t, memory):
-    beta1, beta2, eps, weight_decay, warmup_steps, r, power = h
     z, v = states
     if t == 1:
         z[...] = w
-    if t <= warmup_steps:
-        lr = lr * t / warmup_steps
+    if t <= h.warmup_steps:
+        lr = lr * t / h.warmup_steps
     weight_sum, largest = memory
-    c = t**r * largest**power / weight_sum if weight_sum else 0.0
-    v[...] = beta2 * v + (1 - beta2) * g * g
-    d = _with_decay(g / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps), w, weight_decay)
-    y = w + c * (z - w) - lr * (1 - beta1 * (1 - c)) * d
+    c = t**h.r * largest**h.weight_lr_power / weight_sum if weight_sum else 0.0
+    v[...] = h.beta2 * v + (1 - h.beta2) * g * g
+    d = _with_decay(g / (np.sqrt(v) / math.sqrt(1 - h.beta2**t) + h.eps), w, h.weight_decay)
+    y = w + c * (z - w) - lr * (1 - h.beta1 * (1 - c)) * d
     z[...] = z - lr * d
     return y
 
 
 def _lamb(w, g, states, h, lr, t, memory):
-    beta1, beta2, eps, weight_decay = h
     m, v = _moments(g, states, h)
-    d = _with_decay(m / (1 - beta1**t) / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps), w, weight_decay)
+    d = _with_decay(m / (1 - h.beta1**t) / (np.sqrt(v) / math.sqrt(1 - h.beta2**t) + h.eps), w, h.weight_decay)
     norm, length = gradient_norm([w]), gradient_norm([d])
     return w - lr * (1.0 if norm == 0 or length == 0 else norm / length) * d
 
@@ -403,6 +392,7 @@ RULES = {
     "schedule_free": _schedule_free,
     "lamb": _lamb,
 }
+OWN_DECAY = ("lion", "schedule_free", "lamb")  # those in which weights decay as the rule has it
 
 
 def _check_step(step):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import _native, losses, nn, optim
-from fastnn.executors import RULES, NativeExecutor, ReferenceExecutor
+from fastnn.core.update_rules import settings_of
+from fastnn.executors import NativeExecutor, ReferenceExecutor
 
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leaky_relu"]
 
@@ -443,15 +444,17 @@ def test_what_an_executor_refuses():
         executor.run(x, y, rates=[[0.1]], out=np.zeros((8, 3), np.float32))
     _, sgd, other = make((4, 6, 3), optimizer=optim.SGD)
     executor = NativeExecutor(other.plan(8))
-    adam = (RULES["adam"], (0.9, 0.999, 1e-8, 0.0), 0.0, False, False, 0.0, 0.0, 0.0, 0.0)
     sgd.prepare()
     with pytest.raises(ValueError, match="groups: expected 1, got 0"):
         sgd.kernel_state.compile([], 1)
-    sgd.kernel_state.compile([adam], 1)
+    sgd.kernel_state.compile([("adam", settings_of("adam"))], 1)
     with pytest.raises(ValueError, match="groups: expected a rule for which the parameters of group 0 have states, got adam"):
         executor.run(x, y, rates=[[0.1]])
-    with pytest.raises(ValueError, match="rule: expected a code below"):
-        sgd.kernel_state.compile([(1000, *adam[1:])], 1)
+    with pytest.raises(ValueError, match="rule: expected one of sgd, .*, got 'adamw'"):
+        sgd.kernel_state.compile([("adamw", settings_of("adam"))], 1)
+    for settings in (settings_of("sgd"), {**settings_of("adam"), "beta3": 0.9}):
+        with pytest.raises(TypeError, match=r"adam: expected the settings \['beta1', .*\], got \["):
+            sgd.kernel_state.compile([("adam", settings)], 1)
     sgd.add_param_group({"params": [np.ones(2)]})
     sgd.prepare()
     with pytest.raises(RuntimeError, match="groups: expected the 1 that the plan was made for, got 2"):
