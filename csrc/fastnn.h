@@ -106,6 +106,11 @@ typedef struct fnn_group {
 #undef FNN_INT
 #undef FNN_DOUBLE
 
+/* A setting of a group that depends on the step: value[place]. */
+typedef struct fnn_scheduled {
+    int group, place;
+} fnn_scheduled;
+
 /* The update of many arrays in one call. */
 typedef struct fnn_update {
     const fnn_tensor *tensors;
@@ -113,6 +118,8 @@ typedef struct fnn_update {
     const fnn_update_rule *rules;
     fnn_update_scalars *scalars; /* by group */
     size_t n_groups;
+    const fnn_scheduled *scheduled;
+    size_t n_scheduled;
     double clip_norm; /* 0: none */
     bool skip_nonfinite;
     double *norms; /* [fnn_update_chunks]: sums of squares of the gradients, to be added in order; may be NULL */
@@ -128,8 +135,9 @@ double fnn_penalty_total(const double *partial, size_t n);
 /* Chunks into which an update or a norm cuts these arrays. */
 size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count);
 
-/* The numbers that the group's next step needs, in double; and once it has been done, note that. */
-fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr);
+/* The scalars of the next step, in double: `values` are the rates of the groups, then the settings that depend on the step. */
+void fnn_update_prepare(fnn_update *o, fnn_group *groups, const double *values);
+/* A step has been done. */
 void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars);
 
 /* The whole of an update by a team, from the norm to max-norm. */
@@ -262,7 +270,7 @@ typedef struct fnn_run {
     fnn_update *update; /* scalars are filled by the call */
     bool commits;       /* a step is done at the end of these ops; else it goes on */
     fnn_group *groups;  /* t and memory move on by every step that is done */
-    const double *lr;   /* [steps, groups]: a step that is left out leaves its rate to the next */
+    const double *settings; /* [steps, groups + scheduled], see fnn_update_prepare: a step that is left out leaves its own to the next */
     char *scratch;       /* scratch_bytes for each thread */
     size_t scratch_bytes;
     /* results */

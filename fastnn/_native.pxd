@@ -75,12 +75,17 @@ cdef extern from "fastnn.h" nogil:
         uint64_t t
         double memory[2]
 
+    ctypedef struct fnn_scheduled:
+        int group, place
+
     ctypedef struct fnn_update:
         const fnn_tensor *tensors
         size_t count
         const fnn_update_rule *rules
         fnn_update_scalars *scalars
         size_t n_groups
+        const fnn_scheduled *scheduled
+        size_t n_scheduled
         double clip_norm
         bint skip_nonfinite
         double *norms
@@ -92,7 +97,7 @@ cdef extern from "fastnn.h" nogil:
     double fnn_penalty_total(const double *partial, size_t n)
 
     size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
-    fnn_update_scalars fnn_update_prepare(const fnn_group *group, double lr)
+    void fnn_update_prepare(fnn_update *o, fnn_group *groups, const double *values)
     void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars)
     void fnn_update_run(fnn_update *o, bint trust, bint max_norm, fnn_autotune *tune, double work)
 
@@ -205,7 +210,7 @@ cdef extern from "fastnn.h" nogil:
         fnn_group *groups
         uint64_t seed, step0
         size_t row0
-        const double *lr
+        const double *settings
         double *losses
         double loss_sum
         int64_t correct

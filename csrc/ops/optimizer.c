@@ -126,7 +126,7 @@ static void prepare_schedule_free(fnn_update_scalars *s, const fnn_schedule_free
 }
 
 /* Scalars in double; the kernels round each once to the arrays' type. */
-fnn_update_scalars fnn_update_prepare(const fnn_group *g, double lr)
+static fnn_update_scalars scalars_of(const fnn_group *g, double lr)
 {
     const uint64_t t = g->t + 1;
     const bool own_decay = fnn_update_infos[g->rule].flags & FNN_TRAIT_own_decay;
@@ -184,6 +184,13 @@ fnn_update_scalars fnn_update_prepare(const fnn_group *g, double lr)
         if (!(g->max_norm > 0)) s.options |= FNN_EMA; /* else the pass that limits the norm does it, the last over the weights */
     }
     return s;
+}
+
+void fnn_update_prepare(fnn_update *o, fnn_group *groups, const double *values)
+{
+    for (size_t i = 0; i < o->n_scheduled; i++)
+        groups[o->scheduled[i].group].value[o->scheduled[i].place].d = values[o->n_groups + i];
+    for (size_t i = 0; i < o->n_groups; i++) o->scalars[i] = scalars_of(&groups[i], values[i]);
 }
 
 void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars)

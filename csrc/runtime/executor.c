@@ -12,10 +12,9 @@
 static void prepare_update(fnn_run *run, size_t step)
 {
     if (!run->update) return;
-    const double *lr = run->lr + (step - run->steps_skipped) * run->update->n_groups;
-    run->update->skip = false;
-    for (size_t g = 0; g < run->update->n_groups; g++)
-        run->update->scalars[g] = fnn_update_prepare(&run->groups[g], lr[g]);
+    fnn_update *o = run->update;
+    o->skip = false;
+    fnn_update_prepare(o, run->groups, run->settings + (step - run->steps_skipped) * (o->n_groups + o->n_scheduled));
 }
 
 static void body(void *argument, int id, int count, fnn_barrier *barrier)

@@ -44,8 +44,10 @@ cdef class OptimizerState:
     cdef fnn_group *groups
     cdef fnn_update_rule *rules
     cdef fnn_update_scalars *scalars
-    cdef double *rates
+    cdef double *rates  # of the groups, then the settings that depend on the step
     cdef readonly size_t n_groups
+    cdef fnn_scheduled *scheduled
+    cdef readonly size_t n_scheduled
     cdef readonly Lock lock
     cdef public uint64_t skipped  # steps that were left out because their gradients were not finite
     cdef uint64_t version, rates_version  # of the settings
@@ -53,6 +55,7 @@ cdef class OptimizerState:
     cdef bint constant  # `rates` hold for any step
     cdef bint trust, limits  # whether a rule takes norms of whole arrays, and a group has a largest norm of a unit
     cdef list settings  # for each group what `compile` was given
+    cdef readonly list scheduled_settings  # (group, name) of those that depend on the step
 
     def __cinit__(self):
         self.version = self.rates_version = 1
@@ -63,6 +66,7 @@ cdef class OptimizerState:
         free(self.rules)
         free(self.scalars)
         free(self.rates)
+        free(self.scheduled)
 
     cdef int _grow(self, size_t n) except -1:
         """Room for n groups; new ones have done no step."""
@@ -74,19 +78,16 @@ cdef class OptimizerState:
         cdef fnn_group *groups = <fnn_group *>calloc(n, sizeof(fnn_group))
         cdef fnn_update_rule *rules = <fnn_update_rule *>calloc(n, sizeof(fnn_update_rule))
         cdef fnn_update_scalars *scalars = <fnn_update_scalars *>calloc(n, sizeof(fnn_update_scalars))
-        cdef double *rates = <double *>calloc(n, sizeof(double))
-        if groups and rules and scalars and rates:
+        if groups and rules and scalars:
             if old:
                 memcpy(groups, self.groups, old * sizeof(fnn_group))
             self.groups, groups = groups, self.groups
             self.rules, rules = rules, self.rules
             self.scalars, scalars = scalars, self.scalars
-            self.rates, rates = rates, self.rates
             self.n_groups = n
         free(groups)
         free(rules)
         free(scalars)
-        free(rates)
         if self.n_groups != n:
             raise MemoryError
         return 0
@@ -111,11 +112,14 @@ cdef class OptimizerState:
 
     def compile(self, list settings, uint64_t version):
         """The settings of all groups: for each (name of its rule, {name of a setting: number}), all that the register names and no
-        other."""
-        cdef size_t i, place
+        other. In place of a number that is no integer there may be a function of the step: the numbers of these settings come with every step,
+        behind the rates, in the order of `scheduled_settings`."""
+        cdef size_t i, place, n
         cdef fnn_group g
-        cdef list made = []
-        for rule, values in settings:
+        cdef list made = [], scheduled = []
+        cdef double *rates
+        cdef fnn_scheduled *places_of
+        for number, (rule, values) in enumerate(settings):
             if rule not in _RULES:
                 raise ValueError(f"rule: expected one of {', '.join(_RULES)}, got {rule!r}")
             code, places = _RULES[rule]
@@ -127,25 +131,44 @@ cdef class OptimizerState:
                 place, whole = places[name]
                 if whole:
                     g.value[place].i = value
+                elif callable(value):
+                    g.value[place].d = NAN
+                    scheduled.append((number, name, place))
                 else:
                     g.value[place].d = value
             made.append((<char *>&g)[: sizeof(g)])
         self.lock.enter()
         try:
             self._grow(len(settings))
+            n = len(scheduled)
+            rates = <double *>calloc(max(self.n_groups + n, 1), sizeof(double))
+            places_of = <fnn_scheduled *>calloc(max(n, 1), sizeof(fnn_scheduled))
+            if not (rates and places_of):
+                free(rates)
+                free(places_of)
+                raise MemoryError
+            for i, (number, _, place) in enumerate(scheduled):
+                places_of[i].group, places_of[i].place = number, <int>place
+            self.rates, rates = rates, self.rates
+            self.scheduled, places_of = places_of, self.scheduled
+            free(rates)
+            free(places_of)
+            self.n_scheduled = n
+            self.rated = 0
             self.trust = self.limits = False
             for i in range(self.n_groups):
                 memcpy(&g, <char *><bytes>made[i], sizeof(g))
                 g.t, g.memory[0], g.memory[1] = self.groups[i].t, self.groups[i].memory[0], self.groups[i].memory[1]
                 self.groups[i], self.rules[i] = g, g.rule
                 self.trust = self.trust or (fnn_update_infos[g.rule].flags & FNN_TRAIT_trust) != 0
-                self.limits = self.limits or g.max_norm > 0
-            self.settings, self.compiled = settings, version
+                self.limits = self.limits or not g.max_norm == 0  # it may depend on the step
+            self.settings, self.scheduled_settings = settings, [(number, name) for number, name, _ in scheduled]
+            self.compiled = version
         finally:
             self.lock.leave()
 
     def set_rates(self, rates, uint64_t version):
-        """The rates of all groups, for any number of steps; None: they depend on the step."""
+        """The rates of all groups, for any number of steps; None: they, or other settings, depend on the step."""
         cdef size_t i
         self.constant = rates is not None
         if self.constant:
@@ -155,7 +178,7 @@ cdef class OptimizerState:
 
     def groups_now(self):
         """For each group what `compile` was given, and its steps and memory."""
-        return [(*given, t, memory) for given, (t, memory) in zip(self.settings, self.progress(self.n_groups))]
+        return [(rule, dict(values), t, memory) for (rule, values), (t, memory) in zip(self.settings, self.progress(self.n_groups))]
 
     def steps_of(self, size_t group):
         """Steps that the group has done."""

@@ -196,7 +196,8 @@ cdef class NativePlan:
             weights=None, Tally tally=None, bint counts=True, host=None, Tally parts=None, size_t row0=0):
         """Run ops [first_op, last_op) for every batch of the rows, or until `seconds` have passed.
 
-        x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups] or None;
+        x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups, then settings that depend on the step],
+        or None;
         losses: float64 [steps] or None; out: [rows, outputs], of the model's dtype, that receives the output buffer, or None; weights: one for
         each row, or each of its outputs, where the plan is weighted, else None; tally: the sums to go on from; counts: False for a part
         of a batch whose rest comes later; host: the mean loss that Python has worked out of the batch before this part of it; parts: the
@@ -224,11 +225,11 @@ cdef class NativePlan:
             r.steps = (rows + self.batch - 1) // self.batch
             r.first_op, r.last_op = first_op, last_op
             r.check_finite, r.check_losses, r.seconds, r.row0 = check_finite, self.check_losses, seconds, row0
-            r.lr = NULL
+            r.settings = NULL
             if self.n_groups:
                 _check(rates, "rates", cnp.NPY_FLOAT64, 2, False)
-                _check_shape(rates, "rates", r.steps, self.n_groups)
-                r.lr = <double *>cnp.PyArray_DATA(rates)
+                _check_shape(rates, "rates", r.steps, self.n_groups + self.tensors.state.n_scheduled)
+                r.settings = <double *>cnp.PyArray_DATA(rates)
             r.losses = NULL
             if losses is not None:
                 _check(losses, "losses", cnp.NPY_FLOAT64, 1, True)
@@ -295,7 +296,7 @@ cdef class NativePlan:
             r.rows, r.steps = r.x.rows, 1
             r.first_op, r.last_op = 0, self.n_ops
             r.check_finite, r.check_losses, r.seconds = False, False, 0.0
-            r.lr, r.losses = NULL, NULL
+            r.settings, r.losses = NULL, NULL
             r.out, r.ldout = cnp.PyArray_DATA(o), self.outputs
             self._choose(self.work * r.rows / self.batch)
             self._run(None)
@@ -333,7 +334,7 @@ cdef class NativePlan:
         r.rows, r.steps = r.x.rows, 1
         r.first_op, r.last_op = 0, self.n_ops
         r.check_finite, r.check_losses, r.seconds = False, False, 0.0
-        r.lr, r.losses, r.out = self.tensors.state.rates if self.n_groups else NULL, &loss, NULL
+        r.settings, r.losses, r.out = self.tensors.state.rates if self.n_groups else NULL, &loss, NULL
         r.output = -1
         try:
             self._choose(self.work * r.rows / self.batch)
@@ -343,10 +344,11 @@ cdef class NativePlan:
         return loss
 
     def step(self, x, y, list rates, weights=None):
-        """One step on one batch with nothing else optional: the low-overhead door. rates: a float for each group.
+        """One step on one batch with nothing else optional: the low-overhead door. rates: a float for each group, then the settings that
+        depend on the step.
         Returns (mean loss, problem or None, row)."""
         cdef fnn_run *r = &self.r
-        cdef size_t i
+        cdef size_t i, columns
         cdef double loss
         self._enter()
         try:
@@ -357,9 +359,10 @@ cdef class NativePlan:
             if r.x.rows > self.batch:
                 raise ValueError(f"x: expected at most {self.batch} rows, got {r.x.rows}")
             self._fill_weights(weights)
-            if <size_t>len(rates) != self.n_groups:
-                raise ValueError(f"rates: expected {self.n_groups}, got {len(rates)}")
-            for i in range(self.n_groups):
+            columns = self.n_groups + (self.tensors.state.n_scheduled if self.n_groups else 0)
+            if <size_t>len(rates) != columns:
+                raise ValueError(f"rates: expected {columns}, got {len(rates)}")
+            for i in range(columns):
                 self.tensors.state.rates[i] = rates[i]
             loss = self._step()
         finally:

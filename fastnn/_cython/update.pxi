@@ -112,6 +112,7 @@ cdef class Tensors:
                                      f"got {fnn_update_infos[g.rule].name.decode()}")
             self.fits = self.state.compiled
         self.update.rules, self.update.scalars, self.update.n_groups = self.state.rules, self.state.scalars, self.state.n_groups
+        self.update.scheduled, self.update.n_scheduled = self.state.scheduled, self.state.n_scheduled
         return 0
 
     def set_clipping(self, double clip_norm, bint skip_nonfinite):
@@ -220,8 +221,7 @@ cdef class Tensors:
                 self.tensors[i].n = 0
             else:
                 self.tensors[i].g = cnp.PyArray_DATA(<cnp.ndarray>flat[i])
-        for i in range(state.n_groups):
-            state.scalars[i] = fnn_update_prepare(&state.groups[i], rates[i])
+        fnn_update_prepare(&self.update, state.groups, rates)
         with nogil:
             fnn_update_run(&self.update, state.trust, state.limits, &self.autotune, self.work)
         if sizes is not None:
@@ -264,7 +264,7 @@ cdef class Tensors:
         return True
 
     def step(self, list grads, list rates, double clip_norm=0.0, bint skip_nonfinite=False):
-        """One update of all arrays: a gradient for each array, or None, a rate for each group.
+        """One update of all arrays: a gradient for each array, or None; the rates of the groups, then the settings that depend on the step.
 
         With clip_norm > 0 the gradients are scaled as if by min(1, clip_norm / (norm + 1e-6)). Returns (their global norm,
         or 0 if nothing asked for it; whether `cached_step` may do the steps that follow).
@@ -274,12 +274,12 @@ cdef class Tensors:
         cdef tuple flat = tuple(grads)
         if <size_t>len(flat) != self.count:
             raise ValueError(f"grads: expected {self.count} gradients, one for each parameter, got {len(flat)}")
-        if <size_t>len(rates) != state.n_groups:
-            raise ValueError(f"rates: expected {state.n_groups}, got {len(rates)}")
+        if <size_t>len(rates) != state.n_groups + state.n_scheduled:
+            raise ValueError(f"rates: expected {state.n_groups + state.n_scheduled}, got {len(rates)}")
         flat = tuple([g if g is None or self._fits(i, g) else self._fitted(i, g) for i, g in enumerate(flat)])
         state.lock.enter()
         try:
-            for i in range(state.n_groups):
+            for i in range(state.n_groups + state.n_scheduled):
                 state.rates[i] = rates[i]
             self.update.clip_norm, self.update.skip_nonfinite, self.update.norm = clip_norm, skip_nonfinite, 0.0
             self._run(flat, state.rates)

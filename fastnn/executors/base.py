@@ -30,9 +30,14 @@ class GroupState:
         return GroupState(self.rule, t, memory, **self._settings)
 
 
-def group_states(state):
-    """The groups of an optimizer's `_native.OptimizerState`, as they are now."""
-    return [GroupState(rule, t, memory, **settings) for rule, settings, t, memory in state.groups_now()]
+def group_states(state, values=None):
+    """The groups of an optimizer's `_native.OptimizerState`, as they are now. values: of a step, the groups' rates and the settings that
+    depend on it."""
+    groups = state.groups_now()
+    if values is not None:
+        for (i, name), value in zip(state.scheduled_settings, values[len(groups) :], strict=True):
+            groups[i][1][name] = float(value)
+    return [GroupState(rule, t, memory, **settings) for rule, settings, t, memory in groups]
 
 
 class Result(NamedTuple):

@@ -62,7 +62,8 @@ class ReferenceExecutor:
         seed, step0, skipped = self.counter.seed, self.counter.done, 0
         for step, begin in enumerate(range(0, rows, batch)):
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
-            groups, rate = group_states(state) if state else None, None if rates is None else rates[step - skipped]
+            rate = None if rates is None else rates[step - skipped]
+            groups = group_states(state, rate) if state else None
             found = self.lock.call_sealed(
                 self._interpreter.run, x, y, chosen, groups, rate, check_finite, first, last, (seed, step0 + step, row0), weights
             )

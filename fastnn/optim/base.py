@@ -1,9 +1,7 @@
 """Optimizer: what all optimizers have in common, their parameters, groups, options, states and steps."""
 
 import contextlib
-import pickle
 from collections.abc import Iterable
-from copy import deepcopy
 
 import numpy as np
 
@@ -12,17 +10,14 @@ from ..core.parameter import Parameter
 from ..core.update_rules import FORMS, RULES, SETTINGS
 from ..executors import group_states
 from ..plan.builder import Update
-from ..schedules import Clock, Schedule
 from . import checks, state
+from .copied import Copied, no_cached_step
 from .options import OPTIONS, SWITCHES
-from .parameters import check_apart, check_param, copy_of, flatten, listed, new_state
+from .parameters import check_apart, check_param, flatten, listed, new_state
+from .scheduled import Scheduled, is_scheduled, number_of
 
 
-def _no_cached_step(grads):
-    return False
-
-
-class Optimizer:
+class Optimizer(Copied, Scheduled):
     """Base of the optimizers: parameters, groups, options, states and steps.
 
     Every optimizer takes these options, by keyword. Each array is passed over once, whatever is asked for, unless it says
@@ -98,8 +93,9 @@ class Optimizer:
         self._state, self._averages = [], []  # for each parameter: a tuple of arrays; an array or None
         self.kernel_state = _native.OptimizerState()  # settings and steps of the groups, for all that update
         self._tensors = None  # the parameters, for steps on gradients that the caller has
-        self._cached_step = _no_cached_step
-        self._ahead = {}  # for each group with a schedule: (schedule, first step, rates from there)
+        self._cached_step = no_cached_step
+        self._scheduled = []  # (group, name in the register) of the settings but for rates that depend on the step, as the kernels take them
+        self._ahead = {}  # for these, and for rates: (schedule, first step, its numbers from there)
         self._averages_stand = _native.Exchange(self.kernel_state)  # whether the averages stand in the parameters
         self.structure = 0  # a number that changes with the parameters
         groups = params if self._grouped else [{"params": params}]
@@ -116,6 +112,11 @@ class Optimizer:
             kept = check(value, name)
             if kept is not value:
                 group[name] = kept
+        if not any(is_scheduled(group[name]) for name in self._checks if name != "lr"):
+            self._check_together(group)
+
+    def _check_together(self, group):
+        """Raise where the group's hyper-parameters, all numbers but for the rate, do not fit each other."""
 
     def _rule(self, group):
         """Name of the compiled rule for the group."""
@@ -146,7 +147,7 @@ class Optimizer:
 
     def _defaults(self, defaults, options):
         known = {name: value for name, (value, _) in OPTIONS.items()}
-        self._checks = {"lr": checks.rate, "weight_decay": checks.number}
+        self._checks = {"lr": checks.setting, "weight_decay": checks.setting}
         for rule in self.rules:
             self._checks.update(checks.of_register(RULES[rule].hyper))
         self._checks.update(self.checks)
@@ -204,7 +205,7 @@ class Optimizer:
             _grouped=grouped,
             _had=[[bool(g[s]) for s in (*self.switches, *SWITCHES)] for g in param_groups],
             _tensors=None,
-            _cached_step=_no_cached_step,
+            _cached_step=no_cached_step,
             param_groups=param_groups,
             structure=self.structure + 1,
         )
@@ -301,6 +302,7 @@ class Optimizer:
                 if kernel_state.versions != (version, rates_version):
                     continue  # checks have replaced some by what they stand for
                 kernel_state.compile(settings, version)
+                self._scheduled = kernel_state.scheduled_settings
             kernel_state.set_rates(self._constant_rates(), rates_version)
 
     def _progress(self):
@@ -311,16 +313,15 @@ class Optimizer:
         """A group's settings as `OptimizerState.compile` takes them: (rule, numbers by name)."""
         rule = self._rule(g)
         given = {"decoupled_weight_decay": self.decoupled, **g}
-        given["beta1"], given["beta2"] = g.get("betas", (0.0, 0.0))
         if "form" in g:
             given["form"] = FORMS[g["form"]]
-        return rule, {name: given[name] or 0 for name in (*SETTINGS, *RULES[rule].hyper)}  # None: there is no such option
+        return rule, {name: number_of(given, name) or 0 for name in (*SETTINGS, *RULES[rule].hyper)}  # None: there is no such option
 
     def _constant_rates(self):
-        """The groups' rates, checked, or None if one depends on the step."""
+        """The groups' rates, checked, or None if one, or another setting, depends on the step."""
         for g in self.param_groups:
             value = g["lr"]
-            kept = checks.rate(value)
+            kept = checks.setting(value, "lr")
             if kept is not value:
                 g["lr"] = kept
         return None if self.has_schedule else [g["lr"] for g in self.param_groups]
@@ -338,68 +339,6 @@ class Optimizer:
     def skip_nonfinite(self):
         """Whether steps are left out whose gradients have no finite norm. It may not be changed."""
         return self._skip_nonfinite
-
-    @property
-    def has_schedule(self):
-        """Whether a rate depends on the step."""
-        return any(callable(g["lr"]) for g in self.param_groups)
-
-    def rates(self):
-        """The learning rate of each group for the next step."""
-        return [
-            checks.number(self._next_rate(i, g["lr"]), "lr(step)") if callable(g["lr"]) else g["lr"]
-            for i, g in enumerate(self.param_groups)
-        ]
-
-    def _next_rate(self, i, lr):
-        step = self.kernel_state.steps_of(i)
-        if not isinstance(lr, Schedule):
-            return lr(step)
-        held, first, rates = self._ahead.get(i, (None, 0, ()))
-        if held is not lr or not first <= step < first + len(rates):
-            if lr.plateaus or lr.functions:
-                return lr(step)
-            first, rates = step, lr.table(step, 64).tolist()  # one by one they would cost as much as a small update
-            self._ahead[i] = (lr, first, rates)
-        return rates[step - first]
-
-    def rate_table(self, steps, epoch=None):
-        """The learning rates of the next steps.
-
-        Parameters
-        ----------
-        steps : int
-        epoch : (int, int, int), optional
-            For schedules that count epochs: the epoch's number, its updates so far, and its steps in all.
-
-        Returns
-        -------
-        numpy.ndarray
-            float64 [steps, groups].
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a schedule gives what is no rate.
-        """
-        rates = np.empty((steps, len(self.param_groups)))
-        for i, (g, (t, _)) in enumerate(zip(self.param_groups, self._progress())):
-            lr = g["lr"]
-            if isinstance(lr, Schedule):
-                clock = None if epoch is None else Clock(t - epoch[1], epoch[0], epoch[2])
-                rates[:, i] = lr.table(t, steps, clock)
-                fine = np.isfinite(rates[:, i]) & (rates[:, i] >= 0)
-                if not fine.all():
-                    checks.number(float(rates[np.argmin(fine), i]), "lr(step)")
-            else:
-                rates[:, i] = [checks.number(lr(t + k), "lr(step)") for k in range(steps)] if callable(lr) else lr
-        return rates
-
-    @property
-    def plateaus(self):
-        """The groups' `schedules.ReduceOnPlateau`, each once."""
-        found = {id(p): p for g in self.param_groups if isinstance(g["lr"], Schedule) for p in g["lr"].plateaus}
-        return tuple(found.values())
 
     def update_tensors(self):
         """For a plan: (parameter as given, its state arrays, its group) of each parameter."""
@@ -458,9 +397,9 @@ class Optimizer:
                 self._tensors = _native.Tensors(
                     self._params, self._state, self._group_of, self.kernel_state, self._names, self._averages
                 )
-            norm, cached = self._tensors.step(flat, self.rates(), clip_norm or 0.0, self.skip_nonfinite)
+            norm, cached = self._tensors.step(flat, self.step_values(), clip_norm or 0.0, self.skip_nonfinite)
             cached = cached and (self._grouped or self._structure[0] is None)
-            self._cached_step = self._tensors.cached_step if cached else _no_cached_step
+            self._cached_step = self._tensors.cached_step if cached else no_cached_step
         return None if clip_norm is None else norm
 
     # ---- the average of the weights ----
@@ -502,56 +441,6 @@ class Optimizer:
             raise ValueError(f"{what}: expected the option ema in at least one group, got none")
 
     # ---- state ----
-
-    def __getstate__(self):
-        """Everything but the pointers, which are found again when they are needed."""
-        with self.kernel_state.lock:
-            own = {k: v for k, v in self.__dict__.items() if not isinstance(v, (_native.OptimizerState, _native.Exchange))}
-            standing = {
-                "progress": self._progress(),
-                "skipped": self.skipped,
-                "made": {k: v.made for k, v in self.__dict__.items() if isinstance(v, _native.Exchange)},
-            }
-            groups = tuple(map(dict, self.param_groups))
-            return {**own, "param_groups": groups, "kernel_state": standing, "_tensors": None, "_cached_step": None, "_ahead": {}}
-
-    def __reduce_ex__(self, protocol):
-        for i, g in enumerate(self.param_groups):
-            if callable(g["lr"]):
-                try:
-                    pickle.dumps(g["lr"])
-                except Exception as error:  # whatever a stranger's object raises
-                    raise TypeError(
-                        f"param_groups[{i}]['lr']: expected a rate that can be pickled, got {g['lr']!r}: of a function only the "
-                        "name is pickled, so it must be one of a module, not a lambda or a function within a function; "
-                        f"fastnn.schedules can be pickled, and so can state_dict(), which leaves functions out ({error})"
-                    ) from error
-        return super().__reduce_ex__(protocol)
-
-    def __copy__(self):
-        found = type(self).__new__(type(self))
-        found.__setstate__(self.__getstate__())
-        return found
-
-    def __deepcopy__(self, memo):
-        found = memo[id(self)] = type(self).__new__(type(self))
-        found.__setstate__(deepcopy(self.__getstate__(), memo))
-        return found
-
-    def __setstate__(self, given):
-        """A copy of a Parameter has an array of its own. So have the states, which may come as a file's memory that nobody may write."""
-        standing = given["kernel_state"]
-        self.__dict__.update(given)
-        self._state = [tuple(map(copy_of, states)) for states in self._state]
-        self._averages = [None if a is None else copy_of(a) for a in self._averages]
-        self._params = [check_param(p, name) for p, name in zip(self._objects, self._names)]
-        self._cached_step = _no_cached_step
-        self.kernel_state = _native.OptimizerState()
-        self.kernel_state.set_progress(standing["progress"])
-        self.kernel_state.skipped = standing["skipped"]
-        self.param_groups = tuple(_native.Settings(g, self.kernel_state) for g in self.param_groups)
-        for name, made in standing["made"].items():
-            setattr(self, name, _native.Exchange(self.kernel_state, made))
 
     def _names_of(self, i):
         """Names of all arrays that belong to parameter i, and the arrays."""

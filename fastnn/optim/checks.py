@@ -24,30 +24,25 @@ def number(value, name, least=0.0, below=math.inf):
     return _number(value, name, least, below=below)
 
 
+def setting(value, name, least=0.0, below=math.inf):
+    """The same, or a schedule: a callable from the number of steps done to the number (optax's are such)."""
+    return value if callable(value) else number(value, name, least, below)
+
+
 def any_number(value, name):
     """`value` as a finite float."""
     return _number(value, name)
 
 
-def beta(value, name):
-    """`value` as a float in [0, 1)."""
-    return number(value, name, 0.0, 1.0)
-
-
 def betas(value, name):
-    """A pair of them, as a tuple."""
+    """A pair of floats in [0, 1), or of schedules, as a tuple."""
     try:
         first, second = value
     except (TypeError, ValueError):
         raise ValueError(f"{name}: expected a pair of numbers, got {value!r}") from None
-    pair = beta(first, f"{name}[0]"), beta(second, f"{name}[1]")
+    pair = setting(first, f"{name}[0]", 0.0, 1.0), setting(second, f"{name}[1]", 0.0, 1.0)
     # the same tuple if it was one: settings that are set count as changed
     return value if type(value) is tuple and value[0] is pair[0] and value[1] is pair[1] else pair
-
-
-def rate(value, name="lr"):
-    """A learning rate: a number, or a schedule (a callable from the number of steps done to the rate; optax's are such)."""
-    return value if callable(value) else number(value, name)
 
 
 def count(value, name):
@@ -61,9 +56,9 @@ def count(value, name):
 
 
 def positive(value, name):
-    """None, or a float above 0."""
-    if value is None:
-        return None
+    """None, or a float above 0; or a schedule."""
+    if value is None or callable(value):
+        return value
     value = number(value, name)
     if value == 0:
         raise ValueError(f"{name}: expected a number > 0, got 0")
@@ -71,9 +66,9 @@ def positive(value, name):
 
 
 def share(value, name):
-    """None, or a float between 0 and 1."""
-    if value is None:
-        return None
+    """None, or a float between 0 and 1; or a schedule."""
+    if value is None or callable(value):
+        return value
     value = number(value, name, 0.0, 1.0)
     if value == 0:
         raise ValueError(f"{name}: expected a number between 0 and 1, got 0")
@@ -93,7 +88,7 @@ def of_register(settings):
         if name in ("beta1", "beta2"):
             found["betas"] = betas
         elif not s.whole:
-            found[name] = functools.partial(number, least=s.least, below=s.below)
+            found[name] = functools.partial(setting, least=s.least, below=s.below)
     return found
 
 

@@ -82,6 +82,10 @@ class ScheduleFreeAdamW(Optimizer):
 
     def _check_group(self, g):
         super()._check_group(g)
+        if callable(g["betas"][0]):
+            raise TypeError("betas[0]: expected a number, by which the average is found, got a schedule")
+
+    def _check_together(self, g):
         if g["betas"][0] == 0:
             raise ValueError("betas[0]: expected a number between 0 and 1, got 0")
 

@@ -110,8 +110,7 @@ class SGD(Optimizer):
             options,
         )
 
-    def _check_group(self, g):
-        super()._check_group(g)
+    def _check_together(self, g):
         momentum, dampening, form = g["momentum"], g["dampening"], g["form"]
         if g["nesterov"] and (momentum == 0 or dampening != 0 or form not in ("torch", "classic")):
             raise ValueError(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import _native
-from ..schedules import Schedule, from_config
 from . import checks
 from .options import SWITCHES
+from .scheduled import built, kept, plain
 
 
 def values_for(value, array, name):
@@ -35,35 +35,21 @@ def _label(key):
     return key if isinstance(key, (str, int)) else str(key)
 
 
-def _config(lr):
-    """The configuration of a schedule; None if a function is, or is in, it."""
-    try:
-        return lr.config() if isinstance(lr, Schedule) else None
-    except TypeError:
-        return None
-
-
-def _kept(mine, loaded):
-    """The rate to go on with: `mine`, if it is the same schedule, having learned what the loaded one has; else `loaded`."""
-    if mine is loaded or not isinstance(mine, Schedule) or repr(mine) != repr(loaded):
-        return loaded
-    for a, b in zip(mine.plateaus, loaded.plateaus):
-        a.restore(b.config()["state"])
-    return mine
-
-
 def state_of(optimizer, copy):
     """What `Optimizer.state_dict` returns."""
     groups = []
     for g, (t, memory) in zip(optimizer.param_groups, optimizer._progress()):
-        entries = {k: v if k in optimizer.defaults else copies.deepcopy(v) for k, v in g.items() if k != "params"}
+        entries = {}
+        for k, v in g.items():
+            if k in optimizer.defaults:
+                is_state, value = plain(v)
+                if is_state:  # functions are code
+                    entries[k] = value
+            elif k != "params":
+                entries[k] = copies.deepcopy(v)
         keys = optimizer._structure[len(groups)]
         names = {} if keys is None else {"params": [_label(k) for k in keys]}
         groups.append({**names, **entries, "steps": t, **dict(zip(optimizer.memory, memory))})
-        if callable(g["lr"]):
-            config = _config(groups[-1].pop("lr"))
-            if config is not None:  # functions are code: they are not state
-                groups[-1]["lr"] = config
     state = [{name: s.copy(order="K") if copy else s for name, s in optimizer._names_of(i).items()} for i in range(len(optimizer._params))]
     return {"optimizer": type(optimizer).__name__, "groups": groups, "state": state, "skipped": optimizer.kernel_state.skipped}
 
@@ -144,8 +130,7 @@ def _group_of_state(optimizer, g, i, name, strict):
     optimizer._check_own(merged, name)
     if not strict:  # what decides on the arrays stays
         merged.update({s: mine[s] for s in (*optimizer.switches, *SWITCHES)})
-    if isinstance(merged["lr"], dict):
-        merged["lr"] = from_config(merged["lr"])
+    merged.update({k: built(merged[k]) for k in optimizer._checks})
     optimizer._check_group(merged)
     if [bool(merged[s]) for s in (*optimizer.switches, *SWITCHES)] != [bool(mine[s]) for s in (*optimizer.switches, *SWITCHES)]:
         raise ValueError(f"{name}: expected hyper-parameters with the states of this optimizer's")
@@ -159,6 +144,8 @@ def _group_of_state(optimizer, g, i, name, strict):
 def take(optimizer, groups, state, skipped):
     """Take over checked groups, (hyper-parameters, steps, memory), states, lists of (array, values), and the count of skipped steps: all
     or nothing, wherever Ctrl-C comes."""
-    settings = [{**merged, "lr": _kept(mine["lr"], merged["lr"])} for mine, (merged, _, _) in zip(optimizer.param_groups, groups)]
+    settings = [
+        {**merged, **{k: kept(mine[k], merged[k]) for k in optimizer._checks}} for mine, (merged, _, _) in zip(optimizer.param_groups, groups)
+    ]
     progress, pairs = [(steps, memory) for _, steps, memory in groups], [pair for pairs in state for pair in pairs]
     optimizer.kernel_state.take(list(zip(optimizer.param_groups, settings)), progress, pairs, skipped)

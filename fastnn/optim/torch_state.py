@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import checks
+from .scheduled import is_scheduled
 
 _PER_PARAMETER = ("step", "mu_product")  # what PyTorch counts for each parameter and fastnn for each group
 
@@ -56,7 +57,7 @@ def read(optimizer, state_dict, transpose, steps):
         name = f"state_dict['param_groups'][{number}]"
         merged = {**group, **{
             k: _setting(v, f"{name}[{k!r}]") for k, v in theirs.items()
-            if k in optimizer.defaults and k != "params" and not (k == "lr" and callable(group["lr"]))
+            if k in optimizer.defaults and k != "params" and not is_scheduled(group[k])
         }}
         optimizer._check_group(merged)
         if set(optimizer._state_names(merged)) != set(optimizer._state_names(group)):

@@ -216,7 +216,7 @@ class Probe:
         self._fresh = False
         copy, pair, losses = self._copy, self._pair, np.zeros(1)
         copy.optimizer.prepare()
-        found = self._executor.run(pair.X, pair.y, self._rows, [copy.optimizer.rates()], losses=losses, weights=pair.weight)
+        found = self._executor.run(pair.X, pair.y, self._rows, [copy.optimizer.step_values()], losses=losses, weights=pair.weight)
         if found.problem:
             pair.refuse(found.problem, self._rows, int(self._rows[found.row]))
         before = {id(q): p.data for p, q in zip(self._trainer._parameters, copy._parameters)}
@@ -251,7 +251,7 @@ def first_not_finite(trainer, part, step):
     copy.optimizer.prepare()
     names, losses = {id(p.data): name for name, p in (*copy.model.named_parameters(), *copy.model.named_buffers())}, np.zeros(1)
     before = [(name, bool(np.isfinite(p.data).all())) for name, p in copy.model.named_parameters()]
-    executor.run(part.x, part.y, chosen, [copy.optimizer.rates()], losses=losses, weights=part.weight)
+    executor.run(part.x, part.y, chosen, [copy.optimizer.step_values()], losses=losses, weights=part.weight)
     wrong = {name for name, finite in before if not finite}
     for op in executor.plan.ops:
         for b in op.reads():

@@ -331,12 +331,12 @@ class Engine:
         # a callback may have changed what it is made of
         executor = self._executor(part.batch, part.data, True, outputs is not None, part.accumulate)
         self._optimizer.prepare()
-        rates, losses = self._optimizer.rate_table(part.steps, clock), np.zeros(part.steps)
+        rates, losses = self._optimizer.step_table(part.steps, clock), np.zeros(part.steps)
         executor.check_losses = check_losses
         result = executor.run(part.x, part.y, part.index, rates, losses=losses, check_finite=check_finite,
                               seconds=min(SLICE, seconds), weights=part.weight, out=outputs, tally=position.sums)
         self._steps_per_slice = max(1, result.steps)
-        self._rates = rates[max(0, result.steps - result.skipped - 1)]
+        self._rates = rates[max(0, result.steps - result.skipped - 1), : len(self._optimizer.param_groups)]
         if result.problem and result.problem != "undefined loss":
             part.refuse(result.problem, result.steps, result.row)
         return result, losses[: result.steps]

@@ -145,7 +145,7 @@ class Trainer(engine.Engine):
                 if accumulate > 1 or len(xb) > batch or pair.kind != kind or pair.weighted != weighted:
                     executor = self._executor(len(xb), pair, True)
             self._optimizer.prepare()
-            rates = self._optimizer.rates()
+            rates = self._optimizer.step_values()
             try:
                 loss, problem, _ = executor.step(xb, yb, rates, weights)
             except (TypeError, ValueError):
