@@ -271,6 +271,8 @@ typedef struct fnn_run {
     bool commits;       /* a step is done at the end of these ops; else it goes on */
     fnn_group *groups;  /* t and memory move on by every step that is done */
     const double *settings; /* [steps, groups + scheduled], see fnn_update_prepare: a step that is left out leaves its own to the next */
+    const double *shares; /* [steps, n_shares]: what is dropped, where that depends on the step, by the number of the plan's schedule */
+    size_t n_shares;
     char *scratch;       /* scratch_bytes for each thread */
     size_t scratch_bytes;
     /* results */

@@ -207,6 +207,8 @@ cdef extern from "fastnn.h" nogil:
         size_t scratch_bytes
         fnn_update *update
         bint commits
+        const double *shares
+        size_t n_shares
         fnn_group *groups
         uint64_t seed, step0
         size_t row0

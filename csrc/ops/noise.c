@@ -19,9 +19,10 @@ static fnn_noise noise_of(const fnn_step *s, const fnn_op *op, size_t columns, i
     };
 }
 
-/* A share p is dropped, to the nearest of 65536, the even one of two; what stays grows by as much. */
-static void drop(fnn_noise *o, double p)
+/* A share is dropped, p or that of the step by a schedule, to the nearest of 65536, the even one of two; what stays grows by as much. */
+static void drop(fnn_noise *o, const fnn_step *s, double p, int64_t schedule)
 {
+    if (schedule >= 0) p = s->run->shares[s->number * s->run->n_shares + (size_t)schedule];
     o->threshold = (uint32_t)rint(p * 65536);
     o->scale = o->threshold < 65536 ? 65536.0 / (65536 - o->threshold) : 0.0;
 }
@@ -32,7 +33,7 @@ void fnn_run_dropout(const fnn_step *s, const fnn_op *op, fnn_split split)
     fnn_noise o = noise_of(s, op, (size_t)p->columns, p->stream, split);
     if (!o.rows) return;
     o.first_row += s->run->row0;
-    drop(&o, p->p);
+    drop(&o, s, p->p, p->schedule);
     if (p->whole_rows)
         s->kernels->drop_rows(&o);
     else
@@ -52,7 +53,7 @@ void fnn_run_drop_weights(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     const fnn_drop_weights_parameters *p = &op->drop_weights;
     fnn_noise o = noise_of(s, op, (size_t)p->columns, p->stream, fnn_split_of(split.id, split.count, (size_t)p->rows));
-    drop(&o, p->p);
+    drop(&o, s, p->p, p->schedule);
     if (o.rows) s->kernels->dropout(&o);
 }
 

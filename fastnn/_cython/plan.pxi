@@ -40,7 +40,7 @@ cdef class NativePlan:
     cdef fnn_autotune autotune
     cdef readonly double work  # floating-point operations of a full batch
     cdef readonly size_t batch
-    cdef size_t features, targets, outputs, n_groups
+    cdef size_t features, targets, outputs, n_groups, n_shares
     cdef readonly StepCounter counter  # what the next step draws at random from
     cdef Lock lock
     cdef uint64_t valid  # both versions of the optimizer's state, added, for which `cached_step` may do a step; 0: none
@@ -51,12 +51,14 @@ cdef class NativePlan:
 
     def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
                   size_t features, size_t targets, int64_t classes, int output, size_t outputs, double scale,
-                  double shift, size_t weighted, ignore, bint double, size_t n_groups, StepCounter counter not None, Lock lock):
+                  double shift, size_t weighted, ignore, bint double, size_t n_groups, StepCounter counter not None, Lock lock,
+                  size_t n_shares=0):
         cdef size_t i
         cdef fnn_op *op
         self.n_ops = len(ops)
         # a table fills whole cache lines, so that no thread waits for another that writes to its own
         self.n_buffers = (max(len(buffers), 1) * sizeof(fnn_buffer) + 63) // 64 * 64 // sizeof(fnn_buffer)
+        self.n_shares = n_shares
         self.ops = <fnn_op *>calloc(max(self.n_ops, 1), sizeof(fnn_op))
         self.buffers = <fnn_buffer *>fnn_aligned_alloc(2 * self.n_buffers * sizeof(fnn_buffer))
         if not self.ops or not self.buffers:
@@ -193,7 +195,7 @@ cdef class NativePlan:
         return 0
 
     def run(self, x, y, index, size_t first_op, size_t last_op, rates, losses, bint check_finite, double seconds, out,
-            weights=None, Tally tally=None, bint counts=True, host=None, Tally parts=None, size_t row0=0):
+            weights=None, Tally tally=None, bint counts=True, host=None, Tally parts=None, size_t row0=0, shares=None):
         """Run ops [first_op, last_op) for every batch of the rows, or until `seconds` have passed.
 
         x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups, then settings that depend on the step],
@@ -201,7 +203,8 @@ cdef class NativePlan:
         losses: float64 [steps] or None; out: [rows, outputs], of the model's dtype, that receives the output buffer, or None; weights: one for
         each row, or each of its outputs, where the plan is weighted, else None; tally: the sums to go on from; counts: False for a part
         of a batch whose rest comes later; host: the mean loss that Python has worked out of the batch before this part of it; parts: the
-        sums of a batch's parts, which the update of all of them makes count; row0: the rows of parts that came before.
+        sums of a batch's parts, which the update of all of them makes count; row0: the rows of parts that came before; shares: float64
+        [steps, schedules of the plan], or None where it has none.
         Returns (steps done, steps skipped, problem, row of the problem within its batch).
         """
         cdef fnn_run *r = &self.r
@@ -230,6 +233,12 @@ cdef class NativePlan:
                 _check(rates, "rates", cnp.NPY_FLOAT64, 2, False)
                 _check_shape(rates, "rates", r.steps, self.n_groups + self.tensors.state.n_scheduled)
                 r.settings = <double *>cnp.PyArray_DATA(rates)
+            if (self.n_shares > 0) != (shares is not None):
+                raise ValueError(f"shares: expected {'an array' if self.n_shares else 'None'} for this plan, got {type(shares).__name__}")
+            if shares is not None:
+                _check(shares, "shares", cnp.NPY_FLOAT64, 2, False)
+                _check_shape(shares, "shares", r.steps, self.n_shares)
+                r.shares, r.n_shares = <double *>cnp.PyArray_DATA(shares), self.n_shares
             r.losses = NULL
             if losses is not None:
                 _check(losses, "losses", cnp.NPY_FLOAT64, 1, True)
@@ -330,6 +339,8 @@ cdef class NativePlan:
         cdef fnn_run *r = &self.r
         cdef double loss = 0.0
         cdef int output = r.output
+        if self.n_shares:
+            raise RuntimeError("step: expected a plan in which nothing but the optimizer follows a schedule")
         r.index = NULL
         r.rows, r.steps = r.x.rows, 1
         r.first_op, r.last_op = 0, self.n_ops

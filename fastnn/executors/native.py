@@ -78,12 +78,14 @@ class NativeExecutor:
             plan.update.n_groups if plan.update else 0,
             self.counter,
             lock,
+            len(plan.schedules),
         )
         self._host = next((i for i, op in enumerate(plan.ops) if op.has("in_python")), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
         self.plain = self._native.plain  # (x, y, least rows) -> whether `step` may have the batch without a closer look
         # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be
-        self.step = self._native.step if self._host is None else self._step_with_host
+        self._runs_alone = self._host is None and not plan.schedules
+        self.step = self._native.step if self._runs_alone else self._step_by_run
 
     def set_alone(self):
         """Run on one thread from now on, whatever the work: others run executors of their own meanwhile."""
@@ -102,7 +104,7 @@ class NativeExecutor:
     def cached_step(self, least):
         """After a `step`: (x, y) -> loss or None, one more such step on at least so many rows, with the lowest overhead, as long as nothing
         changes that it depends on. None where there are no such steps."""
-        return self._native.cached_step if self._host is None and self._native.cache_step(least) else None
+        return self._native.cached_step if self._runs_alone and self._native.cache_step(least) else None
 
     def set_random(self, seed, step):
         """What the next run draws at random from: the seed, and the number of its first step."""
@@ -131,7 +133,8 @@ class NativeExecutor:
             if self._host is not None:  # only its function takes them
                 y = weights = None
             found = self._native.run(
-                x, y, index, first, last, rates, losses, check_finite, seconds, out, weights, tally, counts, None, parts, row0
+                x, y, index, first, last, rates, losses, check_finite, seconds, out, weights, tally, counts, None, parts, row0,
+                self._shares(x, index),
             )
         return Result.of(tally, *found)
 
@@ -147,8 +150,9 @@ class NativeExecutor:
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
             rate = None if rates is None else rates[step - 1 - skipped : step - skipped]
             n = len(chosen)
+            shares = self._shares(x, chosen)
             *_, problem, row = self._native.run(
-                x, None, chosen, first, host, rate, None, check_finite, 0.0, None, None, None, False, None, None, row0
+                x, None, chosen, first, host, rate, None, check_finite, 0.0, None, None, None, False, None, None, row0, shares
             )
             if problem:
                 return step - 1, skipped, problem, row
@@ -163,7 +167,7 @@ class NativeExecutor:
             value = np.array([loss], np.float64)
             if host + 1 < last:
                 skipped += self._native.run(
-                    x, None, chosen, host + 1, last, rate, value, False, 0.0, None, None, tally, counts, loss, None, row0
+                    x, None, chosen, host + 1, last, rate, value, False, 0.0, None, None, tally, counts, loss, None, row0, shares
                 )[1]
             else:
                 tally.add(n, loss * n, 0, 0, False)
@@ -173,7 +177,11 @@ class NativeExecutor:
                 break
         return step, skipped, None, 0
 
-    def _step_with_host(self, x, y, rates, weights=None):
+    def _shares(self, x, index):
+        """What the plan's schedules say for the steps of a run of these rows."""
+        return self.plan.shares(self.counter.done, -(-(len(x) if index is None else len(index)) // self.plan.batch))
+
+    def _step_by_run(self, x, y, rates, weights=None):
         losses = np.zeros(1)
         result = self.run(x, y, rates=[rates], losses=losses, weights=weights)
         return float(losses[0]), result.problem, result.row

@@ -63,9 +63,10 @@ class ReferenceExecutor:
         for step, begin in enumerate(range(0, rows, batch)):
             chosen = np.arange(begin, min(begin + batch, rows)) if index is None else index[begin : begin + batch]
             rate = None if rates is None else rates[step - skipped]
-            groups = group_states(state, rate) if state else None
+            groups, shares = group_states(state, rate) if state else None, self.plan.shares(self.counter.done, 1)
             found = self.lock.call_sealed(
-                self._interpreter.run, x, y, chosen, groups, rate, check_finite, first, last, (seed, step0 + step, row0), weights
+                self._interpreter.run, x, y, chosen, groups, rate, check_finite, first, last, (seed, step0 + step, row0), weights,
+                None if shares is None else shares[0],
             )
             if found.problem:
                 return Result.of(tally, step, skipped, found.problem, found.row)

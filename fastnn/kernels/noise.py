@@ -3,7 +3,7 @@
 from .._native import STREAM_LAYERS, Operation, elements, output_like, shape_of
 from ._check import _at_least_zero, _draws, _number
 
-_dropout = Operation("dropout", "x y", "columns p whole_rows stream")
+_dropout = Operation("dropout", "x y", "columns p schedule whole_rows stream")
 _gaussian_noise = Operation("gaussian_noise", "x y", "columns std stream")
 
 
@@ -58,7 +58,7 @@ def dropout_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
     p = _number(p, "p")
     if not 0 <= p <= 1:
         raise ValueError(f"p: expected a number from 0 to 1, got {p}")
-    return _draw(_dropout, x, (p, False), _draws(seed, offset, stream), out)
+    return _draw(_dropout, x, (p, -1, False), _draws(seed, offset, stream), out)
 
 
 def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):

@@ -12,7 +12,21 @@ _FLOAT32_MAX = 3.4028234663852886e38
 
 
 def _check_share(p):
-    return check_number(p, "p", 0, 1, "a number from 0 to 1")
+    """A share: a number, or a schedule of the trainer's steps; a schedule's configuration stands for it."""
+    if not callable(p) and not isinstance(p, dict):
+        return check_number(p, "p", 0, 1, "a number from 0 to 1")
+    from ..schedules import Schedule, from_config  # which few models need
+
+    p = from_config(p) if isinstance(p, dict) else p
+    if not isinstance(p, Schedule):
+        raise TypeError(f"p: expected a number or one of fastnn.schedules, got {p!r}")
+    if p.plateaus:
+        raise ValueError(f"p: expected a schedule of the steps alone, got {p!r}")
+    return p
+
+
+def _config(p):
+    return p.config() if callable(p) else p
 
 
 @register
@@ -23,26 +37,35 @@ class Dropout(Layer):
 
     Parameters
     ----------
-    p : float, default 0.5
-        The share that is dropped, from 0 to 1; rounded to a multiple of 1 / 65536, which the scale takes into account.
+    p : float or Schedule, default 0.5
+        The share that is dropped, from 0 to 1; rounded to a multiple of 1 / 65536, which the scale takes into account. A schedule is
+        one of the trainer's steps, any but `ReduceOnPlateau`; `PerEpoch` needs its `steps_per_epoch`.
 
     Raises
     ------
     ValueError, TypeError
-        If p is out of range.
+        If p is out of range: of a schedule, when its turn comes.
 
     Examples
     --------
     >>> model = nn.Sequential(nn.Dense(4, 8, activation="relu"), nn.Dropout(0.2), nn.Dense(8, 3))
     >>> model.predict(np.ones((2, 4))).shape
     (2, 3)
+
+    From half of the elements to none, over 1000 steps:
+
+    >>> nn.Dropout(schedules.Linear(0.5, 1.0, 0.0, total_iters=1000))
+    Dropout(p=Linear(lr=0.5, start_factor=1.0, end_factor=0.0, total_iters=1000))
     """
 
     def __init__(self, p=0.5):
         self.p = _check_share(p)
 
     def config(self):
-        return {"p": self.p}
+        return {"p": _config(self.p)}
+
+    def __repr__(self):
+        return f"Dropout(p={self.p!r})"
 
     def emit(self, builder, x):
         return builder.dropout(x, self.p) if builder.training and self.p else x
@@ -97,8 +120,8 @@ class DropConnect(Layer):
     ----------
     dense : Dense
         The layer whose weights are dropped.
-    p : float, default 0.5
-        The share that is dropped, from 0 to 1; rounded to a multiple of 1 / 65536.
+    p : float or Schedule, default 0.5
+        The share that is dropped, from 0 to 1; rounded to a multiple of 1 / 65536. A schedule as for `Dropout`.
 
     Raises
     ------
@@ -130,7 +153,7 @@ class DropConnect(Layer):
         return [("dense", self.dense)]
 
     def config(self):
-        return {"p": self.p}
+        return {"p": _config(self.p)}
 
     def entry(self, path, paths):
         return {**super().entry(path, paths), "dense": self.dense.entry(f"{path}.dense", paths)}

@@ -8,6 +8,7 @@ _SHOWN = ("activation", "name", "p", "std", "pieces", "scale", "offset", "kernel
 def _label(layer):
     config = layer.config()
     settings = [config[k] for k in _SHOWN if config.get(k) not in (None, "identity", 0.0) and not isinstance(config[k], list)]
+    settings = [v["kind"] if isinstance(v, dict) else v for v in settings]  # of a schedule
     return " ".join([type(layer).__name__, *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in settings)])
 
 

@@ -39,7 +39,8 @@ class Optimizer(Copied, Scheduled):
         dict from names to them; or groups: dicts with a "params" entry of either kind and hyper-parameters of their own.
         Other entries of a group ("name", say) are kept, in its state too.
     defaults : dict
-        Hyper-parameters of the groups that do not say.
+        Hyper-parameters of the groups that do not say. In place of a number, `lr` or any other, there may be a schedule: a function of
+        the steps that the group has done, or one of `fastnn.schedules`. It is as if the entry were set before every step.
     options : dict
         These, all but the last may also stand in a group:
 

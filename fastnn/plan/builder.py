@@ -84,6 +84,7 @@ class Builder:
         self._running = []  # (statistics, running mean, running variance, count or None, momentum) of batch normalisations
         self._rescaled = set()  # ids of buffers that `rescale` has made
         self._streams = 0  # random streams handed out
+        self._schedules = []  # of shares that are dropped
         self._norms = ()  # what updates must wait for, where they may be left out
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
         self._update = None
@@ -310,17 +311,24 @@ class Builder:
         self._streams += 1
         return _native.STREAM_LAYERS + self._streams - 1
 
+    def _share(self, p):
+        """The parameters of an operation for a share p, a number or a schedule."""
+        if not callable(p):
+            return {"p": p, "schedule": -1}
+        self._schedules.append(p)
+        return {"p": 0.0, "schedule": len(self._schedules) - 1}
+
     def dropout(self, x, p, rows=False):
-        """x without a share p of its elements, or of its rows, drawn anew every step; the others grow by as much."""
+        """x without a share p of its elements, or of its rows, drawn anew every step; the others grow by as much. p may be a schedule."""
         y = self.buffer("kept", x.shape)
-        self.emit("dropout", {"x": x, "y": y}, columns=x.columns, p=p, whole_rows=rows, stream=self.stream())
+        self.emit("dropout", {"x": x, "y": y}, columns=x.columns, **self._share(p), whole_rows=rows, stream=self.stream())
         return y
 
     def drop_weights(self, weight, p):
         """A copy of a weight matrix with some of its elements dropped, drawn anew every step: a buffer for `dense`."""
         y = self.buffer(f"kept {weight.name}", weight.shape, whole=True)
         rows, columns = weight.shape
-        self.emit("drop_weights", {"x": self.parameter(weight), "y": y}, rows=rows, columns=columns, p=p, stream=self.stream())
+        self.emit("drop_weights", {"x": self.parameter(weight), "y": y}, rows=rows, columns=columns, **self._share(p), stream=self.stream())
         return y
 
     def gaussian_noise(self, x, std):
@@ -616,6 +624,7 @@ class Builder:
             gradients=tuple(gradients),
             parameters=tuple(p for p, _ in self._parameters.values()),
             workspace_bytes=workspace_bytes,
+            schedules=tuple(self._schedules),
         )
 
     def _count(self, kind):

@@ -36,6 +36,8 @@ class Plan:
         Gradients that stand in the workspace after a step.
     workspace_bytes : int
         Memory of all buffers.
+    schedules : tuple
+        Of shares that layers drop: functions of the number of steps done.
     """
 
     ops: tuple
@@ -51,10 +53,21 @@ class Plan:
     gradients: tuple
     parameters: tuple
     workspace_bytes: int
+    schedules: tuple = ()
 
     def input(self, name):
         """The input of that name, or None where the plan has none."""
         return next((i for i in self.inputs if i.name == name), None)
+
+    def shares(self, first, steps):
+        """What the schedules say for so many steps from number `first` on, float64 [steps, schedules]; None where there are none."""
+        if not self.schedules:
+            return None
+        found = np.stack([s.table(first, steps) for s in self.schedules], axis=1)
+        wrong = found[~((found >= 0) & (found <= 1))]
+        if wrong.size:
+            raise ValueError(f"p(step): expected a number from 0 to 1, got {wrong[0]}")
+        return found
 
     @property
     def flops(self):

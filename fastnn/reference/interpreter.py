@@ -85,11 +85,11 @@ class Interpreter:
         self.averages = [None if a is None else a.astype(self.dtype, copy=False) for a in averages] or [None] * len(tensors)
 
     def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, random=(0, 0, 0),
-            weights=None):
+            weights=None, shares=()):
         """Run the operations [first, last) on the batch of rows that `index` names; random: (seed, number of the step, rows of a larger
-        batch that come before).
+        batch that come before); shares: what the plan's schedules say for the step.
         Returns an Outcome."""
-        batch = _Batch(self, x, y, index, groups, rates, check_finite, random, weights)
+        batch = _Batch(self, x, y, index, groups, rates, check_finite, random, weights, shares)
         with np.errstate(all="ignore"):  # what is not finite comes through; it is nobody's surprise
             for op in self.plan.ops[first:last]:
                 getattr(batch, op.kind)(op)
@@ -104,12 +104,12 @@ class Interpreter:
 class _Batch:
     """The operations, each a method named as its kind, on the first `rows` rows of every buffer."""
 
-    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, random, weights):
+    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, random, weights, shares):
         self.random, self.rows_before = {"seed": random[0], "offset": random[1] % 2**32}, random[2]
         self.interpreter, self.x, self.y, self.index = interpreter, x, y, np.asarray(index, np.int64)
         self.groups, self.rates, self.check_finite = groups, rates, check_finite
         self.rows = self.counted = len(self.index)  # counted: those that are not to be ignored
-        self.weights = weights
+        self.weights, self.shares = weights, shares
         self.loss_sum, self.loss, self.correct = 0.0, 0.0, 0
         self.problem = None  # (row, what), the lowest row
         self.scale, self.skip = 1.0, False
@@ -401,8 +401,11 @@ class _Batch:
                 out = self.at(op, role)
                 out[...] = out + value if op.accumulate and role != "dx" else value.reshape(out.shape)
 
+    def _share(self, op):
+        return op.p if op.schedule < 0 else float(self.shares[op.schedule])
+
     def dropout(self, op):
-        self._draw(drop_rows if op.whole_rows else dropout_forward, op, op.p)
+        self._draw(drop_rows if op.whole_rows else dropout_forward, op, self._share(op))
 
     def _draw(self, function, op, amount):
         """A function that draws for each row, by its place in the batch that it is a part of."""
@@ -415,7 +418,7 @@ class _Batch:
         out[...] = whole[before:]
 
     def drop_weights(self, op):
-        dropout_forward(self.at(op, "x"), op.p, out=self.at(op, "y"), stream=op.stream, **self.random)
+        dropout_forward(self.at(op, "x"), self._share(op), out=self.at(op, "y"), stream=op.stream, **self.random)
 
     drop_weight_gradients = drop_weights
 

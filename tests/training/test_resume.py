@@ -35,12 +35,15 @@ OPTIMIZERS = {
     "skipping": lambda p: optim.Adam(p, lr=0.01, skip_nonfinite=True),
     "groups": lambda p: optim.SGD([{"params": p[:2], "lr": 0.1, "name": "first"}, {"params": {"a": p[2], "b": p[3]}, "momentum": 0.5}], lr=0.01),
     "lamb": lambda p: optim.LAMB(p, lr=0.01),
+    "all on schedules": lambda p: optim.AdamW(p, lr=0.01, betas=(schedules.Linear(0.9, 0.5, 1.0, 20), 0.99), l1=schedules.Cosine(0.01, T_max=30),
+                                              weight_decay=schedules.ReduceOnPlateau(0.2, factor=0.5, patience=0, threshold=0.2)),
 }
 
 
 def make(kind="adam and averages", backend="native"):
     fastnn.manual_seed(4)
-    model = nn.Sequential(nn.Dense(8, 12, activation="tanh"), nn.BatchNorm(12), nn.Dropout(0.3), nn.Dense(12, 3))
+    share = schedules.Polynomial(0.5, 30) if kind == "all on schedules" else 0.3
+    model = nn.Sequential(nn.Dense(8, 12, activation="tanh"), nn.BatchNorm(12), nn.Dropout(share), nn.Dense(12, 3))
     p = model.parameters()
     opt = OPTIMIZERS[kind](p if kind != "groups" else [*p[:4]])
     return fastnn.Trainer(model, losses.SoftmaxCrossEntropy(label_smoothing=0.1), opt, seed=7, backend=backend, clip_norm=2.0)
