@@ -299,8 +299,8 @@ typedef struct fnn_op_kind_info {
 } fnn_op_kind_info;
 extern const fnn_op_kind_info fnn_op_kinds[FNN_OP_KINDS];
 
-/* One operation by run->threads threads, on the buffers of its roles, without a plan around it. Of the run it has the rows and what
- * else it reads. */
+/* One operation by at most run->threads threads, 0: as many as its work is worth, on the buffers of its roles, without a plan around
+ * it. Of the run it has the rows, scratch for so many threads if it needs any, and what else it reads. */
 void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run, double work);
 
 /* The problem of a finished run and its row within the batch. */

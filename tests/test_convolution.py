@@ -30,7 +30,8 @@ def run(layer, x, dy, executor=NativeExecutor, fused=True, threads=2, schedule="
     builder.mark_output(y)
     plan = builder.build(schedule)
     names = [g.name for p in layer.parameters() for q, g in plan.gradients if q is p]
-    dx = next(b for op in plan.ops if op.kind == "prelu_slope_gradient" for r, b in op.buffers.items() if r == "dy").name
+    dslope = next(g for q, g in plan.gradients if q is slope)
+    dx = next(op.buffers["dy"] for op in plan.ops if op.kind == "prelu_slope_gradient" and op.buffers["dslope"] is dslope).name
     before, work = fastnn.get_num_threads(), fastnn._native.team_work()
     fastnn.set_num_threads(threads)
     fastnn._native.team_work(0 if threads > 1 else 1e18)
@@ -87,6 +88,61 @@ def test_like_torch():
             np.testing.assert_allclose(found, value, rtol=3e-5, atol=3e-5 * max(1, np.abs(value).max()), err_msg=f"{layer!r} {shape}")
 
 
+def test_transposed_like_torch():
+    torch = pytest.importorskip("torch")
+    draw, tried = np.random.default_rng(3), 0
+    for i, (shape, filters, kernel, stride, padding, dilation, groups, bias) in enumerate(configurations(50, seed=4)):
+        more = tuple(int(draw.integers(0, max(s, d))) for s, d in zip(stride, dilation))
+        if any((n - 1) * s - 2 * p + d * (k - 1) + 1 + m < 1 for n, s, p, d, k, m in zip(shape, stride, padding, dilation, kernel, more)):
+            continue
+        layer = nn.ConvTranspose2d(shape[2], filters, kernel, stride, padding, more, dilation, groups, bias)
+        if bias:
+            layer.bias.data = rows(filters, seed=i)
+        x = rows(3, *shape, seed=i)
+        t = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
+        w = torch.tensor(layer.weight.data.transpose(3, 2, 0, 1).copy(), requires_grad=True)
+        b = torch.tensor(layer.bias.data.copy(), requires_grad=True) if bias else None
+        y = torch.nn.functional.conv_transpose2d(t, w, b, stride, padding, more, groups, dilation)
+        dy = rows(*y.shape, seed=i + 1000)
+        y.backward(torch.tensor(dy))
+        expected = [y.detach().numpy().transpose(0, 2, 3, 1), t.grad.numpy().transpose(0, 2, 3, 1), w.grad.numpy().transpose(2, 3, 1, 0)]
+        expected += [b.grad.numpy()] if bias else []
+        for found, value in zip(run(layer, x, dy.transpose(0, 2, 3, 1).copy()), expected, strict=True):
+            np.testing.assert_allclose(found, value, rtol=3e-5, atol=3e-5 * max(1, np.abs(value).max()), err_msg=f"{layer!r} {shape}")
+        tried += 1
+    assert tried >= 40
+
+
+@pytest.mark.parametrize("n, k, s, d, more", [(4, 3, 2, 1, 1), (5, 2, 2, 1, 0), (3, 4, 3, 2, 2), (6, 3, 1, 1, 0), (4, 1, 3, 1, 2)])
+def test_transposed_gives_back_the_shape(n, k, s, d, more):
+    """Of a convolution: of all the sizes that have the same one, the one that output_padding says."""
+    grown = nn.ConvTranspose2d(1, 1, k, s, 0, more, d).output_shape((n, n, 1))
+    assert nn.Conv2d(1, 1, k, s, 0, d).output_shape(grown) == (n, n, 1)
+    same = nn.ConvTranspose2d(1, 1, k, s, "same", dilation=d).output_shape((n, n, 1))
+    assert same == (n * s, n * s, 1) and nn.Conv2d(1, 1, k, s, "same", d).output_shape(same) == (n, n, 1)
+
+
+def test_transposed_weights_have_the_fans_of_what_they_add_up():
+    fastnn.manual_seed(0)
+    layer = nn.ConvTranspose2d(32, 8, 3, groups=2, init=fastnn.init.he_normal())
+    assert layer.weight.shape == (3, 3, 4, 32) and abs(layer.weight.data.std() * (9 * 16 / 2) ** 0.5 - 1) < 0.05
+
+
+def test_autoencoder_of_images():
+    fastnn.manual_seed(0)
+    x = np.zeros((40, 8, 8, 1), np.float32)
+    for i, (a, b) in enumerate(np.random.default_rng(0).integers(0, 6, (40, 2))):
+        x[i, a : a + 3, b : b + 3] = 1
+    model = nn.Sequential(
+        nn.Input(8, 8, 1), nn.Conv2d(None, 8, 3, 2, padding=1, activation="relu"), nn.Conv2d(None, 8, 3, 2, padding=1, activation="relu"),
+        nn.ConvTranspose2d(None, 8, 3, 2, padding=1, output_padding=1, activation="relu"),
+        nn.ConvTranspose2d(None, 1, 3, 2, padding=1, output_padding=1), nn.Flatten(),
+    )  # fmt: skip
+    trainer = fastnn.Trainer(model, losses.MeanSquaredError(), optim.Adam(model.parameters(), lr=0.01))
+    history = trainer.fit(x, x.reshape(40, -1), epochs=60, batch_size=20, verbose=0)
+    assert history["loss"][-1] < 0.25 * history["loss"][0]
+
+
 @pytest.mark.parametrize("kind", ["max", "average", "average without padding"])
 def test_pooling_like_torch(kind):
     torch = pytest.importorskip("torch")
@@ -116,11 +172,20 @@ LAYERS = [
     lambda: nn.Conv2d(3, 5, 3, padding="same", stride=2, activation="gelu"),
     lambda: nn.Conv2d(3, 6, (1, 3), padding=(0, 1, 2, 0), groups=3, dilation=2, activation="relu"),
     lambda: nn.Conv2d(3, 33, 1, activation="tanh"),
+    lambda: nn.ConvTranspose2d(3, 5, 3, 2, padding=1, output_padding=1, activation="tanh"),
+    lambda: nn.ConvTranspose2d(3, 6, (2, 3), (1, 3), "same", groups=3, bias=False, activation="gelu"),
     lambda: nn.MaxPool2d(3, 2, "same"),
     lambda: nn.AvgPool2d(2, 3, 1, True, False),
     lambda: nn.GlobalMaxPool2d(),
     lambda: nn.GlobalAvgPool2d(),
     lambda: nn.BatchNorm(3),
+    lambda: nn.GroupNorm(3, 3),
+    lambda: nn.GroupNorm(1, 3, affine=False),
+    lambda: nn.Dropout2d(0.4),
+    lambda: nn.StochasticPool2d(2),
+    lambda: nn.StochasticPool2d(3, 2, "same"),
+    lambda: nn.PReLU(3),
+    lambda: nn.Residual(nn.Conv2d(3, 5, 3, 2, padding=1, activation="relu"), nn.GroupNorm(5, 5), projection=nn.Conv2d(3, 5, 1, 2)),
 ]
 
 
@@ -135,8 +200,126 @@ def test_like_the_twins_and_the_same_bits_in_every_way(make):
     for options in ({"fused": False}, {"threads": 1}, {"threads": 3}, {"threads": 5}, {"schedule": "layers"}):
         for found, expected in zip(run(layer, x, dy, **options), first, strict=True):
             assert found.tobytes() == expected.tobytes(), options
-    if not isinstance(layer, nn.BatchNorm):  # rows do not know of each other
+    if not isinstance(layer, (nn.BatchNorm, nn.Dropout2d, nn.StochasticPool2d)):  # rows do not know of each other
         assert run(layer, x[3:5], dy[3:5])[0].tobytes() == first[0][3:5].tobytes()
+
+
+@pytest.mark.parametrize("groups, channels, shape", [(1, 6, (5, 4)), (2, 6, (5, 4)), (6, 6, (5, 4)), (2, 34, (3, 3)), (4, 8, ()), (3, 9, (7,))])
+def test_groupnorm_like_torch(groups, channels, shape):
+    torch = pytest.importorskip("torch")
+    layer = nn.GroupNorm(groups, channels, eps=1e-3)
+    layer.weight.data, layer.bias.data = rows(channels, seed=1), rows(channels, seed=2)
+    x, dy = rows(5, *shape, channels) * 3 + 1, rows(5, *shape, channels, seed=3)
+    t = torch.tensor(np.moveaxis(x, -1, 1), requires_grad=True)
+    w, b = (torch.tensor(p.data.copy(), requires_grad=True) for p in (layer.weight, layer.bias))
+    y = torch.nn.functional.group_norm(t, groups, w, b, 1e-3)
+    y.backward(torch.tensor(np.moveaxis(dy, -1, 1)))
+    expected = [np.moveaxis(y.detach().numpy(), 1, -1), np.moveaxis(t.grad.numpy(), 1, -1), w.grad.numpy(), b.grad.numpy()]
+    for found, value in zip(run(layer, x, dy), expected, strict=True):
+        np.testing.assert_allclose(found.reshape(value.shape), value, rtol=3e-5, atol=3e-5 * max(1, np.abs(value).max()))
+
+
+def test_prelu_by_channels_like_torch():
+    torch = pytest.importorskip("torch")
+    layer = nn.PReLU(3)
+    layer.slope.data = [0.1, -0.5, 2.0]
+    x, dy = rows(4, 5, 6, 3), rows(4, 5, 6, 3, seed=1)
+    t, a = torch.tensor(np.moveaxis(x, -1, 1), requires_grad=True), torch.tensor(layer.slope.data.copy(), requires_grad=True)
+    y = torch.nn.functional.prelu(t, a)
+    y.backward(torch.tensor(np.moveaxis(dy, -1, 1)))
+    found = run(layer, x, dy)
+    for got, value in zip(found, (y.detach(), t.grad), strict=False):
+        np.testing.assert_allclose(got.reshape(x.shape), np.moveaxis(value.numpy(), 1, -1), rtol=1e-6)
+    np.testing.assert_allclose(found[2], a.grad.numpy(), rtol=1e-5)
+
+
+def test_dropout_of_channels():
+    """Each channel of each image stays or goes as a whole; the gradient goes the same way."""
+    x = rows(50, 6, 5, 40) + 3
+    y, dx = run(nn.Dropout2d(0.25), x, np.ones_like(x))
+    kept = (y != 0).reshape(50, 30, 40)
+    assert (kept == kept[:, :1]).all() and abs(kept[:, 0].mean() - 0.75) < 0.03
+    np.testing.assert_allclose(y, np.where(kept.reshape(y.shape), x / 0.75, 0), rtol=1e-6)
+    assert ((dx.reshape(x.shape) != 0) == (y != 0)).all()
+    model = nn.Sequential(nn.Input(4, 4, 2), nn.Dropout2d(0.9), nn.Flatten())
+    assert (model.predict(x[:2, :4, :4, :2]) == x[:2, :4, :4, :2].reshape(2, -1)).all() and len(model.fold()) == 2
+    with pytest.raises(ValueError, match=r"layer 1: Dropout2d.*expected images .* got samples of shape \(3,\); for vectors write nn.Dropout"):
+        nn.Sequential(nn.Input(3), nn.Dropout2d(0.5))
+
+
+def test_stochastic_pooling():
+    """An element of each window, as often as it is large; on average what inference gives."""
+    x = np.maximum(rows(1, 4, 4, 3), 0)
+    x[0, :2, :2, 1] = 0
+    drawn = fastnn.kernels.stochastic_pool2d_forward(x.repeat(4000, axis=0), 2, seed=5)
+    windows = x.reshape(2, 2, 2, 2, 3).transpose(0, 2, 4, 1, 3).reshape(2, 2, 3, 4)
+    for i, j, c in np.ndindex(2, 2, 3):
+        a = windows[i, j, c]
+        values, counts = np.unique(drawn[:, i, j, c], return_counts=True)
+        if not a.any():
+            assert values.tolist() == [0]
+            continue
+        expected = dict(zip(a[a > 0].tolist(), (a[a > 0] / a.sum()).tolist()))
+        assert set(values.tolist()) <= set(expected)
+        for v, n in zip(values.tolist(), counts):
+            assert abs(n / 4000 - expected[v]) < 4 * (0.25 / 4000) ** 0.5
+    model = nn.Sequential(nn.Input(4, 4, 3), nn.StochasticPool2d(2), nn.Flatten())
+    total = windows.sum(axis=-1)
+    expected = (windows**2).sum(axis=-1) / np.where(total > 0, total, 1)
+    np.testing.assert_allclose(model.predict(x)[0], expected.ravel(), rtol=1e-6)
+    np.testing.assert_allclose(drawn.mean(axis=0), expected, atol=0.05)
+
+
+def test_stochastic_pooling_of_nan_and_infinity():
+    x = np.zeros((1, 2, 6, 1), np.float32)
+    x[0, 0, :2, 0], x[0, 0, 2, 0], x[0, 0, 4:, 0] = [np.inf, 1], np.nan, [3e38, 2e38]
+    y, dx = run(nn.StochasticPool2d(2), x, np.ones((1, 1, 3, 1), np.float32))
+    assert y[0, 0, 0, 0] == np.inf and np.isnan(y[0, 0, 1, 0]) and y[0, 0, 2, 0] == np.float32(3e38)
+    assert dx.reshape(2, 6).tolist() == [[1, 0, 1, 0, 1, 0], [0] * 6]
+    found = fastnn.kernels.stochastic_pool2d_inference(x, 2)
+    np.testing.assert_array_equal(found, y)
+
+
+@pytest.mark.parametrize("first", [lambda: nn.Dense(4, 18, activation="tanh"), lambda: nn.Dense(4, 18), lambda: nn.Input(18)])
+@pytest.mark.parametrize("make", [lambda: nn.BatchNorm(2), lambda: nn.PReLU(2), lambda: nn.GroupNorm(2, 2), lambda: nn.Dropout2d(0.3)])
+def test_vectors_that_are_given_the_shape_of_images(first, make):
+    """In memory vectors have room between them, which images have not."""
+    fastnn.manual_seed(3)
+    model = nn.Sequential(first(), nn.Reshape(3, 3, 2), make(), nn.Flatten(), nn.Dense(18, 2))
+    x, found = rows(30, 40)[::2, : model.in_features], []  # rows of a larger matrix
+    for backend in ("native", "reference"):
+        copied = copy.deepcopy(model)
+        trainer = fastnn.Trainer(copied, losses.SoftmaxCrossEntropy(), optim.SGD(copied.parameters(), lr=1.0), seed=1, backend=backend)
+        trainer.step(x, np.arange(15) % 2)
+        found.append([p.data for _, p in copied._named()])
+    for a, e in zip(*found, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5)
+
+
+def test_residual_with_a_projection(tmp_path):
+    block = nn.Residual(
+        nn.Conv2d(None, 4, 3, 2, padding=1, bias=False), nn.BatchNorm(4), nn.ReLU(), nn.Conv2d(None, 4, 3, padding=1), nn.BatchNorm(4),
+        projection=nn.Sequential(nn.Conv2d(None, 4, 1, 2), nn.BatchNorm(4)), stochastic_depth=0.2,
+    )  # fmt: skip
+    model = nn.Sequential(nn.Input(7, 6, 3), block, nn.PReLU(4), nn.Flatten(), nn.Dense(None, 2))
+    assert [name for name, _ in model.named_parameters()][7:11] == [f"1.projection.{name}" for name in ("0.weight", "0.bias", "1.weight", "1.bias")]
+    x, y = rows(12, 7, 6, 3), np.arange(12) % 2
+    assert fastnn.check_gradients(model, losses.SoftmaxCrossEntropy(), x[:4], y[:4]).passed
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters(), lr=0.01))
+    trainer.fit(x, y, epochs=2, batch_size=6, verbose=0)
+    folded = model.fold()
+    assert not any(isinstance(layer, nn.BatchNorm) for _, layer in folded.walk()) and len(folded[1].projection) == 1
+    np.testing.assert_allclose(folded.predict(x), model.predict(x), rtol=1e-4, atol=1e-5)
+    model.save(tmp_path / "m.safetensors")
+    again = nn.load(tmp_path / "m.safetensors")
+    assert repr(again) == repr(model) and (again.predict(x) == model.predict(x)).all()
+    for make, message in (
+        (lambda: nn.Residual(nn.Dense(2, 3), projection=nn.Dense(2, 4)), r"projection: expected the shape .*, \(3,\), got \(4,\)"),
+        (lambda: nn.Residual(nn.Dense(2, 3), projection=nn.Dense), "projection: expected a layer, or None, got <class"),
+        (lambda: nn.Residual(block.layers[0], projection=block.layers[0]), "projection: expected a layer of its own"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            make()
 
 
 def test_max_pooling_of_nan_and_infinity():
@@ -151,8 +334,10 @@ def test_max_pooling_of_nan_and_infinity():
 def network():
     return nn.Sequential(
         nn.Input(9, 9, 2), nn.Conv2d(None, 4, 3, padding=1, bias=False), nn.BatchNorm(4), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Residual(nn.Conv2d(4, 4, 3, padding="same", activation="silu"), nn.BatchNorm(4)), nn.Dropout(0.2),
-        nn.Conv2d(None, 6, 3, 2, padding=1, activation="tanh"), nn.AvgPool2d(2), nn.Flatten(), nn.Dense(None, 3),
+        nn.Residual(nn.Conv2d(4, 4, 3, padding="same", activation="silu"), nn.BatchNorm(4)), nn.Dropout(0.2), nn.Dropout2d(0.2),
+        nn.StochasticPool2d(2, 1), nn.PReLU(4), nn.GroupNorm(2, 4),
+        nn.Conv2d(None, 6, 3, 2, padding=1, activation="tanh"), nn.ConvTranspose2d(None, 6, 2, 2, groups=2), nn.BatchNorm(6),
+        nn.AvgPool2d(2), nn.Flatten(), nn.Dense(None, 3),
     )  # fmt: skip
 
 
@@ -163,7 +348,7 @@ def test_a_network_trains(backend):
     x = rows(30, 9, 9, 2)
     y = (x[..., 0].mean(axis=(1, 2)) > 0).astype(int) + (x[..., 1].mean(axis=(1, 2)) > 0)
     trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters(), lr=0.01), backend=backend)
-    history = trainer.fit(x, y, epochs=20 if backend == "native" else 1, batch_size=10, verbose=0)
+    history = trainer.fit(x, y, epochs=40 if backend == "native" else 1, batch_size=10, verbose=0)
     assert history["loss"][-1] < (0.4 if backend == "native" else 1.5)
 
 
@@ -183,11 +368,13 @@ def test_whole_trainings_have_one_result(team):
 def test_gradients():
     fastnn.manual_seed(2)
     model = nn.Sequential(
-        nn.Input(7, 6, 2), nn.Conv2d(None, 4, 3, padding=1, groups=2, activation="gelu"), nn.BatchNorm(4), nn.MaxPool2d(2),
-        nn.Residual(nn.Conv2d(4, 4, (3, 2), padding="same", activation="sigmoid")), nn.AvgPool2d(2, padding=1),
-        nn.Conv2d(None, 3, 2, stride=2, dilation=1, bias=False), nn.GlobalAvgPool2d(), nn.Dense(None, 3),
+        nn.Input(9, 8, 2), nn.Conv2d(None, 4, 3, padding=1, groups=2, activation="gelu"), nn.BatchNorm(4), nn.MaxPool2d(2),
+        nn.Residual(nn.Conv2d(4, 4, (3, 2), padding="same", activation="sigmoid")), nn.AvgPool2d(2, padding=1), nn.PReLU(4),
+        nn.GroupNorm(2, 4), nn.Dropout2d(0.2), nn.StochasticPool2d(2, 1),
+        nn.Conv2d(None, 3, 2, stride=2, dilation=1, bias=False), nn.ConvTranspose2d(None, 2, 3, 2, padding=1, activation="silu"),
+        nn.ConvTranspose2d(None, 4, 2, groups=2, bias=False), nn.GlobalAvgPool2d(), nn.Dense(None, 3),
     )  # fmt: skip
-    fastnn.check_gradients(model, losses.SoftmaxCrossEntropy(), rows(5, 7, 6, 2), np.arange(5) % 3)
+    assert fastnn.check_gradients(model, losses.SoftmaxCrossEntropy(), rows(5, 9, 8, 2), np.arange(5) % 3)
 
 
 def test_folding_files_and_copies(tmp_path):
@@ -232,6 +419,14 @@ def test_same_padding(n, k, s, d):
         (lambda: nn.Conv2d(2**16, 2**16, 3), ValueError, "^in_channels, out_channels, kernel_size: expected fewer"),
         (lambda: nn.Conv2d(3, 4, 3, activation="softmax"), ValueError, "^activation: expected one that is elementwise"),
         (lambda: nn.Conv2d(3, "4", 3), TypeError, "^out_channels: expected an integer"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, stride=2, output_padding=2), ValueError,
+         "^output_padding: expected fewer than the larger of stride and dilation, got 2"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, 2, "same", 1), ValueError, "^output_padding: expected 0 with padding 'same', got 1"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, groups=2), ValueError, "^groups: expected a divisor of in_channels, 3, got 2"),
+        (lambda: nn.Sequential(nn.Input(1, 1, 3), nn.ConvTranspose2d(3, 4, 3, padding=2)), ValueError,
+         r"^layer 1: ConvTranspose2d.*: expected images of which more than the padding comes out, got shape \(1, 1, 3\)"),
+        (lambda: nn.Sequential(nn.Input(60000, 30000, 1), nn.Conv2d(1, 4, 3)), ValueError,
+         r"^layer 1: Conv2d.*: expected images of fewer than 2\*\*31 elements, got shape \(60000, 30000, 1\)"),
         (lambda: nn.MaxPool2d(2, padding=2), ValueError, "^padding: expected at most half of the kernel"),
         (lambda: nn.Sequential(nn.Input(8, 8, 2), nn.Conv2d(3, 4, 3)), ValueError,
          r"^layer 1: Conv2d.*: expected 3 channels, got shape \(8, 8, 2\)"),

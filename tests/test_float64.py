@@ -403,12 +403,15 @@ def test_kernels_are_of_the_arrays_dtype():
     for a, e in zip(kernels.dense_backward(dy, x, w), reference.dense_backward(dy, x, w)):
         assert a.dtype == F64 and np.abs(a - e).max() < 1e-13
     one, labels = dy[0].copy(), rng.integers(0, 18, 9)
+    images, filters = rng.normal(size=(3, 5, 4, 3)), rng.normal(size=(2, 2, 3, 2))
     cases = {
         "activation_forward": (dy, "tanh"), "activation_backward": (dy, dy, "silu"), "softmax_forward": (dy,), "log_softmax_forward": (dy,),
         "softmax_backward": (dy, dy), "prelu_forward": (dy, one), "prelu_backward": (dy, dy, one), "maxout_forward": (dy, 3),
         "layernorm_forward": (dy, one, one), "rmsnorm_forward": (dy, one), "batchnorm_forward": (dy, one, one), "bias_gradient": (dy,),
         "penalty_forward": (w, 0.1, 0.2), "dropout_forward": (dy, 0.3, 5), "gaussian_noise": (dy, 0.3, 5),
         "softmax_cross_entropy": (dy, labels), "mean_squared_error": (dy, dy[::-1].copy()), "multiclass_hinge": (dy, labels),
+        "conv2d_forward": (images, filters), "conv2d_backward": (images[:, 1:, 1:, :2].copy(), images, filters),
+        "maxpool2d_forward": (images, 2), "avgpool2d_forward": (images, 2), "global_avgpool2d_forward": (images,),
         "embedding_forward": (rng.integers(0, 21, (9, 2)), w), "quantile": (dy, dy[::-1].copy()), "poisson": (dy, np.abs(dy)),
     }  # fmt: skip
     for name, arguments in cases.items():

@@ -15,6 +15,7 @@ import pytest
 
 import fastnn
 from fastnn import _native, kernels, optim
+from fastnn.core.window import Window, pair, paddings
 
 F32 = np.float32
 ERRORS = (TypeError, ValueError, IndexError)
@@ -211,6 +212,56 @@ def _update(d, states, **more):
     return (*lists, d.count(1, 2, 100)), {"lr": d.number(0.1), "weight_decay": d.number(0.0, 0.01), **more}
 
 
+def _windows(d, image, kernel, **how):
+    """How a kernel goes over an image (height, width, channels), and the size of what comes out."""
+    how = {"stride": d.size(1, 2, (2, 1)), "padding": d.choice(0, 0, "same", "valid", kernel // 2), **how}
+    try:
+        stride, padding = pair(how["stride"], "stride"), paddings(how["padding"])
+        window = Window.over(image, (kernel, kernel), stride, padding, ceil=how.get("ceil_mode", False))
+        return how, (window.out_height, window.out_width)
+    except (TypeError, ValueError):
+        return how, (1, 1)
+
+
+def _image(d):
+    return d.choice(1, 2, 4, 7), d.choice(1, 3, 4, 6), d.choice(1, 2, 5, 17)
+
+
+def _conv2d(d, backward=False):
+    (height, width, depth), kernel, groups = _image(d), d.choice(1, 1, 2, 3), d.choice(1, 1, 2)
+    filters = groups * d.choice(1, 3, 16)
+    how, size = _windows(d, (height, width, depth * groups), kernel, groups=groups if d.chance(0.95) else d.size(3))
+    x, w = (d.m, height, width, depth * groups), (kernel, kernel, depth, filters)
+    y = (d.m, *size, filters)
+    if not backward:
+        return (d.a(*x), d.a(*w), d.maybe(filters)), how | _activated(d) | {"out": d.out(*y), "z": d.choice(None, d.out(*y))}
+    return (d.a(*y), d.a(*x), d.a(*w)), how | _activated(d) | {"saved": d.maybe(*y), "need_dx": d.chance(0.7),
+                                                               "out": d.choice(None, (d.out(*x), d.out(*w), d.out(filters)))}
+
+
+def _pool2d(d, backward=False, average=False):
+    image, kernel = _image(d), d.choice(1, 1, 2, 3)
+    how, size = _windows(d, image, kernel, ceil_mode=d.chance(0.3))
+    x, y = (d.m, *image), (d.m, *size, image[2])
+    if not backward:
+        return (d.a(*x), d.size(kernel)), how | {"out": d.out(*y)}
+    return (d.a(*y), image[:2] if average else d.a(*x), d.size(kernel)), how | {"out": d.out(*x)}
+
+
+def _stochastic(d, call):
+    """With what the draws are a function of."""
+    arguments, how = call
+    return (*arguments, *_draws(d)), how | {"stream": d.count(0, 3)}
+
+
+def _global_pool2d(d, backward=False, average=False):
+    image = _image(d)
+    x, y = (d.m, *image), (d.m, image[2])
+    if not backward:
+        return (d.a(*x), d.out(*y)), {}
+    return (d.a(*y), (d.size(image[0]), image[1]) if average else d.a(*x), d.out(*x)), {}
+
+
 CALLS = {
     "activation_forward": lambda d: ((d.a(d.m, d.n),), _activated(d) | {"out": d.out(d.m, d.n)}),
     "activation_backward": lambda d: ((d.a(d.m, d.n), d.a(d.m, d.n)), _activated(d) | {"out": d.out(d.m, d.n)}),
@@ -251,6 +302,24 @@ CALLS = {
     "gaussian_noise": lambda d: ((d.a(d.m, d.n), d.number(0.5, 0.0), *_draws(d), d.out(d.m, d.n)), {"stream": d.count(0, 3)}),
     "embedding_forward": lambda d: ((d.keep(d.whole((d.m, 3), 0, d.k)), d.a(d.k, d.n), d.out(d.m, 3 * d.n)), {"unknown": d.chance(0.5)}),
     "embedding_backward": lambda d: ((d.a(d.m, 3 * d.n), d.keep(d.whole((d.m, 3), 0, d.k)), d.size(d.k), d.out(d.k, d.n)), {"unknown": d.chance(0.5)}),
+    "conv2d_forward": _conv2d,
+    "conv2d_backward": lambda d: _conv2d(d, True),
+    "maxpool2d_forward": _pool2d,
+    "maxpool2d_backward": lambda d: _pool2d(d, True),
+    "avgpool2d_forward": _pool2d,
+    "avgpool2d_backward": lambda d: _pool2d(d, True, True),
+    "global_maxpool2d_forward": _global_pool2d,
+    "global_maxpool2d_backward": lambda d: _global_pool2d(d, True),
+    "global_avgpool2d_forward": _global_pool2d,
+    "global_avgpool2d_backward": lambda d: _global_pool2d(d, True, True),
+    "stochastic_pool2d_forward": lambda d: _stochastic(d, _pool2d(d)),
+    "stochastic_pool2d_backward": lambda d: _stochastic(d, _pool2d(d, True)),
+    "stochastic_pool2d_inference": _pool2d,
+    "stochastic_pool2d_inference_backward": lambda d: _pool2d(d, True),
+    "groupnorm_forward": lambda d: ((d.a(d.m, 3, 2 * d.n), d.size(1, 2, 2), d.maybe(2 * d.n), d.maybe(2 * d.n)), _activated(d) | {"eps": d.number(1e-5), "out": d.out(d.m, 3, 2 * d.n)}),
+    "groupnorm_backward": lambda d: ((d.a(d.m, 3, 2 * d.n), d.a(d.m, 3, 2 * d.n), d.size(1, 2, 2), d.maybe(2 * d.n)), {"eps": d.number(1e-5), "out": d.out(d.m, 3, 2 * d.n)}),
+    "dropout2d_forward": lambda d: ((d.a(d.m, 3, d.n), d.number(0.5, 0.1, 0.0), *_draws(d), d.out(d.m, 3, d.n)), {}),
+    "dropout2d_backward": lambda d: ((d.a(d.m, 3, d.n), d.number(0.5, 0.1), *_draws(d), d.out(d.m, 3, d.n)), {}),
     "gather": lambda d: ((d.keep(d.whole((d.m, d.n), 0, 100)) if d.chance(0.5) else d.a(d.m, d.n, dtype=d.choice("f2", "f4", "f8")), d.index(d.m), d.number(1.0, 0.5),
                           d.number(0.0, 1.0), d.out(d.k, d.n), d.chance(0.5)), {}),
     "gather_labels": lambda d: ((d.labels(d.m, d.n), d.index(d.m), d.count(d.n, 1, 2**31), d.out(d.k, dtype=np.int32)), {}),

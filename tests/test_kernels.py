@@ -228,7 +228,11 @@ def test_every_kernel_has_a_test():
         **dict.fromkeys(("trust_norms", "trust_update", "max_norm", "max_norm_unit")),
         "batchnorm_running": None,  # in test_layers.py
         "drop_rows": None,
-        **dict.fromkeys(f"{kind}pool2d_{way}" for kind in ("max", "avg") for way in ("forward", "backward")),  # in test_convolution.py
+        "drop_channels": test_dropout2d,
+        "groupnorm_forward": test_groupnorm,
+        "groupnorm_backward": test_groupnorm,
+        **dict.fromkeys((name for name in kernels.__all__ if name.startswith("stochastic_pool2d")), test_stochastic_pool2d),
+        **dict.fromkeys((f"{kind}pool2d_{way}" for kind in ("max", "avg") for way in ("forward", "backward")), test_pooling),
     }
     text = (Path(__file__).parents[1] / "csrc" / "defs" / "kernels.def").read_text()
     names = set(re.findall(r"^FNN_KERNEL\((\w+)", text, re.M)) | set(RULES)
@@ -1337,6 +1341,142 @@ def test_embedding_refuses_codes(where):
         where.embedding_backward(np.ones((1, 3), F32), np.array([[0, 1]]), 3)
 
 
+# ---- convolution and pooling ----
+
+CONVOLUTIONS = [  # image, filters, kernel, how it goes over the image
+    ((5, 6, 3), 7, (3, 2), {}),
+    ((7, 7, 4), 6, (3, 3), {"stride": 2, "padding": 1, "groups": 2}),
+    ((9, 5, 5), 10, (2, 3), {"padding": (0, 2, 1, 0), "dilation": (2, 1), "groups": 5}),
+    ((8, 8, 17), 33, (1, 1), {}),
+    ((6, 9, 1), 1, (4, 4), {"padding": "same", "stride": (1, 3)}),
+]
+
+
+def convolutions(draw):
+    """x, w, b, dy and how, for 1 and for 40 images: of more than one chunk."""
+    for image, filters, kernel, how in CONVOLUTIONS:
+        for rows in (1, 40):
+            r = rng(rows, filters)
+            x, w, b = draw(r, rows, *image), draw(r, *kernel, image[2] // how.get("groups", 1), filters), draw(r, filters)
+            yield x, w, b, draw(r, *reference.conv2d_forward(x[:1], w, b, **how).shape[1:])[None].repeat(rows, 0), how
+
+
+def convolve(case):
+    """y, z, dx, dw, db, into outputs between guards."""
+    x, w, b, dy, how = case
+    out = [poisoned(*a.shape) for a in (dy, dy, x, w, b)]
+    assert kernels.conv2d_forward(x, w, b, **how, out=out[0], z=out[1]) is out[0]
+    found = kernels.conv2d_backward(dy, x, w, **how, out=tuple(out[2:]))
+    assert all(a is o for a, o in zip(found, out[2:]))
+    assert_guards(*out)
+    return tuple(out)
+
+
+def test_conv2d_exact():
+    for _, (x, w, b, dy, how), found in across(convolve, convolutions(lambda r, *shape: whole(r, *shape, largest=4))):
+        y = reference.conv2d_forward(*wide(x, w, b), **how)
+        for a, e in zip(found, (y, y, *reference.conv2d_backward(*wide(dy, x, w), **how)), strict=True):
+            np.testing.assert_array_equal(a, e)
+
+
+def test_conv2d_rounding():
+    """A chain of so many terms; dx and dw have as many as filters see, or as there are pixels."""
+    for _, (x, w, b, dy, how), found in across(convolve, convolutions(normal)):
+        y = reference.conv2d_forward(*wide(x, w, b), **how)
+        bounds = reference.conv2d_forward(*wide(*map(np.abs, (x, w, b))), **how), *reference.conv2d_backward(*wide(*map(np.abs, (dy, x, w))), **how)
+        terms = w[..., 0].size + 1, w[:, :, 0].size, dy[..., 0].size, dy[..., 0].size
+        for a, e, bound, n in zip(found[1:], (y, *reference.conv2d_backward(*wide(dy, x, w), **how)), bounds, terms, strict=True):
+            assert_within(a, e, 2 * n * U * bound)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_conv2d_with_activation_is_its_parts(activation):
+    for x, w, b, dy, how in list(convolutions(normal))[:4]:
+        z = np.empty_like(dy)
+        y = kernels.conv2d_forward(x, w, b, **how, activation=activation, z=z)
+        assert same_bits(z, kernels.conv2d_forward(x, w, b, **how)) and same_bits(y, kernels.activation_forward(z, activation))
+        saved = z if ACTIVATIONS[activation].saves == "z" else y
+        dz = kernels.activation_backward(dy, saved, activation)
+        found = kernels.conv2d_backward(dy, x, w, **how, saved=saved, activation=activation)
+        assert same_bits(found, kernels.conv2d_backward(dz, x, w, **how))
+        assert kernels.conv2d_backward(dy, x, w, **how, saved=saved, activation=activation, need_dx=False)[0] is None
+
+
+def test_conv2d_images_do_not_depend_on_the_batch():
+    for x, w, b, _, how in list(convolutions(normal))[1::2]:
+        y = kernels.conv2d_forward(x, w, b, **how)
+        assert same_bits(kernels.conv2d_forward(x[7:9].copy(), w, b, **how), y[7:9])
+
+
+POOLINGS = [
+    ((5, 6, 3), 2, {}),
+    ((7, 7, 17), 3, {"stride": 2, "padding": 1}),
+    ((9, 5, 1), (2, 3), {"padding": (0, 1, 1, 0), "stride": (1, 3), "ceil_mode": True}),
+    ((6, 9, 70), 3, {"padding": "same", "stride": 2}),
+]
+
+
+@pytest.mark.parametrize("mode", ["max", "average", "average of the image alone"])
+def test_pooling(mode):
+    r, draw = rng(5), mixed if mode == "max" else normal
+    cases = [(draw(r, 4 * math.prod(image)).reshape(4, *image), kernel, how) for image, kernel, how in POOLINGS]
+    if mode == "max":
+        cases.append((cases[1][0], 2, {"dilation": (2, 3)}))
+    counts = {} if mode == "max" else {"count_include_pad": mode == "average"}
+    kind, backward = ("maxpool2d", lambda dy, x: (dy, x)) if mode == "max" else ("avgpool2d", lambda dy, x: (dy, x.shape[1:3]))
+
+    def call(case, where=kernels, dtype=F32):
+        x, kernel, how = case
+        x, how = np.asarray(x, dtype), {**how, **counts}
+        shape = getattr(reference, f"{kind}_forward")(x, kernel, **how).shape
+        y, dx = poisoned(*shape, dtype=dtype), poisoned(*x.shape, dtype=dtype)
+        dy = normal(rng(1), *shape).astype(dtype)
+        assert getattr(where, f"{kind}_forward")(x, kernel, **how, out=y) is y
+        assert getattr(where, f"{kind}_backward")(*backward(dy, x), kernel, **how, out=dx) is dx
+        whole_image = f"global_{kind}_forward", f"global_{kind}_backward"
+        g, dg = poisoned(len(x), x.shape[-1], dtype=dtype), poisoned(*x.shape, dtype=dtype)
+        assert getattr(where, whole_image[0])(x, out=g) is g
+        assert getattr(where, whole_image[1])(*backward(y[:, 0, 0].copy(), x), out=dg) is dg
+        assert_guards(y, dx, g, dg)
+        return y, dx, g, dg
+
+    for _, case, found in across(call, cases):
+        for a, e in zip(found, call(case, reference, F64), strict=True):
+            if mode == "max":
+                np.testing.assert_allclose(a, e, rtol=1e-6, atol=1e-6)  # gradients that meet in one element are added up
+            else:
+                assert_within(a, e, 1e-5 * (1 + np.abs(e)) * max(1, np.abs(case[0]).max()))
+    if mode == "max":
+        for x, kernel, how in cases:
+            np.testing.assert_array_equal(kernels.maxpool2d_forward(x, kernel, **how), reference.maxpool2d_forward(x, kernel, **how))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_stochastic_pool2d(dtype):
+    """What comes out bit for bit as the twins': choices, and sums in one order. Gradients that meet in one element are added up."""
+    cases = [(mixed(rng(7, *image), 3 * math.prod(image)).reshape(3, *image).astype(dtype), kernel, how) for image, kernel, how in POOLINGS]
+    cases += [(normal(rng(8, *image), 3, *image).astype(dtype), kernel, how) for image, kernel, how in POOLINGS]
+
+    def call(case, where=kernels):
+        x, kernel, how = case
+        shape = reference.maxpool2d_forward(x, kernel, **how).shape
+        dy = normal(rng(1), *shape).astype(dtype)
+        y, z, dx, dz = (poisoned(*s, dtype=dtype) for s in (shape, shape, x.shape, x.shape))
+        assert where.stochastic_pool2d_forward(x, kernel, 11, 5, **how, out=y, stream=19) is y
+        assert where.stochastic_pool2d_backward(dy, x, kernel, 11, 5, **how, out=dx, stream=19) is dx
+        assert where.stochastic_pool2d_inference(x, kernel, **how, out=z) is z
+        assert where.stochastic_pool2d_inference_backward(dy, x, kernel, **how, out=dz) is dz
+        assert_guards(y, z, dx, dz)
+        return y, z, dx, dz
+
+    for _, case, found in across(call, cases):
+        expected = call(case, reference)
+        for a, e in zip(found[:2], expected[:2], strict=True):
+            np.testing.assert_array_equal(a, e)
+        for a, e in zip(found[2:], expected[2:], strict=True):
+            np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)
+
+
 # ---- normalisation ----
 
 NORM_SHAPES = [(rows, columns) for rows in (2, 15, 16, 17, 33) for columns in (1, 15, 17, 33, 49, 64, 65, 100, 131)]
@@ -1577,6 +1717,39 @@ def test_rownorm_special_values():
                 assert (np.abs(y[2]) < 1e-5).all()
 
 
+def test_groupnorm():
+    """As layer normalisation of the groups' elements; the kernel's own sums are lane by lane and pixel by pixel."""
+    cases = []
+    for groups, *shape in [(1, 7, 3), (2, 5, 4, 6), (6, 3, 3, 6), (2, 40), (3, 9, 99), (1, 2, 2, 70)]:
+        r = rng(groups, *shape)
+        cases.append((groups, normal(r, 5, *shape, scale=3.0) + F32(1), normal(r, 5, *shape), normal(r, shape[-1]), normal(r, shape[-1])))
+
+    def call(case):
+        groups, x, dy, w, b = case
+        y, dx = poisoned(*x.shape), poisoned(*x.shape)
+        assert kernels.groupnorm_forward(x, groups, w, b, 1e-3, "relu", out=y) is y
+        found = kernels.groupnorm_backward(dy, x, groups, w, 1e-3, out=dx)
+        assert found[0] is dx and same_bits(dx, kernels.groupnorm_backward(in_place := placed(dy), x, groups, w, 1e-3, out=in_place)[0])
+        assert same_bits(kernels.groupnorm_forward(again := placed(x), groups, w, b, 1e-3, "relu", out=again), y)
+        assert_guards(y, dx, in_place, again)
+        return (y, *found, kernels.groupnorm_forward(x, groups))
+
+    for _, (groups, x, dy, w, b), found in across(call, cases):
+        wide_ = wide(x, dy, w, b)
+        expected = (reference.groupnorm_forward(wide_[0], groups, *wide_[2:], 1e-3, "relu"),
+                    *reference.groupnorm_backward(wide_[1], wide_[0], groups, wide_[2], 1e-3), reference.groupnorm_forward(wide_[0], groups))
+        for a, e in zip(found, expected, strict=True):
+            assert_within(a, e, 2e-5 * max(1, np.abs(e).max()))
+
+
+def test_groupnorm_special_values():
+    x = normal(rng(3), 4, 5, 6)
+    x[0, 1, 1], x[1, 2, 5], x[2] = np.nan, np.inf, 3e38
+    for y in everywhere(lambda: kernels.groupnorm_forward(x, 2)).values():
+        assert np.isnan(y[0, :, :3]).all() and np.isfinite(y[0, :, 3:]).all() and np.isnan(y[1, 2, 5]) and np.isfinite(y[2:]).all()
+        assert_within(y[3], reference.groupnorm_forward(x[3:].astype(F64), 2)[0], 1e-5)
+
+
 # ---- dropout, noise, maxout, sums ----
 
 NOISE_SHAPES = [(rows, columns) for rows in (1, 3, 9, 33) for columns in (*TAILS, 100, 129)] + [(5,), (4, 3, 21)]
@@ -1597,6 +1770,21 @@ def test_dropout(p, in_place):
 
     for _, x, y in across(call, cases):
         assert same_bits(y, reference.dropout_forward(x, p, 2**63 + 11, 2**32 - 1, stream=17))
+
+
+def test_dropout2d():
+    cases = [normal(rng(*shape), *shape) for shape in [(1, 1, 1), (3, 5, 17), (9, 2, 3, 40), (4, 7), (33, 2, 2, 129)]]
+
+    def call(x):
+        out = poisoned(*x.shape)
+        assert kernels.dropout2d_forward(x, 0.4, 7, 3, out=out, stream=18) is out
+        assert same_bits(kernels.dropout2d_backward(y := placed(x), 0.4, 7, 3, out=y, stream=18), out)
+        assert_guards(out, y)
+        return out
+
+    for _, x, y in across(call, cases):
+        assert same_bits(y, reference.dropout2d_forward(x, 0.4, 7, 3, stream=18))
+        assert same_bits(y[:, 0], kernels.dropout2d_forward(x[:, 0].copy(), 0.4, 7, 3, stream=18) if x.ndim > 2 else y[:, 0])
 
 
 def test_dropout_draws():
@@ -1956,6 +2144,26 @@ GOOD = {
                             "exp_avg_sqs": [np.abs(f32(4, 5)), np.abs(f32(3))], "step": 1},
     "embedding_forward": lambda: {"codes": np.array([[0, 2], [1, 1]]), "weight": f32(3, 4), "out": f32(2, 8)},
     "embedding_backward": lambda: {"dy": f32(2, 8), "codes": np.array([[0, 2], [1, 1]]), "num_embeddings": 3, "out": f32(3, 4)},
+    "conv2d_forward": lambda: {"x": f32(2, 5, 4, 3), "w": f32(2, 3, 3, 6), "b": f32(6), "activation": "relu", "out": f32(2, 4, 2, 6),
+                               "z": f32(2, 4, 2, 6)},
+    "conv2d_backward": lambda: {"dy": f32(2, 4, 2, 6), "x": f32(2, 5, 4, 3), "w": f32(2, 3, 3, 6), "saved": f32(2, 4, 2, 6),
+                                "activation": "relu", "out": (f32(2, 5, 4, 3), f32(2, 3, 3, 6), f32(6))},
+    "maxpool2d_forward": lambda: {"x": f32(2, 4, 4, 3), "kernel_size": 2, "out": f32(2, 2, 2, 3)},
+    "maxpool2d_backward": lambda: {"dy": f32(2, 2, 2, 3), "x": f32(2, 4, 4, 3), "kernel_size": 2, "out": f32(2, 4, 4, 3)},
+    "avgpool2d_forward": lambda: {"x": f32(2, 4, 4, 3), "kernel_size": 2, "out": f32(2, 2, 2, 3)},
+    "avgpool2d_backward": lambda: {"dy": f32(2, 2, 2, 3), "input_size": 4, "kernel_size": 2, "out": f32(2, 4, 4, 3)},
+    "global_maxpool2d_forward": lambda: {"x": f32(2, 4, 4, 3), "out": f32(2, 3)},
+    "global_maxpool2d_backward": lambda: {"dy": f32(2, 3), "x": f32(2, 4, 4, 3), "out": f32(2, 4, 4, 3)},
+    "global_avgpool2d_forward": lambda: {"x": f32(2, 4, 4, 3), "out": f32(2, 3)},
+    "global_avgpool2d_backward": lambda: {"dy": f32(2, 3), "input_size": 4, "out": f32(2, 4, 4, 3)},
+    "stochastic_pool2d_forward": lambda: {"x": f32(2, 4, 4, 3), "kernel_size": 2, "seed": 0, "out": f32(2, 2, 2, 3)},
+    "stochastic_pool2d_backward": lambda: {"dy": f32(2, 2, 2, 3), "x": f32(2, 4, 4, 3), "kernel_size": 2, "seed": 0, "out": f32(2, 4, 4, 3)},
+    "stochastic_pool2d_inference": lambda: {"x": f32(2, 4, 4, 3), "kernel_size": 2, "out": f32(2, 2, 2, 3)},
+    "stochastic_pool2d_inference_backward": lambda: {"dy": f32(2, 2, 2, 3), "x": f32(2, 4, 4, 3), "kernel_size": 2, "out": f32(2, 4, 4, 3)},
+    "groupnorm_forward": lambda: {"x": f32(2, 3, 4), "num_groups": 2, "weight": f32(4), "bias": f32(4), "out": f32(2, 3, 4)},
+    "groupnorm_backward": lambda: {"dy": f32(2, 3, 4), "x": f32(2, 3, 4), "num_groups": 2, "weight": f32(4), "out": f32(2, 3, 4)},
+    "dropout2d_forward": lambda: {"x": f32(2, 3, 4), "p": 0.5, "seed": 0, "out": f32(2, 3, 4)},
+    "dropout2d_backward": lambda: {"dy": f32(2, 3, 4), "p": 0.5, "seed": 0, "out": f32(2, 3, 4)},
     "penalty_forward": lambda: {"w": f32(4, 5), "l1": 0.1, "l2": 0.2},
     "penalty_backward": lambda: {"w": f32(4, 5), "dw": f32(4, 5), "l1": 0.1, "l2": 0.2},
     "random_bits": lambda: {"n": 5, "seed": 0, "stream": 0},
@@ -1996,6 +2204,17 @@ FLOAT_ARRAYS = {
     "gather": ([], ["out"]),
     "embedding_forward": (["weight"], ["out"]),
     "embedding_backward": (["dy"], ["out"]),
+    "conv2d_forward": (["x", "w", "b"], ["out", "z"]),
+    "conv2d_backward": (["dy", "x", "w", "saved"], []),
+    **{f"{kind}pool2d_forward": (["x"], ["out"]) for kind in ("max", "avg", "global_max", "global_avg")},
+    **{f"{kind}pool2d_backward": (["dy", "x"], ["out"]) for kind in ("max", "global_max")},
+    **{f"{kind}pool2d_backward": (["dy"], ["out"]) for kind in ("avg", "global_avg")},
+    **{f"stochastic_pool2d_{way}": (["x"], ["out"]) for way in ("forward", "inference")},
+    **{f"stochastic_pool2d_{way}": (["dy", "x"], ["out"]) for way in ("backward", "inference_backward")},
+    "groupnorm_forward": (["x", "weight", "bias"], ["out"]),
+    "groupnorm_backward": (["dy", "x", "weight"], ["out"]),
+    "dropout2d_forward": (["x"], ["out"]),
+    "dropout2d_backward": (["dy"], ["out"]),
     "penalty_forward": (["w"], []),
     "penalty_backward": (["w"], ["dw"]),
 }
@@ -2104,6 +2323,40 @@ REFUSED = [
     ("softmax_cross_entropy", {"targets": f32(4, 4)}, ValueError, "targets: expected shape (4, 5), got (4, 4)"),
     ("softmax_cross_entropy", {"targets": [0, 1, 2, 3]}, TypeError, "targets: expected a NumPy array, got list"),
     ("softmax_cross_entropy", {"targets": np.zeros(4, ">i8")}, TypeError, "targets: expected"),
+    ("conv2d_forward", {"x": f32(5, 4, 3)}, ValueError, "x: expected 4 dimensions, got shape (5, 4, 3)"),
+    ("conv2d_forward", {"w": f32(2, 3, 4, 6)}, ValueError, "w: expected shape (2, 3, 3, 6), got (2, 3, 4, 6)"),
+    ("conv2d_forward", {"w": f32(6, 3, 3, 6)}, ValueError, "x: expected images of at least 6 pixels along each side"),
+    ("conv2d_forward", {"groups": 2}, ValueError, "groups: expected a divisor of the 3 channels and the 6 filters, got 2"),
+    ("conv2d_forward", {"groups": 0}, ValueError, "groups: expected an integer from 1"),
+    ("conv2d_forward", {"stride": 0}, ValueError, "stride: expected an integer from 1"),
+    ("conv2d_forward", {"stride": (1, 2, 3)}, ValueError, "stride: expected a number, or two"),
+    ("conv2d_forward", {"dilation": 1.5}, TypeError, "dilation: expected an integer, got 1.5"),
+    ("conv2d_forward", {"padding": -1}, ValueError, "padding: expected an integer from 0"),
+    ("conv2d_forward", {"padding": "full"}, ValueError, "padding: expected numbers, 'same' or 'valid', got 'full'"),
+    ("conv2d_forward", {"padding": 2**30}, ValueError, "x, padding: expected images of fewer than 2**31 elements"),
+    ("conv2d_forward", {"b": f32(5)}, ValueError, "b: expected shape (6,), got (5,)"),
+    ("conv2d_forward", {"out": f32(2, 4, 3, 6)}, ValueError, "out: expected shape (2, 4, 2, 6), got (2, 4, 3, 6)"),
+    ("conv2d_backward", {"dy": f32(2, 4, 3, 6)}, ValueError, "dy: expected shape (2, 4, 2, 6), got (2, 4, 3, 6)"),
+    ("conv2d_backward", {"saved": None}, ValueError, "saved: expected the output of the activation, got None"),
+    ("conv2d_backward", {"need_dx": False}, ValueError, "out: expected no dx where need_dx is False"),
+    ("conv2d_backward", {"out": (None, None)}, TypeError, "out: expected None or a tuple (dx, dw, db), got 2 items"),
+    ("conv2d_backward", {"out": (None, f32(2, 3, 3, 5), None)}, ValueError, "dw: expected shape (2, 3, 3, 6), got (2, 3, 3, 5)"),
+    ("maxpool2d_forward", {"kernel_size": 5}, ValueError, "x: expected images of at least 5 pixels along each side"),
+    ("maxpool2d_forward", {"padding": 2}, ValueError, "padding: expected at most half of the kernel, (2, 2), got (2, 2, 2, 2)"),
+    ("maxpool2d_forward", {"ceil_mode": 1}, TypeError, "ceil_mode: expected True or False, got 1"),
+    ("maxpool2d_backward", {"dy": f32(2, 2, 3, 3)}, ValueError, "dy: expected shape (2, 2, 2, 3), got (2, 2, 3, 3)"),
+    ("avgpool2d_backward", {"input_size": (4, 1)}, ValueError, "input_size: expected images of at least 2 pixels"),
+    ("avgpool2d_backward", {"input_size": 2**20}, ValueError, "input_size: expected fewer than 2**31 pixels"),
+    ("global_maxpool2d_backward", {"dy": f32(2, 4)}, ValueError, "dy: expected shape (2, 3), got (2, 4)"),
+    ("groupnorm_forward", {"num_groups": 3}, ValueError, "num_groups: expected a divisor of the 4 channels, got 3"),
+    ("groupnorm_forward", {"num_groups": 0}, ValueError, "num_groups: expected an integer from 1"),
+    ("groupnorm_forward", {"x": f32(4)}, ValueError, "x: expected 2 dimensions or more, got shape (4,)"),
+    ("groupnorm_forward", {"weight": f32(3)}, ValueError, "weight: expected shape (4,), got (3,)"),
+    ("groupnorm_backward", {"dy": f32(2, 4, 4)}, ValueError, "dy: expected shape (2, 3, 4), got (2, 4, 4)"),
+    ("dropout2d_forward", {"p": 2.0}, ValueError, "p: expected a number from 0 to 1, got 2.0"),
+    ("dropout2d_forward", {"x": f32(4)}, ValueError, "x: expected 2 dimensions or more, got shape (4,)"),
+    ("stochastic_pool2d_forward", {"seed": -1}, ValueError, "seed: expected an integer from 0"),
+    ("stochastic_pool2d_backward", {"dy": f32(2, 2, 3, 3)}, ValueError, "dy: expected shape (2, 2, 2, 3), got (2, 2, 3, 3)"),
     ("batchnorm_forward", {"weight": f32(4)}, ValueError, "weight: expected shape (5,), got (4,)"),
     ("batchnorm_forward", {"eps": -1.0}, ValueError, "eps: expected a number >= 0, got -1.0"),
     ("batchnorm_forward", {"eps": 1e39}, ValueError, "eps: expected a number that is finite in float32"),
@@ -2283,6 +2536,21 @@ def test_outputs_that_overlap_are_refused():
     assert_overlap_refused("batchnorm_forward", "out", weight=out[0], out=out)
     x, dx = parts_of(100, (4, 6), (4, 6))
     assert_overlap_refused("maxout_backward", "out", x=x, out=dx)
+    x, y = parts_of(200, (2, 5, 4, 3), (2, 4, 2, 6))
+    assert_overlap_refused("conv2d_forward", "out", x=x, out=y)
+    assert_overlap_refused("conv2d_forward", "z", out=y, z=y)
+    assert_overlap_refused("conv2d_backward", "dx", x=x, out=(x, None, None))
+    x, y = parts_of(200, (2, 4, 4, 3), (2, 2, 2, 3))
+    for kind in ("max", "avg"):
+        assert_overlap_refused(f"{kind}pool2d_forward", "out", x=x, out=y)
+        assert_overlap_refused(f"{kind}pool2d_backward", "out", dy=y, out=x)
+        assert_overlap_refused(f"global_{kind}pool2d_forward", "out", x=x, out=x[0, 0, :2])
+    assert_overlap_refused("stochastic_pool2d_forward", "out", x=x, out=y)
+    assert_overlap_refused("stochastic_pool2d_inference_backward", "out", x=x, out=x)
+    x, y = parts_of(100, (2, 3, 4), (2, 3, 4))
+    assert_overlap_refused("groupnorm_forward", "out", x=x, out=y)
+    assert_overlap_refused("groupnorm_backward", "out", x=x, out=x)
+    assert_overlap_refused("dropout2d_forward", "out", x=x, out=y)
 
 
 def test_outputs_within_strided_rows_are_refused():

@@ -242,3 +242,11 @@ def test_plans_name_their_inputs():
     assert [(i.name, i.shape, i.classes) for i in plan.inputs] == [("x", (2, 3, 4), 0), ("y", (), 5), ("weights", (1,), 0)]
     shapes = {b.name: b.shape for b in plan.buffers}
     assert shapes["x"] == (2, 3, 4) and shapes["y1"] == (5,) and shapes["2.weight"] == (24, 5)
+
+
+def test_a_model_that_computes_nothing_gives_what_it_takes():
+    x = np.random.default_rng(0).standard_normal((5, 32), np.float32)
+    for layers, shape in (([nn.Input(32), nn.Dropout(0.5)], (32,)), ([nn.Input(4, 4, 2)], (4, 4, 2)), ([nn.Input(32), nn.Reshape(8, 4)], (32,))):
+        model = nn.Sequential(*layers)
+        for data in (x, x[::2], x.astype(np.float64), np.asfortranarray(x)):
+            assert (model.predict(data.reshape(-1, *shape)).reshape(len(data), 32) == data).all()

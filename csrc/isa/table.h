@@ -11,10 +11,12 @@
 #include "../kernels/norm.h"
 #include "../kernels/batchnorm.h"
 #include "../kernels/rownorm.h"
+#include "../kernels/groupnorm.h"
 #include "../kernels/random.h"
 #include "../kernels/noise.h"
 #include "../kernels/pieces.h"
 #include "../kernels/pool2d.h"
+#include "../kernels/stochastic_pool2d.h"
 #include "../kernels/convert.h"
 #include "../kernels/measure.h"
 

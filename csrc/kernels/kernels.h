@@ -252,16 +252,46 @@ typedef struct fnn_rownorm {
     bool accumulate; /* add to what dgamma and dbeta hold */
 } fnn_rownorm;
 
+/* Normalisation of groups of channels of images; see groupnorm.h. */
+typedef struct fnn_groupnorm {
+    size_t rows, pixels, groups, width; /* width: channels of a group */
+    const real *x;
+    size_t ldx; /* here and below from one image to the next */
+    double eps;
+    real *statistics; /* of each row and group: mean, rest, rstd */
+    size_t lds;
+    real *y; /* forward */
+    size_t ldy;
+    const real *dy; /* backward */
+    size_t lddy;
+    real *dx;
+    size_t lddx;
+} fnn_groupnorm;
+
 /* Where random draws come from: draw i is a function of these and i. */
 typedef struct fnn_random {
     uint64_t seed;
     uint32_t step, stream;
 } fnn_random;
 
+/* A stochastic pooling; see stochastic_pool2d.h. */
+typedef struct fnn_stochastic_pool2d {
+    fnn_window window;
+    fnn_random draw;
+    uint64_t first_row; /* number of the batch's first row, for the draws */
+    const real *x;
+    size_t ldx; /* here and below from one image to the next */
+    real *y; /* backward: holds its gradient */
+    size_t ldy;
+    real *dx;
+    size_t lddx;
+} fnn_stochastic_pool2d;
+
 /* Dropout and Gaussian noise; see noise.h. */
 typedef struct fnn_noise {
     fnn_random draw;
     size_t rows, columns;
+    size_t pixels; /* dropout of channels: of a row, side by side, all of which have the same draws */
     uint64_t first_row; /* number of the first of the rows, for the draws */
     uint32_t threshold; /* dropout: of 65536 elements so many are dropped */
     bool whole_rows;    /* dropout: a row stays or goes as a whole, by one draw */

@@ -16,9 +16,9 @@
 #include "../simd/real.h"
 #include "random.h"
 
-/* The vectors n ... of a run of rows, one by one, each in as many parts as it takes vecs. draw(q) makes the numbers of group q, of
- * `group` vectors; body(x, n, part) is the result. */
-#define FNN_EACH_VECTOR(o, group, draw, body)                                                             \
+/* The vectors n ... of a run of rows, one by one, each in as many parts as it takes vecs, and those of all pixels of a row that have the
+ * same draws. draw(q) makes the numbers of group q, of `group` vectors; body(x, n, part) is the result. */
+#define FNN_EACH_VECTOR(o, pixels, group, draw, body)                                                     \
     do {                                                                                                  \
         const uint64_t across = ((o)->columns + 15) / 16;                                                 \
         uint64_t n = (o)->first_row * across, held = n / (group);                                         \
@@ -30,13 +30,15 @@
                     draw(held);                                                                           \
                 }                                                                                         \
                 for (size_t part = 0, i = j; part < FNN_PARTS && i < (o)->columns; part++, i += FNN_LANES) { \
-                    const real *x = (o)->x + r * (o)->ldx + i;                                            \
-                    real *y = (o)->y + r * (o)->ldy + i;                                                  \
-                    if (i + FNN_LANES <= (o)->columns) {                                                  \
-                        v_store(y, body(v_load(x), n, part));                                             \
-                    } else {                                                                              \
-                        const vt t = vt_first((o)->columns - i);                                          \
-                        v_store_t(y, body(v_load_t(x, t), n, part), t);                                   \
+                    for (size_t pixel = 0; pixel < (pixels); pixel++) {                                   \
+                        const real *x = (o)->x + r * (o)->ldx + pixel * (o)->columns + i;                 \
+                        real *y = (o)->y + r * (o)->ldy + pixel * (o)->columns + i;                       \
+                        if (i + FNN_LANES <= (o)->columns) {                                              \
+                            v_store(y, body(v_load(x), n, part));                                         \
+                        } else {                                                                          \
+                            const vt t = vt_first((o)->columns - i);                                      \
+                            v_store_t(y, body(v_load_t(x, t), n, part), t);                               \
+                        }                                                                                 \
                     }                                                                                     \
                 }                                                                                         \
             }                                                                                             \
@@ -45,7 +47,7 @@
 #define FNN_PARTS (16 / FNN_LANES)
 
 /* y = x scale, or 0 where the element's half-word is below the threshold. y may be x. */
-static void fnn_dropout(const fnn_noise *o)
+FNN_INLINE void fnn_dropout_of(const fnn_noise *o, const size_t pixels)
 {
     const vec scale = v_set1((real)o->scale);
     const vi threshold = vi_set1((int32_t)o->threshold), low = vi_set1(0xFFFF);
@@ -59,10 +61,15 @@ static void fnn_dropout(const fnn_noise *o)
         }                                              \
     } while (0)
 #define FNN_BODY(x, n, part) v_select(vmask_of_part(vi_lt(half[(n) % 8], threshold), part), v_zero(), v_mul(x, scale))
-    FNN_EACH_VECTOR(o, 8, FNN_DRAW, FNN_BODY);
+    FNN_EACH_VECTOR(o, pixels, 8, FNN_DRAW, FNN_BODY);
 #undef FNN_DRAW
 #undef FNN_BODY
 }
+
+static void fnn_dropout(const fnn_noise *o) { fnn_dropout_of(o, 1); }
+
+/* Whole channels of images: the draws are those of a matrix [rows, channels]. */
+static void fnn_drop_channels(const fnn_noise *o) { fnn_dropout_of(o, o->pixels); }
 
 /* y = x + scale times a standard normal number. y may be x. */
 static void fnn_gaussian_noise(const fnn_noise *o)
@@ -86,7 +93,7 @@ static void fnn_gaussian_noise(const fnn_noise *o)
         }                                                                                                          \
     } while (0)
 #define FNN_BODY(x, n, part) v_fma(scale, normal[(n) % 4][part], x)
-    FNN_EACH_VECTOR(o, 4, FNN_DRAW, FNN_BODY);
+    FNN_EACH_VECTOR(o, 1, 4, FNN_DRAW, FNN_BODY);
 #undef FNN_DRAW
 #undef FNN_BODY
 }

@@ -77,20 +77,29 @@ void fnn_run_log_softmax_backward(const fnn_step *s, const fnn_op *op, fnn_split
                                          dx.ld);
 }
 
+/* As rows of a matrix with a column for each slope: those of images are their pixels, which stand without gaps. */
+static fnn_buffer pixels_of(fnn_buffer b, const fnn_prelu_parameters *p)
+{
+    return (fnn_buffer){b.data, p->pixels > 1 ? (size_t)p->columns : b.ld};
+}
+
 void fnn_run_prelu_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    const fnn_buffer x = fnn_rows_of(s, op, 0, split), slope = fnn_buffer_of(s, op, 1), y = fnn_rows_of(s, op, 2, split);
+    const fnn_prelu_parameters *p = &op->prelu;
+    const fnn_buffer x = pixels_of(fnn_rows_of(s, op, 0, split), p), y = pixels_of(fnn_rows_of(s, op, 2, split), p);
     if (split.begin < split.end)
-        s->kernels->prelu_forward(split.end - split.begin, (size_t)op->prelu.columns, x.data, x.ld, slope.data, op->prelu.slopes > 1,
-                                  y.data, y.ld);
+        s->kernels->prelu_forward((split.end - split.begin) * (size_t)p->pixels, (size_t)p->columns, x.data, x.ld,
+                                  fnn_buffer_of(s, op, 1).data, p->slopes > 1, y.data, y.ld);
 }
 
 void fnn_run_prelu_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), x = fnn_rows_of(s, op, 1, split), dx = fnn_rows_of(s, op, 3, split);
+    const fnn_prelu_parameters *p = &op->prelu;
+    const fnn_buffer dy = pixels_of(fnn_rows_of(s, op, 0, split), p), x = pixels_of(fnn_rows_of(s, op, 1, split), p);
+    const fnn_buffer dx = pixels_of(fnn_rows_of(s, op, 3, split), p);
     if (split.begin < split.end)
-        s->kernels->prelu_backward(split.end - split.begin, (size_t)op->prelu.columns, dy.data, dy.ld, x.data, x.ld,
-                                   fnn_buffer_of(s, op, 2).data, op->prelu.slopes > 1, dx.data, dx.ld);
+        s->kernels->prelu_backward((split.end - split.begin) * (size_t)p->pixels, (size_t)p->columns, dy.data, dy.ld, x.data, x.ld,
+                                   fnn_buffer_of(s, op, 2).data, p->slopes > 1, dx.data, dx.ld);
 }
 
 /* Columns are shared out between vectors; a single slope is one thread's. */
@@ -100,7 +109,8 @@ void fnn_run_prelu_slope_gradient(const fnn_step *s, const fnn_op *op, fnn_split
     const bool each = p->slopes > 1;
     const fnn_split mine = fnn_columns_of((size_t)p->columns, each ? split : (fnn_split){0, 1, 0, 0});
     if (mine.begin >= mine.end || (!each && split.id != 0)) return;
-    s->kernels->prelu_slope_gradient(s->rows, mine.end - mine.begin, fnn_array_of(s, op, 0, mine.begin), fnn_buffer_of(s, op, 0).ld,
-                                     fnn_array_of(s, op, 1, mine.begin), fnn_buffer_of(s, op, 1).ld, each, p->accumulate,
+    const fnn_buffer dy = pixels_of(fnn_buffer_of(s, op, 0), &op->prelu), x = pixels_of(fnn_buffer_of(s, op, 1), &op->prelu);
+    s->kernels->prelu_slope_gradient(s->rows * (size_t)p->pixels, mine.end - mine.begin, fnn_at(s->kernels, dy.data, mine.begin), dy.ld,
+                                     fnn_at(s->kernels, x.data, mine.begin), x.ld, each, p->accumulate,
                                      fnn_array_of(s, op, 2, each ? mine.begin : 0));
 }

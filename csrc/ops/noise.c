@@ -34,8 +34,11 @@ void fnn_run_dropout(const fnn_step *s, const fnn_op *op, fnn_split split)
     if (!o.rows) return;
     o.first_row += s->run->row0;
     drop(&o, s, p->p, p->schedule);
+    o.pixels = (size_t)p->pixels;
     if (p->whole_rows)
         s->kernels->drop_rows(&o);
+    else if (p->pixels > 1)
+        s->kernels->drop_channels(&o);
     else
         s->kernels->dropout(&o);
 }

@@ -1,4 +1,4 @@
-/* Batch, layer and root mean square normalisation: which part of each a thread does. */
+/* Batch, layer, root mean square and group normalisation: which part of each a thread does. */
 #include "step.h"
 
 /* Of images the rows are their pixels, which stand without gaps: the buffer of a role, from an element on. */
@@ -168,4 +168,46 @@ static void backward_weights(const fnn_step *s, const fnn_op *op, fnn_split spli
 }
 
 void fnn_run_layernorm_backward_weights(const fnn_step *s, const fnn_op *op, fnn_split split) { backward_weights(s, op, split, true); }
+void fnn_run_groupnorm_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    const fnn_groupnorm_parameters *p = &op->groupnorm;
+    const fnn_buffer x = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 1, split), statistics = fnn_rows_of(s, op, 2, split);
+    if (split.begin >= split.end) return;
+    s->kernels->groupnorm_forward(&(fnn_groupnorm){
+        .rows = split.end - split.begin,
+        .pixels = (size_t)p->pixels,
+        .groups = (size_t)p->groups,
+        .width = (size_t)(p->columns / p->groups),
+        .x = x.data,
+        .ldx = x.ld,
+        .eps = p->eps,
+        .statistics = statistics.data,
+        .lds = statistics.ld,
+        .y = y.data,
+        .ldy = y.ld,
+    });
+}
+
+void fnn_run_groupnorm_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    const fnn_groupnorm_parameters *p = &op->groupnorm;
+    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), x = fnn_rows_of(s, op, 1, split), dx = fnn_rows_of(s, op, 3, split);
+    const fnn_buffer statistics = fnn_rows_of(s, op, 2, split);
+    if (split.begin >= split.end) return;
+    s->kernels->groupnorm_backward(&(fnn_groupnorm){
+        .rows = split.end - split.begin,
+        .pixels = (size_t)p->pixels,
+        .groups = (size_t)p->groups,
+        .width = (size_t)(p->columns / p->groups),
+        .x = x.data,
+        .ldx = x.ld,
+        .statistics = statistics.data,
+        .lds = statistics.ld,
+        .dy = dy.data,
+        .lddy = dy.ld,
+        .dx = dx.data,
+        .lddx = dx.ld,
+    });
+}
+
 void fnn_run_rmsnorm_backward_weights(const fnn_step *s, const fnn_op *op, fnn_split split) { backward_weights(s, op, split, false); }

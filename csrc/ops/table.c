@@ -48,7 +48,8 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     (void)barrier;
     const call *c = argument;
     const size_t rows = c->run->rows, counted = rows - c->run->rows_left_out;
-    const fnn_step s = {.run = c->run, .kernels = c->kernels, .buffers = c->buffers, .rows = rows, .counted = counted};
+    fnn_step s = {.run = c->run, .kernels = c->kernels, .buffers = c->buffers, .rows = rows, .counted = counted};
+    if (c->run->scratch) s.scratch = c->run->scratch + (size_t)id * c->run->scratch_bytes;
     fnn_op_kinds[c->op->kind].run(&s, c->op, fnn_split_of(id, count, rows));
 }
 
@@ -61,5 +62,5 @@ void fnn_eager(const fnn_op *op, fnn_buffer *buffers, fnn_run *run, double work)
     frexp(work, &size);
     size = size < 19 ? 0 : size - 19 < WORK_SIZES ? size - 19 : WORK_SIZES - 1;
     call c = {op, run, buffers, fnn_active_kernels(run->dtype)};
-    fnn_team_call(&tunes[op->kind][size], fnn_team_for(work), work, body, &c);
+    fnn_team_call(&tunes[op->kind][size], run->threads ? run->threads : fnn_team_for(work), work, body, &c);
 }

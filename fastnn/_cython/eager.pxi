@@ -23,6 +23,29 @@ def elements(a, str name, bint writable=False, like=None):
     return cnp.PyArray_SIZE(a)
 
 
+def sizes(a, str name, int ndim, like=None):
+    """The shape of an array of so many dimensions; dtypes as for a matrix."""
+    _check_real(a, name, ndim, False, like)
+    return _shape(a)
+
+
+def of_shape(a, str name, tuple shape, like):
+    """ValueError where an array is not of this shape; dtypes as for a matrix."""
+    _check_real(a, name, <int>len(shape), False, like)
+    if _shape(a) != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {_shape(a)}")
+
+
+def output_of(out, str name, like, tuple shape):
+    """`out`, if it is an array of this shape, and of the dtype of `like`, that can be written to; a new one for None."""
+    if out is None:
+        return np.empty(shape, np.float64 if _is_double(like) else np.float32)
+    _check_real(out, name, <int>len(shape), True, like)
+    if _shape(out) != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {_shape(out)}")
+    return out
+
+
 def shape_of(cnp.ndarray a):
     """The array's shape, whatever a subclass says of itself."""
     return _shape(a)
@@ -80,7 +103,8 @@ cdef class Operation:
     """One kind of operation, to be run on arrays that have been checked: the first that is given is of the dtype that all compute in.
 
     roles, parameters: names, with spaces between them, in the order in which the calls give arrays and numbers. A call needs all
-    parameters of the kind; roles that are left out have no buffer.
+    parameters of the kind; roles that are left out have no buffer. Arrays of images are [rows, height, width, channels]; a row of
+    others is as long as their last axis.
     """
 
     cdef fnn_op op
@@ -88,6 +112,7 @@ cdef class Operation:
     cdef int places[FNN_OP_PARAMETERS]
     cdef bint doubles[FNN_OP_PARAMETERS]
     cdef int n_arrays, n_values
+    cdef bint images, convolves
 
     def __cinit__(self, str kind, str roles, str parameters):
         cdef int i
@@ -104,6 +129,8 @@ cdef class Operation:
         if not set(given) <= set(known) or sorted(names) != sorted([p[1:] for p in needed]):
             raise TypeError(f"{kind}: expected roles of {known} and the parameters {needed}, got {given} and {names}")
         self.n_arrays, self.n_values = len(given), len(names)
+        self.images = "windows" in info.traits.decode().split()
+        self.convolves = self.images and "filters" in names
         for i in range(self.n_arrays):
             self.slots[i] = known.index(given[i])
         for i in range(self.n_values):
@@ -136,7 +163,10 @@ cdef class Operation:
                     found = True
                 op.buffer[self.slots[i]] = i
                 buffers[i].data = cnp.PyArray_DATA(a)
-                buffers[i].ld = cnp.PyArray_DIM(a, cnp.PyArray_NDIM(a) - 1) if cnp.PyArray_NDIM(a) > 1 else 1
+                if self.images:
+                    buffers[i].ld = cnp.PyArray_SIZE(a) // cnp.PyArray_DIM(a, 0)
+                else:
+                    buffers[i].ld = cnp.PyArray_DIM(a, cnp.PyArray_NDIM(a) - 1) if cnp.PyArray_NDIM(a) > 1 else 1
         return 0
 
     def run(self, size_t rows, tuple arrays, tuple values, uint64_t seed=0, uint64_t step=0, size_t weight_columns=0,
@@ -154,8 +184,26 @@ cdef class Operation:
         cdef fnn_buffer buffers[FNN_OP_BUFFERS]
         self.fill(&op, values)
         self.bind(run, &op, buffers, arrays)
-        _eager(&op, buffers, run)
+        if not self.convolves:
+            _eager(&op, buffers, run)
+            return 0
+        # windows are copied to memory of each thread's own
+        run.threads = fnn_team_for(fnn_op_kinds[op.kind].work(&op, <double>run.rows))
+        run.scratch_bytes = (fnn_conv2d_scratch(&op) * fnn_active_kernels(run.dtype).item + 63) // 64 * 64
+        run.scratch = <char *>fnn_aligned_alloc(run.threads * run.scratch_bytes)
+        if run.scratch == NULL:
+            raise MemoryError()
+        try:
+            _eager(&op, buffers, run)
+        finally:
+            free(run.scratch)
         return 0
+
+    def conv2d_chunk(self, tuple values):
+        """Of a convolution with these parameters: images whose part of the weights' gradient is one sum."""
+        cdef fnn_op op
+        self.fill(&op, values)
+        return fnn_conv2d_chunk(&op)
 
     def flat(self, tuple arrays, tuple values):
         """On arrays of one size, taken as rows of at most 4096 elements: the first parameter, the number of columns, is not given."""

@@ -6,6 +6,7 @@ and what came.
 import functools
 import math
 import numbers
+import operator
 
 import numpy as np
 
@@ -113,3 +114,14 @@ def check_number(value, name, low, high, what):
     if not low <= real(value, name) <= high:
         raise ValueError(f"{name}: expected {what}, got {value}")
     return float(value)
+
+
+def check_size(value, name, least=1):
+    """`value` as an int of at least `least` that an array dimension can have."""
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if not least <= n < 2**31:
+        raise ValueError(f"{name}: expected an integer from {least} to 2**31 - 1, got {n}")
+    return n

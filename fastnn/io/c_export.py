@@ -48,7 +48,7 @@ def _quantized(graph):
     """{Array: (int8 codes, scale of each output)} of products' weights: each output's largest is 127."""
     found = {}
     for n in graph.nodes:
-        if n.kind in ("dense", "conv2d") and n.arrays["w"] not in found:
+        if n.kind in ("dense", "conv2d", "conv_transpose2d") and n.arrays["w"] not in found:
             w = n.arrays["w"].data.astype(np.float64)
             scale = np.abs(w.reshape(-1, w.shape[-1])).max(axis=0) / 127
             if not np.isfinite(scale).all():

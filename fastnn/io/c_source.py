@@ -13,7 +13,8 @@ from .formulas import FORMULAS, c_source
 from .graph import affine
 
 _PAD = 8  # elements: rows of weights are multiples of it
-_IN_PLACE = ("activation", "prelu", "softmax", "log_softmax", "batchnorm", "layernorm", "rmsnorm", "rescale", "add", "reshape")
+_IN_PLACE = ("activation", "prelu", "softmax", "log_softmax", "batchnorm", "layernorm", "rmsnorm", "groupnorm", "rescale", "add",
+             "reshape")  # fmt: skip
 
 
 def _padded(n):
@@ -208,6 +209,40 @@ def _conv2d(s, n, y, x):
     _over_windows(s, n, x, start, each, end)
 
 
+def _conv_transpose2d(s, n, y, x):
+    """Each pixel of x puts the filters, times what it is, into a window of y."""
+    o, filters = n.settings["window"], n.input.shape[-1]
+    w, scale = s.weights(n.arrays["w"])
+    ld, depth, wide = s.arrays[w].shape[1], o.channels // o.groups, filters // o.groups
+    kind, as_real = ("signed char", f"{scale}[i] * ($real)") if scale else ("$real", "")
+    start = f"{s.of(n.arrays['b'])}[j]" if "b" in n.arrays else "0"
+    s.line(f"for (int r = 0; r < {o.height * o.width * o.channels}; r += {o.channels})")
+    s.line(f"    for (int j = 0; j < {o.channels}; j++)")
+    s.line(f"        {y}[r + j] = {start};")
+    group = f"j / {depth} * {wide}" if o.groups > 1 else "0"
+    row = "j" if o.groups == 1 else f"j % {depth}"
+    text = f"""\
+for (int r = 0; r < {o.out_height}; r++)
+    for (int q = 0; q < {o.out_width}; q++)
+        for (int u = 0; u < {o.kernel_height}; u++)
+            for (int v = 0; v < {o.kernel_width}; v++) {{
+                const int row = r * {o.stride_y} + u * {o.dilation_y} - {o.pad_top};
+                const int column = q * {o.stride_x} + v * {o.dilation_x} - {o.pad_left};
+                if (row < 0 || row >= {o.height} || column < 0 || column >= {o.width})
+                    continue;
+                const $real *p = {x} + (r * {o.out_width} + q) * {filters};
+                $real *s = {y} + (row * {o.width} + column) * {o.channels};
+                for (int j = 0; j < {o.channels}; j++) {{
+                    const {kind} *w = {w} + ((size_t)(u * {o.kernel_width} + v) * {depth} + (size_t)({row})) * {ld};
+                    const int first = {group};
+                    for (int i = first; i < first + {wide}; i++)
+                        s[j] += p[i] * {as_real}w[i];
+                }}
+            }}"""
+    for line in text.splitlines():
+        s.line(line)
+
+
 def _pool(s, n, y, x):
     window = n.settings["window"]
     c = window.channels
@@ -221,6 +256,15 @@ def _pool(s, n, y, x):
         else s.constant(n.settings["count"])
     )
     _over_windows(s, n, x, f"{start}0;", [loop, "    s[j] += p[j];"], f"{loop}\n            s[j] /= {count};")
+
+
+def _stochastic_pool(s, n, y, x):
+    window = n.settings["window"]
+    c = window.channels
+    start = f"$real s[{c}] = {{0}}, t[{c}] = {{0}};"
+    each = [f"for (int j = 0; j < {c}; j++) {{", "    const $real a = p[j] < 0 ? 0 : p[j];", "    s[j] += a;", "    t[j] += a * a;", "}"]
+    loop = f"for (int j = 0; j < {c}; j++)"
+    _over_windows(s, n, x, start, each, f"{loop}\n            {y}[(r * {window.out_width} + q) * {c} + j] = s[j] == 0 ? 0 : t[j] / s[j];")
 
 
 def _embedding(s, n, y, x):
@@ -313,11 +357,46 @@ _RMSNORM = """\
 def _rownorm(name, text):
     def write(s, n, y, x):
         _each_row(s, n, name, ", $real eps", text, y, x, s.constant(n.settings["eps"]))
-        terms = [f" {sign} {s.of(n.arrays[role])}[j]" for sign, role in (("*", "w"), ("+", "b")) if role in n.arrays]
-        if terms:
-            _per_feature(s, n, f"{y}[@] = {y}[@]{''.join(terms)};")
+        _affine_of(s, n, y)
 
     return write
+
+
+_GROUPNORM = """\
+    for (int g = 0; g < n; g += w) {
+        $real m = 0, r = 0, s = 0;
+        for (int p = 0; p < pixels * n; p += n)
+            for (int j = p + g; j < p + g + w; j++)
+                m += x[j];
+        m /= pixels * w;
+        for (int p = 0; p < pixels * n; p += n)
+            for (int j = p + g; j < p + g + w; j++)
+                r += x[j] - m; /* what m lacks of the mean by rounding */
+        m += r / (pixels * w);
+        for (int p = 0; p < pixels * n; p += n)
+            for (int j = p + g; j < p + g + w; j++)
+                s += (x[j] - m) * (x[j] - m);
+        s = 1 / sqrt(s / (pixels * w) + eps);
+        for (int p = 0; p < pixels * n; p += n)
+            for (int j = p + g; j < p + g + w; j++)
+                y[j] = (x[j] - m) * s;
+    }
+"""
+
+
+def _groupnorm(s, n, y, x):
+    pixels, channels = _rows(n)
+    parameters = "int pixels, int n, int w, const $real *x, $real *y, $real eps"
+    f = s.function("groupnorm", f"static void @({parameters})\n{{\n{c_source(_GROUPNORM, s.real)}}}\n")
+    s.line(f"{f}({pixels}, {channels}, {channels // n.settings['groups']}, {x}, {y}, {s.constant(n.settings['eps'])});")
+    _affine_of(s, n, y)
+
+
+def _affine_of(s, n, y):
+    """What was normalised times the features' own factors, plus shifts."""
+    terms = [f" {sign} {s.of(n.arrays[role])}[j]" for sign, role in (("*", "w"), ("+", "b")) if role in n.arrays]
+    if terms:
+        _per_feature(s, n, f"{y}[@] = {y}[@]{''.join(terms)};")
 
 
 def _per_feature(s, n, text):
@@ -379,8 +458,11 @@ KINDS = {  # what writes each kind of node: (source, node, C names of output and
     "channels_last": _channels_last,
     "reshape": lambda s, n, y, x: _loop(s, n.output.columns, f"{y}[j] = {x}[j];"),
     "conv2d": _conv2d,
+    "conv_transpose2d": _conv_transpose2d,
     "maxpool2d": _pool,
     "avgpool2d": _pool,
+    "stochastic_pool2d": _stochastic_pool,
+    "groupnorm": _groupnorm,
     "embedding": _embedding,
     "batchnorm": _affine,
     "layernorm": _rownorm("layernorm", _LAYERNORM),

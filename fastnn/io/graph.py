@@ -126,6 +126,12 @@ class Graph:
             w.shape, w.data = weight.shape, w.data.reshape(1, *weight.shape)
         return self._node("conv2d", (x,), (window.out_height, window.out_width, weight.shape[-1]), arrays, window=window)
 
+    def conv_transpose2d(self, x, weight, bias, window):
+        """What goes from the outputs of a convolution with these windows back to the images that they are over; weights [height, width,
+        channels of these images / groups, channels of x], plus b."""
+        arrays = self._arrays(w=weight, b=bias)
+        return self._node("conv_transpose2d", (x,), (window.height, window.width, window.channels), arrays, window=window)
+
     def pool2d(self, kind, x, window, count_padding=False):
         """The largest element of each window ("maxpool2d"), or their mean ("avgpool2d"): the sum divided by a count, "count" in the
         settings, or where windows differ in it an array [out height, out width, 1]."""
@@ -137,6 +143,10 @@ class Graph:
             else:
                 arrays = self._arrays(count=counts[..., None])
         return self._node(kind, (x,), shape, arrays, **settings)
+
+    def stochastic_pool2d(self, x, window):
+        """Σ a² / Σ a over each window, a = max(x, 0); 0 where no element is positive."""
+        return self._node("stochastic_pool2d", (x,), (window.out_height, window.out_width, window.channels), window=window)
 
     def embedding(self, x, parts, shape, unknown=False):
         """Columns of x one after the other: (table, n) makes rows of a table of n columns of codes, (None, n) leaves n numbers as
@@ -174,6 +184,10 @@ class Graph:
     def rownorm(self, kind, x, weight, bias, eps):
         """ "layernorm" or "rmsnorm": over the last axis."""
         return self._node(kind, (x,), x.shape, self._arrays(w=weight, b=bias), eps=eps)
+
+    def groupnorm(self, x, groups, weight, bias, eps):
+        """Each group of channels, of the last axis, over all others: mean 0 and variance 1; then times weight plus bias."""
+        return self._node("groupnorm", (x,), x.shape, self._arrays(w=weight, b=bias), groups=groups, eps=eps)
 
     def rescale(self, x, scale, shift):
         """x * scale + shift as (x - mean) scale, so that of values far from 0 nothing is lost; "shift" where there is no mean."""

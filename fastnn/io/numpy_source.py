@@ -47,6 +47,20 @@ def conv2d(x, w, groups=1, **how):
     parts = zip(np.split(x, groups, axis=-1), np.split(w, groups, axis=-1))
     return np.concatenate([np.tensordot(windows(a, w.shape[:2], **how), b, ((4, 5, 3), (0, 1, 2))) for a, b in parts], axis=-1)
 """,
+    "conv_transpose2d": """\
+def conv_transpose2d(x, w, size, groups=1, stride=(1, 1), dilation=(1, 1), corner=(0, 0)):
+    \"\"\"What a convolution's outputs are made of: images of this size, `corner` being what is taken off at the top and at the left.\"\"\"
+    rows, height, width, _ = x.shape
+    ends = [s * (n - 1) + 1 for s, n in zip(stride, (height, width))]
+    sides = [max(end + d * (k - 1), c + n) for end, d, k, c, n in zip(ends, dilation, w.shape, corner, size)]
+    parts = list(zip(np.split(x, groups, axis=-1), np.split(w, groups, axis=-1)))
+    y = np.zeros((rows, *sides, w.shape[2] * groups))
+    for u in range(w.shape[0]):
+        for v in range(w.shape[1]):
+            i, j = u * dilation[0], v * dilation[1]
+            y[:, i : i + ends[0] : stride[0], j : j + ends[1] : stride[1]] += np.concatenate([a @ b[u, v].T for a, b in parts], axis=-1)
+    return y[:, corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
+""",
     "maxpool2d": """\
 def maxpool2d(x, kernel, **how):
     return windows(x, kernel, fill=-np.inf, **how).max(axis=(-2, -1))
@@ -54,6 +68,18 @@ def maxpool2d(x, kernel, **how):
     "avgpool2d": """\
 def avgpool2d(x, kernel, count, **how):
     return windows(x, kernel, **how).sum(axis=(-2, -1)) / count
+""",
+    "stochastic_pool2d": """\
+def stochastic_pool2d(x, kernel, **how):
+    a = windows(np.maximum(x, 0), kernel, **how)
+    total = a.sum(axis=(-2, -1))
+    return (a * a).sum(axis=(-2, -1)) / np.where(total == 0, 1, total)
+""",
+    "groupnorm": """\
+def groupnorm(x, groups, eps):
+    parts = x.reshape(len(x), -1, groups, x.shape[-1] // groups)
+    parts = parts - parts.mean(axis=(1, 3), keepdims=True)
+    return (parts / np.sqrt((parts * parts).mean(axis=(1, 3), keepdims=True) + eps)).reshape(x.shape)
 """,
     "embed": """\
 def embed(codes, table, unknown):
@@ -124,6 +150,15 @@ def _conv2d(n, x):
     return f"{y} + {_array(n, 'b')}" if "b" in n.arrays else y
 
 
+def _conv_transpose2d(n, x):
+    o = n.settings["window"]
+    corner = f", corner={(o.pad_top, o.pad_left)}" if o.pad_top or o.pad_left else ""
+    found = {"groups": o.groups, "stride": (o.stride_y, o.stride_x), "dilation": (o.dilation_y, o.dilation_x)}
+    how = "".join(f", {name}={value}" for name, value in found.items() if value not in (1, (1, 1))) + corner
+    y = f"conv_transpose2d({x}, {_array(n, 'w')}, {(o.height, o.width)}{how})"
+    return f"{y} + {_array(n, 'b')}" if "b" in n.arrays else y
+
+
 def _pool(n, x):
     w = n.settings["window"]
     count = f", {_array(n, 'count') if 'count' in n.arrays else n.settings['count']}" if n.kind == "avgpool2d" else ""
@@ -158,15 +193,19 @@ KINDS = {
     "channels_last": lambda n, x: f"np.moveaxis({x}, 1, -1)",
     "reshape": lambda n, x: f"{x}.reshape(len(X), {', '.join(map(str, n.output.shape))})",
     "conv2d": _conv2d,
+    "conv_transpose2d": _conv_transpose2d,
     "maxpool2d": _pool,
     "avgpool2d": _pool,
+    "stochastic_pool2d": _pool,
+    "groupnorm": lambda n, x: _affine(n, f"groupnorm({x}, {n.settings['groups']}, {n.settings['eps']!r})"),
     "embedding": _embedding,
     "batchnorm": _batchnorm,
     "layernorm": lambda n, x: _affine(n, f"layernorm({x}, {n.settings['eps']!r})"),
     "rmsnorm": lambda n, x: _affine(n, f"rmsnorm({x}, {n.settings['eps']!r})"),
     "rescale": _rescale,
 }
-_CALLS = ("conv2d", "maxpool2d", "avgpool2d", "activation", "softmax", "log_softmax", "prelu", "maxout", "layernorm", "rmsnorm")
+_CALLS = ("conv2d", "maxpool2d", "avgpool2d", "stochastic_pool2d", "activation", "softmax", "log_softmax", "prelu", "maxout",
+          "layernorm", "rmsnorm", "groupnorm")  # fmt: skip
 
 
 def _functions(n):
@@ -174,7 +213,7 @@ def _functions(n):
     if n.kind == "activation":
         name = n.settings["name"]
         return ["erfc", name] if "erfc(" in FORMULAS[name].numpy else [name]
-    if n.kind in ("conv2d", "maxpool2d", "avgpool2d"):
+    if n.kind in ("conv2d", "maxpool2d", "avgpool2d", "stochastic_pool2d"):
         return ["windows", n.kind]
     return ["embed"] if n.kind == "embedding" else [n.kind] if n.kind in _FUNCTIONS else []
 

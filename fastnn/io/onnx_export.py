@@ -129,14 +129,27 @@ def _window(n):
 _FILTERS = (3, 2, 0, 1)  # the axes of weights [height, width, in, out] in ONNX's order
 
 
-def _conv2d(w, n, x):
-    held, window = n.arrays["w"], n.settings["window"]
+def _filters(w, n):
+    """The names of a convolution's weights and bias."""
+    held = n.arrays["w"]
     w.turned[held.name] = _FILTERS
     if held.shape is not None:
         w.shapes[held.name] = held.shape
     weight = w.initializer(held.name, np.asarray(held.data.transpose(_FILTERS), w.dtype))
-    bias = [w.array(n.arrays["b"])] if "b" in n.arrays else []
-    return w.add("Conv", x, weight, *bias, **_window(n), dilations=[window.dilation_y, window.dilation_x], group=window.groups)
+    return [weight, *([w.array(n.arrays["b"])] if "b" in n.arrays else [])]
+
+
+def _conv2d(w, n, x):
+    window = n.settings["window"]
+    return w.add("Conv", x, *_filters(w, n), **_window(n), dilations=[window.dilation_y, window.dilation_x], group=window.groups)
+
+
+def _conv_transpose2d(w, n, x):
+    o = n.settings["window"]
+    more = [o.height - (o.out_height - 1) * o.stride_y - o.dilation_y * (o.kernel_height - 1) - 1 + o.pad_top + o.pad_bottom,
+            o.width - (o.out_width - 1) * o.stride_x - o.dilation_x * (o.kernel_width - 1) - 1 + o.pad_left + o.pad_right]  # fmt: skip
+    how = {**_window(n), "pads": [o.pad_top, o.pad_left, o.pad_bottom, o.pad_right], "output_padding": more}
+    return w.add("ConvTranspose", x, *_filters(w, n), **how, dilations=[o.dilation_y, o.dilation_x], group=o.groups)
 
 
 def _avgpool2d(w, n, x):
@@ -147,6 +160,27 @@ def _avgpool2d(w, n, x):
     if "count" in n.arrays:
         return w.add("Mul", y, w.constant(taps / n.arrays["count"].data[..., 0]))
     return y if n.settings["count"] == taps else w.add("Mul", y, w.constant(taps / n.settings["count"]))
+
+
+def _stochastic_pool2d(w, n, x):
+    """Of the means over windows, padding included, of squares and of the elements themselves."""
+    x = w.add("Relu", x)
+    square, mean = (w.add("AveragePool", v, **_window(n), count_include_pad=1) for v in (w.add("Mul", x, x), x))
+    return w.add("Div", square, w.add("Max", mean, w.constant(np.finfo(w.dtype).tiny)))
+
+
+def _groupnorm(w, n, x):
+    """Channels first: each group as one channel, over all that stands behind; then the channels' own factors."""
+    groups, *sizes, channels = n.settings["groups"], *n.output.shape
+    one, zero = w.constant(np.ones(groups)), w.constant(np.zeros(groups))
+    x = w.add("Reshape", x, w.constant([0, groups, -1], np.int64))
+    x = w.add("InstanceNormalization", x, one, zero, epsilon=n.settings["eps"])
+    x = w.add("Reshape", x, w.constant([0, channels, *sizes], np.int64))
+    for kind, role in (("Mul", "w"), ("Add", "b")):
+        if role in n.arrays:
+            factors = w.array(n.arrays[role])
+            x = w.add(kind, x, w.add("Reshape", factors, w.constant([channels, *[1] * len(sizes)], np.int64)) if sizes else factors)
+    return x
 
 
 def _embedding(w, n, x):
@@ -211,17 +245,20 @@ KINDS = {
     "channels_last": _channels_last,
     "reshape": lambda w, n, x: w.add("Reshape", x, w.constant([0, *n.output.shape], np.int64)),
     "conv2d": _conv2d,
+    "conv_transpose2d": _conv_transpose2d,
     "maxpool2d": lambda w, n, x: w.add("MaxPool", x, **_window(n)),
     "avgpool2d": _avgpool2d,
+    "stochastic_pool2d": _stochastic_pool2d,
     "embedding": _embedding,
     "batchnorm": _batchnorm,
     "layernorm": _layernorm,
     "rmsnorm": _rmsnorm,
+    "groupnorm": _groupnorm,
     "rescale": _rescale,
 }
 
 
-_CHANNELS_FIRST = ("batchnorm", "conv2d", "maxpool2d", "avgpool2d")
+_CHANNELS_FIRST = ("batchnorm", "conv2d", "conv_transpose2d", "maxpool2d", "avgpool2d", "stochastic_pool2d", "groupnorm")
 
 
 def nodes_of(model):

@@ -26,9 +26,10 @@ def from_onnx(path, layers=()):
     """Read a model from an ONNX file.
 
     Files that `to_onnx` wrote give the model that they were made of. Of others' files those can be read whose graph is a chain,
-    from one input [batch, features], or images or codes whose sizes are known, to one output, of these operators: Conv, MaxPool,
-    AveragePool, GlobalAveragePool, GlobalMaxPool, and a first Transpose of images to channels first; Gather (`nn.Embedding`);
-    Gemm, MatMul and Add (dense layers); BatchNormalization, LayerNormalization; Relu, LeakyRelu, PRelu, Elu, Selu, Gelu, Sigmoid,
+    from one input [batch, features], or images or codes whose sizes are known, to one output, of these operators: Conv,
+    ConvTranspose, MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, and a first Transpose of images to channels first; Gather (`nn.Embedding`);
+    Gemm, MatMul and Add (dense layers); BatchNormalization, LayerNormalization, GroupNormalization, InstanceNormalization; Relu,
+    LeakyRelu, PRelu, Elu, Selu, Gelu, Sigmoid,
     Tanh, Softplus, Mish, Clip to -1 and 1, and GELU and SiLU in the parts that PyTorch writes; Softmax, LogSoftmax over the last axis;
     Mul, Div, Add and Sub of numbers in front of the first layer (`nn.Rescaling`); Flatten, Reshape to [-1, features], Identity and
     Dropout.
@@ -331,6 +332,32 @@ def _conv(chain, numbers, attributes):
     chain.put(nn.Conv2d(w.shape[2] * groups, w.shape[3], **how, bias=bool(bias), init="zeros"), weight=w, **bias)
 
 
+def _conv_transpose(chain, numbers, attributes):
+    w = _given(numbers, 1, 4, "weights").transpose(2, 3, 1, 0)
+    groups, bias = _number(attributes, "group", 1, "i"), {}
+    if len(numbers) > 2 and numbers[2] is not None:
+        bias = {"bias": _given(numbers, 2, 1, "its bias")}
+    dilation = tuple(_number(attributes, "dilations", [1, 1], "ints"))
+    more = tuple(_number(attributes, "output_padding", [0, 0], "ints"))
+    how = {**_window(attributes, w.shape[:2]), "dilation": dilation, "groups": groups}
+    wanted = _number(attributes, "output_shape", None, "ints")
+    if wanted is not None:
+        how["padding"], more = _taken_off(chain.shape, wanted, how, more)
+    layer = nn.ConvTranspose2d(w.shape[3], w.shape[2] * groups, **how, output_padding=more, bias=bool(bias), init="zeros")
+    chain.put(layer, weight=w, **bias)
+
+
+def _taken_off(shape, wanted, how, more):
+    """(padding, output padding) with which a transposed convolution gives images of the size that is wanted."""
+    sides, added = [], []
+    for n, size, k, s, d, extra in zip(shape, wanted, how["kernel_size"], how["stride"], how["dilation"], more):
+        total = (n - 1) * s + d * (k - 1) + 1 + extra - size
+        half = max(total, 0) // 2
+        sides.append((half, max(total, 0) - half) if how["padding"] == "same" else (max(total, 0) - half, half))
+        added.append(extra - min(total, 0))
+    return (sides[0][0], sides[1][0], sides[0][1], sides[1][1]), tuple(added)
+
+
 def _pool(kind):
     def read(chain, numbers, attributes):
         if any(d != 1 for d in _number(attributes, "dilations", [1, 1], "ints")) or _number(attributes, "storage_order", 0, "i"):
@@ -361,6 +388,20 @@ def _batchnorm(chain, numbers, attributes):
     scale, bias, mean, var = (_given(numbers, at, 1, "its statistics") for at in range(1, 5))
     layer = nn.BatchNorm(len(scale), eps=_number(attributes, "epsilon", 1e-5))
     chain.put(layer, weight=scale, bias=bias, running_mean=mean, running_var=var)
+
+
+def _groupnorm(chain, numbers, attributes):
+    groups = _number(attributes, "num_groups", 0, "i")
+    scale, bias = (_given(numbers, at, 1, "its scale and bias") for at in (1, 2))
+    channels = chain.shape[-1] if chain.shape else len(scale)
+    if len(scale) == len(bias) == groups != channels:  # up to opset 20 there is one for each group
+        scale, bias = np.repeat(scale, channels // groups), np.repeat(bias, channels // groups)
+    chain.put(nn.GroupNorm(groups, channels, _number(attributes, "epsilon", 1e-5)), weight=scale, bias=bias)
+
+
+def _instancenorm(chain, numbers, attributes):
+    scale, bias = (_given(numbers, at, 1, "its scale and bias") for at in (1, 2))
+    chain.put(nn.GroupNorm(len(scale), len(scale), _number(attributes, "epsilon", 1e-5)), weight=scale, bias=bias)
 
 
 def _layernorm(chain, numbers, attributes):
@@ -406,8 +447,8 @@ def _clip(chain, numbers, attributes):
 
 
 def _prelu(chain, numbers, attributes):
-    slope = numbers[1]
-    if slope is None or slope.ndim > 1 and slope.size != slope.shape[-1]:
+    slope, at = numbers[1], -3 if chain.shape is not None and len(chain.shape) == 3 else -1  # the channels of images come first
+    if slope is None or slope.size > 1 and (slope.ndim < -at or slope.size != slope.shape[at]):
         raise _Refused("expected one slope, or one for each feature")
     chain.put(nn.PReLU(slope.size), slope=slope.reshape(-1))
 
@@ -431,10 +472,11 @@ def _nothing(chain, numbers, attributes):
     """What does nothing in inference."""
 
 
-_IMAGES = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+_IMAGES = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
 READERS = {
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "MaxPool": _pool("MaxPool2d"),
     "AveragePool": _pool("AvgPool2d"),
     "GlobalAveragePool": lambda chain, numbers, attributes: chain.put(nn.GlobalAvgPool2d()),
@@ -446,6 +488,8 @@ READERS = {
     **{kind: _arithmetic(kind) for kind in ("Add", "Sub", "Mul", "Div")},
     "BatchNormalization": _batchnorm,
     "LayerNormalization": _layernorm,
+    "GroupNormalization": _groupnorm,
+    "InstanceNormalization": _instancenorm,
     "Relu": _activation("relu"),
     "Sigmoid": _activation("sigmoid"),
     "Tanh": _activation("tanh"),

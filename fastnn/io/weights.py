@@ -44,15 +44,19 @@ class _Modules:
         model.check_settled()
         self.found, self.order, self.rows = [], None, {}
         self.images = True
-        self.chain(model, model.in_shape, "")
+        self.chain(model.layers, model.in_shape, "")
 
-    def chain(self, chain, shape, prefix):
+    def chain(self, layers, shape, prefix):
         number = 0
-        for layer in chain.layers:
+        for layer in layers:
             out = layer.output_shape(shape)
             if isinstance(layer, (nn.Sequential, nn.Residual)):
                 before = self.order
-                self.chain(layer, shape, f"{prefix}{number}.")
+                self.chain(layer.layers, shape, f"{prefix}{number}.")
+                if (beside := getattr(layer, "projection", None)) is not None:
+                    after, self.order = self.order, before
+                    self.chain(beside.layers if isinstance(beside, nn.Sequential) else (beside,), shape, f"{prefix}{number}.projection.")
+                    self.order = self.order if after is before else after
                 if isinstance(layer, nn.Residual) and self.order is not before:
                     raise ValueError(
                         f"model: layer {prefix}{number}, Residual: expected no flattened image, which PyTorch has in another order"
@@ -141,6 +145,12 @@ def _affine(walk, layer, shape, out):
     return [walk.vectors(layer, "weight", "bias")]
 
 
+def _groupnorm(walk, layer, shape, out):
+    if walk.order is not None:
+        raise ValueError(f"model: {layer!r}: expected no flattened image before it, whose features PyTorch has in other groups")
+    return _affine(walk, layer, shape, out)
+
+
 def _nothing(walk, layer, shape, out):
     """One module without parameters."""
     return [[]]
@@ -163,7 +173,10 @@ _LAYERS = {  # the modules of each layer, each a list of its entries
     "BatchNorm": _batchnorm,
     "Conv1d": _conv1d,
     "Conv2d": _conv2d,
+    "ConvTranspose2d": _conv2d,  # [in, out / groups, height, width] there, as the convolution's whose gradient it is
     "Dense": _dense,
+    "Dropout2d": _nothing,
+    "GroupNorm": _groupnorm,
     "DropConnect": lambda walk, layer, shape, out: _dense(walk, layer.dense, shape, out),
     "Dropout": _nothing,
     "Embedding": _embedding,
@@ -221,8 +234,8 @@ def to_torch(model):
 
     Behind a Flatten of images the features are in PyTorch's order, (channels, height, width). `Input` is no module there. A layer
     that PyTorch has no module for takes the place of a module of yours: Rescaling of one without parameters, Residual of a
-    Sequential whose ``forward`` adds its input, Maxout of a Linear with the pieces side by side, TabularEmbedding of one with its
-    Embeddings numbered, as in a ModuleList. A Tied layer is a Linear with
+    Sequential whose ``forward`` adds its input, or what a Sequential in it, named projection, makes of that, Maxout of a Linear with
+    the pieces side by side, TabularEmbedding of one with its Embeddings numbered, as in a ModuleList. A Tied layer is a Linear with
     weights of its own, equal to the other's.
 
     Parameters

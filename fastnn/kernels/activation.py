@@ -6,9 +6,9 @@ from ._check import _activation
 
 _forward = Operation("activation_forward", "x y", "columns activation alpha")
 _differentiate = Operation("activation_backward", "dy saved dx", "columns activation alpha")
-_prelu_forward = Operation("prelu_forward", "x slope y", "columns slopes")
-_prelu_backward = Operation("prelu_backward", "dy x slope dx", "columns slopes")
-_slope_gradient = Operation("prelu_slope_gradient", "dy x dslope", "columns slopes accumulate")
+_prelu_forward = Operation("prelu_forward", "x slope y", "columns slopes pixels")
+_prelu_backward = Operation("prelu_backward", "dy x slope dx", "columns slopes pixels")
+_slope_gradient = Operation("prelu_slope_gradient", "dy x dslope", "columns slopes pixels accumulate")
 
 
 def activation_forward(x, activation, out=None, *, alpha=None):
@@ -180,7 +180,7 @@ def prelu_forward(x, slope, out=None):
     y = output_like(out, x, "x")
     if out is not None:
         apart(y, "out", (slope, "slope"))
-    _prelu_forward.run(batch, (x, slope, y), (columns, slopes))
+    _prelu_forward.run(batch, (x, slope, y), (columns, slopes, 1))
     return y
 
 
@@ -227,6 +227,6 @@ def prelu_backward(dy, x, slope, out=None):
     same_or_apart(dx, x, "x", "dx")
     apart(dx, "dx", (slope, "slope"))
     apart(dslope, "dslope", (dy, "dy"), (x, "x"), (slope, "slope"), (dx, "dx"))
-    _slope_gradient.run(batch, (dy, x, dslope), (columns, slopes, False))  # first, since dx may be dy
-    _prelu_backward.run(batch, (dy, x, slope, dx), (columns, slopes))
+    _slope_gradient.run(batch, (dy, x, dslope), (columns, slopes, 1, False))  # first, since dx may be dy
+    _prelu_backward.run(batch, (dy, x, slope, dx), (columns, slopes, 1))
     return dx, dslope

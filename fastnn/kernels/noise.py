@@ -1,9 +1,11 @@
-"""Eager kernels: dropout and Gaussian noise."""
+"""Eager kernels: dropout, of elements and of channels, and Gaussian noise."""
+
+import numpy as np
 
 from .._native import STREAM_LAYERS, Operation, elements, output_like, shape_of
 from ._check import _at_least_zero, _draws, _number
 
-_dropout = Operation("dropout", "x y", "columns p schedule whole_rows stream")
+_dropout = Operation("dropout", "x y", "columns pixels p schedule whole_rows stream")
 _gaussian_noise = Operation("gaussian_noise", "x y", "columns std stream")
 
 
@@ -14,7 +16,6 @@ def _draw(operation, x, values, draws, out):
     columns = (shape_of(x) or (1,))[-1]
     operation.run(size // columns, (x, y), (columns, *values, stream), seed, step)
     return y
-
 
 
 def dropout_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
@@ -55,10 +56,15 @@ def dropout_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
     >>> fastnn.kernels.dropout_forward(np.ones(8, np.float32), 0.5, seed=0)
     array([0., 2., 0., 0., 2., 2., 0., 0.], dtype=float32)
     """
+    p = _share(p)
+    return _draw(_dropout, x, (1, p, -1, False), _draws(seed, offset, stream), out)
+
+
+def _share(p):
     p = _number(p, "p")
     if not 0 <= p <= 1:
         raise ValueError(f"p: expected a number from 0 to 1, got {p}")
-    return _draw(_dropout, x, (p, -1, False), _draws(seed, offset, stream), out)
+    return p
 
 
 def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
@@ -86,6 +92,71 @@ def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
     """
     elements(dy, "dy")
     return dropout_forward(dy, p, seed, offset, out, stream=stream)
+
+
+def dropout2d_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
+    """Drop each channel of each image as a whole with probability p, and let the others grow, as `dropout_forward` does with elements.
+
+    J. Tompson et al., "Efficient object localization using convolutional networks", 2015. The draws are those of `dropout_forward` for
+    an array [batch, channels].
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, ..., channels]
+    p, seed, offset, out, stream
+        As for `dropout_forward`.
+
+    Returns
+    -------
+    y : float32 or float64 array like x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dropout_forward`; also an array of one dimension.
+
+    Examples
+    --------
+    >>> fastnn.kernels.dropout2d_forward(np.ones((1, 2, 1, 4), np.float32), 0.5, seed=0)[0, :, 0]
+    array([[0., 2., 0., 0.],
+           [0., 2., 0., 0.]], dtype=float32)
+    """
+    p, (seed, step, stream) = _share(p), _draws(seed, offset, stream)
+    size, shape = elements(x, "x"), shape_of(x)
+    if len(shape) < 2:
+        raise ValueError(f"x: expected 2 dimensions or more, got shape {shape}")
+    y = output_like(out, x, "x")
+    rows, columns = shape[0], shape[-1]
+    flat = (np.asarray(a).reshape(rows, size // rows) for a in (x, y))
+    _dropout.run(rows, tuple(flat), (columns, size // rows // columns, p, -1, False, stream), seed, step)
+    return y
+
+
+def dropout2d_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
+    """Carry a gradient back through `dropout2d_forward`: the same mask and scale, made anew.
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, ..., channels]
+    p, seed, offset, out, stream
+        As for `dropout_forward`.
+
+    Returns
+    -------
+    dx : float32 or float64 array like dy
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dropout2d_forward`.
+
+    Examples
+    --------
+    >>> fastnn.kernels.dropout2d_backward(np.ones((1, 1, 1, 4), np.float32), 0.5, seed=0).ravel()
+    array([0., 2., 0., 0.], dtype=float32)
+    """
+    elements(dy, "dy")
+    return dropout2d_forward(dy, p, seed, offset, out, stream=stream)
 
 
 def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=STREAM_LAYERS):

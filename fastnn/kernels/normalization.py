@@ -1,12 +1,17 @@
-"""Eager kernels: batch, layer and RMS normalisation."""
+"""Eager kernels: batch, layer, RMS and group normalisation."""
 
-from .._native import Operation, apart, matrix, new, output_like, vector
+import numpy as np
+
+from .._native import Operation, apart, elements, matrix, new, of_shape, output_like, shape_of, vector
+from ..core.checks import check_size
 from ._check import _activation, _eps
 
 _NORM, _NORMALIZE = "columns eps activation alpha", "x w b y statistics"
 _batchnorm_forward = Operation("batchnorm_forward", _NORMALIZE, f"{_NORM} pixels")
 _batchnorm_inference = Operation("batchnorm_inference", "x w b y mean var", f"{_NORM} pixels")
 _batchnorm_backward = Operation("batchnorm_backward", "dy x w statistics dx dw db", "columns accumulate pixels")
+_groupnorm_forward = Operation("groupnorm_forward", "x y statistics", "columns pixels groups eps")
+_groupnorm_backward = Operation("groupnorm_backward", "dy x statistics dx", "columns pixels groups eps")
 _ROW_FORWARD = {family: Operation(f"{family}_forward", _NORMALIZE, _NORM) for family in ("layernorm", "rmsnorm")}
 _ROW_BACKWARD_INPUT = {f: Operation(f"{f}_backward_input", "dy x w statistics dx", "columns") for f in _ROW_FORWARD}
 _ROW_BACKWARD_WEIGHTS = {f: Operation(f"{f}_backward_weights", "dy x statistics dw db", "columns accumulate") for f in _ROW_FORWARD}
@@ -304,3 +309,128 @@ def rmsnorm_backward(dy, x, statistics, weight=None, out=None):
     array([[0.5, 0.5]], dtype=float32)
     """
     return _row_backward("rmsnorm", dy, x, statistics, weight, out)[:2]
+
+
+def groupnorm_forward(x, num_groups, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+    """Bring each group of channels of each image to mean 0 and variance 1: y = f((x - mean) / √(var + eps) · weight + bias).
+
+    Mean and var are over the group's channels, which stand side by side, and all pixels. Y. Wu and K. He, "Group normalization", 2018.
+    With one channel a group it is the instance normalization of D. Ulyanov, A. Vedaldi and V. Lempitsky, 2016.
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, ..., channels]
+    num_groups : int
+        A divisor of the channels.
+    weight, bias : float32 or float64 array [channels], optional
+        γ and β; 1 and 0 when None.
+    eps, activation, out, alpha
+        As for `batchnorm_forward`.
+
+    Returns
+    -------
+    y : float32 or float64 array like x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_forward`; also groups that do not divide the channels.
+
+    Examples
+    --------
+    >>> x = np.array([[[0, 1, 10, 30], [2, 3, 20, 40]]], np.float32)
+    >>> fastnn.kernels.groupnorm_forward(x, 2, eps=0.0).round(2)
+    array([[[-1.34, -0.45, -1.34,  0.45],
+            [ 0.45,  1.34, -0.45,  1.34]]], dtype=float32)
+    """
+    code, alpha = _activation(activation, alpha)
+    sizes = _groups(x, num_groups, weight, bias, _eps(eps))
+    y = output_like(out, x, "x")
+    if out is not None:
+        apart(y, "out", (weight, "weight"), (bias, "bias"))
+    _normalize_groups(x, y, sizes)
+    if code or weight is not None or bias is not None:
+        _scale_channels(y, y, weight, bias, code, alpha)
+    return y
+
+
+def _groups(x, num_groups, weight, bias, eps):
+    """(channels, pixels, groups, eps), all checked."""
+    size, shape = elements(x, "x"), shape_of(x)
+    if len(shape) < 2:
+        raise ValueError(f"x: expected 2 dimensions or more, got shape {shape}")
+    groups, channels = check_size(num_groups, "num_groups"), shape[-1]
+    if channels % groups:
+        raise ValueError(f"num_groups: expected a divisor of the {channels} channels, got {groups}")
+    for a, name in ((weight, "weight"), (bias, "bias")):
+        if a is not None:
+            vector(a, name, channels, x)
+    return channels, size // shape[0] // channels, groups, eps
+
+
+def _normalize_groups(x, y, sizes):
+    """y without factors and shifts; returns the statistics."""
+    rows = shape_of(x)[0]
+    statistics = new(x, rows, 3 * sizes[2])
+    _groupnorm_forward.run(rows, (np.asarray(x).reshape(rows, -1), np.asarray(y).reshape(rows, -1), statistics), sizes)
+    return statistics
+
+
+def _scale_channels(x, y, weight, bias, code=0, alpha=0.0):
+    """y = f(x weight + bias)."""
+    channels = shape_of(x)[-1]
+    mean, var = np.zeros(channels, y.dtype), np.ones(channels, y.dtype)
+    arrays = (np.asarray(x).reshape(-1, channels), weight, bias, np.asarray(y).reshape(-1, channels), mean, var)
+    _batchnorm_inference.run(elements(x, "x") // channels, arrays, (channels, 0.0, code, alpha, 1))
+
+
+def groupnorm_backward(dy, x, num_groups, weight=None, eps=1e-5, out=None):
+    """Gradients of group normalisation; means and variances are made anew.
+
+        x̂ = (x - mean) · rstd,    g = dy · weight,    dx = rstd · (g - mean(g) - x̂ · mean(g x̂)), means over the group and the pixels
+        dweight = Σ dy x̂,    dbias = Σ dy, over the images and the pixels
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, ..., channels]
+        Gradient before the activation.
+    x : float32 or float64 array like dy
+    num_groups, weight, eps
+        As for `groupnorm_forward`.
+    out : float32 or float64 array like dy, optional
+        Receives dx; may be dy itself.
+
+    Returns
+    -------
+    dx : float32 or float64 array like dy
+    dweight, dbias : float32 or float64 array [channels]
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `groupnorm_forward`.
+
+    Examples
+    --------
+    >>> x, dy = np.array([[[0.0], [2.0]]], np.float32), np.array([[[1.0], [2.0]]], np.float32)
+    >>> dx, dweight, dbias = fastnn.kernels.groupnorm_backward(dy, x, 1, eps=0.0)
+    >>> dx.ravel(), dweight, dbias
+    (array([0., 0.], dtype=float32), array([1.], dtype=float32), array([3.], dtype=float32))
+    """
+    sizes = _groups(x, num_groups, weight, None, _eps(eps))
+    of_shape(dy, "dy", shape_of(x), x)
+    dx, channels = output_like(out, dy, "dy"), sizes[0]
+    if out is not None:
+        apart(dx, "out", (x, "x"), (weight, "weight"))
+    normal = np.empty(shape_of(x), dx.dtype)
+    statistics = _normalize_groups(x, normal, sizes)
+    dweight, dbias = new(x, channels), new(x, channels)
+    own = np.repeat(np.array([[0], [0], [1], [1]], dx.dtype), channels, axis=1)  # the statistics of what is normal
+    flat = (np.asarray(dy).reshape(-1, channels), normal.reshape(-1, channels))
+    _batchnorm_backward.run(len(flat[0]), (*flat, None, own, None, dweight, dbias), (channels, False, 1))
+    if weight is not None:
+        _scale_channels(dy, dx, weight, None)
+    rows = len(statistics)
+    arrays = (np.asarray(dx if weight is not None else dy).reshape(rows, -1), np.asarray(x).reshape(rows, -1), statistics)
+    _groupnorm_backward.run(rows, (*arrays, np.asarray(dx).reshape(rows, -1)), sizes)
+    return dx, dweight, dbias

@@ -24,8 +24,9 @@ from .activation import (
     Tanh,
 )
 from .containers import Residual
+from .conv_transpose import ConvTranspose2d
 from .convnets import lenet5, simple_convnet
-from .convolution import AvgPool2d, Conv1d, Conv2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
+from .convolution import AvgPool2d, Conv1d, Conv2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d, StochasticPool2d
 from .dense import Dense
 from .embedding import Embedding, TabularEmbedding
 from .serialization import load
@@ -33,9 +34,9 @@ from .inputs import Flatten, Input, Rescaling, Reshape
 from .layer import Layer
 from .mlp import mlp
 from .model import Sequential, last_activation
-from .noise import DropConnect, Dropout, GaussianNoise
+from .noise import DropConnect, Dropout, Dropout2d, GaussianNoise
 from .numerical import PiecewiseLinear, Scale
-from .normalization import BatchNorm, LayerNorm, RMSNorm
+from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from .rows import as_array, as_rows
 from .shared import Maxout, Tied
 
@@ -51,9 +52,11 @@ __all__ = [
     "BatchNorm2d",
     "Conv1d",
     "Conv2d",
+    "ConvTranspose2d",
     "Dense",
     "DropConnect",
     "Dropout",
+    "Dropout2d",
     "ELU",
     "Embedding",
     "Flatten",
@@ -61,6 +64,7 @@ __all__ = [
     "GaussianNoise",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "GroupNorm",
     "Hardtanh",
     "Identity",
     "Input",
@@ -87,6 +91,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "StochasticPool2d",
     "TabularEmbedding",
     "Tanh",
     "Tied",

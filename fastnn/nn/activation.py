@@ -4,8 +4,8 @@ import numpy as np
 
 from ..core.activations import ACTIVATIONS, FLOAT32_MAX, PARAMETRIC, check_activation
 from ..core.parameter import Parameter
-from ..core.checks import check_number
-from .layer import Layer, check_size, register
+from ..core.checks import check_number, check_size
+from .layer import Layer, register
 
 ROWWISE = ("softmax", "log_softmax")  # those that look across a row
 
@@ -184,7 +184,7 @@ class PReLU(Layer):
     Parameters
     ----------
     num_parameters : int, default 1
-        1: one slope for all features; else the number of features, each with a slope of its own.
+        1: one slope for all features; else the number of features, or of the channels of images, each with a slope of its own.
     init : float, default 0.25
         Where the slopes start.
 
@@ -215,7 +215,7 @@ class PReLU(Layer):
         return builder.prelu(x, self.slope)
 
     def output_shape(self, shape):
-        if self.num_parameters not in (1, *shape[:1]) or self.num_parameters > 1 and len(shape) > 1:
-            got = shape[0] if len(shape) == 1 else f"shape {shape}"
-            raise ValueError(f"{self!r}: expected {self.num_parameters} input features, got {got}")
+        if self.num_parameters not in (1, shape[-1]):
+            got = f"input features, got {shape[0]}" if len(shape) == 1 else f"channels, got shape {shape}"
+            raise ValueError(f"{self!r}: expected {self.num_parameters} {got}")
         return shape

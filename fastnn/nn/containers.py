@@ -110,12 +110,15 @@ class Chain(Layer):
 class Residual(Chain):
     """A block that is added to its input: y = x + f(x), f being layers one after the other.
 
-    K. He et al., "Deep residual learning for image recognition", 2016. The block's output has as many features as its input.
+    K. He et al., "Deep residual learning for image recognition", 2016. The block's output has the shape of its input, or else there is
+    a projection that brings the input to it: y = projection(x) + f(x).
 
     Parameters
     ----------
     *layers : Layer
         Residual blocks and Sequentials included.
+    projection : Layer, optional
+        What the input goes through beside the block: such as a convolution of one tap where channels or stride change.
     stochastic_depth : float, default 0.0
         From 0 to 1: in training a row goes around the block with this probability, y = x, and else y = x + f(x) / (1 -
         stochastic_depth); each row draws for itself, anew every step. In inference y = x + f(x). (Huang et al., "Deep networks
@@ -136,15 +139,50 @@ class Residual(Chain):
     ... )
     >>> [name for name, _ in model.named_parameters()][2:4]
     ['1.0.weight', '1.0.bias']
+    >>> block = nn.Residual(nn.Conv2d(None, 16, 3, 2, padding=1, activation="relu"), nn.Conv2d(16, 16, 3, padding=1), projection=nn.Conv2d(None, 16, 1, 2))
+    >>> nn.Sequential(nn.Input(9, 9, 4), block).out_shape
+    (5, 5, 16)
     """
 
-    def __init__(self, *layers, stochastic_depth=0.0):
+    def __init__(self, *layers, projection=None, stochastic_depth=0.0):
         self.layers = tuple(layers)
+        if projection is not None and (isinstance(projection, type) or not isinstance(projection, Layer)):
+            raise TypeError(f"projection: expected a layer, or None, got {projection!r:.60}")
+        self.projection = projection
         self.stochastic_depth = check_number(stochastic_depth, "stochastic_depth", 0, 1, "a number from 0 to 1")
         self._shapes = check_chain(self.layers, top=False)
-        self._check_sum("layers", *self._shapes)
+        if projection is not None:
+            check_chain((projection,), top=False)
+            inside = {id(inner) for layer in self.layers for _, inner in layer.walk()}
+            if any(id(inner) in inside for _, inner in projection.walk()):
+                raise TypeError("projection: expected a layer of its own, got one that stands in the block already")
         if self.in_shape is not None:
+            self.output_shape(self.in_shape)
             self.settle(self.in_shape)
+
+    def children(self):
+        return super().children() + ([] if self.projection is None else [("projection", self.projection)])
+
+    def settle(self, shape):
+        super().settle(shape)
+        if self.projection is not None:
+            self.projection.settle(shape)
+
+    def entry(self, path, paths):
+        found = super().entry(path, paths)
+        if self.projection is not None:
+            found["projection"] = found["layers"].pop()
+        return found
+
+    @classmethod
+    def entries_inside(cls, entry):
+        beside = [] if entry.get("projection") is None else [("projection", entry["projection"])]
+        return [*super().entries_inside(entry), *beside]
+
+    @classmethod
+    def from_entry(cls, arguments, inside, known):
+        projection = inside.pop("projection", None)
+        return super().from_entry({**arguments, "projection": projection}, inside, known)
 
     def config(self):
         return {"stochastic_depth": self.stochastic_depth} if self.stochastic_depth else {}
@@ -152,20 +190,23 @@ class Residual(Chain):
     def emit(self, builder, x):
         builder.pin(x)
         y, p = super().emit(builder, x), self.stochastic_depth
-        return builder.add(x, builder.dropout(y, p, rows=True) if builder.training and p else y)
+        around = x if self.projection is None else builder.layer(self.projection, x)
+        return builder.add(around, builder.dropout(y, p, rows=True) if builder.training and p else y)
 
     def __repr__(self):
-        return super().__repr__()[:-1] + (f"  stochastic_depth={self.stochastic_depth},\n)" if self.stochastic_depth else ")")
-
-    @staticmethod
-    def _check_sum(name, shape, out):
-        if shape == out:
-            return
-        if len(shape) == len(out) == 1:
-            raise ValueError(f"{name}: expected as many features out as in, got {shape[0]} in and {out[0]} out")
-        raise ValueError(f"{name}: expected the shape that comes in to come out, got {shape} in and {out} out")
+        more = [] if self.projection is None else [f"projection={self.projection!r},"]
+        more += [f"stochastic_depth={self.stochastic_depth},"] if self.stochastic_depth else []
+        return super().__repr__()[:-1] + "".join(f"  {line}\n" for text in more for line in text.split("\n")) + ")"
 
     def output_shape(self, shape):
         out = super().output_shape(shape)
-        self._check_sum(f"{self!r}", shape, out)
-        return out
+        beside = shape if self.projection is None else self.projection.output_shape(shape)
+        if out == beside:
+            return out
+        if self.projection is not None:
+            raise ValueError(f"projection: expected the shape that comes out of the block, {out}, got {beside}, of {shape}")
+        if len(shape) == len(out) == 1:
+            raise ValueError(f"layers: expected as many features out as in, got {shape[0]} in and {out[0]} out; projection= takes a layer "
+                             "that brings the input there")
+        raise ValueError(f"layers: expected the shape that comes in to come out, got {shape} in and {out} out; projection= takes a layer "
+                         "that brings the input there, such as nn.Conv2d(None, channels, 1, stride)")

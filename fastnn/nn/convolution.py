@@ -1,37 +1,19 @@
 """Layers for images (height, width, channels): convolution and pooling; and convolution of sequences (length, channels)."""
 
+import math
+
 import numpy as np
 
 from .. import init as initialisers
 from ..core.activations import PARAMETRIC
-from ..core.checks import flag
+from ..core.checks import check_size, flag
 from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
-from ..ops import Window
+from ..core.window import Window, pair, paddings
 from ..regularizers import check_penalty
 from .activation import Activation, check_layer_activation, emit_activation
 from .dense import with_settings
-from .layer import Layer, check_size, register
-
-
-def _pair(value, name, least=1):
-    """(along the height, along the width) of one number or two."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2:
-        raise ValueError(f"{name}: expected a number, or two for height and width, got {value!r}")
-    return tuple(0 if least == 0 and isinstance(v, int) and v == 0 else check_size(v, name) for v in values)
-
-
-def _padding(value):
-    """(top, left, bottom, right), or "same"."""
-    if isinstance(value, str):
-        if value not in ("same", "valid"):
-            raise ValueError(f"padding: expected numbers, 'same' or 'valid', got {value!r}")
-        return value if value == "same" else (0, 0, 0, 0)
-    if isinstance(value, (tuple, list)) and len(value) == 4:
-        return (*_pair(value[:2], "padding", 0), *_pair(value[2:], "padding", 0))
-    pair = _pair(value, "padding", 0)
-    return (*pair, *pair)
+from .layer import Layer, register
 
 
 class _Windows(Layer):
@@ -41,26 +23,36 @@ class _Windows(Layer):
     groups = 1
     ceil_mode = False
 
-    def window(self, shape):
-        """Its windows over images of this shape; ValueError where there are none."""
+    def check_images(self, shape):
+        """ValueError where samples of this shape are no images."""
         if len(shape) != 3:
             hint = "nn.Reshape(height, width, channels)" if len(shape) == 1 else "nn.Input(height, width, channels)"
             raise ValueError(f"{self!r}: expected images (height, width, channels), got samples of shape {shape}; put {hint} before it")
+
+    def check_elements(self, shape, out):
+        """The shape that comes out; ValueError where that, or the one that comes in, is too large."""
+        if max(math.prod(shape), math.prod(out)) >= 2**31:
+            raise ValueError(f"{self!r}: expected images of fewer than 2**31 elements, got shape {shape}, of which {out} comes")
+        return out
+
+    def window(self, shape):
+        """Its windows over images of this shape; ValueError where there are none."""
+        self.check_images(shape)
         try:
             return Window.over(shape, self.kernel_size, self.stride, self.padding, self.dilation, self.groups, self.ceil_mode)
         except ValueError as error:
             raise ValueError(f"{self!r}: {error}") from None
 
     def _geometry(self):
-        def short(pair):
-            return pair[0] if pair[0] == pair[1] else list(pair)
+        def short(sides):
+            return sides[0] if sides[0] == sides[1] else list(sides)
 
         padding = self.padding if isinstance(self.padding, str) else list(self.padding)
         padding = padding[0] if len(set(padding)) == 1 else padding
         return {"kernel_size": short(self.kernel_size), "stride": short(self.stride), "padding": padding}
 
 
-class _Convolution(_Windows):
+class Convolution(_Windows):
     """Filters over windows; what is of one dimension has a height of 1."""
 
     kernel_shape = property(lambda self: self.kernel_size)  # of the weights
@@ -69,8 +61,8 @@ class _Convolution(_Windows):
                  init=None, penalty=None):
         self.in_channels = None if in_channels is None else check_size(in_channels, "in_channels")
         self.out_channels = check_size(out_channels, "out_channels")
-        self.kernel_size, self.stride = _pair(kernel_size, "kernel_size"), _pair(stride, "stride")
-        self.padding, self.dilation = _padding(padding), _pair(dilation, "dilation")
+        self.kernel_size, self.stride = pair(kernel_size, "kernel_size"), pair(stride, "stride")
+        self.padding, self.dilation = paddings(padding), pair(dilation, "dilation")
         self.groups = check_size(groups, "groups")
         self._check_channels(self.in_channels)
         if isinstance(activation, Activation):
@@ -125,7 +117,7 @@ class _Convolution(_Windows):
         sizes = [entry.get(name) for name in ("in_channels", "out_channels")] + [entry.get("groups", 1)]
         if not all(type(n) is int and n > 0 for n in sizes):
             return {"weight": None}
-        kernel = _pair(entry.get("kernel_size"), "kernel_size")
+        kernel = pair(entry.get("kernel_size"), "kernel_size")
         return {"weight": (*kernel, sizes[0] // sizes[2], sizes[1])}
 
     @classmethod
@@ -138,24 +130,36 @@ class _Convolution(_Windows):
             return None
         settings = {name: value for name, value in self.config().items() if name not in ("activation", "penalty")}
         new = type(self)(**{**settings, "bias": True}, init="zeros").to_dtype(self.weight.dtype)
-        new.weight.data = self.weight.data.astype(np.float64) * s
+        new.weight.data = self.weight.data.astype(np.float64) * self.scale_of_weight(s)
         new.bias.data = (0.0 if self.bias is None else self.bias.data.astype(np.float64)) * s + t
         return new
 
-    def emit(self, builder, x):
-        y = builder.conv2d(x, self.weight, self.bias, self.window(x.shape))
-        return emit_activation(builder, y, self.activation, self.alpha, getattr(self, "slope", None))
+    def scale_of_weight(self, s):
+        """Of factors of the outputs those of the weights."""
+        return s
 
-    def output_shape(self, shape):
+    def convolve(self, builder, x):
+        """Emit all but the activation."""
+        return builder.conv2d(x, self.weight, self.bias, self.window(x.shape))
+
+    def emit(self, builder, x):
+        return emit_activation(builder, self.convolve(builder, x), self.activation, self.alpha, getattr(self, "slope", None))
+
+    def check_channels(self, shape):
+        """Its windows over images of this shape; ValueError where there are none, or the channels are others."""
         window = self.window(shape)
         if self.in_channels not in (None, shape[-1]):
             raise ValueError(f"{self!r}: expected {self.in_channels} channels, got shape {shape}")
         self._check_channels(shape[-1])
-        return (window.out_height, window.out_width, self.out_channels)
+        return window
+
+    def output_shape(self, shape):
+        window = self.check_channels(shape)
+        return self.check_elements(shape, (window.out_height, window.out_width, self.out_channels))
 
 
 @register
-class Conv2d(_Convolution):
+class Conv2d(Convolution):
     """Convolution of images: each output is a filter's product with a window of the input.
 
         y[i, j, f] = f(b[f] + the sum over ky, kx, c of x[i s + ky d - pad, j s + kx d - pad, c] w[ky, kx, c, f])
@@ -211,7 +215,7 @@ class Conv2d(_Convolution):
 
 
 @register
-class Conv1d(_Convolution):
+class Conv1d(Convolution):
     """Convolution of sequences: each output is a filter's product with a window of the input.
 
         y[i, f] = f(b[f] + the sum over k, c of x[i s + k d - pad, c] w[k, c, f])
@@ -298,9 +302,9 @@ class _Pool(_Windows):
     dilation = (1, 1)
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False):
-        self.kernel_size = _pair(kernel_size, "kernel_size")
-        self.stride = self.kernel_size if stride is None else _pair(stride, "stride")
-        self.padding, self.ceil_mode = _padding(padding), flag(ceil_mode, "ceil_mode")
+        self.kernel_size = pair(kernel_size, "kernel_size")
+        self.stride = self.kernel_size if stride is None else pair(stride, "stride")
+        self.padding, self.ceil_mode = paddings(padding), flag(ceil_mode, "ceil_mode")
         if self.padding != "same" and any(2 * p > k for p, k in zip(self.padding, self.kernel_size * 2)):
             raise ValueError(f"padding: expected at most half of the kernel, {self.kernel_size}, got {padding}")
 
@@ -309,7 +313,7 @@ class _Pool(_Windows):
 
     def output_shape(self, shape):
         window = self.window(shape)
-        return (window.out_height, window.out_width, shape[-1])
+        return self.check_elements(shape, (window.out_height, window.out_width, shape[-1]))
 
 
 @register
@@ -376,6 +380,35 @@ class AvgPool2d(_Pool):
 
     def emit(self, builder, x):
         return builder.pool2d("avgpool2d", x, self.window(x.shape), self.count_include_pad)
+
+
+@register
+class StochasticPool2d(_Pool):
+    """In training an element of each window of an image, drawn in proportion to its size; in inference what is drawn on average.
+
+    With a = max(x, 0) an element is drawn with probability a / Σa, channel by channel, anew every step; inference gives Σa² / Σa. 0 where
+    no element is positive. The gradient goes to the element that was drawn. M. D. Zeiler and R. Fergus, "Stochastic pooling for
+    regularization of deep convolutional neural networks", 2013: it stands behind a ReLU there.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, ceil_mode
+        As in `MaxPool2d`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Input(2, 2, 1), nn.StochasticPool2d(2), nn.Flatten())
+    >>> model.predict([[[1, 0], [-1, 3]]])
+    array([[2.5]], dtype=float32)
+    """
+
+    def emit(self, builder, x):
+        return builder.stochastic_pool2d(x, self.window(x.shape))
 
 
 class _GlobalPool(Layer):

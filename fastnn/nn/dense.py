@@ -3,12 +3,13 @@
 import numpy as np
 
 from .. import init as initialisers
+from ..core.checks import check_size
 from ..core.activations import PARAMETRIC
 from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..regularizers import check_penalty, from_config
 from .activation import Activation, check_layer_activation, emit_activation
-from .layer import Layer, check_size, register
+from .layer import Layer, register
 
 
 def with_settings(arguments):

@@ -5,9 +5,10 @@ import math
 import numpy as np
 
 from .. import init as initialisers
+from ..core.checks import check_size
 from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
-from .layer import Layer, check_size, register
+from .layer import Layer, register
 
 _MOST = 2**24  # rows of a table: numbers that float32, as which the codes are read, can tell apart
 _BLOCK = 65536  # rows of data that are checked at once

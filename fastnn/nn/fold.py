@@ -25,7 +25,21 @@ def _is_chain(layer):
 
 def _each(layer, change):
     """A layer, or each inside a chain, changed."""
-    return type(layer)(*(_each(inner, change) for inner in layer.layers)) if _is_chain(layer) else change(layer)
+    if not _is_chain(layer):
+        return change(layer)
+    return _rebuilt(layer, [_each(inner, change) for inner in layer.layers], lambda beside: _each(beside, change))
+
+
+def _rebuilt(chain, layers, change):
+    """A chain like this one of other layers; what stands beside them is changed."""
+    beside = getattr(chain, "projection", None)
+    return type(chain)(*layers, **({} if beside is None else {"projection": change(beside)}))
+
+
+def _beside(layer):
+    """The projection of a Residual, folded."""
+    found = _chain([layer])
+    return found[0] if len(found) == 1 else layer
 
 
 def _chain(layers):
@@ -37,7 +51,7 @@ def _chain(layers):
             continue
         if _is_chain(layer):
             inner = _chain(layer.layers)
-            layer = type(layer)(*inner) if inner else layer
+            layer = _rebuilt(layer, inner, _beside) if inner else layer
         before = found[-1] if found else None
         new = None
         if before is not None and layer.scale_and_shift() is not None:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from .._native import plain
-from ..core.checks import number
-from .layer import Layer, check_size, register
+from ..core.checks import check_size, number
+from .layer import Layer, register
 
 CHANNELS_FIRST, CHANNELS_LAST = DATA_FORMATS = ("channels_first", "channels_last")
 

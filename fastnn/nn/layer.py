@@ -1,20 +1,9 @@
-"""Layer: the base of the layers, and the checks that they share."""
+"""Layer: the base of the layers, and the register of the package's own."""
 
 import operator
 
 from ..core.fixed import Fixed
 from ..core.parameter import Parameter
-
-
-def check_size(value, name):
-    """`value` as an int of at least 1 that an array dimension can have."""
-    try:
-        n = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
-    if not 1 <= n < 2**31:
-        raise ValueError(f"{name}: expected an integer from 1 to 2**31 - 1, got {n}")
-    return n
 
 
 LAYERS = {}  # the package's own by name: what a model's file may hold without being told

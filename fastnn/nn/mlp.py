@@ -3,10 +3,9 @@
 import numbers
 
 from .. import init as initialisers
-from ..core.checks import suggesting
+from ..core.checks import check_size, suggesting
 from .activation import Activation, PReLU, check_layer_activation
 from .dense import Dense
-from .layer import check_size
 from .model import Sequential
 from .noise import Dropout
 from .normalization import BatchNorm

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .._native import plain
-from ..core.checks import flag
+from ..core.checks import check_size, flag
 from ..core.dtypes import check_dtype, get_default_dtype
 from ..core.heads import PROBABILITIES, check_head
 from ..executors import NativeExecutor
@@ -17,7 +17,7 @@ from ..core.runtime import get_num_threads
 from .activation import Activation, LogSoftmax, Softmax
 from .containers import Chain, check_chain
 from .inputs import Flatten, Input
-from .layer import check_size, register
+from .layer import register
 from .noise import DropConnect, Dropout, GaussianNoise
 from .rows import as_array, as_rows
 from .summary import table

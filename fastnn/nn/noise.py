@@ -65,13 +65,46 @@ class Dropout(Layer):
         return {"p": _config(self.p)}
 
     def __repr__(self):
-        return f"Dropout(p={self.p!r})"
+        return f"{type(self).__name__}(p={self.p!r})"
 
     def emit(self, builder, x):
         return builder.dropout(x, self.p) if builder.training and self.p else x
 
     def for_inference(self):
         return None
+
+
+@register
+class Dropout2d(Dropout):
+    """Drops each channel of each image as a whole with probability p in training, and lets the others grow by 1 / (1 - p).
+
+    Neighbouring pixels are so much alike that `Dropout`, which leaves some of each neighbourhood, hardly takes anything away. J. Tompson
+    et al., "Efficient object localization using convolutional networks", 2015. Also of sequences (length, channels).
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        As in `Dropout`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If p is out of range, or samples are vectors.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Input(8, 8, 3), nn.Conv2d(None, 16, 3, activation="relu"), nn.Dropout2d(0.2), nn.GlobalAvgPool2d())
+    >>> model.predict(np.ones((2, 8, 8, 3))).shape
+    (2, 16)
+    """
+
+    def emit(self, builder, x):
+        return builder.dropout(x, self.p, channels=True) if builder.training and self.p else x
+
+    def output_shape(self, shape):
+        if len(shape) < 2:
+            raise ValueError(f"{self!r}: expected images (height, width, channels), got samples of shape {shape}; for vectors write nn.Dropout")
+        return shape
 
 
 @register

@@ -1,10 +1,10 @@
-"""Normalisations: BatchNorm over the rows of a batch, LayerNorm and RMSNorm over the features of a row."""
+"""Normalisations: BatchNorm over the rows of a batch, LayerNorm and RMSNorm over the features of a row, GroupNorm over an image."""
 
 import numpy as np
 
 from ..core.parameter import Parameter
-from ..core.checks import check_number
-from .layer import Layer, check_size, register
+from ..core.checks import check_number, check_size
+from .layer import Layer, register
 
 _FLOAT32_MAX = 3.4028234663852886e38
 
@@ -194,3 +194,68 @@ class RMSNorm(Layer):
 
     def emit(self, builder, x):
         return builder.rownorm("rmsnorm", x, self.weight, None, self.eps)
+
+
+@register
+class GroupNorm(Layer):
+    """Group normalisation: each group of channels of each image with mean 0 and variance 1, then each channel scaled and shifted.
+
+        y = (x - mean) / √(var + eps) · weight + bias,    mean and var (divided by n) over the group's channels and all pixels
+
+    The same in training and in inference, whatever the batch. Y. Wu and K. He, "Group normalization", 2018. One channel a group is
+    instance normalization (D. Ulyanov, A. Vedaldi and V. Lempitsky, 2016), one group the layer normalization of images.
+
+    Parameters
+    ----------
+    num_groups : int
+        Into so many groups, of channels that stand side by side, they are cut; a divisor of num_channels.
+    num_channels : int
+        Channels of its images; or of sequences, or columns of vectors.
+    eps : float, default 1e-5
+        Added to the variance; at least 0.
+    affine : bool, default True
+        Whether there are a weight and a bias. They start at 1 and 0.
+
+    Attributes
+    ----------
+    weight, bias : Parameter [num_channels] or None
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range, or num_groups divides not num_channels.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Input(8, 8, 3), nn.Conv2d(None, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(), nn.GlobalAvgPool2d())
+    >>> [p.shape for p in model.parameters()]
+    [(3, 3, 3, 16), (16,), (16,), (16,)]
+    """
+
+    by_channels = True
+
+    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True):
+        self.num_groups, self.num_channels = check_size(num_groups, "num_groups"), check_size(num_channels, "num_channels")
+        if self.num_channels % self.num_groups:
+            raise ValueError(f"num_groups: expected a divisor of num_channels, {self.num_channels}, got {self.num_groups}")
+        self.in_features = self.num_channels
+        self.eps = _check_eps(eps)
+        self.affine = bool(affine)
+        self.weight = Parameter(np.ones(self.num_channels), "weight") if affine else None
+        self.bias = Parameter(np.zeros(self.num_channels), "bias") if affine else None
+
+    def config(self):
+        return {"num_groups": self.num_groups, "num_channels": self.num_channels, "eps": self.eps, "affine": self.affine}
+
+    @classmethod
+    def tensor_shapes(cls, entry):
+        return {"weight": (entry.get("num_channels"),)} if entry.get("affine", True) else {}
+
+    def output_shape(self, shape):
+        if shape[-1] != self.num_channels:
+            got = f"input features, got {shape[0]}" if len(shape) == 1 else f"channels, got shape {shape}"
+            raise ValueError(f"{self!r}: expected {self.num_channels} {got}")
+        return shape
+
+    def emit(self, builder, x):
+        return builder.groupnorm(x, self.num_groups, self.weight, self.bias, self.eps)

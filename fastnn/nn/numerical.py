@@ -3,8 +3,9 @@ numbers for each."""
 
 import numpy as np
 
+from ..core.checks import check_size
 from ..core.parameter import Parameter
-from .layer import Layer, check_size, register
+from .layer import Layer, register
 
 
 @register

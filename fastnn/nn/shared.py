@@ -3,13 +3,14 @@
 import numpy as np
 
 from .. import init as initialisers
+from ..core.checks import check_size
 from ..core.activations import PARAMETRIC
 from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..regularizers import check_penalty
 from .activation import Activation, check_layer_activation, emit_activation
 from .dense import Dense, affine_input, affine_output, with_settings
-from .layer import Layer, check_size, register
+from .layer import Layer, register
 
 
 @register

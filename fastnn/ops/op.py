@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .. import _native
 from ..core.activations import ACTIVATIONS, FORMS
-from .window import Window
+from ..core.window import Window
 
 # Of the parameters that only fusing operations sets: what they are without.
 UNFUSED = {
@@ -69,6 +69,7 @@ class Buffer:
     index: int = -1
     offset: int = -1  # in the workspace, in bytes
     base: object = None  # the buffer that this one is another view of
+    gapless: bool = False  # an operation goes from one sample to the next as if they were one
 
     @property
     def columns(self):
@@ -90,7 +91,7 @@ class Buffer:
     @property
     def ld(self):
         """Elements between rows: whole vectors, and never a multiple of 4096 bytes, on which cache sets collide; none of images."""
-        if self.is_whole or not self.real or len(self.shape) > 1:
+        if self.is_whole or not self.real or len(self.shape) > 1 or self.gapless:
             return self.columns
         ld = -(-self.columns // 16) * 16
         return ld + 16 if ld * self.itemsize % 4096 == 0 else ld

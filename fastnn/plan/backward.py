@@ -103,10 +103,30 @@ def _conv2d(builder, op):
     dz, sizes = _through_activation(builder, op, dy, _saved(op)), {**op.window._asdict(), "filters": op.filters}
     _input(builder, op, "conv2d_backward_input", dz, **sizes)
     if wanted := _wanted(builder, op, dw="w", db="b"):
-        chunks, size = -(-builder.batch // _native.conv2d_chunk(*op.native())), math.prod(op.buffers["w"].shape) + op.filters
-        partial = builder.buffer("partial", (chunks, size), role="scratch", whole=True)
-        builder.emit("conv2d_backward_weights", {"x": op.buffers["x"], "dy": dz, "partial": partial}, **sizes)
-        _contribute(builder, "conv2d_combine_weights", {"partial": partial}, wanted, builder.fused, **sizes)
+        _conv2d_weights(builder, {"x": op.buffers["x"], "dy": dz}, op.buffers["w"], sizes, wanted)
+
+
+def _conv_transpose2d(builder, op):
+    """A transposed convolution is a convolution's gradient of its input: dx is that convolution of dy, and dw its gradient of the weights,
+    with the images that it takes and gives in each other's place."""
+    x, dy = op.buffers["dy"], builder.gradient(op.buffers["dx"])
+    if dy is None:
+        return
+    sizes = {**op.window._asdict(), "filters": op.filters}
+    if builder.requires_grad(x):
+        dx = builder.buffer(f"d{x.name}", x.shape, role="gradient")
+        builder.emit("conv2d_forward", {"x": dy, "w": op.buffers["w"], "y": dx}, **sizes)
+        builder.add_gradient(x, dx)
+    if wanted := _wanted(builder, op, dw="w"):
+        _conv2d_weights(builder, {"x": dy, "dy": x}, op.buffers["w"], sizes, wanted)
+
+
+def _conv2d_weights(builder, images, w, sizes, wanted):
+    """Emit the gradients of a convolution's weights, in parts and then their sum."""
+    made = builder.emit("conv2d_backward_weights", images, **sizes)
+    chunks, size = -(-builder.batch // _native.conv2d_chunk(*made.native())), math.prod(w.shape) + sizes["filters"]
+    partial = made.buffers["partial"] = builder.buffer("partial", (chunks, size), role="scratch", whole=True)
+    _contribute(builder, "conv2d_combine_weights", {"partial": partial}, wanted, builder.fused, **sizes)
 
 
 def _pool2d(builder, op):
@@ -117,6 +137,15 @@ def _pool2d(builder, op):
     buffers = {"dy": dy, "x": x if op.kind == "maxpool2d_forward" else None, "dx": dx}
     builder.emit(op.kind.replace("forward", "backward"), buffers, **op.parameters())
     builder.add_gradient(x, dx)
+
+
+def _stochastic_pool2d(builder, op):
+    dy, x = builder.gradient(op.buffers["y"]), op.buffers["x"]
+    if dy is not None and builder.requires_grad(x):
+        dx = builder.buffer(f"d{x.name}", x.shape, role="gradient")
+        kind = op.kind.replace("forward", "backward").replace("inference", "inference_backward")
+        builder.emit(kind, {"dy": dy, "x": x, "dx": dx}, **op.parameters())
+        builder.add_gradient(x, dx)
 
 
 def _tied(builder, op):
@@ -165,17 +194,20 @@ def _batchnorm(builder, op):
 
 
 def _batchnorm_inference(builder, op):
-    """Of one that is frozen: dx = dy weight / √(var + eps), the normalisation of dy about 0. Of a scale, which has mean 0 and
-    variance 1: dw = Σ dy x over the rows too."""
+    """Of one that is frozen: dx = dy weight / √(var + eps), the normalisation of dy about 0. Of factors and shifts, which have mean 0 and
+    variance 1: dw = Σ dy x and db = Σ dy over the rows too."""
     dy = builder.gradient(op.buffers["y"])
     if dy is None:
         return
     dz = _through_activation(builder, op, dy, _saved(op))
-    if wanted := _wanted(builder, op, dw="w"):
+    if wanted := _wanted(builder, op, dw="w", db="b"):
         statistics = builder.constant("statistics", np.repeat(np.float32([[0], [0], [1], [1]]), op.columns, axis=1))
-        buffers = {"dy": dz, "x": op.buffers["x"], "w": op.buffers["w"], "statistics": statistics}
+        buffers = {"dy": dz, "x": op.buffers["x"], "w": op.buffers.get("w"), "statistics": statistics}
         _contribute(builder, "batchnorm_backward", buffers, wanted, columns=op.columns, pixels=op.pixels)
     if not builder.requires_grad(op.buffers["x"]):
+        return
+    if wanted and op.buffers.get("w") is None:  # shifts alone
+        builder.add_gradient(op.buffers["x"], dz)
         return
     dx = builder.changed(dz)
     zero = builder.constant("zero", np.zeros(op.columns))
@@ -200,6 +232,15 @@ def _rownorm(builder, op):
         builder.add_gradient(x, dx)
     if wanted:
         _contribute(builder, f"{family}_backward_weights", {"dy": dz, "x": x, "statistics": statistics}, wanted, **sizes)
+
+
+def _groupnorm(builder, op):
+    dy, x = builder.gradient(op.buffers["y"]), op.buffers["x"]
+    if dy is not None and builder.requires_grad(x):
+        dx = builder.changed(dy)
+        buffers = {"dy": dy, "x": x, "statistics": op.buffers["statistics"], "dx": dx}
+        builder.emit("groupnorm_backward", buffers, **op.parameters())
+        builder.add_gradient(x, dx)
 
 
 def _dropout(builder, op):
@@ -260,7 +301,7 @@ def _prelu(builder, op):
     dy, x, slope = builder.gradient(op.buffers["y"]), op.buffers["x"], op.buffers["slope"]
     if dy is None:
         return
-    sizes = {"columns": op.columns, "slopes": op.slopes}
+    sizes = op.parameters()
     learned = builder.requires_grad(slope)
     if learned:
         gradient, again = builder.parameter_gradient(slope)
@@ -282,8 +323,11 @@ def _embedding(builder, op):
 RULES = {
     "dense_forward": _dense,
     "conv2d_forward": _conv2d,
+    "conv2d_backward_input": _conv_transpose2d,
     "maxpool2d_forward": _pool2d,
     "avgpool2d_forward": _pool2d,
+    "stochastic_pool2d_forward": _stochastic_pool2d,
+    "stochastic_pool2d_inference": _stochastic_pool2d,
     "tied_forward": _tied,
     "activation_forward": _activation,
     "add": _add,
@@ -291,6 +335,7 @@ RULES = {
     "batchnorm_inference": _batchnorm_inference,
     "layernorm_forward": _rownorm,
     "rmsnorm_forward": _rownorm,
+    "groupnorm_forward": _groupnorm,
     "dropout": _dropout,
     "drop_weights": _drop_weights,
     "gaussian_noise": _gaussian_noise,

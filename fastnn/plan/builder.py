@@ -121,10 +121,21 @@ class Builder:
     def emit(self, kind, buffers, **fields):
         """Append an operation. What it writes is wanted if anything that it reads is. It gets the buffers themselves, not views."""
         op = Op(kind, {k: v and (v.base or v) for k, v in buffers.items()}, **fields)
+        if op.get("pixels", 1) > 1:
+            self._without_gaps(op)
         self.ops.append(op)
         if any(id(b) in self._wanted for b in op.reads()):
             self._wanted.update(id(b) for b in op.writes())
         return op
+
+    def _without_gaps(self, op):
+        """The pixels of an operation's samples are rows of a matrix, also where the buffers are those of vectors that were given another
+        shape."""
+        for b in op.buffers.values():
+            b.gapless = True
+            if b.role == "input":
+                gather = next(o for o in self.ops if o.buffers.get("out") is b)
+                gather.planes = gather.planes or 1
 
     # ---- forward ----
 
@@ -215,11 +226,25 @@ class Builder:
         self.emit("conv2d_forward", buffers, filters=filters, **window._asdict())
         return y
 
+    def conv_transpose2d(self, x, weight, bias, window):
+        """What the convolution with these windows and weights gives for the gradient of its input, if x is that of its outputs, + bias."""
+        y = self.buffer(f"u{self._count('conv2d_backward_input')}", (window.height, window.width, window.channels))
+        buffers = {"dy": x, "w": self.parameter(weight), "dx": y}
+        self.emit("conv2d_backward_input", buffers, filters=weight.shape[-1], accumulate=False, **window._asdict())
+        return y if bias is None else self.affine(y, None, bias)
+
     def pool2d(self, kind, x, window, count_padding=False):
         """The largest element of each window ("maxpool2d"), or their mean ("avgpool2d")."""
         y = self.buffer("pooled", (window.out_height, window.out_width, window.channels))
         more = {"count_padding": count_padding} if kind == "avgpool2d" else {}
         self.emit(f"{kind}_forward", {"x": x, "y": y}, **window._asdict(), **more)
+        return y
+
+    def stochastic_pool2d(self, x, window):
+        """An element of each window that is drawn, anew every step; in inference what is drawn on average."""
+        y = self.buffer("drawn", (window.out_height, window.out_width, window.channels))
+        kind, more = ("forward", {"stream": self.stream()}) if self.training else ("inference", {})
+        self.emit(f"stochastic_pool2d_{kind}", {"x": x, "y": y}, **window._asdict(), **more)
         return y
 
     def activation(self, x, name, alpha=0.0):
@@ -286,11 +311,17 @@ class Builder:
         return y
 
     def scale(self, x, weight):
-        """Each column times a number of its own: a normalisation by mean 0 and variance 1."""
-        mean, var = (self.constant(name, np.full(x.columns, value, np.float32)) for name, value in (("zero", 0), ("one", 1)))
+        """Each column times a number of its own."""
+        return self.affine(x, weight, None)
+
+    def affine(self, x, weight, bias):
+        """x w + b, with numbers for each column, or for each channel of images; one of both may be None. A normalisation by mean 0 and
+        variance 1."""
+        columns = next(p.size for p in (weight, bias) if p is not None)
+        mean, var = (self.constant(name, np.full(columns, value, np.float32)) for name, value in (("zero", 0), ("one", 1)))
         y = self.buffer("scaled", x.shape)
-        buffers = {"x": x, "w": self.parameter(weight), "y": y, "mean": mean, "var": var}
-        self.emit("batchnorm_inference", buffers, columns=x.columns, pixels=1, eps=0.0)
+        buffers = {"x": x, "w": self.optional(weight), "b": self.optional(bias), "y": y, "mean": mean, "var": var}
+        self.emit("batchnorm_inference", buffers, columns=columns, pixels=x.columns // columns, eps=0.0)
         return y
 
     def rownorm(self, kind, x, weight, bias, eps):
@@ -306,6 +337,13 @@ class Builder:
         self.emit(f"{kind}_forward", buffers, columns=x.columns, eps=eps)
         return y
 
+    def groupnorm(self, x, groups, weight, bias, eps):
+        """Each of so many groups of an image's channels with mean 0 and variance 1 over its pixels, then x w + b for each channel."""
+        y = self.buffer("normal", x.shape)
+        buffers = {"x": x, "y": y, "statistics": self.buffer("statistics", (3 * groups,), role="scratch")}
+        self.emit("groupnorm_forward", buffers, columns=x.shape[-1], pixels=math.prod(x.shape[:-1]), groups=groups, eps=eps)
+        return y if weight is None and bias is None else self.affine(y, weight, bias)
+
     def stream(self):
         """The number of a random stream that no other operation of the plan draws from."""
         self._streams += 1
@@ -318,10 +356,12 @@ class Builder:
         self._schedules.append(p)
         return {"p": 0.0, "schedule": len(self._schedules) - 1}
 
-    def dropout(self, x, p, rows=False):
-        """x without a share p of its elements, or of its rows, drawn anew every step; the others grow by as much. p may be a schedule."""
-        y = self.buffer("kept", x.shape)
-        self.emit("dropout", {"x": x, "y": y}, columns=x.columns, **self._share(p), whole_rows=rows, stream=self.stream())
+    def dropout(self, x, p, rows=False, channels=False):
+        """x without a share p of its elements, of its rows, or of its images' channels, drawn anew every step; the others grow by as much. p
+        may be a schedule."""
+        y, columns = self.buffer("kept", x.shape), x.shape[-1] if channels else x.columns
+        sizes = {"columns": columns, "pixels": x.columns // columns}
+        self.emit("dropout", {"x": x, "y": y}, **sizes, **self._share(p), whole_rows=rows, stream=self.stream())
         return y
 
     def drop_weights(self, weight, p):
@@ -371,11 +411,12 @@ class Builder:
         return y
 
     def prelu(self, x, slope):
-        """x where it is above 0, else slope * x; slope: a Parameter, [1] or [columns]."""
-        if slope.shape not in ((1,), (x.columns,)):
-            raise ValueError(f"{slope.name}: expected inputs of {slope.size} features, got {x.columns}")
-        y = self.buffer(f"a{self._count('prelu_forward')}", x.shape)
-        self.emit("prelu_forward", {"x": x, "slope": self.parameter(slope), "y": y}, columns=x.columns, slopes=slope.size)
+        """x where it is above 0, else slope * x; slope: a Parameter, [1] or one for each column, or each channel of images."""
+        if slope.shape not in ((1,), x.shape[-1:]):
+            raise ValueError(f"{slope.name}: expected inputs of {slope.size} features, got shape {x.shape}")
+        y, columns = self.buffer(f"a{self._count('prelu_forward')}", x.shape), slope.size if slope.size > 1 else x.columns
+        sizes = {"columns": columns, "slopes": slope.size, "pixels": x.columns // columns}
+        self.emit("prelu_forward", {"x": x, "slope": self.parameter(slope), "y": y}, **sizes)
         return y
 
     def constant(self, name, array):
@@ -609,6 +650,9 @@ class Builder:
         gradients = [(p, g) for p, g, _ in self.parameter_gradients.values() if g is not None]
         kept = {id(g) for _, g in gradients} if self._update is None or self.apart else set()
         output = self.output and (self.output.base or self.output)
+        for op in self.ops:
+            if op.kind == "gather" and op.buffers["out"] is output:
+                op.copies = True  # nothing else writes what is handed to the user
         ops, workspace_bytes = arrange(self.ops, keep, self.batch, schedule, None if self.keep else kept | {id(output)}, self.apart)
         return Plan(
             ops=tuple(ops),

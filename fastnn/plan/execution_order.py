@@ -29,7 +29,7 @@ def _order(ops, schedule, apart):
     ordered, pending = [], []
     for op in chain:
         ordered.append(op)
-        if op.has("fuses_derivative"):
+        if op.has("fuses_derivative") and op.buffers["dx"].role == "gradient":
             # dX of a layer, then the dW of the layer above, whose weights nobody reads any more; what several operations
             # add up keeps its order, at the end
             ordered += pending

@@ -10,19 +10,23 @@ from importlib import import_module as _import_module
 # Each twin is imported when it is first asked for: module -> its public names.
 _NAMES = {
     "activation": "ACTIVATIONS activation_backward activation_forward prelu_backward prelu_forward",
+    "convolution": "avgpool2d_backward avgpool2d_forward conv2d_backward conv2d_forward global_avgpool2d_backward global_avgpool2d_forward "
+    "global_maxpool2d_backward global_maxpool2d_forward maxpool2d_backward maxpool2d_forward",
     "dense": "bias_gradient dense_backward dense_forward",
     "embedding": "embedding_backward embedding_forward",
     "lbfgs": "lbfgs_direction",
     "loss": "binary_cross_entropy binary_hinge huber mean_absolute_error mean_squared_error "
     "multiclass_hinge poisson quantile softmax_cross_entropy softmax_cross_entropy_correct softmax_cross_entropy_rows",
     "maxout": "maxout_backward maxout_forward",
-    "noise": "dropout_backward dropout_forward dropout_mask gaussian_noise",
+    "noise": "dropout2d_backward dropout2d_forward dropout_backward dropout_forward dropout_mask gaussian_noise",
     "normalization": "batchnorm_backward batchnorm_forward batchnorm_inference "
-    "layernorm_backward layernorm_forward rmsnorm_backward rmsnorm_forward",
+    "groupnorm_backward groupnorm_forward layernorm_backward layernorm_forward rmsnorm_backward rmsnorm_forward",
     "optimizer": "adam_update sgd_update",
     "penalty": "penalty_backward penalty_forward",
     "rng": "normal permutation philox random_bits random_bits64 uniform",
     "rows": "gather gather_labels",
+    "stochastic_pool": "stochastic_pool2d_backward stochastic_pool2d_forward stochastic_pool2d_inference "
+    "stochastic_pool2d_inference_backward",
     "softmax": "log_softmax_backward log_softmax_forward softmax_backward softmax_forward",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -1,19 +1,91 @@
-"""Convolution and pooling of images [rows, height, width, channels], by definition.
+"""Convolution and pooling of images [batch, height, width, channels], by definition.
 
-A `window` says how a kernel goes over an image: height, width and channels of the image, out_height and out_width, kernel_height and
-kernel_width, stride_y, stride_x, dilation_y, dilation_x, the padding pad_top, pad_left, pad_bottom, pad_right, and groups.
+Each function has its sizes as arguments; below it, with the name of the operation behind an underscore, is what it computes for
+`windows`, which say how a kernel goes over an image: height, width and channels of the image, out_height and out_width, kernel_height
+and kernel_width, stride_y, stride_x, dilation_y, dilation_x, the padding pad_top, pad_left, pad_bottom, pad_right, and groups.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+
+from ._check import check_array, check_out
+from .activation import activation_backward, activation_forward, find_activation
 
 __all__ = [
     "avgpool2d_backward",
     "avgpool2d_forward",
     "conv2d_backward",
     "conv2d_forward",
+    "global_avgpool2d_backward",
+    "global_avgpool2d_forward",
+    "global_maxpool2d_backward",
+    "global_maxpool2d_forward",
     "maxpool2d_backward",
     "maxpool2d_forward",
 ]
+
+
+class _Windows(NamedTuple):
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    kernel_height: int
+    kernel_width: int
+    stride_y: int = 1
+    stride_x: int = 1
+    dilation_y: int = 1
+    dilation_x: int = 1
+    pad_top: int = 0
+    pad_left: int = 0
+    pad_bottom: int = 0
+    pad_right: int = 0
+    groups: int = 1
+
+
+def _pair(value, name):
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2 or not all(isinstance(v, (int, np.integer)) and v >= 0 for v in values):
+        raise ValueError(f"{name} must be an integer or a pair of them, got {value!r}")
+    return values
+
+
+def _side(n, k, stride, pads, dilation, ceil):
+    """(windows, padding before, padding after) along one side of n pixels; pads: two numbers, or "same"."""
+    reach = dilation * (k - 1) + 1
+    if pads == "same":
+        total = max((-(-n // stride) - 1) * stride + reach - n, 0)
+        pads = total // 2, total - total // 2
+    room = n + sum(pads) - reach
+    if room < 0:
+        raise ValueError(f"the kernel must not be larger than the padded image, got {reach} and {n + sum(pads)} pixels")
+    out = room // stride + 1
+    if ceil and room % stride and out * stride < n + pads[0]:  # one more, which begins within the image or before it
+        out += 1
+    return out, *pads
+
+
+def _windows(image, kernel, stride, padding, dilation=1, groups=1, ceil=False):
+    """The windows of this kernel over an image (height, width, channels)."""
+    stride, dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
+    if min(*kernel, *stride, *dilation) < 1:
+        raise ValueError(f"kernel, stride and dilation must be at least 1, got {kernel}, {stride} and {dilation}")
+    if padding == "same":
+        pads = ("same", "same")
+    else:
+        padding = (0, 0) if padding == "valid" else padding
+        four = tuple(padding) if isinstance(padding, (tuple, list)) and len(padding) == 4 else 2 * _pair(padding, "padding")
+        pads = four[::2], four[1::2]
+    (rows, top, bottom), (columns, left, right) = (
+        _side(n, k, s, p, d, ceil) for n, k, s, p, d in zip(image, kernel, stride, pads, dilation)
+    )
+    return _Windows(*image, rows, columns, *kernel, *stride, *dilation, top, left, bottom, right, groups)
+
+
+def _shape(rows, window, channels):
+    return rows, window.out_height, window.out_width, channels
 
 
 def _padded(x, window, value):
@@ -51,19 +123,76 @@ def _groups(window, filters):
     return [(slice(g * depth, (g + 1) * depth), slice(g * wide, (g + 1) * wide)) for g in range(window.groups)]
 
 
-def conv2d_forward(x, w, b, window):
-    """y[r, i, j, f] = b[f] + the sum over ky, kx, c of x[r, i s + ky d - pad, j s + kx d - pad, c] w[ky, kx, c, f].
+def conv2d_forward(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation="identity", out=None, z=None, *, alpha=None):
+    """A convolution of images: z = b + the products of w with windows of x, y = f(z).
 
-    A cross-correlation, as deep learning has it: the kernel is not turned. Channels and filters of one group see each other only.
+        z[r, i, j, f] = b[f] + Σ over ky, kx, c of x[r, i s + ky d - top, j s + kx d - left, c] · w[ky, kx, c, f]
+
+    A cross-correlation, as deep learning has it: the kernel is not turned. With n pixels, k taps, stride s and dilation d along one side
+    ⌊(n + pads - d (k - 1) - 1) / s⌋ + 1 come out; beyond the image stand zeros. Channels and filters of one group see each other only.
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, height, width, channels]
+    w : array [kernel height, kernel width, channels / groups, filters], dtype of x
+    b : array [filters], dtype of x, optional
+        No bias when None.
+    stride, dilation : int or pair of ints, default 1
+        Pixels from one window to the next, and from one tap to the next.
+    padding : int, pair, (top, left, bottom, right), "same" or "valid", default 0
+        Zeros around the image. same: so many that ⌈n / s⌉ pixels come out, the larger half of them at the end.
+    groups : int, default 1
+        Channels and filters are cut into so many groups.
+    activation : str, default "identity"
+        f, a name from `activation_forward`.
+    out : array [batch, out height, out width, filters], dtype of x, optional
+        Receives y.
+    z : array like out, optional
+        Receives the pre-activation z.
+    alpha : float, optional
+        Parameter of the activation.
+
+    Returns
+    -------
+    y : array [batch, out height, out width, filters], dtype of x
+
+    Raises
+    ------
+    ValueError
+        Shapes and sizes that do not fit, an unknown activation, a bad alpha, a read-only `out` or `z`.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64.
 
     Examples
     --------
-    >>> from fastnn.ops import Window
     >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
-    >>> conv2d_forward(x, w, None, Window.over((3, 3, 1), (2, 2)))[0, :, :, 0]
+    >>> conv2d_forward(x, w)[0, :, :, 0]
     array([[ 8., 12.],
            [20., 24.]])
     """
+    window, shape = _convolution(x, w, stride, padding, dilation, groups)
+    if b is not None:
+        check_array(b, "b", x.dtype, shape[-1:])
+    out, z = check_out(out, "out", shape, x.dtype), check_out(z, "z", shape, x.dtype)
+    find_activation(activation, alpha)
+    with np.errstate(all="ignore"):
+        z[...] = _conv2d_forward(x, w, b, window)
+    return activation_forward(z, activation, out, alpha=alpha)
+
+
+def _convolution(x, w, stride, padding, dilation, groups):
+    """(the windows, the shape of y), both arrays checked."""
+    check_array(x, "x", shape=(None, None, None, None))
+    check_array(w, "w", x.dtype, (None, None, None, None))
+    channels, filters = x.shape[-1], w.shape[-1]
+    if groups < 1 or channels % groups or filters % groups:
+        raise ValueError(f"groups must divide {channels} channels and {filters} filters, got {groups}")
+    check_array(w, "w", x.dtype, (None, None, channels // groups, None))
+    window = _windows(x.shape[1:], w.shape[:2], stride, padding, dilation, groups)
+    return window, _shape(len(x), window, filters)
+
+
+def _conv2d_forward(x, w, b, window):
     padded = _padded(x, window, 0)
     y = np.zeros((len(x), window.out_height, window.out_width, w.shape[-1]), x.dtype)
     if b is not None:
@@ -75,7 +204,63 @@ def conv2d_forward(x, w, b, window):
     return y
 
 
-def conv2d_backward(dy, x, w, window):
+def conv2d_backward(dy, x, w, stride=1, padding=0, dilation=1, groups=1, saved=None, activation="identity", out=None, *, alpha=None,
+                    need_dx=True):  # fmt: skip
+    """Gradients of a convolution: dz = dy · f', dx and dw as the products of dz with w and with windows of x, db = Σ over the pixels of dz.
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, out height, out width, filters]
+        Gradient of the loss with respect to the convolution's output.
+    x : array [batch, height, width, channels], dtype of dy
+    w : array [kernel height, kernel width, channels / groups, filters], dtype of dy
+    stride, padding, dilation, groups
+        As for `conv2d_forward`.
+    saved : array like dy, optional
+        What the activation saves: the output y, or its z. Identity does not look at it.
+    activation : str, default "identity"
+    out : tuple (dx, dw, db), optional
+        Arrays that receive the gradients; None in a place makes a new array.
+    alpha : float, optional
+        Parameter of the activation.
+    need_dx : bool, default True
+        False leaves dx out.
+
+    Returns
+    -------
+    dx : array like x, or None when need_dx is False
+    dw : array like w
+    db : array [filters], dtype of dy
+
+    Raises
+    ------
+    ValueError
+        Shapes and sizes that do not fit, an unknown activation, a bad alpha, a read-only array in `out`.
+    TypeError
+        Dtypes that differ or are neither float32 nor float64.
+
+    Examples
+    --------
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
+    >>> dx, dw, db = conv2d_backward(np.ones((1, 2, 2, 1)), x, w)
+    >>> dx[0, :, :, 0], dw[:, :, 0, 0], db
+    (array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]]), array([[ 8., 12.],
+           [20., 24.]]), array([4.]))
+    """
+    window, shape = _convolution(x, w, stride, padding, dilation, groups)
+    check_array(dy, "dy", x.dtype, shape)
+    dz = dy if activation == "identity" else activation_backward(dy, saved, activation, alpha=alpha)
+    with np.errstate(all="ignore"):
+        found = _conv2d_backward(dz, x, w, window)
+    given = [check_out(o, name, a.shape, x.dtype) for o, name, a in zip(out or (None,) * 3, ("dx", "dw", "db"), found)]
+    for o, a in zip(given, found):
+        o[...] = a
+    return (given[0] if need_dx else None, *given[1:])
+
+
+def _conv2d_backward(dy, x, w, window):
     """(dx, dw, db): the gradients of the inputs, of the weights, and of the biases."""
     padded = _padded(x, window, 0)
     dpadded, dw = np.zeros_like(padded), np.zeros_like(w)
@@ -87,14 +272,101 @@ def conv2d_backward(dy, x, w, window):
     return _inside(dpadded, window), dw, dy.sum(axis=(0, 1, 2))
 
 
-def maxpool2d_forward(x, window):
-    """The largest element of each window, NaN where one is; the padding does not count."""
+def _pooling(image, kernel_size, stride, padding, ceil_mode, dilation=1):
+    """The windows of a pooling of images of this shape."""
+    kernel = _pair(kernel_size, "kernel_size")
+    if padding not in ("same", "valid") and np.any(2 * np.array(padding) > np.max(kernel)):
+        raise ValueError(f"padding must be at most half of the kernel, {kernel}, got {padding}")
+    return _windows(image, kernel, kernel if stride is None else stride, padding, dilation, ceil=ceil_mode)
+
+
+def maxpool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None):
+    """The largest element of each window of an image, channel by channel.
+
+    What lies beyond the image is left out; NaN is the largest of all.
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, height, width, channels]
+    kernel_size : int or pair of ints
+    stride : int or pair of ints, optional
+        By default the kernel's size: windows that touch.
+    padding : int, pair, (top, left, bottom, right), "same" or "valid", default 0
+        At most half of the kernel.
+    dilation : int or pair of ints, default 1
+        Pixels from one tap of a window to the next.
+    ceil_mode : bool, default False
+        Round the number of windows up: the last ones reach beyond the image.
+    out : array [batch, out height, out width, channels], dtype of x, optional
+        Receives y.
+
+    Returns
+    -------
+    y : array [batch, out height, out width, channels], dtype of x
+
+    Raises
+    ------
+    ValueError
+        Sizes that do not fit, `out` of another shape or read-only.
+    TypeError
+        Another dtype, or not an array.
+
+    Examples
+    --------
+    >>> maxpool2d_forward(np.arange(16.0).reshape(1, 4, 4, 1), 2)[0, :, :, 0]
+    array([[ 5.,  7.],
+           [13., 15.]])
+    """
+    check_array(x, "x", shape=(None, None, None, None))
+    window = _pooling(x.shape[1:], kernel_size, stride, padding, ceil_mode, dilation)
+    out = check_out(out, "out", _shape(len(x), window, window.channels), x.dtype)
+    out[...] = _maxpool2d_forward(x, window)
+    return out
+
+
+def _maxpool2d_forward(x, window):
     padded = _padded(x, window, -np.inf)
     return np.max([_tap(padded, window, ky, kx) for ky, kx in _taps(window)], axis=0)
 
 
-def maxpool2d_backward(dy, x, window):
-    """dx: the gradient of each maximum goes to the first element that it may have come from."""
+def maxpool2d_backward(dy, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None):
+    """Carry a gradient back through `maxpool2d_forward`: dy goes to the first of the largest elements, NaN being the largest.
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, out height, out width, channels]
+    x : array [batch, height, width, channels], dtype of dy
+    kernel_size, stride, padding, dilation, ceil_mode
+        As for `maxpool2d_forward`.
+    out : array like x, optional
+        Receives dx.
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    ValueError
+        Shapes and sizes that do not fit, `out` of another shape or read-only.
+    TypeError
+        Another dtype, or not an array.
+
+    Examples
+    --------
+    >>> maxpool2d_backward(np.ones((1, 1, 1, 1)), np.arange(4.0).reshape(1, 2, 2, 1), 2)[0, :, :, 0]
+    array([[0., 0.],
+           [0., 1.]])
+    """
+    check_array(x, "x", shape=(None, None, None, None))
+    window = _pooling(x.shape[1:], kernel_size, stride, padding, ceil_mode, dilation)
+    check_array(dy, "dy", x.dtype, _shape(len(x), window, window.channels))
+    out = check_out(out, "out", x.shape, x.dtype)
+    out[...] = _maxpool2d_backward(dy, x, window)
+    return out
+
+
+def _maxpool2d_backward(dy, x, window):
     padded, taps = _padded(x, window, -np.inf), _taps(window)
     dpadded = np.zeros_like(padded)
     inside = _padded(np.ones_like(x), window, 0)
@@ -118,17 +390,227 @@ def _counts(window, count_padding, dtype):
     return sum(_tap(padded, window, ky, kx) for ky, kx in _taps(window))[..., :1]
 
 
-def avgpool2d_forward(x, window, count_padding=True):
-    """The mean of each window; the padding is zeros, and counts or does not. What lies beyond it never does."""
+def avgpool2d_forward(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, out=None):
+    """The mean of each window of an image, channel by channel.
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, height, width, channels]
+    kernel_size, stride, padding, ceil_mode
+        As for `maxpool2d_forward`.
+    count_include_pad : bool, default True
+        Whether the zeros of the padding count; what windows have beyond it never does.
+    out : array [batch, out height, out width, channels], dtype of x, optional
+        Receives y.
+
+    Returns
+    -------
+    y : array [batch, out height, out width, channels], dtype of x
+
+    Raises
+    ------
+    ValueError
+        Sizes that do not fit, `out` of another shape or read-only.
+    TypeError
+        Another dtype, or not an array.
+
+    Examples
+    --------
+    >>> avgpool2d_forward(np.arange(16.0).reshape(1, 4, 4, 1), 2)[0, :, :, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
+    """
+    check_array(x, "x", shape=(None, None, None, None))
+    window = _pooling(x.shape[1:], kernel_size, stride, padding, ceil_mode)
+    out = check_out(out, "out", _shape(len(x), window, window.channels), x.dtype)
+    with np.errstate(all="ignore"):
+        out[...] = _avgpool2d_forward(x, window, count_include_pad)
+    return out
+
+
+def _avgpool2d_forward(x, window, count_padding=True):
     padded = _padded(x, window, 0)
     return sum(_tap(padded, window, ky, kx) for ky, kx in _taps(window)) / _counts(window, count_padding, x.dtype)
 
 
-def avgpool2d_backward(dy, window, count_padding=True):
-    """dx: each element of a window gets its part of the mean's gradient."""
+def avgpool2d_backward(dy, input_size, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, out=None):
+    """Carry a gradient back through `avgpool2d_forward`: each element of a window gets its part of the mean's gradient.
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, out height, out width, channels]
+    input_size : int or pair of ints
+        Height and width of the images that went in.
+    kernel_size, stride, padding, ceil_mode, count_include_pad
+        As for `avgpool2d_forward`.
+    out : array [batch, height, width, channels], dtype of dy, optional
+        Receives dx.
+
+    Returns
+    -------
+    dx : array [batch, height, width, channels], dtype of dy
+
+    Raises
+    ------
+    ValueError
+        Shapes and sizes that do not fit, `out` of another shape or read-only.
+    TypeError
+        Another dtype, or not an array.
+
+    Examples
+    --------
+    >>> avgpool2d_backward(np.ones((1, 1, 1, 1)), 2, 2)[0, :, :, 0]
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    """
+    check_array(dy, "dy", shape=(None, None, None, None))
+    image = (*_pair(input_size, "input_size"), dy.shape[-1])
+    window = _pooling(image, kernel_size, stride, padding, ceil_mode)
+    check_array(dy, "dy", shape=_shape(len(dy), window, window.channels))
+    out = check_out(out, "out", (len(dy), *image), dy.dtype)
+    with np.errstate(all="ignore"):
+        out[...] = _avgpool2d_backward(dy, window, count_include_pad)
+    return out
+
+
+def _avgpool2d_backward(dy, window, count_padding=True):
     dpadded = _padded(np.zeros((len(dy), window.height, window.width, window.channels), dy.dtype), window, 0)
     part = dy / _counts(window, count_padding, dy.dtype)
     for ky, kx in _taps(window):
         gradient = _tap(dpadded, window, ky, kx)
         gradient += part
     return _inside(dpadded, window)
+
+
+def global_maxpool2d_forward(x, out=None):
+    """The largest element of each channel over the whole image; NaN is the largest of all.
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, height, width, channels]
+    out : array [batch, channels], dtype of x, optional
+        Receives y.
+
+    Returns
+    -------
+    y : array [batch, channels], dtype of x
+
+    Raises
+    ------
+    ValueError
+        `out` of another shape or read-only.
+    TypeError
+        Another dtype, or not an array.
+
+    Examples
+    --------
+    >>> global_maxpool2d_forward(np.arange(8.0).reshape(1, 2, 2, 2))
+    array([[6., 7.]])
+    """
+    check_array(x, "x", shape=(None, None, None, None))
+    out = check_out(out, "out", (len(x), x.shape[-1]), x.dtype)
+    out[...] = x.max(axis=(1, 2))
+    return out
+
+
+def global_maxpool2d_backward(dy, x, out=None):
+    """Carry a gradient back through `global_maxpool2d_forward`: dy goes to the first of the largest elements.
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, channels]
+    x : array [batch, height, width, channels], dtype of dy
+    out : array like x, optional
+        Receives dx.
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, `out` of another shape or read-only.
+    TypeError
+        Another dtype, or not an array.
+
+    Examples
+    --------
+    >>> global_maxpool2d_backward(np.ones((1, 1)), np.arange(4.0).reshape(1, 2, 2, 1))[0, :, :, 0]
+    array([[0., 0.],
+           [0., 1.]])
+    """
+    check_array(x, "x", shape=(None, None, None, None))
+    check_array(dy, "dy", x.dtype, (len(x), x.shape[-1]))
+    out = check_out(out, "out", x.shape, x.dtype)
+    pixels = x.reshape(len(x), -1, x.shape[-1])
+    dx = np.zeros_like(pixels)
+    np.put_along_axis(dx, pixels.argmax(axis=1)[:, None], dy[:, None], axis=1)  # NumPy's argmax: a NaN beats every number
+    out[...] = dx.reshape(x.shape)
+    return out
+
+
+def global_avgpool2d_forward(x, out=None):
+    """The mean of each channel over the whole image.
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, height, width, channels]
+    out : array [batch, channels], dtype of x, optional
+        Receives y.
+
+    Returns
+    -------
+    y : array [batch, channels], dtype of x
+
+    Raises
+    ------
+    ValueError
+        `out` of another shape or read-only.
+    TypeError
+        Another dtype, or not an array.
+
+    Examples
+    --------
+    >>> global_avgpool2d_forward(np.arange(8.0).reshape(1, 2, 2, 2))
+    array([[3., 4.]])
+    """
+    check_array(x, "x", shape=(None, None, None, None))
+    out = check_out(out, "out", (len(x), x.shape[-1]), x.dtype)
+    with np.errstate(all="ignore"):
+        out[...] = x.mean(axis=(1, 2))
+    return out
+
+
+def global_avgpool2d_backward(dy, input_size, out=None):
+    """Carry a gradient back through `global_avgpool2d_forward`: each element gets its part of the mean's gradient.
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, channels]
+    input_size : int or pair of ints
+        Height and width of the images that went in.
+    out : array [batch, height, width, channels], dtype of dy, optional
+        Receives dx.
+
+    Returns
+    -------
+    dx : array [batch, height, width, channels], dtype of dy
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, `out` of another shape or read-only.
+    TypeError
+        Another dtype, or not an array.
+
+    Examples
+    --------
+    >>> global_avgpool2d_backward(np.ones((1, 1)), (1, 4)).ravel()
+    array([0.25, 0.25, 0.25, 0.25])
+    """
+    check_array(dy, "dy", shape=(None, None))
+    height, width = _pair(input_size, "input_size")
+    out = check_out(out, "out", (len(dy), height, width, dy.shape[1]), dy.dtype)
+    out[...] = (dy / dy.dtype.type(height * width))[:, None, None]
+    return out

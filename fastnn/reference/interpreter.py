@@ -10,23 +10,37 @@ import numpy as np
 
 from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
 from .convolution import (
-    avgpool2d_backward,
-    avgpool2d_forward,
-    conv2d_backward,
-    conv2d_forward,
-    maxpool2d_backward,
-    maxpool2d_forward,
+    _avgpool2d_backward,
+    _avgpool2d_forward,
+    _conv2d_backward,
+    _conv2d_forward,
+    _maxpool2d_backward,
+    _maxpool2d_forward,
 )
 from .dense import bias_gradient, dense_forward
 from .embedding import table_rows
 from .rows import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
 from .maxout import maxout_backward, maxout_forward
-from .noise import drop_rows, dropout_forward, gaussian_noise
-from .normalization import _rownorm_backward, _rownorm_forward, batchnorm_backward, batchnorm_forward, batchnorm_inference
+from .noise import drop_rows, dropout2d_forward, dropout_forward, gaussian_noise
+from .normalization import (
+    _groupnorm_backward,
+    _groupnorm_forward,
+    _rownorm_backward,
+    _rownorm_forward,
+    batchnorm_backward,
+    batchnorm_forward,
+    batchnorm_inference,
+)
 from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_update
 from .penalty import penalty_backward, penalty_forward
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
+from .stochastic_pool import (
+    _stochastic_pool2d_backward,
+    _stochastic_pool2d_forward,
+    _stochastic_pool2d_inference,
+    _stochastic_pool2d_inference_backward,
+)
 
 _ORDINARY = {"float32": np.float32(1e18), "float64": 1e150}  # inputs of this size leave room for what layers make of them
 
@@ -179,20 +193,20 @@ class _Batch:
         return self.at(op, "w").reshape(w.kernel_height, w.kernel_width, w.channels // w.groups, op.filters)
 
     def conv2d_forward(self, op):
-        z = conv2d_forward(self.images(op, "x"), self.filters(op), self.at(op, "b"), op.window).reshape(self.rows, -1)
+        z = _conv2d_forward(self.images(op, "x"), self.filters(op), self.at(op, "b"), op.window).reshape(self.rows, -1)
         if op.buffers.get("z") is not None:
             self.at(op, "z")[...] = z
         activation_forward(z, op.activation, out=self.at(op, "y"), alpha=op.alpha)
 
     def conv2d_backward_input(self, op):
         x = np.zeros((self.rows, op.window.height, op.window.width, op.window.channels), self.interpreter.dtype)
-        dx, _, _ = conv2d_backward(self.images(op, "dy", True), x, self.filters(op), op.window)
+        dx, _, _ = _conv2d_backward(self.images(op, "dy", True), x, self.filters(op), op.window)
         self._finish_input(op, dx.reshape(self.rows, -1))
 
     def conv2d_backward_weights(self, op):
         w, dy = op.window, self.images(op, "dy", True)
         shape = (w.kernel_height, w.kernel_width, w.channels // w.groups, op.filters)
-        _, dw, db = conv2d_backward(dy, self.images(op, "x"), np.zeros(shape, dy.dtype), w)
+        _, dw, db = _conv2d_backward(dy, self.images(op, "x"), np.zeros(shape, dy.dtype), w)
         partial = self.at(op, "partial")  # in one part
         partial[...] = 0
         partial[0] = np.concatenate((dw.ravel(), db))
@@ -205,16 +219,33 @@ class _Batch:
                 out[...] = (out if op.accumulate else 0) + value.reshape(out.shape)
 
     def maxpool2d_forward(self, op):
-        self.images(op, "y", True)[...] = maxpool2d_forward(self.images(op, "x"), op.window)
+        self.images(op, "y", True)[...] = _maxpool2d_forward(self.images(op, "x"), op.window)
 
     def maxpool2d_backward(self, op):
-        self.images(op, "dx")[...] = maxpool2d_backward(self.images(op, "dy", True), self.images(op, "x"), op.window)
+        self.images(op, "dx")[...] = _maxpool2d_backward(self.images(op, "dy", True), self.images(op, "x"), op.window)
 
     def avgpool2d_forward(self, op):
-        self.images(op, "y", True)[...] = avgpool2d_forward(self.images(op, "x"), op.window, op.count_padding)
+        self.images(op, "y", True)[...] = _avgpool2d_forward(self.images(op, "x"), op.window, op.count_padding)
 
     def avgpool2d_backward(self, op):
-        self.images(op, "dx")[...] = avgpool2d_backward(self.images(op, "dy", True), op.window, op.count_padding)
+        self.images(op, "dx")[...] = _avgpool2d_backward(self.images(op, "dy", True), op.window, op.count_padding)
+
+    def draws(self, op):
+        return self.random["seed"], self.random["offset"], op.stream, self.rows_before
+
+    def stochastic_pool2d_forward(self, op):
+        self.images(op, "y", True)[...] = _stochastic_pool2d_forward(self.images(op, "x"), op.window, *self.draws(op))
+
+    def stochastic_pool2d_backward(self, op):
+        dx = _stochastic_pool2d_backward(self.images(op, "dy", True), self.images(op, "x"), op.window, *self.draws(op))
+        self.images(op, "dx")[...] = dx
+
+    def stochastic_pool2d_inference(self, op):
+        self.images(op, "y", True)[...] = _stochastic_pool2d_inference(self.images(op, "x"), op.window)
+
+    def stochastic_pool2d_inference_backward(self, op):
+        dx = _stochastic_pool2d_inference_backward(self.images(op, "dy", True), self.images(op, "x"), op.window)
+        self.images(op, "dx")[...] = dx
 
     def activation_forward(self, op):
         activation_forward(self.at(op, "x"), op.activation, out=self.at(op, "y"), alpha=op.alpha)
@@ -236,15 +267,14 @@ class _Batch:
         log_softmax_backward(self.at(op, "dy"), self.at(op, "y"), out=self.at(op, "dx"))
 
     def prelu_forward(self, op):
-        prelu_forward(self.at(op, "x"), self.at(op, "slope"), out=self.at(op, "y"))
+        self.pixels(op, "y")[...] = prelu_forward(self.pixels(op, "x"), self.at(op, "slope"))
 
     def prelu_backward(self, op):
-        dx = self.at(op, "dx")
-        dx[...] = prelu_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "slope"))[0]
+        self.pixels(op, "dx")[...] = prelu_backward(self.pixels(op, "dy"), self.pixels(op, "x"), self.at(op, "slope"))[0]
 
     def prelu_slope_gradient(self, op):
         out = self.at(op, "dslope")
-        gradient = prelu_backward(self.at(op, "dy"), self.at(op, "x"), np.ones_like(out))[1]
+        gradient = prelu_backward(self.pixels(op, "dy"), self.pixels(op, "x"), np.ones_like(out))[1]
         out[...] = out + gradient if op.accumulate else gradient
 
     def gather_weights(self, op):
@@ -337,7 +367,7 @@ class _Batch:
         np.add(self.at(op, "a"), self.at(op, "b"), out=self.at(op, "y"))
 
     def pixels(self, op, role):
-        """The rows of a batch normalisation: of images their pixels."""
+        """The rows of what goes by columns: of images their pixels."""
         a = self.at(op, role)
         return a.reshape(-1, op.columns) if op.pixels > 1 else a
 
@@ -394,6 +424,15 @@ class _Batch:
     def rmsnorm_backward_weights(self, op):
         self.layernorm_backward_weights(op, centered=False)
 
+    def groupnorm_forward(self, op):
+        y, statistics = _groupnorm_forward(self.at(op, "x").reshape(self.rows, op.pixels, -1), op.groups, op.eps)
+        self.at(op, "y")[...] = y.reshape(self.rows, -1)
+        self.at(op, "statistics")[...] = statistics
+
+    def groupnorm_backward(self, op):
+        dy, x = (self.at(op, role).reshape(self.rows, op.pixels, -1) for role in ("dy", "x"))
+        self.at(op, "dx")[...] = _groupnorm_backward(dy, x, self.at(op, "statistics"), op.groups).reshape(self.rows, -1)
+
     def _store(self, op, gradients):
         """dx and the gradients of the weights where they are wanted; the latter are added up where the operation says so."""
         for role, value in zip(("dx", "dw", "db"), gradients):
@@ -405,7 +444,11 @@ class _Batch:
         return op.p if op.schedule < 0 else float(self.shares[op.schedule])
 
     def dropout(self, op):
-        self._draw(drop_rows if op.whole_rows else dropout_forward, op, self._share(op))
+        def drop_channels(x, p, out, **draws):
+            out[...] = dropout2d_forward(x.reshape(len(x), op.pixels, -1), p, **draws).reshape(out.shape)
+
+        function = drop_rows if op.whole_rows else drop_channels if op.pixels > 1 else dropout_forward
+        self._draw(function, op, self._share(op))
 
     def _draw(self, function, op, amount):
         """A function that draws for each row, by its place in the batch that it is a part of."""

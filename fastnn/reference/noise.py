@@ -120,6 +120,68 @@ def drop_rows(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
         out[...] = np.where(stays[:, None], x * scale, 0)
 
 
+def dropout2d_forward(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
+    """Drop each channel of each image as a whole with probability p, and let the others grow, as `dropout_forward` does with elements.
+
+    J. Tompson et al., "Efficient object localization using convolutional networks", 2015. The draws are those of `dropout_forward` for
+    an array [batch, channels].
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, ..., channels]
+    p, seed, offset, out, stream
+        As for `dropout_forward`.
+
+    Returns
+    -------
+    y : array like x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dropout_forward`.
+
+    Examples
+    --------
+    >>> dropout2d_forward(np.ones((1, 2, 1, 4)), 0.5, seed=0)[0, :, 0]
+    array([[0., 2., 0., 0.],
+           [0., 2., 0., 0.]])
+    """
+    check_array(x, "x")
+    out = check_out(out, "out", x.shape, x.dtype)
+    ones = np.ones((len(x), x.shape[-1]), x.dtype)
+    factor = dropout_forward(ones, p, seed, offset, stream=stream).reshape(len(x), *(1,) * (x.ndim - 2), -1)
+    with np.errstate(all="ignore"):
+        out[...] = np.where(factor > 0, x * factor, 0)
+    return out
+
+
+def dropout2d_backward(dy, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
+    """Carry a gradient back through `dropout2d_forward`: the same mask and scale, made anew.
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, ..., channels]
+    p, seed, offset, out, stream
+        As for `dropout_forward`.
+
+    Returns
+    -------
+    dx : array like dy
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dropout_forward`.
+
+    Examples
+    --------
+    >>> dropout2d_backward(np.ones((1, 1, 1, 4)), 0.5, seed=0).ravel()
+    array([0., 2., 0., 0.])
+    """
+    return dropout2d_forward(dy, p, seed, offset, out, stream=stream)
+
+
 def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
     """Carry a gradient back through `dropout_forward`: the same mask and scale, made anew.
 

@@ -1,7 +1,7 @@
-"""Batch, layer and root mean square normalisation, forward and backward.
+"""Batch, layer, root mean square and group normalisation, forward and backward.
 
 S. Ioffe and C. Szegedy, "Batch normalization", 2015; J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", 2016;
-B. Zhang and R. Sennrich, "Root mean square layer normalization", 2019. Variances are those of the batch or row itself
+B. Zhang and R. Sennrich, "Root mean square layer normalization", 2019; Y. Wu and K. He, "Group normalization", 2018. Variances are those of the batch or row itself
 (divided by n), about a mean that is corrected once: of values far from 0 nothing is lost. Where their squares overflow they are
 made of scaled values; then var itself may be beyond the dtype, and is given as inf.
 """
@@ -338,3 +338,108 @@ def rmsnorm_backward(dy, x, statistics, weight=None, out=None):
     (array([[0.5, 0.5]]), array([ 1., -1.]))
     """
     return _rownorm_backward(dy, x, statistics, weight, False, out)[:2]
+
+
+def groupnorm_forward(x, num_groups, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+    """Bring each group of channels of each image to mean 0 and variance 1: y = f((x - mean) / √(var + eps) · weight + bias).
+
+    Mean and var are over the group's channels, which stand side by side, and all pixels. Y. Wu and K. He, "Group normalization", 2018.
+    With one channel a group it is the instance normalization of D. Ulyanov, A. Vedaldi and V. Lempitsky, 2016.
+
+    Parameters
+    ----------
+    x : float32 or float64 array [batch, ..., channels]
+    num_groups : int
+        A divisor of the channels.
+    weight, bias : array [channels], dtype of x, optional
+        γ and β; 1 and 0 when None.
+    eps, activation, out, alpha
+        As for `batchnorm_forward`.
+
+    Returns
+    -------
+    y : array like x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_forward`; also groups that do not divide the channels.
+
+    Examples
+    --------
+    >>> x = np.array([[[0.0, 1, 10, 30], [2, 3, 20, 40]]])
+    >>> groupnorm_forward(x, 2, eps=0.0).round(2)
+    array([[[-1.34, -0.45, -1.34,  0.45],
+            [ 0.45,  1.34, -0.45,  1.34]]])
+    """
+    check_array(x, "x")
+    out = check_out(out, "out", x.shape, x.dtype)
+    with np.errstate(all="ignore"):
+        out[...] = _affine(_groupnorm_forward(x, num_groups, eps)[0], weight, bias)
+    return activation_forward(out, activation, out, alpha=alpha)
+
+
+def _by_groups(x, groups):
+    """x [batch, ..., channels] with a row for each group of each image."""
+    if groups < 1 or x.shape[-1] % groups:
+        raise ValueError(f"num_groups must divide {x.shape[-1]} channels, got {groups}")
+    return x.reshape(len(x), -1, groups, x.shape[-1] // groups).swapaxes(1, 2).reshape(len(x) * groups, -1)
+
+
+def _from_groups(rows, shape, groups):
+    """What `_by_groups` makes rows of."""
+    return rows.reshape(shape[0], groups, -1, shape[-1] // groups).swapaxes(1, 2).reshape(shape)
+
+
+def _groupnorm_forward(x, groups, eps):
+    """(y without factors and shifts, statistics [batch, 3 groups])"""
+    y, statistics = _rownorm_forward(_by_groups(x, groups), None, None, True, eps, "identity", None, None)
+    return _from_groups(y, x.shape, groups), statistics.reshape(len(x), -1)
+
+
+def _groupnorm_backward(dy, x, statistics, groups):
+    dx, _, _ = _rownorm_backward(_by_groups(dy, groups), _by_groups(x, groups), statistics.reshape(-1, 3), None, True, None)
+    return _from_groups(dx, x.shape, groups)
+
+
+def groupnorm_backward(dy, x, num_groups, weight=None, eps=1e-5, out=None):
+    """Gradients of group normalisation; means and variances are made anew.
+
+        x̂ = (x - mean) · rstd,    g = dy · weight,    dx = rstd · (g - mean(g) - x̂ · mean(g x̂)), means over the group and the pixels
+        dweight = Σ dy x̂,    dbias = Σ dy, over the images and the pixels
+
+    Parameters
+    ----------
+    dy : float32 or float64 array [batch, ..., channels]
+        Gradient before the activation.
+    x : array like dy
+    num_groups, weight, eps
+        As for `groupnorm_forward`.
+    out : array like dy, optional
+        Receives dx; may be dy itself.
+
+    Returns
+    -------
+    dx : array like dy
+    dweight, dbias : array [channels], dtype of x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `groupnorm_forward`.
+
+    Examples
+    --------
+    >>> x, dy = np.array([[[0.0], [2.0]]]), np.array([[[1.0], [2.0]]])
+    >>> dx, dweight, dbias = groupnorm_backward(dy, x, 1, eps=0.0)
+    >>> dx.ravel(), dweight, dbias
+    (array([0., 0.]), array([1.]), array([3.]))
+    """
+    check_array(dy, "dy")
+    check_array(x, "x", dy.dtype, dy.shape)
+    out = check_out(out, "out", dy.shape, dy.dtype)
+    with np.errstate(all="ignore"):
+        normal, statistics = _groupnorm_forward(x, num_groups, eps)
+        dweight, dbias = (sum_rows(a.reshape(-1, a.shape[-1])) for a in (dy * normal, dy))
+        out[...] = _groupnorm_backward(_affine(dy, weight, None), x, statistics, num_groups)
+    return out, dweight, dbias

@@ -95,7 +95,7 @@ class _Random:
             found = [nn.Input(height, width, channels)]
         found.append(nn.Rescaling(self.random.uniform(0.5, 2, channels), 0.5))
         shape = (height, width, channels)
-        for kind in self.random.permutation(["conv", "pool", "norm", "around", "active"])[:4]:
+        for kind in self.random.permutation(["conv", "pool", "norm", "around", "active", "up", "groups"])[:4]:
             found += getattr(self, f"image_{kind}")(shape)
             shape = found[-1].output_shape(shape)
         end = self.random.choice(4)
@@ -116,14 +116,29 @@ class _Random:
         name = "prelu" if name in ("softmax", "log_softmax") else name
         return [nn.Conv2d(shape[2], groups * int(self.random.integers(1, 6)), groups=groups, activation=name, **how)]
 
+    def image_up(self, shape):
+        groups = shape[2] if self.random.integers(3) == 0 else 1
+        settings = [
+            {},
+            {"stride": 2, "padding": 1, "output_padding": (1, 0)},
+            {"padding": "same", "stride": 2},
+            {"dilation": 2, "padding": (0, 1, 1, 0)},
+        ]
+        how = {"bias": bool(self.random.integers(3)), **self.random.choice(settings)}
+        return [nn.ConvTranspose2d(shape[2], groups * int(self.random.integers(1, 4)), (2, 3), groups=groups, activation="relu", **how)]
+
     def image_pool(self, shape):
         settings = [{}, {"stride": 1}, {"padding": 1}, {"padding": "same"}, {"ceil_mode": True}]
-        kind = nn.MaxPool2d if self.random.integers(2) else nn.AvgPool2d
+        kind = (nn.MaxPool2d, nn.AvgPool2d, nn.StochasticPool2d)[self.random.integers(3)]
         more = {"count_include_pad": False} if kind is nn.AvgPool2d and self.random.integers(2) else {}
         return [kind(2, **self.random.choice(settings), **more)]
 
     def image_norm(self, shape):
         return [nn.BatchNorm(shape[2])]
+
+    def image_groups(self, shape):
+        groups = shape[2] if self.random.integers(2) else 1
+        return [nn.GroupNorm(groups, shape[2], affine=bool(self.random.integers(3))), nn.PReLU(shape[2])]
 
     def image_active(self, shape):
         return [nn.Activation(str(self.random.choice(["relu", "gelu", "tanh"])))]

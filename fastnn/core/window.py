@@ -1,9 +1,31 @@
-"""Windows over images: the geometry of convolutions and poolings."""
+"""Windows over images: the geometry of convolutions and poolings, and the sizes that say it."""
 
 import math
 from typing import NamedTuple
 
-__all__ = ["Window"]
+from .checks import check_size
+
+__all__ = ["Window", "pair", "paddings"]
+
+
+def pair(value, name, least=1):
+    """(along the height, along the width) of one number or two."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2:
+        raise ValueError(f"{name}: expected a number, or two for height and width, got {value!r}")
+    return tuple(check_size(v, name, least) for v in values)
+
+
+def paddings(value):
+    """(top, left, bottom, right), or "same"."""
+    if isinstance(value, str):
+        if value not in ("same", "valid"):
+            raise ValueError(f"padding: expected numbers, 'same' or 'valid', got {value!r}")
+        return value if value == "same" else (0, 0, 0, 0)
+    if isinstance(value, (tuple, list)) and len(value) == 4:
+        return (*pair(value[:2], "padding", 0), *pair(value[2:], "padding", 0))
+    both = pair(value, "padding", 0)
+    return (*both, *both)
 
 
 class Window(NamedTuple):
