@@ -355,6 +355,21 @@ def test_dense_is_one_chain_of_fma(m, n, k):
         assert same_bits(results[isa], expected)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("m, k, n", [(67, 600, 520), (73, 1301, 529), (96, 131, 1031)])
+def test_dense_of_far_weights_is_that_of_few_rows(m, k, n, dtype):
+    rng = np.random.default_rng(m)
+    x, w, b = (rng.standard_normal(shape).astype(dtype) for shape in ((m, k), (k, n), (n,)))
+    dy = rng.standard_normal((m, n)).astype(dtype)
+    y = kernels.dense_forward(x, w, b, activation="tanh")
+    few = np.concatenate([kernels.dense_forward(x[i : i + 5], w, b, activation="tanh") for i in range(0, m, 5)])
+    assert y.tobytes() == few.tobytes()
+    dw = kernels.dense_backward(dy, x, w)[1]
+    narrow = [kernels.dense_backward(np.ascontiguousarray(dy[:, j : j + 90]), x, np.ascontiguousarray(w[:, j : j + 90]))[1]
+              for j in range(0, n, 90)]
+    assert dw.tobytes() == np.concatenate(narrow, axis=1).tobytes()
+
+
 def test_dense_rows_do_not_depend_on_the_batch():
     r = rng(3)
     x, w, b = normal(r, 97, 300), normal(r, 300, 530), normal(r, 530)

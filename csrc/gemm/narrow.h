@@ -18,6 +18,13 @@
 #define FNN_PACK_TILES 4       /* B is packed if at least so many tiles use it, ... */
 #define FNN_PACK_B_LD 256      /* ... and its rows are so long, or not whole lines of the caches */
 
+#define FNN_FAR_B_LD 512       /* B is far if its rows are so long, it is so large, and so many tiles use it: */
+#define FNN_FAR_B_BYTES (1 << 18)
+#define FNN_FAR_B_TILES 12
+#define FNN_FAR_B_PANELS 4     /* panels that are packed together, ... */
+#define FNN_FAR_B_KC (2112 / sizeof(real)) /* ... over so many k: a tile of A is half of the L1 cache, ... */
+#define FNN_FAR_B_ROOM (FNN_FAR_B_PANELS * FNN_FAR_B_KC * FNN_NR) /* ... and B 132 KB of the L2 cache */
+
 /* What a tile is given. B is [k, vectors * FNN_VR], of which the last register may have fewer lanes. */
 typedef struct fnn_tile_task {
     size_t k;
@@ -173,8 +180,54 @@ static void fnn_gemm_block(const fnn_product *g, const fnn_block_task *o)
     }
 }
 
+static bool fnn_has_far_b(const fnn_product *g)
+{
+    return !g->b_transposed && g->ldb >= FNN_FAR_B_LD && g->n * g->k * sizeof(real) >= FNN_FAR_B_BYTES &&
+           g->n > FNN_NR && g->m > (FNN_FAR_B_TILES - 1) * FNN_MR;
+}
+
+/* A product whose B is far from the CPU, as long rows of it: several panels are packed together, whole lines of B that lie one
+ * after the other, since of one panel's lines alone each is on a page of its own, and rows a power of two apart share a few sets of
+ * the caches. Each tile of A, near once it has been read, then meets all of them. */
+static void fnn_gemm_far_b(const fnn_product *g)
+{
+    real packed[FNN_FAR_B_ROOM] __attribute__((aligned(64)));
+    const size_t panels = (g->n + FNN_NR - 1) / FNN_NR, tiles = fnn_row_tiles(g->m);
+    const size_t blocks = (g->k + FNN_FAR_B_KC - 1) / FNN_FAR_B_KC, parts = (panels + FNN_FAR_B_PANELS - 1) / FNN_FAR_B_PANELS;
+    for (size_t part = 0; part < parts; part++) {
+        const size_t from = fnn_part(panels, parts, part), end = fnn_part(panels, parts, part + 1);
+        for (size_t block = 0; block < blocks; block++) {
+            const bool final = block + 1 == blocks, resume = block > 0 || g->accumulate;
+            fnn_block q[FNN_FAR_B_PANELS];
+            for (size_t panel = from; panel < end; panel++) q[panel - from] = fnn_block_of(g, panels, blocks, panel * blocks + block);
+            const size_t depth = q[0].depth, last = end - from - 1;
+            fnn_pack_panels(g, q, end - from, packed);
+            for (size_t tile = 0, i = 0; tile < tiles; tile++) {
+                const size_t rows = g->m / tiles + (tile < g->m % tiles);
+                const real *a = g->a_transposed ? g->a + q[0].p * g->lda + i : g->a + i * g->lda + q[0].p;
+                for (size_t panel = 0; panel <= last; panel++) {
+                    const size_t j = q[panel].j, width = q[panel].width;
+                    real *c = g->c + i * g->ldc + j;
+                    fnn_tile_task t = {.k = depth, .a = a, .lda = g->lda, .b = packed + panel * depth * FNN_NR, .ldb = FNN_NR,
+                                       .start = resume ? c : g->bias ? g->bias + j : NULL, .start_ld = resume ? g->ldc : 0, .c = c,
+                                       .ldc = g->ldc, .last = fnn_block_last(&q[panel]), .epilogue = {.kind = FNN_TILE_EPILOGUE_NONE}};
+                    if (panel < last) fnn_prefetch_to_write(c + width, rows, width, g->ldc);
+                    if (final) t.epilogue = fnn_tile_epilogue_of(g, i, j);
+                    fnn_tiles[g->a_transposed][0][q[panel].vectors - 1][rows - 1](&t);
+                    if (final && t.epilogue.kind == FNN_TILE_EPILOGUE_NONE) fnn_finish(g, i, j, rows, width, c, g->ldc);
+                }
+                i += rows;
+            }
+        }
+    }
+}
+
 static void fnn_gemm_rows(const fnn_product *g)
 {
+    if (fnn_has_far_b(g)) {
+        fnn_gemm_far_b(g);
+        return;
+    }
     real packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
     const size_t groups = (g->m + FNN_GROUP_ROWS - 1) / FNN_GROUP_ROWS, panels = (g->n + FNN_NR - 1) / FNN_NR;
     const bool pack = g->m > (FNN_PACK_TILES - 1) * FNN_MR && (g->ldb >= FNN_PACK_B_LD || g->ldb % FNN_LINE != 0);

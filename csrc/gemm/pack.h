@@ -82,6 +82,21 @@ static void fnn_pack_panel(const fnn_product *g, const fnn_block *q, real *packe
         v_store(packed, q->width == FNN_LANES ? v_load(b) : v_load_t(b, t));
     }
 }
+
+/* The blocks q of `panels` panels that lie one after the other, each in rows of FNN_NR, one after the other. */
+static void fnn_pack_panels(const fnn_product *g, const fnn_block *q, size_t panels, real *packed)
+{
+    const vt t = vt_first(q[panels - 1].width);
+    const real *b = fnn_block_data(g, q);
+    const size_t apart = q->depth * FNN_NR;
+    for (size_t p = 0; p < q->depth; p++, b += g->ldb, packed += FNN_NR) {
+        for (size_t panel = 0; panel < panels; panel++) {
+            __builtin_prefetch(b + FNN_ROWS_OF_B_AHEAD * g->ldb + panel * FNN_NR);
+            const real *from = b + (q[panel].j - q->j);
+            v_store(packed + panel * apart, panel + 1 < panels || q[panel].width == FNN_LANES ? v_load(from) : v_load_t(from, t));
+        }
+    }
+}
 #endif
 
 #endif
