@@ -27,7 +27,7 @@ __all__ = ["__version__", "available_isas", "get_default_dtype", "get_isa", "get
            "show_config", "use_isa", *_HOMES]  # fmt: skip
 
 # What needs more than NumPy, and what users seldom need by name.
-_HOMES |= dict.fromkeys("cli executors ops plan sklearn training".split())
+_HOMES |= dict.fromkeys("cli distributed executors ops plan sklearn training".split())
 
 
 def __getattr__(name):

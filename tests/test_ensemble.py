@@ -185,6 +185,33 @@ def test_kfold(n, shuffle, stratified):
     assert bits(lone.model) == bits(found.models[i]) and found.scores[i] == lone.evaluate(x[folds[i]], y[folds[i]])
 
 
+def test_members_in_other_processes():
+    """By joblib: what threads of this one give."""
+    pytest.importorskip("joblib")
+    x, y = samples()
+
+    def make_trainer(i):  # local, since other processes cannot import this module
+        fastnn.manual_seed(i)
+        model = nn.Sequential(nn.Dense(6, 8, activation="relu"), nn.BatchNorm(8), nn.Dropout(0.2), nn.Dense(8, 3))
+        return fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters(), lr=0.01), seed=i)
+
+    here, there = (ensemble.bagging(make_trainer, x, y, n=3, epochs=2, sample_weight=np.linspace(0, 1, len(x)), jobs=jobs) for jobs in (None, 2))
+    assert [bits(m) for m in here.models] == [bits(m) for m in there.models] and here.scores == there.scores
+    assert np.array_equal(here.held_out, there.held_out, equal_nan=True)
+    assert [h.fingerprint() for h in here.histories] == [h.fingerprint() for h in there.histories]
+
+    def make_model():
+        return nn.Sequential(nn.Dense(6, 8, activation="relu"), nn.Dropout(0.2), nn.Dense(8, 3))
+
+    arguments = make_model, losses.SoftmaxCrossEntropy(), lambda parameters, lr: optim.Adam(parameters, lr=lr), x, y
+    here, there = (ensemble.train_many(*arguments, settings=[0.01, 0.02], epochs=2, jobs=jobs) for jobs in (None, 2))
+    assert [bits(m) for m in here.models] == [bits(m) for m in there.models]
+    assert [t.steps_done for t in here.trainers] == [t.steps_done for t in there.trainers]
+    for many in (here, there):
+        many.trainers[1].fit(x, y, verbose=0)
+    assert bits(here.models[1]) == bits(there.models[1])
+
+
 def test_an_ensemble_is_better_than_its_members():
     X, X_test, y, y_test = data.train_test_split(*data.load_digits(), test_size=0.5)
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES, GALLERY = ROOT / "examples", ROOT / "docs" / "gallery.md"
 pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="needs the sources")
-SCRIPTS = sorted(p.stem for p in EXAMPLES.glob("*.py") if p.stem != "common")
+SCRIPTS = sorted(p.stem for p in EXAMPLES.glob("*.py") if p.stem not in ("common", "dask_search"))
 
 
 def paths(found):
@@ -131,6 +131,16 @@ def test_the_short_form(script, tmp_path):
         warnings.simplefilter("ignore")  # of matplotlib's own
         script.draw(found)
     assert (tmp_path / f"{script.__name__}.png").stat().st_size > 2000
+
+
+def test_a_search_on_a_cluster(monkeypatch, capsys):
+    pytest.importorskip("distributed")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Dask's own
+        study, accuracy, alone = importlib.import_module("dask_search").main(trials=4, members=2, epochs=2)
+    assert [t.state for t in study.trials] == ["done"] * 4 and study.best.value > 0.5
+    assert accuracy > alone - 0.01 and "members together" in capsys.readouterr().out
 
 
 def test_each_is_short_and_shown():

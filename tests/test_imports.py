@@ -27,7 +27,8 @@ LAYERS = (
     ("schedules", "regularizers", "init"),  # optimizers follow schedules; layers draw weights, and have penalties
     ("nn", "losses", "optim"),
     ("training",),
-    ("data", "io", "sklearn", "tune", "distributed", "ensemble", "evolution", "self_test"),
+    ("io",),  # estimators are written as ONNX too
+    ("data", "sklearn", "tune", "distributed", "ensemble", "evolution", "self_test"),
     ("cli",),
     ("__init__", "__main__"),  # the doors of the package
 )

@@ -253,12 +253,12 @@ def test_quotas_of_control_groups(tmp_path):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(files[name])
         groups.write_text(lines)
-        found = runtime._cpus(str(groups), str(root))
+        found = runtime.usable_cpus(str(groups), str(root))
         for name in files:
             (root / name).unlink()
         return found
 
-    assert quota("", {}) == most and runtime._cpus(str(tmp_path / "none"), str(tmp_path / "none")) == most
+    assert quota("", {}) == most and runtime.usable_cpus(str(tmp_path / "none"), str(tmp_path / "none")) == most
     assert quota("0::/a/b\n", {"a/b/cpu.max": "max 100000\n"}) == most
     one = "50000 100000\n"
     for place in ("a/b/cpu.max", "a/cpu.max", "cpu.max", "unified/a/cpu.max"):  # the process's own group, or one around it

@@ -107,6 +107,50 @@ def test_parallel_by_joblib():
     assert [(t.params, t.value) for t in alone.trials] == [(t.params, t.value) for t in together.trials]
 
 
+def test_trials_whose_process_dies_are_tried_again(tmp_path):
+    pytest.importorskip("joblib")
+    folder = str(tmp_path)
+
+    def objective(p):
+        import os
+
+        once = os.path.join(folder, "died")
+        if p["i"] == 1 and not os.path.exists(once):
+            open(once, "w").close()
+            os._exit(1)
+        if p["i"] == 3:
+            os._exit(1)
+        return float(p["i"])
+
+    study = tune.grid(objective, {"i": [0, 1, 2, 3]}, jobs=2)
+    assert [t.value for t in study.trials] == [0, 1, 2, None]
+    assert [t.state for t in study.trials] == ["done"] * 3 + ["failed"]
+    assert study.trials[1].tries == 2 and study.trials[3].tries == 2
+    assert study.trials[3].error.startswith("the process died: ") and "failed (2 tries)" in study.table()
+
+
+def test_data_is_sent_once(tmp_path):
+    """However many calls there are, each process puts what they have in common together once."""
+    pytest.importorskip("joblib")
+    folder, values = str(tmp_path), np.arange(200_000.0)
+
+    def made(array):
+        import os
+        import uuid
+
+        open(os.path.join(folder, str(uuid.uuid4())), "w").close()
+        return array
+
+    class Data:
+        def __reduce__(self):
+            return made, (values,)
+
+    held = Data()
+    study = tune.grid(lambda p: float(np.asarray(held)[p["i"]]), {"i": [0, 1, 2, 3, 4, 5]}, jobs=2)
+    assert [t.value for t in study.trials] == [0, 1, 2, 3, 4, 5] and [t.tries for t in study.trials] == [1] * 6
+    assert 1 <= len(list(tmp_path.iterdir())) <= 2
+
+
 def test_plot():
     pytest.importorskip("matplotlib")
     figure = tune.random(bowl, SPACE, n=12).plot()

@@ -53,6 +53,7 @@ examples:
   fastnn train data.npz --optimizer adamw --weight-decay 0.1 --schedule cosine
   fastnn train --epochs 100 --checkpoint run.safetensors --resume
   fastnn train x.gz y.gz --arch "conv 16 3 relu, maxpool 2, 64 relu"
+  mpiexec -n 4 fastnn train x.gz y.gz --batch-size 512 --distributed
 """
 
 PREDICT_TEXT = """\
@@ -281,6 +282,8 @@ def _train_arguments(train, activations):
         help="fixes everything random: same seed, same model (default: 0)")  # fmt: skip
     add("--threads", type=_integer(1, 4096), metavar="N",
         help="threads to use; the model does not depend on it (default: as many as there are CPUs)")  # fmt: skip
+    add("--distributed", action="store_true",
+        help="train by all processes that mpiexec has started, which share each batch; needs fastnn[mpi] and an MPI library")  # fmt: skip
     add = train.add_argument_group("saving and watching").add_argument
     add("--output", default=DEFAULT_OUTPUT, metavar="FILE", help=f"file for the model (default: {DEFAULT_OUTPUT})")
     add("--checkpoint", metavar="FILE", help="save the training into this file after each epoch")

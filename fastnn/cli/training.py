@@ -27,8 +27,25 @@ class Problem:
 
 def train(args):
     """The command."""
-    _check(args)
-    say = (lambda *words: None) if args.quiet or args.json else print
+    if not args.distributed:
+        return _train(args)
+    from ..distributed import DistributedTrainer, RankError, ranks
+
+    try:
+        together = ranks.Ranks(ranks.world())
+    except ImportError as error:
+        raise UsageError(f"argument --distributed: {error}") from None
+    try:
+        return _train(args, lambda *a, **k: DistributedTrainer(*a, **k, threads=args.threads), together)
+    except RankError as error:
+        raise UsageError(f"argument --distributed: {error}") from None
+
+
+def _train(args, make_trainer=None, together=None):
+    """together: the processes of a distributed training, of which the first prints and writes what there is."""
+    first = together is None or together.rank == 0
+    _check(args, first)
+    say = (lambda *words: None) if args.quiet or args.json or not first else print
     validation = args.validation_split
     if validation is None:
         validation = _VALIDATION_SPLIT if args.early_stopping is not None else 0.0
@@ -39,7 +56,9 @@ def train(args):
     from ..init import manual_seed
     from ..training import Trainer
     from ..training.metrics import Metrics
+    from ..training.together import Alone
 
+    make_trainer, together = make_trainer or Trainer, together or Alone()
     manual_seed(args.seed)
     front = [] if problem.scale is None else [nn.Rescaling(problem.scale)]
     model, words = make_model(args, problem.X.shape[1:], problem.outputs, front)
@@ -49,15 +68,16 @@ def train(args):
     batch = min(args.batch_size, rows)
     if batch < model.least_rows:
         raise UsageError(f"argument --batch-size: expected at least {model.least_rows} samples for --batchnorm, got {batch}")
-    drop_last = 0 < rows % batch < model.least_rows  # too few to normalise over
+    part = -(-batch // together.parts(batch))
+    drop_last = bool(rows % batch) and together.smallest(rows % batch, part) < model.least_rows  # too few to normalise over
     optimizer, rule = make_optimizer(args, model, -(-rows // batch) - drop_last)
     loss = losses.SoftmaxCrossEntropy() if problem.target is None else losses.MeanSquaredError()
-    trainer = Trainer(model, loss, optimizer, seed=args.seed, clip_norm=args.clip_norm)
+    trainer = make_trainer(model, loss, optimizer, seed=args.seed, clip_norm=args.clip_norm)
     try:
         Metrics(args.metrics, model, loss)
     except ValueError as error:
         raise UsageError(f"argument --metrics: {str(error).partition(': ')[2]}") from None
-    bytes_needed = trainer.plan(batch).peak_bytes
+    bytes_needed = trainer.plan(part).peak_bytes
     check_memory(bytes_needed, f"argument --batch-size: expected a batch that fits in memory, got {batch}")
     if args.class_weight is not None and problem.target is not None:
         raise UsageError("argument --class-weight: expected classes, got numbers to be predicted")
@@ -65,7 +85,8 @@ def train(args):
     say(f"model  {words}: {model.num_parameters():,} parameters{kind}, {bytes_needed / 1e6:,.1f} MB while it trains")
     say(f"run    {args.epochs:,} epochs in batches of {batch}, {rule}, seed {args.seed}")
     threads = runtime.get_num_threads()
-    say(f"with   {threads} thread{'s' if threads > 1 else ''}, {runtime.get_isa()} kernels")
+    processes = f"{together.size} process{'es' if together.size > 1 else ''} of " if args.distributed else ""
+    say(f"with   {processes}{threads} thread{'s' if threads > 1 else ''}, {runtime.get_isa()} kernels")
     _resume(args, trainer, say)
 
     verbose = 0 if args.quiet or args.json else 1 if sys.stderr.isatty() else 2
@@ -84,6 +105,8 @@ def train(args):
     say(f"time   {sum(history.get('seconds', ())):.2f} s")
     tested = len(problem.X_test) > 0
     found = scores(trainer, *((problem.X_test, problem.y_test) if tested else (problem.X, problem.y)), problem.target, args.metrics)
+    if not first:
+        return 0
     if not args.json:
         if tested:
             print(found.text("test"))
@@ -107,8 +130,8 @@ def train(args):
     return 0
 
 
-def _check(args):
-    """What can be told of the arguments alone, before anything is read."""
+def _check(args, first):
+    """What can be told of the arguments alone, before anything is read. first: whether this process writes files."""
     args.hidden_given = args.hidden is not None
     if not args.hidden_given:
         args.hidden = (100,)
@@ -145,7 +168,7 @@ def _check(args):
         raise UsageError("argument --resume: expected with --checkpoint, which says where training was saved")
     written = {}
     for option, name in (("--output", args.output), ("--checkpoint", args.checkpoint), ("--csv-log", args.csv_log), ("--plot", args.plot)):
-        if name is not None:
+        if name is not None and first:
             check_output(name, args.data, args.labels, argument=option)
             other = written.setdefault(os.path.realpath(name), option)
             if other != option:
@@ -252,7 +275,7 @@ def _table(args, say, validation):
 def _resume(args, trainer, say):
     if not args.resume:
         return
-    if not os.path.exists(args.checkpoint):
+    if not trainer.together.agreed(os.path.exists(args.checkpoint)):
         say(f"resume there is no {show(args.checkpoint)} yet: training begins anew")
         return
     try:

@@ -22,11 +22,13 @@ from .._version import __version__
 __all__ = [
     "available_isas",
     "cache_folder",
+    "cpu_set",
     "get_isa",
     "get_num_threads",
     "openmp_runtime",
     "set_num_threads",
     "show_config",
+    "usable_cpus",
     "use_isa",
 ]
 
@@ -162,7 +164,7 @@ def get_num_threads():
     return _native.get_threads()
 
 
-def _cpus(groups="/proc/self/cgroup", root="/sys/fs/cgroup"):
+def usable_cpus(groups="/proc/self/cgroup", root="/sys/fs/cgroup"):
     """CPUs that this process may use at once: its affinity, and the quotas of its control group and of all that this one is in
     (Linux, v2 and v1)."""
     count = _native.cpus()
@@ -178,6 +180,11 @@ def _cpus(groups="/proc/self/cgroup", root="/sys/fs/cgroup"):
         if quota > 0 and period > 0:
             count = min(count, max(1, math.ceil(quota / period)))
     return count
+
+
+def cpu_set():
+    """Which CPUs this process may run on, as a sorted tuple; None where the system does not tell."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else None
 
 
 def _cpu_groups(groups, root):
@@ -242,7 +249,7 @@ def config():
         "Python": platform.python_version(),
         "NumPy": numpy.__version__,
         "platform": platform.platform(),
-        "CPU": f"{_cpu_name()} ({_cpus()} usable)",
+        "CPU": f"{_cpu_name()} ({usable_cpus()} usable)",
         "ISA": f"{get_isa()} (available: {', '.join(available_isas())})",
         "threads": str(get_num_threads()),
         "OpenMP": f"{version} ({library or 'unknown library'})" if version else "none: one thread",
@@ -284,7 +291,7 @@ def _configure():
         except ValueError:
             raise ValueError(f"FASTNN_NUM_THREADS: expected a number of threads, got {wanted!r}") from None
         _cap = _positive(wanted, "FASTNN_NUM_THREADS")
-    set_num_threads(min(_native.omp_max_threads(), _cpus()))
+    set_num_threads(min(_native.omp_max_threads(), usable_cpus()))
 
 
 def _is_command():

@@ -3,9 +3,8 @@
 import numpy as np
 
 from ..core.checks import suggesting
-from ..init import check_seed, manual_seed
-from ..nn import Sequential
-from ..training import Trainer
+from ..init import check_seed
+from .processes import made, member_of_many, train_members
 from .side_by_side import checked_trainers, fit_all
 
 
@@ -34,7 +33,7 @@ class Many:
 
 
 @suggesting
-def train_many(make_model, loss, make_optimizer, X, y, settings=None, seeds=None, epochs=1, batch_size=32, **fit):
+def train_many(make_model, loss, make_optimizer, X, y, settings=None, seeds=None, epochs=1, batch_size=32, jobs=None, **fit):
     """Train many models side by side: one on each thread, in native calls without the interpreter's lock.
 
     For small models, whose steps are too little work for several threads, that is as many times faster as there are threads. Each
@@ -62,6 +61,10 @@ def train_many(make_model, loss, make_optimizer, X, y, settings=None, seeds=None
         As many as settings; by default 0, 1, 2 ...
     epochs, batch_size
         As for `Trainer.fit`.
+    jobs : int, optional
+        Train so many members at a time in processes of joblib's, -1 for one on each CPU, in place of threads of this one:
+        on other machines, if ``joblib.parallel_config`` has chosen such a backend ("dask"). X and y are sent to each process once. A
+        member whose process dies is trained once more. The results are the same.
     fit
         Further arguments of `Trainer.fit`. verbose is 0 unless it is given; callbacks is a function of the member's number that
         returns a new list for it.
@@ -102,14 +105,17 @@ def train_many(make_model, loss, make_optimizer, X, y, settings=None, seeds=None
     settings = [None] * len(seeds) if settings is None else settings
     if len(settings) != len(seeds) or not seeds:
         raise ValueError(f"settings, seeds: expected lists of one length, at least 1, got {len(settings)} and {len(seeds)}")
-    trainers = []
-    for setting, seed in zip(settings, seeds):
-        manual_seed(seed)
-        model = make_model()
-        if not isinstance(model, Sequential):
-            raise TypeError(f"make_model: expected it to return a fastnn.nn.Sequential, got {type(model).__name__}")
-        trainers.append(Trainer(model, loss, make_optimizer(model.parameters(), setting), seed=seed))
+    trainers = [made(make_model, loss, make_optimizer, setting, seed) for setting, seed in zip(settings, seeds)]
     checked_trainers(trainers, "make_model")
+    fit = {"epochs": epochs, "batch_size": batch_size, **fit}
+    if jobs is not None:
+        common, items = (make_model, loss, make_optimizer, X, y, fit), list(zip(range(len(seeds)), settings, seeds))
+        histories = []
+        for trainer, (state, head, history) in zip(trainers, train_members(member_of_many, common, items, jobs)):
+            trainer.load_state_dict(state)
+            trainer.model.head, trainer.history = head, history
+            histories.append(history)
+        return Many(trainers, histories, settings, seeds)
     rows = np.shape(X)[0] if np.ndim(X) else 0
-    histories, _ = fit_all(trainers, lambda i: {"X": X, "y": y}, rows, {"epochs": epochs, "batch_size": batch_size, **fit})
+    histories, _ = fit_all(trainers, lambda i: {"X": X, "y": y}, rows, fit)
     return Many(trainers, histories, settings, seeds)

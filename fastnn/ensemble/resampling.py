@@ -7,10 +7,11 @@ from ..core.checks import flag
 from ..init import check_seed
 from ..training.checks import count
 from .averaging import Ensemble
+from .processes import member_of_samples, train_members
 from .side_by_side import checked_trainers, fit_all
 
 
-def bagging(make_trainer, X, y, n=10, *, seed=0, **fit):
+def bagging(make_trainer, X, y, n=10, *, seed=0, jobs=None, **fit):
     """Train n models, each on rows that are drawn with replacement, side by side. (L. Breiman, "Bagging predictors", 1996.)
 
     Parameters
@@ -23,6 +24,10 @@ def bagging(make_trainer, X, y, n=10, *, seed=0, **fit):
     n : int, default 10
     seed : int, default 0
         Of the draws; with the member's number they are a function of it.
+    jobs : int, optional
+        Train so many members at a time in processes of joblib's, -1 for one on each CPU, in place of threads of this one:
+        on other machines, if ``joblib.parallel_config`` has chosen such a backend ("dask"). X and y are sent to each process once. A
+        member whose process dies is trained once more. The results are the same.
     fit
         Arguments of `Trainer.fit`: epochs, batch_size ... verbose is 0 unless it is given; sample_weight is drawn with the rows;
         callbacks is a function of a member's number that returns a new list for it.
@@ -57,10 +62,10 @@ def bagging(make_trainer, X, y, n=10, *, seed=0, **fit):
     X, y, weight = _arrays(X, y, fit)
     rows = [np.random.Generator(np.random.Philox(key=[seed, i])).integers(0, len(X), len(X)) for i in range(n)]
     held = [np.setdiff1d(np.arange(len(X)), r) for r in rows]
-    return _trained(make_trainer, X, y, weight, rows, held, fit)
+    return _trained(make_trainer, X, y, weight, rows, held, fit, jobs)
 
 
-def kfold(make_trainer, X, y, n=5, *, shuffle=True, stratify=None, seed=0, **fit):
+def kfold(make_trainer, X, y, n=5, *, shuffle=True, stratify=None, seed=0, jobs=None, **fit):
     """Train n models, each on all rows but those of one of n folds, side by side: what is said of a model by rows that it has not
     seen, for every row.
 
@@ -78,6 +83,8 @@ def kfold(make_trainer, X, y, n=5, *, shuffle=True, stratify=None, seed=0, **fit
         Classes, usually y itself: each fold gets its share of each.
     seed : int, default 0
         Of the order.
+    jobs : int, optional
+        As for `bagging`.
     fit
         As for `bagging`.
 
@@ -119,7 +126,7 @@ def kfold(make_trainer, X, y, n=5, *, shuffle=True, stratify=None, seed=0, **fit
     else:
         fold[order] = np.repeat(np.arange(n), [len(part) for part in np.array_split(order, n)])
     held = [np.flatnonzero(fold == i) for i in range(n)]
-    return _trained(make_trainer, X, y, weight, [np.flatnonzero(fold != i) for i in range(n)], held, fit)
+    return _trained(make_trainer, X, y, weight, [np.flatnonzero(fold != i) for i in range(n)], held, fit, jobs)
 
 
 def _arrays(X, y, fit):
@@ -137,10 +144,14 @@ def _arrays(X, y, fit):
     return X, y, weight
 
 
-def _trained(make_trainer, X, y, weight, rows, held, fit):
+def _trained(make_trainer, X, y, weight, rows, held, fit, jobs):
     """The Ensemble of members that are trained on `rows[i]` and judged by `held[i]`."""
     if not callable(make_trainer):
         raise TypeError(f"make_trainer: expected a function, got {type(make_trainer).__name__}")
+    if jobs is not None:
+        items = list(zip(range(len(rows)), rows, held))
+        models, histories, scores, outputs = zip(*train_members(member_of_samples, (make_trainer, X, y, weight, fit), items, jobs))
+        return _ensemble(models, list(histories), list(zip(scores, outputs)), len(X), held)
     trainers = checked_trainers((make_trainer(i) for i in range(len(rows))), "make_trainer")
 
     def data(i):
@@ -153,13 +164,18 @@ def _trained(make_trainer, X, y, weight, rows, held, fit):
         return trainers[i].evaluate(X[held[i]], y[held[i]]), trainers[i].model.predict(X[held[i]])
 
     histories, found = fit_all(trainers, data, len(rows[0]), fit, judged)
-    result = Ensemble([t.model for t in trainers])
+    return _ensemble([t.model for t in trainers], histories, found, len(X), held)
+
+
+def _ensemble(models, histories, found, rows, held):
+    """found: of each member its scores and its outputs for the rows that it has not seen."""
+    result = Ensemble(models)
     result.histories, result.scores = histories, [score for score, _ in found]
-    total, seen = np.zeros((len(X), *trainers[0].model.out_shape)), np.zeros(len(X), int)
+    total, seen = np.zeros((rows, *models[0].out_shape)), np.zeros(rows, int)
     for where, (_, outputs) in zip(held, found):
         if outputs is not None:
             total[where] += outputs
             seen[where] += 1
     with np.errstate(invalid="ignore"):
-        result.held_out = (total / seen.reshape(-1, *[1] * (total.ndim - 1))).astype(trainers[0].model.dtype)
+        result.held_out = (total / seen.reshape(-1, *[1] * (total.ndim - 1))).astype(models[0].dtype)
     return result

@@ -1,5 +1,6 @@
 """Runs a plan in batches that are larger than the plan's: the gradients of several of its own are added up for each update."""
 
+import math
 import time
 
 import numpy as np
@@ -41,7 +42,8 @@ class AccumulatingExecutor:
     def run(self, x, y, index=None, rates=None, losses=None, check_finite=False, seconds=0.0, out=None, weights=None, tally=None):
         """As NativeExecutor.run, of all operations."""
         tally = _native.Tally() if tally is None else tally
-        rows, start, step, skipped = len(x) if index is None else len(index), time.monotonic(), 0, 0
+        rows, step, skipped = len(x) if index is None else len(index), 0, 0
+        self._until = time.monotonic() + seconds if seconds else math.inf
         while step * self._batch < rows:
             begin, end = step * self._batch, min((step + 1) * self._batch, rows)
             part = slice(begin, end)
@@ -54,9 +56,13 @@ class AccumulatingExecutor:
                 losses[step] = loss
             step += 1
             skipped += found.skipped
-            if seconds and time.monotonic() - start >= seconds:
+            if self._is_time():
                 break
         return Result.of(tally, step, skipped, None, 0)
+
+    def _is_time(self):
+        """Whether a run is to end here, since its time is over."""
+        return time.monotonic() >= self._until
 
     def _step(self, data, rows, rate, check_finite, out, tally):
         """(the Result of a step over these rows, their loss)"""

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _native
 from ..core.runtime import get_num_threads
-from ..executors import AccumulatingExecutor, NativeExecutor, ReferenceExecutor
+from ..executors import NativeExecutor, ReferenceExecutor
 from ..init import check_seed
 from ..losses import check_loss
 from ..optim import Optimizer
@@ -21,6 +21,7 @@ from ..regularizers import check_penalty, emit_penalties, penalized
 from .arrays import ArrayData
 from .checks import check_end, check_model
 from .position import Position
+from .together import Alone
 
 SLICE = 0.05  # seconds in one native call: how long Ctrl-C, deadlines and the progress bar may wait
 _BACKENDS = {"native": NativeExecutor, "reference": ReferenceExecutor}
@@ -33,6 +34,7 @@ def no_cached_step(xb, yb):
 class Engine:
     """The part of a Trainer that its methods, and those who train for it, work with."""
 
+    together = Alone()  # who trains with it
     history = None
     data_in_fit = None  # the ArrayData that `fit` trains on, while it does
     _one_thread = False
@@ -272,10 +274,11 @@ class Engine:
         key = (batch, pair.kind, pair.weighted, outputs, accumulate)
         held = self._training if training else self._evaluation
         if held[0] != key:
-            settings = {"weighted": pair.weighted, "outputs": outputs, "apart": accumulate > 1}
+            apart = training and (accumulate > 1 or self.together.apart)
+            settings = {"weighted": pair.weighted, "outputs": outputs, "apart": apart}
             executor = self._new_executor(self.plan(-(-batch // accumulate), pair.kind, training, **settings))
-            if accumulate > 1:
-                executor = AccumulatingExecutor(executor, batch, self._loss.reduction == "mean")
+            if apart:
+                executor = self.together.accumulating(executor, batch, self._loss.reduction == "mean")
             held = (key, executor)
             if training:
                 self._training, self._cached_step = held, no_cached_step

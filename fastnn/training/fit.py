@@ -41,12 +41,13 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
         if steps_per_epoch is not None:
             raise ValueError("steps_per_epoch: expected none with arrays, of which an epoch takes all rows, got one")
         train, validation = checked_data(trainer, X, y, sample_weight, validation_data, check_finite, validation_split, class_weight)
-        source, targets = _arrays(trainer.model, train, batch_size, shuffle, drop_last, accumulate, augment), train.y
+        source, targets = _arrays(trainer, train, batch_size, shuffle, drop_last, accumulate, augment), train.y
     metrics = Metrics(metrics, trainer.model, trainer.loss)
     for data in (source.data if targets is not None else None, validation):
         if data is not None:
             metrics.check_targets(data.y, data.names[1])
-    callbacks = check_callbacks(callbacks)
+    everywhere = check_callbacks(callbacks)
+    callbacks = trainer.together.mine(everywhere)
     if seed is not None:
         seed = check_seed(seed)
         if trainer.steps_done and seed != trainer.seed:
@@ -55,9 +56,13 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
         max_seconds = number(max_seconds, "max_seconds", 0.0)
     with trainer._lock, trainer._in_fit:
         trainer._refresh()
-        display, before = progress(verbose, epochs, source.rows), trainer.data_in_fit  # a callback may fit, too
+        display, before = progress(trainer.together.verbose(verbose), epochs, source.rows), trainer.data_in_fit  # a callback may fit, too
         try:
             run = Fit(trainer, source, validation, callbacks, display, check_finite, max_seconds, metrics, validation_freq)
+            run.one_by_one = bool(overriding(everywhere, "on_step_end"))
+            settings = {**run.settings(), "epochs to come": epochs, "callbacks": [type(c).__name__ for c in everywhere], "seed of fit": seed,
+                        "metrics": metrics.names, "validation_freq": validation_freq, "check_finite": check_finite}
+            trainer.together.check(trainer, settings, [d for d in (source.data if targets is not None else None, validation) if d is not None])
             if seed is not None:
                 trainer.seed = seed
             if targets is not None:
@@ -71,25 +76,27 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
             display.close()
 
 
-def _arrays(model, train, batch_size, shuffle, drop_last, accumulate, augment):
+def _arrays(trainer, train, batch_size, shuffle, drop_last, accumulate, augment):
     """The source of batches of arrays."""
-    rows = len(train.X)
+    model, rows = trainer.model, len(train.X)
     batch_size = min(batch_size, rows) if not drop_last else batch_size
     if drop_last:
         rows -= rows % batch_size
         if not rows:
             raise ValueError(f"batch_size: expected at most {len(train.X)} rows with drop_last, got {batch_size}")
-    check_batch(model, batch_size, "batch_size")
-    if rows % batch_size:
-        check_batch(model, rows % batch_size, "the last batch", "; drop_last=True leaves it out")
-    accumulate = min(accumulate, -(-rows // batch_size))
+    accumulate, parts = min(accumulate, -(-rows // batch_size)), trainer.together.parts(batch_size)
+    whole, part = batch_size * accumulate, -(-batch_size // parts)
+    check_batch(model, part, "batch_size")
+    for batch, name, hint in ((whole, "the last part of a batch", ""), (rows % whole, "the last batch", "; drop_last=True leaves it out")):
+        if batch:
+            check_batch(model, trainer.together.smallest(batch, part), name, hint)
     if augment is None:
-        return ArraySource(train, rows, batch_size * accumulate, shuffle, accumulate)
+        return ArraySource(train, rows, whole, shuffle, accumulate * parts)
     if not callable(augment):
         raise TypeError(f"augment: expected one of fastnn.data.augment, got {type(augment).__name__}; write augment.Compose([...]) for a list")
     if not isinstance(train.X, np.ndarray) or model.channels_first:
         raise ValueError("augment: expected a dense array of images with the channels last")
-    return AugmentedSource(augment, train, rows, batch_size * accumulate, shuffle, accumulate)
+    return AugmentedSource(augment, train, rows, whole, shuffle, accumulate * parts)
 
 
 class Fit(Loop):
@@ -104,6 +111,7 @@ class Fit(Loop):
         self.source, self.check_finite = source, check_finite
         self.deadline = math.inf if max_seconds is None else time.perf_counter() + max_seconds
         self.stepwise = overriding(callbacks, "on_step_end")
+        self.one_by_one = bool(self.stepwise)
         self.watching = overriding(callbacks, "on_progress")
         self.warned = False
         self.before = 0  # rows of the present epoch that were done before this call
@@ -120,7 +128,7 @@ class Fit(Loop):
         epoch = trainer.epochs_done
         for c in self.callbacks:
             c.on_epoch_begin(epoch)
-        if trainer.stop_training:
+        if self.stops():
             return False
         position = trainer._begin_epoch(source.key(trainer.seed))
         self.display.begin(number)
@@ -131,7 +139,7 @@ class Fit(Loop):
         source.open(epoch, trainer.seed, position.tally)
         while not source.is_done(position.tally):
             self.slice(position, epoch)
-            if trainer.stop_training and not source.is_done(position.tally):
+            if self.stops() and not source.is_done(position.tally):
                 self.break_off()
                 return False
         if position.tally.left_out == position.tally.rows and not self.warned:
@@ -146,7 +154,7 @@ class Fit(Loop):
     def slice(self, position, epoch):
         """Some steps in one native call, and all who are told of them."""
         trainer, before = self.trainer, position.tally
-        part = self.source.part(before, 1 if self.stepwise else trainer._most_steps())
+        part = self.source.part(before, 1 if self.one_by_one else trainer._most_steps())
         clock = (epoch, before.batches - before.skipped, self.source.steps or math.inf)
         left = max(self.deadline - time.perf_counter(), 1e-9)
         outputs = position.room(part, trainer._room_for_outputs, self.source.rows) if self.metrics else None

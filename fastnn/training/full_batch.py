@@ -23,7 +23,7 @@ def start(trainer, X, y, max_iter, validation_data, tol, history_size, check_fin
     max_iter, history_size = count(max_iter, "max_iter", 0), count(history_size, "history_size", 1)
     tol = None if tol is None else number(tol, "tol", 0.0)
     train, validation = checked_data(trainer, X, y, sample_weight, validation_data, check_finite)
-    callbacks = check_callbacks(callbacks)
+    callbacks = trainer.together.mine(check_callbacks(callbacks))
     check_batch(trainer.model, len(train.X), "X")
     if type(trainer.optimizer).evaluating is not Optimizer.evaluating:
         raise ValueError(
@@ -34,7 +34,7 @@ def start(trainer, X, y, max_iter, validation_data, tol, history_size, check_fin
         trainer._refresh()
         trainer.optimizer.prepare()  # refuses where averages stand in the parameters
         parameters = trainer._trained()
-        display, before = progress(verbose, max_iter, len(train.X)), trainer.data_in_fit
+        display, before = progress(trainer.together.verbose(verbose), max_iter, len(train.X)), trainer.data_in_fit
         try:
             run = LbfgsFit(trainer, train, validation, callbacks, display)
             trainer._learn_targets(train.y)
@@ -65,7 +65,7 @@ class LbfgsFit(Loop):
         trainer, epoch, rows = self.trainer, self.trainer.epochs_done, len(self.data.X)
         for c in self.callbacks:
             c.on_epoch_begin(epoch)
-        if trainer.stop_training:
+        if self.stops():
             return False
         self.display.begin(number)
         begun = time.perf_counter()

@@ -62,7 +62,7 @@ class Loop:
                 c.on_train_begin()
             self.resume()
             for number in range(1, epochs + 1):
-                if trainer.stop_training or not self.epoch(number):
+                if self.stops() or not self.epoch(number):
                     break
             self.stop()
             self.ended = True
@@ -76,6 +76,13 @@ class Loop:
         finally:
             self.history.end(trainer, self.settings())
         return self.history
+
+    def stops(self):
+        """Whether training is to end here."""
+        stop = self.trainer.together.stops(self.trainer.stop_training)
+        if stop:  # else another thread may be about to set it
+            self.trainer.stop_training = True
+        return stop
 
     def resume(self):
         """Hand what a checkpoint has of callbacks to those of the same class, in their order."""
@@ -97,6 +104,7 @@ class Loop:
             logs |= c.extra_logs()
         if self.validation is not None and (epoch + 1) % self.validation_freq == 0:
             logs |= {f"val_{k}": v for k, v in trainer._evaluate(self.validation, metrics=self.metrics).items()}
+        logs = trainer.together.agreed(logs)
         self.history.add(epoch, rows, logs, self.names)
         trainer._progress = progress
         self.display.end(number, logs)

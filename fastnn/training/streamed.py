@@ -120,7 +120,12 @@ class IterableSource:
         self._batch = max(self._batch, *(len(p.X) for p in parts), 1)
         data = self._joined(parts)
         rows, batch = len(data.X), self._batch * self._accumulate
-        return Part(data, data.X, data.y, data.weight, None, batch, 1, tally.rows, tally.rows + rows, 0, self._accumulate)
+        smaller = self._accumulate * self._trainer.together.parts(-(-rows // self._accumulate))
+        if smaller > self._accumulate:  # parts go by the rows that there are, whatever came before
+            batch = rows
+            part = self._trainer.together.smallest(rows, -(-rows // smaller))
+            check_batch(self._trainer.model, part, "X: the smallest part of a batch")
+        return Part(data, data.X, data.y, data.weight, None, batch, 1, tally.rows, tally.rows + rows, 0, smaller)
 
     def _joined(self, parts):
         """The rows of several items, as those of one."""

@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from ..core.checks import number
+from ..core.jobs import Jobs
 from ..init import check_seed
 from ..training.checks import count
 from .space import Choice, Integer, LogUniform, check_space
@@ -22,28 +23,61 @@ def _checked(objective, direction, seconds, jobs, epochs):
         raise TypeError(f"objective: expected a function, got {type(objective).__name__}")
     if direction not in ("minimize", "maximize"):
         raise ValueError(f"direction: expected 'minimize' or 'maximize', got {direction!r}")
-    count(jobs, "jobs", 1)
+    if jobs is not None and jobs != -1:
+        count(jobs, "jobs", 1)
     if epochs is not None:
         count(epochs, "epochs", 1)
     first = next(iter(inspect.signature(objective).parameters), "")
     return first == "trial", math.inf if seconds is None else number(seconds, "seconds", 0.0)
 
 
-def _try_all(study, objective, takes_trial, trials, log, until, jobs):
-    """Try these in turn, `jobs` at a time, until the time is over; what the log holds is taken from there. Whether all were."""
-    for begin in range(0, len(trials), jobs):
-        part = trials[begin : begin + jobs]
+class _Trying:
+    """Tries trials, some at a time: in this process, or by joblib in others."""
+
+    def __init__(self, objective, takes_trial, jobs):
+        self._objective, self._takes_trial = objective, takes_trial
+        self._jobs = None if jobs == 1 else Jobs(_tried, (objective, takes_trial), jobs)
+
+    @property
+    def width(self):
+        return 1 if self._jobs is None else self._jobs.width
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self._jobs is not None:
+            self._jobs.__exit__(*error)
+
+    def __call__(self, trials):
+        """The trials, over."""
+        if self._jobs is None:
+            return [tried(self._objective, t, self._takes_trial) for t in trials]
+        found = []
+        for trial, done in zip(trials, self._jobs(trials)):
+            if done.error is not None:
+                trial.state, trial.error = "failed", done.error
+            found.append(trial if done.result is None else done.result)
+            found[-1].tries = done.tries
+        return found
+
+
+def _tried(common, trial):
+    """One trial, in another process."""
+    return tried(common[0], trial, common[1])
+
+
+def _try_all(study, trying, trials, log, until):
+    """Try these in turn, some at a time, until the time is over; what the log holds is taken from there. Whether all were."""
+    for begin in range(0, len(trials), trying.width):
+        part = trials[begin : begin + trying.width]
         if log is not None and all(t.number in log.found for t in part):
             for t in part:
                 log.restore(t)
         elif time.perf_counter() >= until:
             return False
-        elif jobs == 1:
-            part = [tried(objective, t, takes_trial) for t in part]
         else:
-            from joblib import Parallel, delayed
-
-            part = Parallel(n_jobs=jobs)(delayed(tried)(objective, t, takes_trial) for t in part)
+            part = trying(part)
         for t in part:
             study.trials.append(t)
             if log is not None:
@@ -66,8 +100,10 @@ def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, j
         No trial begins after so many.
     epochs : int, optional
         What ``trial.epochs`` is.
-    jobs : int, default 1
-        So many processes at a time, by joblib.
+    jobs : int or None, default 1
+        So many trials at a time, in processes of joblib's: -1 is one for each CPU, None what ``joblib.parallel_config`` says, which
+        also chooses the backend, such as "dask" for many machines. What the objective holds, data above all, is sent once. A trial
+        whose process dies is tried once more, and then noted as failed.
     file : path, optional
         Trials are written to it as they end, and taken from it where it exists: so a search that was stopped goes on.
 
@@ -96,7 +132,8 @@ def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, j
     log = None if file is None else Log(file, {"search": "grid", "space": repr(space), "direction": direction})
     every = itertools.product(*(kind.values for kind in space.values()))
     trials = [Trial(i, dict(zip(space, values)), epochs=epochs) for i, values in enumerate(every)]
-    _try_all(study, objective, takes_trial, trials, log, until, jobs)
+    with _Trying(objective, takes_trial, jobs) as trying:
+        _try_all(study, trying, trials, log, until)
     return study
 
 
@@ -140,19 +177,20 @@ def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", se
     until, study, here = time.perf_counter() + limit, Study(space, direction), space
     log = None if file is None else Log(file, head)
     ends = [n * (r + 1) // rounds for r in range(rounds)]
-    for begin, end in zip([0, *ends], ends):
-        if begin and any(t.state == "done" for t in study.trials):
-            here = {name: kind.narrowed(study.best.params[name], _NARROWER) for name, kind in here.items()}
-        trials = []
-        for i in range(begin, end):
-            draws = np.random.Generator(np.random.Philox(key=[seed, i])).random(len(space))
-            trials.append(Trial(i, {name: kind.at(float(u)) for (name, kind), u in zip(here.items(), draws)}, epochs=epochs))
-        if not _try_all(study, objective, takes_trial, trials, log, until, jobs):
-            break
+    with _Trying(objective, takes_trial, jobs) as trying:
+        for begin, end in zip([0, *ends], ends):
+            if begin and any(t.state == "done" for t in study.trials):
+                here = {name: kind.narrowed(study.best.params[name], _NARROWER) for name, kind in here.items()}
+            trials = []
+            for i in range(begin, end):
+                draws = np.random.Generator(np.random.Philox(key=[seed, i])).random(len(space))
+                trials.append(Trial(i, {name: kind.at(float(u)) for (name, kind), u in zip(here.items(), draws)}, epochs=epochs))
+            if not _try_all(study, trying, trials, log, until):
+                break
     return study
 
 
-def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None, epochs=None, file=None):
+def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None, epochs=None, jobs=1, file=None):
     """Try settings that Optuna proposes from those before; trials that report worse values than most are pruned.
 
     Needs Optuna: ``pip install fastnn[tune]``.
@@ -161,6 +199,8 @@ def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None,
     ----------
     objective, direction, seconds, epochs
         As for `grid`; ``trial.report`` raises Pruned where Optuna's median rule says so.
+    jobs : int or None, default 1
+        As for `grid`: so many trials are proposed at once, and none of them is pruned.
     space, n, seed
         As for `random`.
     file : path, optional
@@ -177,7 +217,7 @@ def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None,
     TypeError, ValueError
         If an argument does not fit.
     """
-    takes_trial, limit = _checked(objective, direction, seconds, 1, epochs)
+    takes_trial, limit = _checked(objective, direction, seconds, jobs, epochs)
     space, n, seed = check_space(space), count(n, "n", 1), check_seed(seed)
     try:
         import optuna
@@ -207,18 +247,21 @@ def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None,
     for t in theirs.trials:
         if t.state.is_finished():
             study.trials.append(Trial(t.number, dict(t.params), t.value, names.get(t.state, "failed"), t.duration.total_seconds()))
-    while len(study.trials) < n and time.perf_counter() < until:
-        asked = theirs.ask(distributions)
-
-        def prune(trial, asked=asked):
+    def pruning(asked):
+        def prune(trial):
             asked.report(trial.reports[-1][1], trial.reports[-1][0])
             return asked.should_prune()
 
-        t = tried(objective, Trial(asked.number, dict(asked.params), epochs=epochs, _prune=prune), takes_trial)
-        t._prune = None
-        if t.state == "done":
-            theirs.tell(asked, t.value)
-        else:
-            theirs.tell(asked, state=states.PRUNED if t.state == "pruned" else states.FAIL)
-        study.trials.append(t)
+        return prune if trying.width == 1 else None
+
+    with _Trying(objective, takes_trial, jobs) as trying:
+        while len(study.trials) < n and time.perf_counter() < until:
+            proposed = [theirs.ask(distributions) for _ in range(min(trying.width, n - len(study.trials)))]
+            for asked, t in zip(proposed, trying([Trial(a.number, dict(a.params), epochs=epochs, _prune=pruning(a)) for a in proposed])):
+                t._prune = None
+                if t.state == "done":
+                    theirs.tell(asked, t.value)
+                else:
+                    theirs.tell(asked, state=states.PRUNED if t.state == "pruned" else states.FAIL)
+                study.trials.append(t)
     return study

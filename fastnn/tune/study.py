@@ -25,7 +25,9 @@ class Trial:
     state : {"running", "done", "failed", "pruned"}
     seconds : float
     error : str or None
-        What the objective raised.
+        What the objective raised, or that its process died.
+    tries : int
+        How often it was begun: more than once where a process died.
     reports : list of (int, float)
         What it reported, by epochs.
     epochs : int or None
@@ -40,6 +42,7 @@ class Trial:
     error: str | None = None
     reports: list = field(default_factory=list)
     epochs: int | None = None
+    tries: int = 1
     _prune: object = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name):
@@ -84,7 +87,7 @@ class Study:
         for t in order[:n]:
             value = "" if t.value is None else f"{t.value:.6g}"
             settings = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in (t.params[k] for k in self.names)]
-            rows.append([str(t.number), value, *settings, f"{t.seconds:.2f}", t.state])
+            rows.append([str(t.number), value, *settings, f"{t.seconds:.2f}", t.state + f" ({t.tries} tries)" * (t.tries > 1)])
         widths = [max(map(len, column)) for column in zip(*rows)]
         return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths)) for row in rows)
 
@@ -149,7 +152,7 @@ class Log:
     def append(self, trial):
         """Write a trial that is over, once."""
         if trial.number not in self.found:
-            entry = {k: getattr(trial, k) for k in ("number", "value", "state", "seconds", "error", "reports")}
+            entry = {k: getattr(trial, k) for k in ("number", "value", "state", "seconds", "error", "reports", "tries")}
             self._write(entry, "a")
 
     def _write(self, entry, mode):

@@ -15,6 +15,7 @@ class Callback:
     """
 
     trainer = None
+    writes_files = False  # True: in a training by several processes, for the first of them alone
 
     def check_names(self, names):
         """Before anything is called or changed: the names of the numbers that an epoch of this `fit` has. What a callback needs

@@ -72,6 +72,8 @@ class Checkpoint(Callback):
     True
     """
 
+    writes_files = True
+
     def __init__(self, path, monitor=None, every=1, keep=3, *, mode="auto", seconds=None, durable=False):
         self.path = os.fspath(path)
         if not isinstance(self.path, str) or not self.path:

@@ -43,6 +43,8 @@ class CSVLogger(Callback):
     ('epoch,loss,accuracy,seconds', 3, True)
     """
 
+    writes_files = True
+
     def __init__(self, path, separator=","):
         self.path = os.fspath(path)
         if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':

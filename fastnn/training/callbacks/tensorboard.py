@@ -35,6 +35,8 @@ class TensorBoard(Callback):
     5
     """
 
+    writes_files = True
+
     def __init__(self, folder, histogram_freq=0):
         self.folder, self.histogram_freq = os.fspath(folder), count(histogram_freq, "histogram_freq", 0)
         self._writer = None
