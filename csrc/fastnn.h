@@ -57,6 +57,10 @@ typedef struct fnn_tensor {
     size_t n;
     bool is_double;
     int group;
+    size_t matrices, rows, columns; /* of an array of two axes or more: how many matrices, which are [rows, columns], lie one behind the
+                                       other; or */
+    bool transposed;                /* the one [columns, rows] does, which is all other axes by the last */
+    size_t room;                    /* bytes before its own in the room for whole arrays */
     size_t units;       /* for max-norm: how many units there are (0: the array has none) ... */
     bool unit_together; /* ... and whether the weights of one lie side by side, or in a column */
 } fnn_tensor;
@@ -75,6 +79,13 @@ typedef enum {
     FNN_FORMS
 } fnn_momentum_form;
 
+typedef enum {
+#define FNN_ADJUST(code, name) code,
+#include "defs/update_rules.def"
+#undef FNN_ADJUST
+    FNN_ADJUSTMENTS
+} fnn_adjustment;
+
 #define FNN_INT(name, initial, least, below) int64_t name;
 #define FNN_DOUBLE(name, initial, least, below) double name;
 #define FNN_HYPER(name, settings) \
@@ -84,7 +95,7 @@ typedef enum {
 #include "defs/update_rules.def"
 #undef FNN_HYPER
 
-#define FNN_GROUP_VALUES 16
+#define FNN_GROUP_VALUES 20
 
 /* A parameter group: its rule, its settings, which are `value` in the order of their lists, and how far it has come. */
 typedef struct fnn_group {
@@ -120,6 +131,8 @@ typedef struct fnn_update {
     size_t n_groups;
     const fnn_scheduled *scheduled;
     size_t n_scheduled;
+    const fnn_group *groups; /* once the update is prepared */
+    void *room;              /* fnn_whole_room bytes, for rules that work on whole arrays; else NULL */
     double clip_norm; /* 0: none */
     bool skip_nonfinite;
     double *norms; /* [fnn_update_chunks]: sums of squares of the gradients, to be added in order; may be NULL */
@@ -140,6 +153,12 @@ void fnn_update_prepare(fnn_update *o, fnn_group *groups, const double *values);
 /* A step has been done. */
 void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars);
 
+/* Bytes that the arrays need which are updated as wholes, 0 where there are none; notes each one's place in `tensors`, which are o's. */
+size_t fnn_whole_room(const fnn_update *o, fnn_tensor *tensors);
+bool fnn_updates_whole(const fnn_update *o, const fnn_tensor *t);
+/* A thread's part of their update; all of the team call it. */
+void fnn_whole_update(const fnn_update *o, int id, int count, fnn_barrier *barrier);
+
 /* The whole of an update by a team, from the norm to max-norm. */
 void fnn_update_run(fnn_update *o, bool trust, bool max_norm, fnn_autotune *tune, double work);
 
@@ -156,13 +175,14 @@ typedef struct fnn_setting_info {
 } fnn_setting_info;
 
 typedef struct fnn_update_rule_info {
-    const char *name, *states, *memory, *traits;
-    int n_states;
+    const char *name, *states, *matrix_states, *memory, *traits;
+    int n_states, n_matrix_states;
     unsigned flags; /* its traits */
     const fnn_setting_info *hyper;
 } fnn_update_rule_info;
 
 extern const char *const fnn_momentum_forms[FNN_FORMS];
+extern const char *const fnn_adjustments[FNN_ADJUSTMENTS];
 extern const fnn_setting_info fnn_group_settings[];
 extern const fnn_update_rule_info fnn_update_infos[FNN_UPDATE_RULES];
 

@@ -61,6 +61,8 @@ cdef extern from "fastnn.h" nogil:
         size_t n
         bint is_double
         int group
+        size_t matrices, rows, columns
+        bint transposed
         size_t units
         bint unit_together
 
@@ -70,7 +72,7 @@ cdef extern from "fastnn.h" nogil:
 
     ctypedef struct fnn_group:
         fnn_update_rule rule
-        fnn_number value[16]
+        fnn_number value[20]
         double max_norm, ema
         uint64_t t
         double memory[2]
@@ -86,6 +88,7 @@ cdef extern from "fastnn.h" nogil:
         size_t n_groups
         const fnn_scheduled *scheduled
         size_t n_scheduled
+        void *room
         double clip_norm
         bint skip_nonfinite
         double *norms
@@ -99,6 +102,8 @@ cdef extern from "fastnn.h" nogil:
     size_t fnn_update_chunks(const fnn_tensor *tensors, size_t count)
     void fnn_update_prepare(fnn_update *o, fnn_group *groups, const double *values)
     void fnn_update_commit(fnn_group *group, const fnn_update_scalars *scalars)
+    size_t fnn_whole_room(const fnn_update *o, fnn_tensor *tensors)
+    bint fnn_updates_whole(const fnn_update *o, const fnn_tensor *t)
     void fnn_update_run(fnn_update *o, bint trust, bint max_norm, fnn_autotune *tune, double work)
 
     ctypedef struct fnn_setting_info:
@@ -109,17 +114,20 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_update_rule_info:
         const char *name
         const char *states
+        const char *matrix_states
         const char *memory
         const char *traits
-        int n_states
+        int n_states, n_matrix_states
         unsigned int flags
         const fnn_setting_info *hyper
 
     const char *const *fnn_momentum_forms
+    const char *const *fnn_adjustments
     const fnn_setting_info *fnn_group_settings
     const fnn_update_rule_info *fnn_update_infos
     unsigned int FNN_TRAIT_trust
-    int FNN_FORMS, FNN_STATES, FNN_AVERAGE, FNN_UPDATE_CHUNK
+    fnn_update_rule FNN_MUON
+    int FNN_FORMS, FNN_ADJUSTMENTS, FNN_STATES, FNN_AVERAGE, FNN_UPDATE_CHUNK
     double fnn_sum_rows(const double *loss, size_t rows)
 
     void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out)

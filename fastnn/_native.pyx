@@ -11,6 +11,7 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+import math
 import warnings
 
 import numpy as np

@@ -226,6 +226,7 @@ def test_every_kernel_has_a_test():
         # in test_optim_rules.py
         **{name: None for name in RULES if name not in ("sgd", "adam")},
         **dict.fromkeys(("trust_norms", "trust_update", "max_norm", "max_norm_unit")),
+        **dict.fromkeys(("prepared_gradient", "scaled", "momentum_of", "square_columns", "divided_by_root", "variance_of")),
         "batchnorm_running": None,  # in test_layers.py
         "drop_rows": None,
         "drop_channels": test_dropout2d,

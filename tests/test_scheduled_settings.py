@@ -37,6 +37,8 @@ CASES = [
     ("RAdam", {}, {"beta2": RISING}),
     ("Lion", {}, {"beta1": RISING, "beta2": drop, "weight_decay": FALLING}),
     ("ScheduleFreeAdamW", {}, {"beta2": RISING, "eps": FALLING, "weight_decay": FALLING, "r": RISING, "weight_lr_power": RISING}),
+    ("Adafactor", {"lr": FALLING}, {"eps2": FALLING, "d": schedules.Linear(4.0), "beta2_decay": lambda step: -0.5 - step / 100}),
+    ("Muon", {}, {"beta1": RISING, "beta2": drop, "adamw_eps": FALLING, "momentum": RISING, "eps": FALLING, "weight_decay": FALLING}),
     ("LAMB", {}, {"beta1": RISING, "beta2": drop, "eps": FALLING, "weight_decay": FALLING}),
 ]
 
@@ -45,6 +47,8 @@ def entries(scheduled, value=lambda s: s):
     """A group's entries for the settings, by the names that users give them."""
     values = {name: value(s) for name, s in scheduled.items()}
     pair = tuple(values.pop(name, 0.9) for name in ("beta1", "beta2"))
+    if "eps2" in values:
+        values["eps"] = (None, values.pop("eps2"))
     return {**values, **({"betas": pair} if {"beta1", "beta2"} & scheduled.keys() else {})}
 
 
@@ -57,7 +61,8 @@ def test_every_setting_is_in_a_case():
     """But for what has no need to be: those whose rules share their code."""
     seen = {(rule, name) for kind, _, scheduled in CASES for rule in getattr(optim, kind).rules for name in scheduled}
     every = {(rule, name) for rule in RULES for name, s in RULES[rule].hyper.items() if not s.whole}
-    assert every - seen <= {("radam", "beta1"), ("radam", "eps"), ("schedule_free", "beta1"), ("sgd", "momentum")}
+    assert every - seen <= {("radam", "beta1"), ("radam", "eps"), ("schedule_free", "beta1"), ("sgd", "momentum"), ("adafactor", "eps1"),
+                                *(("muon", f"ns_{c}") for c in "abc")}  # fmt: skip
     assert {name for _, _, scheduled in CASES for name in scheduled} >= {name for name, s in SETTINGS.items() if not s.whole}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fastnn import _native, optim
 from fastnn.cli.optimizers import OPTIMIZERS
-from fastnn.core.update_rules import FORMS, RULES, SETTINGS, settings_of
+from fastnn.core.update_rules import CODES, PAIRS, RULES, SETTINGS, settings_of
 from fastnn.executors import GroupState
 from fastnn.optim.options import OPTIONS
 from fastnn.reference import optimizer as twin
@@ -31,11 +31,12 @@ def test_every_rule_has_a_class():
 def test_defaults(name):
     """Of the classes: those of the register."""
     signature = {k: p.default for k, p in inspect.signature(KINDS[name]).parameters.items()}
-    signature |= dict(zip(("beta1", "beta2"), signature.get("betas", ())))
     for rule in KINDS[name].rules:
         for setting, s in RULES[rule].hyper.items():
-            default = signature[setting]
-            assert (FORMS[default] if setting == "form" else default) == s.initial, setting
+            pair, place = PAIRS.get(setting, (setting, None))
+            default = signature[pair] if place is None else signature[pair][place]
+            default = CODES[setting].get(default, default) if setting in CODES else default
+            assert default == s.initial or (setting, default) in (("eps1", None), ("adjust_lr_fn", None)), setting
             assert s.least <= s.initial < s.below and (not s.whole or s.initial == int(s.initial))
 
 
@@ -46,12 +47,16 @@ def test_limits(rule, name):
     s = RULES[rule].hyper[name]
 
     def make(value):
-        pair = {"beta1": (value, 0.5), "beta2": (0.5, value)}.get(name)
-        return kind([np.ones(1)], **({"betas": pair} if pair else {name: value}))
+        pair, place = PAIRS.get(name, (name, None))
+        default = inspect.signature(kind).parameters[pair].default
+        whole = value if place is None else tuple(value if i == place else v for i, v in enumerate(default))
+        return kind([np.ones(1)], **{pair: whole})
 
     top = s.below if math.isfinite(s.below) else 1e300
-    make(math.nextafter(top, 0))
-    if s.least > -math.inf:
+    make(math.nextafter(top, -1))
+    if name == "eps1":  # what is below 0 there is None here
+        make(0.0)
+    elif s.least > -math.inf:
         if (kind.__name__, name) != ("ScheduleFreeAdamW", "beta1"):  # which goes through 1 / beta1
             make(s.least)
         with pytest.raises(ValueError, match=r"expected a finite number"):
@@ -72,7 +77,8 @@ def test_settings_go_by_their_names():
         settings_of("adam", beta3=0.5, form=0)
     with pytest.raises(TypeError, match="expected settings of the names"):
         GroupState("sgd", momentum=0.9)
-    assert [GroupState("momentum", form=code).form for code in FORMS.values()] == list(FORMS)
+    assert [GroupState("momentum", form=code).form for code in CODES["form"].values()] == list(CODES["form"])
+    assert GroupState("muon").adjust_lr_fn == "original"
 
 
 def test_the_command_line_has_all_of_them():
@@ -89,4 +95,5 @@ def test_the_documentation_has_all_of_them():
     assert set(rows) >= set(KINDS)
     for name, kind in KINDS.items():
         counts = {len(RULES[rule].states) for rule in kind.rules}
+        counts |= {len(RULES[rule].matrix_states) for rule in kind.rules if RULES[rule].matrix_states and not any(RULES[rule].matrix_states.values())}
         assert counts >= {int(n) for n in re.findall(r"\d+", rows[name])} >= {min(counts), max(counts)}, name

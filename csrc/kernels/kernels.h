@@ -32,13 +32,13 @@ typedef struct fnn_activation_info {
 
 /* Update rules of the optimizers, and what some need beside their loop over the elements. */
 typedef enum {
-#define FNN_UPDATE(code, name, states, hyper, memory, traits) code,
+#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits) code,
 #include "../defs/update_rules.def"
 #undef FNN_UPDATE
     FNN_UPDATE_RULES
 } fnn_update_rule;
 
-enum { FNN_TRAIT_own_decay = 1, FNN_TRAIT_trust = 2 };
+enum { FNN_TRAIT_own_decay = 1, FNN_TRAIT_trust = 2, FNN_TRAIT_whole = 4, FNN_TRAIT_matrices = 8 };
 
 #define FNN_STATES 4  /* arrays beside a parameter: at most three of its rule's own, then */
 #define FNN_AVERAGE 3 /* the moving average of the parameter, where one is kept */

@@ -259,6 +259,16 @@ FNN_RULE(lamb)
     return w;
 }
 
+/* w <- w - lr u: g is the update that ops/whole_update.c has made of the gradient. */
+FNN_RULE(adafactor)
+{
+    FNN_UNUSED(s0), FNN_UNUSED(s1), FNN_UNUSED(s2);
+    return fnn_minus_product(w, s->lr, g);
+}
+
+/* Of arrays that are no matrices: as adam. */
+FNN_RULE(muon) { return fnn_adam_rule(s, w, g, s0, s1, s2); }
+
 /* ---- the frame ---- */
 
 FNN_INLINE vec fnn_prepare_gradient(const unsigned options, const fnn_scalars *s, vec w, vec g)
@@ -349,7 +359,7 @@ FNN_INLINE void fnn_update_loop(fnn_rule * rule, const int states, const unsigne
 
 #define FNN_STATE(name) +1
 #define FNN_TRAIT(name) | FNN_TRAIT_##name
-#define FNN_UPDATE(code, name, states, hyper, memory, traits)                                                          \
+#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits)                                           \
     static void fnn_##name(size_t rows, size_t n, const fnn_update_scalars *s, real *w, size_t ldw,                    \
                            const real *g, size_t ldg, real *const state[FNN_STATES])                                   \
     {                                                                                                                  \

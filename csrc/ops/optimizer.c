@@ -11,6 +11,12 @@ const char *const fnn_momentum_forms[FNN_FORMS] = {
 #undef FNN_FORM
 };
 
+const char *const fnn_adjustments[FNN_ADJUSTMENTS] = {
+#define FNN_ADJUST(code, name) [code] = #name,
+#include "../defs/update_rules.def"
+#undef FNN_ADJUST
+};
+
 #define FNN_INT(name, initial, least, below) {#name, true, initial, least, below},
 #define FNN_DOUBLE(name, initial, least, below) {#name, false, initial, least, below},
 const fnn_setting_info fnn_group_settings[] = {FNN_SETTINGS{NULL, false, 0, 0, 0}};
@@ -25,24 +31,34 @@ static const fnn_setting_info none_settings[] = {{NULL, false, 0, 0, 0}};
 #undef FNN_DOUBLE
 
 #define FNN_STATE(name) +1
+#define FNN_ROW_STATE(name) +1
+#define FNN_COLUMN_STATE(name) +1
 #define FNN_TRAIT(name) | FNN_TRAIT_##name
 enum {
-#define FNN_UPDATE(code, name, states, hyper, memory, traits) name##_states = 0 states, name##_flags = 0 traits,
+#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits) \
+    name##_states = 0 states, name##_matrix_states = 0 matrix_states, name##_flags = 0 traits,
 #include "../defs/update_rules.def"
 #undef FNN_UPDATE
 };
 #undef FNN_STATE
+#undef FNN_ROW_STATE
+#undef FNN_COLUMN_STATE
 #undef FNN_TRAIT
 
 #define FNN_STATE(name) #name " "
+#define FNN_ROW_STATE(name) #name "/row "
+#define FNN_COLUMN_STATE(name) #name "/column "
 #define FNN_TRAIT(name) #name " "
 const fnn_update_rule_info fnn_update_infos[FNN_UPDATE_RULES] = {
-#define FNN_UPDATE(code, name, states, hyper, memory, traits) \
-    [code] = {#name, "" states, memory, "" traits, name##_states, name##_flags, hyper##_settings},
+#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits)                                                   \
+    [code] = {#name,         "" states,           "" matrix_states, memory,          "" traits,                                \
+              name##_states, name##_matrix_states, name##_flags,     hyper##_settings},
 #include "../defs/update_rules.def"
 #undef FNN_UPDATE
 };
 #undef FNN_STATE
+#undef FNN_ROW_STATE
+#undef FNN_COLUMN_STATE
 #undef FNN_TRAIT
 
 static bool trusted(fnn_update_rule rule) { return fnn_update_infos[rule].flags & FNN_TRAIT_trust; }
@@ -157,7 +173,16 @@ static fnn_update_scalars scalars_of(const fnn_group *g, double lr)
         prepare_moments(&s, g->lamb.beta1, g->lamb.beta2, g->lamb.eps, t);
         s.mix = 1.0 / (1.0 - pow(g->lamb.beta1, (double)t));
         break;
-    default: break; /* SGD: the rate alone */
+    case FNN_ADAFACTOR: /* the weight of the newest squares, and the relative rate */
+        s.mix = pow((double)t, g->adafactor.beta2_decay);
+        s.second_lr = fmin(lr, 1.0 / sqrt((double)t));
+        break;
+    case FNN_MUON: /* AdamW's; the rate of matrices apart */
+        prepare_moments(&s, g->muon.beta1, g->muon.beta2, g->muon.adamw_eps, t);
+        s.second_lr = lr;
+        s.lr = lr / (1.0 - pow(g->muon.beta1, (double)t));
+        break;
+    default: break; /* the rate alone, and what whole_update.c works out */
     }
 
     if (g->maximize) {
@@ -188,6 +213,7 @@ static fnn_update_scalars scalars_of(const fnn_group *g, double lr)
 
 void fnn_update_prepare(fnn_update *o, fnn_group *groups, const double *values)
 {
+    o->groups = groups;
     for (size_t i = 0; i < o->n_scheduled; i++)
         groups[o->scheduled[i].group].value[o->scheduled[i].place].d = values[o->n_groups + i];
     for (size_t i = 0; i < o->n_groups; i++) o->scalars[i] = scalars_of(&groups[i], values[i]);
@@ -268,6 +294,7 @@ static void update_part(const fnn_kernels *k, const fnn_update *o, const fnn_ten
                         size_t first)
 {
     (void)first;
+    if (fnn_updates_whole(o, t)) return;
     const fnn_update_rule rule = o->rules[t->group];
     const bool later = trusted(rule);
     const fnn_update_scalars *scalars = &o->scalars[t->group];
@@ -349,6 +376,7 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
     }
     if (c->o->skip) return;
     visit_split(c->o, s, update_part);
+    if (c->o->room) fnn_whole_update(c->o, id, count, barrier);
     if (c->trust) {
         fnn_barrier_wait(barrier, id, count, &c->leave);
         visit_split(c->o, s, trust_part);
@@ -390,7 +418,14 @@ void fnn_run_gradient_norm(const fnn_step *s, const fnn_op *op, fnn_split split)
     visit_split(&o, split, norm_part);
 }
 
-void fnn_run_update(const fnn_step *s, const fnn_op *op, fnn_split split) { visit_tensors(s, op, split, update_part); }
+void fnn_run_update(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    const fnn_update o = tensors_of(s, op);
+    if (o.skip) return;
+    visit_split(&o, split, update_part);
+    if (o.room) fnn_whole_update(&o, split.id, split.count, s->barrier);
+}
+
 void fnn_run_trust_update(const fnn_step *s, const fnn_op *op, fnn_split split) { visit_tensors(s, op, split, trust_part); }
 
 void fnn_run_max_norm(const fnn_step *s, const fnn_op *op, fnn_split split)

@@ -11,6 +11,7 @@ typedef struct fnn_step {
     size_t number, begin, rows; /* which step of the call, and its rows of the user's data */
     size_t counted; /* rows that are not to be ignored */
     void *scratch; /* this thread's */
+    fnn_barrier *barrier; /* of the team, for operations in which it meets */
 } fnn_step;
 
 /* The buffer of the operation's role number i, all zero where it has none. */

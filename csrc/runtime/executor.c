@@ -21,7 +21,8 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     fnn_run *run = argument;
     for (size_t i = 64; i < sizeof *run; i += 64) __builtin_prefetch((const char *)run + i); /* the caller has written to it */
-    fnn_step s = {.run = run, .kernels = fnn_active_kernels(run->dtype), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers};
+    fnn_step s = {.run = run, .kernels = fnn_active_kernels(run->dtype), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers,
+                  .barrier = barrier};
     if (run->scratch_bytes) s.scratch = run->scratch + (size_t)id * run->scratch_bytes;
     memcpy(s.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 

@@ -12,14 +12,20 @@ cdef list _settings_of(const fnn_setting_info *first):
 
 
 def update_rules():
-    """What the register (csrc/defs/update_rules.def) says: (settings of every group, rules by code, forms of momentum by code); of a
-    setting (name, whether it is an integer, initial, least, below), of a rule (name, states, settings of its own, memory, traits)."""
+    """What the register (csrc/defs/update_rules.def) says: (settings of every group, rules by code, names by code of settings that are
+    codes); of a setting (name, whether it is an integer, initial, least, below), of a rule (name, states, states of matrices, settings of
+    its own, memory, traits)."""
     rules = []
     for i in range(FNN_UPDATE_RULES):
-        states, memory, traits = (text.decode().split() for text in (fnn_update_infos[i].states, fnn_update_infos[i].memory,
-                                                                     fnn_update_infos[i].traits))
-        rules.append((fnn_update_infos[i].name.decode(), states, _settings_of(fnn_update_infos[i].hyper), memory, traits))
-    return _settings_of(fnn_group_settings), rules, [fnn_momentum_forms[i].decode() for i in range(FNN_FORMS)]
+        states, matrix_states, memory, traits = (
+            text.decode().split() for text in (fnn_update_infos[i].states, fnn_update_infos[i].matrix_states, fnn_update_infos[i].memory,
+                                               fnn_update_infos[i].traits)
+        )
+        hyper = _settings_of(fnn_update_infos[i].hyper)
+        rules.append((fnn_update_infos[i].name.decode(), states, matrix_states, hyper, memory, traits))
+    codes = {"form": [fnn_momentum_forms[i].decode() for i in range(FNN_FORMS)],
+             "adjust_lr_fn": [fnn_adjustments[i].decode() for i in range(FNN_ADJUSTMENTS)]}
+    return _settings_of(fnn_group_settings), rules, codes
 
 
 def _rule_places():
@@ -27,10 +33,13 @@ def _rule_places():
     everywhere, rules, _ = update_rules()
     return {
         rule: (code, {name: (place, whole) for place, (name, whole, *_) in enumerate([*everywhere, *hyper])})
-        for code, (rule, _, hyper, *_) in enumerate(rules)
+        for code, (rule, _, _, hyper, *_) in enumerate(rules)
     }
 
 cdef dict _RULES = _rule_places()
+
+# By code, of which part of an array each state of a matrix is: "" of all, "row" or "column".
+cdef list _MATRIX_STATES = [[state.partition("/")[2] for state in rule[2]] for rule in update_rules()[1]]
 
 cdef class OptimizerState:
     """The groups' settings as the kernels take them, how far each group has come, and who may use them: one for each optimizer, for life.

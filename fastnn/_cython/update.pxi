@@ -26,14 +26,14 @@ cdef class Tensors:
     cdef size_t n_spans
     cdef double work
     cdef list params, states, names, averages  # keeps the arrays alive
+    cdef size_t room  # bytes of the update's
     cdef uint64_t fits  # the version of the settings whose rules have been seen to fit the states; 0: none
     cdef uint64_t valid  # both versions, added, for which a plain list of gradients is all that a step needs; 0: none
 
     def __cinit__(self, list params, list states, list group_of, OptimizerState state not None, list names, list averages=None):
         cdef fnn_tensor *t
-        cdef size_t i, elements = 0
+        cdef size_t i
         cdef cnp.ndarray p
-        cdef fnn_op op
         self.params, self.states, self.names, self.averages = params, states, names, averages
         self.count, self.state = len(params), state
         self.tensors = <fnn_tensor *>calloc(max(self.count, 1), sizeof(fnn_tensor))
@@ -51,6 +51,11 @@ cdef class Tensors:
             if t.group < 0:
                 raise ValueError(f"{names[i]}: expected a group's number, got {t.group}")
             if cnp.PyArray_NDIM(p) > 1:
+                shape = _shape(p)
+                t.transposed = not cnp.PyArray_IS_C_CONTIGUOUS(p)
+                t.columns, t.rows, t.matrices = shape[-1], math.prod(shape[:-1]) if t.transposed else shape[-2], 1
+                if not t.transposed:
+                    t.matrices = math.prod(shape[:-2])
                 t.units = cnp.PyArray_DIM(p, cnp.PyArray_NDIM(p) - 1)
                 t.unit_together = not cnp.PyArray_IS_C_CONTIGUOUS(p) or t.units == 1
             if not (
@@ -70,20 +75,18 @@ cdef class Tensors:
                 arrays.append(averages[i])
             for array in arrays:
                 if (
-                    <size_t>cnp.PyArray_SIZE(array) != t.n
-                    or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(p)
+                    cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(p)
                     or not (cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_IS_F_CONTIGUOUS(array))
                 ):
                     raise ValueError(f"{names[i]}: {_CHANGED}")
-                if t.n:
-                    spans.append((<size_t>cnp.PyArray_DATA(array), t.n * cnp.PyArray_ITEMSIZE(p)))
-            elements += t.n
+                if cnp.PyArray_SIZE(array):
+                    spans.append((<size_t>cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array)))
+            if averages is not None and averages[i] is not None and <size_t>cnp.PyArray_SIZE(averages[i]) != t.n:
+                raise ValueError(f"{names[i]}: {_CHANGED}")
         for i, (low, size) in enumerate(sorted(spans)):
             self.spans[i].low = <char *><size_t>low
             self.spans[i].high = self.spans[i].low + <size_t>size
         self.n_spans = len(spans)
-        _update.fill(&op, (elements, 0, self.count))
-        self.work = fnn_op_kinds[op.kind].work(&op, 1)
         self.update.tensors, self.update.count = self.tensors, self.count
 
     def __dealloc__(self):
@@ -91,12 +94,52 @@ cdef class Tensors:
         free(self.spans)
         free(self.update.norms)
         free(self.update.trust)
+        free(self.update.room)
+
+    cdef bint _has_states(self, size_t j, fnn_update_rule rule) except -1:
+        """Whether array j has the state arrays of a rule."""
+        cdef fnn_tensor *t = &self.tensors[j]
+        cdef size_t size
+        cdef cnp.ndarray state
+        kinds = [""] * fnn_update_infos[rule].n_states
+        if fnn_update_infos[rule].n_matrix_states and cnp.PyArray_NDIM(self.params[j]) > 1:
+            kinds = _MATRIX_STATES[rule]
+        if len(kinds) != len(self.states[j]):
+            return False
+        for state, kind in zip(self.states[j], kinds):
+            size = t.n
+            if kind:
+                size = 0 if t.n == 0 else t.n // (t.columns if kind == "row" else t.rows)
+            if <size_t>cnp.PyArray_SIZE(state) != size and (t.n or not kind):
+                return False
+        return True
+
+    cdef int _make_whole_room(self) except -1:
+        """For rules that work on whole arrays."""
+        cdef size_t bytes = fnn_whole_room(&self.update, self.tensors), j, elements = 0
+        cdef fnn_tensor *t
+        cdef double more = 0
+        cdef fnn_op op
+        if bytes > self.room:
+            free(self.update.room)
+            self.room, self.update.room = 0, fnn_aligned_alloc(bytes)
+            if not self.update.room:
+                raise MemoryError
+            self.room = bytes
+        for j in range(self.count):
+            t = &self.tensors[j]
+            elements += t.n
+            if t.rows and fnn_updates_whole(&self.update, t) and self.update.rules[t.group] == FNN_MUON:
+                more += 30.0 * t.n * min(t.rows * t.matrices, t.columns)
+        _update.fill(&op, (elements, 0, self.count))
+        self.work = fnn_op_kinds[op.kind].work(&op, 1) + more
+        return 0
 
     cdef int bind(self) except -1:
         """Before an update: what it takes of the optimizer's state, whose rules must be those that the tensors have states for."""
         cdef size_t j
-        cdef int states
         cdef fnn_group *g
+        cdef bint new = False
         if self.fits != self.state.compiled or self.fits == 0:
             if self.state.compiled == 0:
                 raise RuntimeError("groups: expected settings, got none; the optimizer's `prepare` hands them over")
@@ -104,15 +147,15 @@ cdef class Tensors:
                 if <size_t>self.tensors[j].group >= self.state.n_groups:
                     raise ValueError(f"groups: expected more than {self.tensors[j].group}, got {self.state.n_groups}")
                 g = &self.state.groups[self.tensors[j].group]
-                states = 0
-                while states < FNN_AVERAGE and self.tensors[j].state[states]:
-                    states += 1
-                if states != fnn_update_infos[g.rule].n_states or (g.ema > 0 and self.tensors[j].state[FNN_AVERAGE] == NULL):
+                if not self._has_states(j, g.rule) or (g.ema > 0 and self.tensors[j].state[FNN_AVERAGE] == NULL):
                     raise ValueError(f"groups: expected a rule for which the parameters of group {self.tensors[j].group} have states, "
                                      f"got {fnn_update_infos[g.rule].name.decode()}")
-            self.fits = self.state.compiled
+            new = True
         self.update.rules, self.update.scalars, self.update.n_groups = self.state.rules, self.state.scalars, self.state.n_groups
         self.update.scheduled, self.update.n_scheduled = self.state.scheduled, self.state.n_scheduled
+        if new:
+            self._make_whole_room()
+            self.fits = self.state.compiled
         return 0
 
     def set_clipping(self, double clip_norm, bint skip_nonfinite):

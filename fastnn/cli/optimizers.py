@@ -2,12 +2,14 @@
 
 OPTIMIZERS = {  # name: class, learning rate for small networks, momentum (None: it has no such argument)
     "adadelta": ("Adadelta", 1.0, None),
+    "adafactor": ("Adafactor", 0.02, None),
     "adagrad": ("Adagrad", 0.02, None),
     "adam": ("Adam", 0.001, None),
     "adamax": ("Adamax", 0.005, None),
     "adamw": ("AdamW", 0.001, None),
     "lamb": ("LAMB", 0.002, None),
     "lion": ("Lion", 0.0003, None),
+    "muon": ("Muon", 0.003, 0.95),
     "nadam": ("NAdam", 0.002, None),
     "radam": ("RAdam", 0.002, None),
     "rmsprop": ("RMSprop", 0.001, 0.0),

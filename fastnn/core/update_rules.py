@@ -22,23 +22,37 @@ class Rule(NamedTuple):
 
     code: int
     states: tuple  # names of its state arrays
+    matrix_states: dict  # name -> "", "row" (the last axis has length 1) or "column" (the one before it): of arrays of two axes or more
     hyper: dict  # name -> Setting, of its own hyper-parameters
     memory: tuple  # names of the numbers that it keeps from step to step
-    traits: frozenset  # "own_decay", "trust"
+    traits: frozenset  # "own_decay", "trust", "whole", "matrices"
+
+    def states_of(self, shape):
+        """{name: shape} of the state arrays of an array."""
+        if not self.matrix_states or len(shape) < 2:
+            return dict.fromkeys(self.states, shape)
+        of_kind = {"": shape, "row": (*shape[:-1], 1), "column": (*shape[:-2], 1, shape[-1])}
+        return {name: of_kind[kind] for name, kind in self.matrix_states.items()}
 
 
 def _named(settings):
     return {name: Setting(*more) for name, *more in settings}
 
 
-_everywhere, _rules, _forms = _native.update_rules()
+_everywhere, _rules, _codes = _native.update_rules()
 
 SETTINGS = _named(_everywhere)  # of every group
 RULES = {
-    name: Rule(code, tuple(states), _named(hyper), tuple(memory), frozenset(traits))
-    for code, (name, states, hyper, memory, traits) in enumerate(_rules)
+    name: Rule(code, tuple(states), dict(s.split("/") if "/" in s else (s, "") for s in matrix_states), _named(hyper), tuple(memory), frozenset(traits))
+    for code, (name, states, matrix_states, hyper, memory, traits) in enumerate(_rules)
 }
-FORMS = {name: code for code, name in enumerate(_forms)}  # of momentum
+CODES = {setting: {name: code for code, name in enumerate(names)} for setting, names in _codes.items()}  # of settings that are codes
+
+# Settings that users give together: name -> (name of the tuple, place in it).
+PAIRS = {
+    "beta1": ("betas", 0), "beta2": ("betas", 1), "eps1": ("eps", 0), "eps2": ("eps", 1),
+    **{name: ("ns_coefficients", place) for place, name in enumerate(("ns_a", "ns_b", "ns_c"))},
+}  # fmt: skip
 
 
 def settings_of(rule, **given):

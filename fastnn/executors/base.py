@@ -2,9 +2,7 @@
 
 from typing import NamedTuple
 
-from ..core.update_rules import FORMS, settings_of
-
-_FORM_NAMES = list(FORMS)  # by code
+from ..core.update_rules import CODES, settings_of
 
 
 class GroupState:
@@ -22,8 +20,8 @@ class GroupState:
     def __init__(self, rule, t=0, memory=(0.0, 0.0), **settings):
         self.rule, self.t, self.memory, self._settings = rule, t, memory, settings_of(rule, **settings)
         vars(self).update(self._settings)
-        if "form" in self._settings:
-            self.form = _FORM_NAMES[self.form]
+        for name in CODES.keys() & self._settings.keys():
+            setattr(self, name, list(CODES[name])[self._settings[name]])
 
     def at(self, t, memory):
         """The same group, so far."""

@@ -8,17 +8,20 @@ State lives in the optimizer, one array for each parameter and moment; `state_di
 numbers.
 """
 
+from .adafactor import Adafactor
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, RMSprop
 from .base import Optimizer
 from .lamb import LAMB
 from .lbfgs import LBFGS
 from .lion import Lion
+from .muon import Muon
 from .schedule_free import ScheduleFreeAdamW
 from .sgd import SGD
 
 __all__ = [
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -26,6 +29,7 @@ __all__ = [
     "LAMB",
     "LBFGS",
     "Lion",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",

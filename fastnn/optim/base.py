@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import _native
 from ..core.parameter import Parameter
-from ..core.update_rules import FORMS, RULES, SETTINGS
+from ..core.update_rules import CODES, RULES, SETTINGS
 from ..executors import group_states
 from ..plan.builder import Update
 from . import checks, state
@@ -123,9 +123,12 @@ class Optimizer(Copied, Scheduled):
         """Name of the compiled rule for the group."""
         return self.rules[0]
 
-    def _state_names(self, group):
-        """The state arrays that the group's parameters need."""
-        return RULES[self._rule(group)].states
+    def _states_of(self, group, p):
+        """{name: shape} of the state arrays of a parameter in the group."""
+        return RULES[self._rule(group)].states_of(np.shape(p))
+
+    def _check_param(self, p, name):
+        """Raise where an array is none that the optimizer can update."""
 
     @property
     def memory(self):
@@ -177,6 +180,8 @@ class Optimizer(Copied, Scheduled):
             self._check_own(group, name)
             keys, values, labels = listed(group["params"], name)
             params += [check_param(v, n) for v, n in zip(values, labels)]
+            for p, n in zip(params[len(params) - len(values) :], labels):
+                self._check_param(p, n)
             merged = {**self.defaults, **group, "params": tuple(values)}
             self._check_group(merged)
             objects += values
@@ -189,7 +194,7 @@ class Optimizer(Copied, Scheduled):
         states, averages = [], []
         for p, i in zip(params[first:], group_of[first:]):
             group = new[i - len(self.param_groups)]
-            states.append(tuple(new_state(p, self._initial(n, group)) for n in self._state_names(group)))
+            states.append(tuple(new_state(p, self._initial(n, group), shape) for n, shape in self._states_of(group, p).items()))
             averages.append(None if group["ema"] is None else new_state(p))
             if averages[-1] is not None:
                 averages[-1][...] = p
@@ -314,8 +319,7 @@ class Optimizer(Copied, Scheduled):
         """A group's settings as `OptimizerState.compile` takes them: (rule, numbers by name)."""
         rule = self._rule(g)
         given = {"decoupled_weight_decay": self.decoupled, **g}
-        if "form" in g:
-            given["form"] = FORMS[g["form"]]
+        given.update({name: CODES[name].get(g[name], 0) for name in CODES.keys() & g.keys()})
         return rule, {name: number_of(given, name) or 0 for name in (*SETTINGS, *RULES[rule].hyper)}  # None: there is no such option
 
     def _constant_rates(self):
@@ -356,9 +360,13 @@ class Optimizer(Copied, Scheduled):
             averages=tuple(self._averages[i] for i in chosen),
             clip_norm=clip_norm or 0.0,
             skip_nonfinite=self.skip_nonfinite,
-            trusted=frozenset(i for i, g in enumerate(self.param_groups) if "trust" in RULES[self._rule(g)].traits),
+            trusted=self._groups_with("trust"),
+            whole=self._groups_with("whole") | self._groups_with("matrices"),
             limited=frozenset(i for i, g in enumerate(self.param_groups) if g["max_norm"] is not None),
         )
+
+    def _groups_with(self, trait):
+        return frozenset(i for i, g in enumerate(self.param_groups) if trait in RULES[self._rule(g)].traits)
 
     def step(self, grads, clip_norm=None):
         """Update all parameters once, in place.
@@ -445,7 +453,7 @@ class Optimizer(Copied, Scheduled):
 
     def _names_of(self, i):
         """Names of all arrays that belong to parameter i, and the arrays."""
-        pairs = dict(zip(self._state_names(self.param_groups[self._group_of[i]]), self._state[i]))
+        pairs = dict(zip(self._states_of(self.param_groups[self._group_of[i]], self._params[i]), self._state[i]))
         return pairs if self._averages[i] is None else {**pairs, "ema": self._averages[i]}
 
     def state_dict(self, copy=True):

@@ -9,6 +9,7 @@ from ..core.checks import flag as flag  # one of those here
 from ..core.checks import nearest as nearest
 from ..core.checks import number as _number
 from ..core.checks import scalar
+from ..core.update_rules import PAIRS
 
 
 def instead(unknown, known):
@@ -87,7 +88,7 @@ def of_register(settings):
     for name, s in settings.items():
         if name in ("beta1", "beta2"):
             found["betas"] = betas
-        elif not s.whole:
+        elif not s.whole and name not in PAIRS:
             found[name] = functools.partial(setting, least=s.least, below=s.below)
     return found
 

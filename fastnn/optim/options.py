@@ -1,4 +1,4 @@
-"""Options of every optimizer, and names that differ from those of the kernels."""
+"""Options of every optimizer."""
 
 from . import checks
 
@@ -10,5 +10,4 @@ OPTIONS = {
     "max_norm": (None, checks.positive),
     "ema": (None, checks.share),
 }
-PAIRS = {"beta1": ("betas", 0), "beta2": ("betas", 1)}  # of a setting of the register: the pair that it is in, and its place there
 SWITCHES = ("max_norm", "ema")  # of these, what decides on the arrays that there are: they stay on, or off

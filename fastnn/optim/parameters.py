@@ -48,10 +48,11 @@ def check_apart(params, names):
             raise ValueError(f"{b}: expected memory of its own, got an array that overlaps {a}")
 
 
-def new_state(p, value=0.0):
-    """An array of one value that lies in memory as `p` does."""
+def new_state(p, value=0.0, shape=None):
+    """An array of one value that lies in memory as `p` does, of p's shape or another with as many axes."""
     p = np.asarray(p)
-    state = _native.aligned_zeros(p.shape[::-1] if p.flags.f_contiguous else p.shape, p.dtype)
+    shape = p.shape if shape is None else shape
+    state = _native.aligned_zeros(shape[::-1] if p.flags.f_contiguous else shape, p.dtype)
     if value:
         state[...] = value
     return state.T if p.flags.f_contiguous else state

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ..core.update_rules import RULES, SETTINGS
+from ..core.update_rules import PAIRS, RULES, SETTINGS
 from ..schedules import Clock, Schedule, from_config
 from . import checks
-from .options import OPTIONS, PAIRS
+from .options import OPTIONS
 
 _ABOVE_ZERO = {name for name, (default, _) in OPTIONS.items() if default is None}
 

@@ -1,6 +1,6 @@
 """Stochastic gradient descent and momentum in all its forms."""
 
-from ..core.update_rules import FORMS
+from ..core.update_rules import CODES
 from . import checks
 from .base import Optimizer
 
@@ -93,7 +93,7 @@ class SGD(Optimizer):
 
     rules = ("sgd", "momentum", "nesterov")
     switches = ("momentum",)
-    checks = {"nesterov": checks.flag, "form": checks.choice(*FORMS)}
+    checks = {"nesterov": checks.flag, "form": checks.choice(*CODES["form"])}
 
     def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, form="torch",
                  **options):

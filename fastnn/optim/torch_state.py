@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..core.update_rules import RULES
 from . import checks
 from .scheduled import is_scheduled
 
@@ -60,7 +61,7 @@ def read(optimizer, state_dict, transpose, steps):
             if k in optimizer.defaults and k != "params" and not is_scheduled(group[k])
         }}
         optimizer._check_group(merged)
-        if set(optimizer._state_names(merged)) != set(optimizer._state_names(group)):
+        if RULES[optimizer._rule(merged)].states != RULES[optimizer._rule(group)].states:
             raise ValueError(f"{name}: expected hyper-parameters with the states of this optimizer's")
         counts, memories = set(), set()
         for key in theirs["params"]:

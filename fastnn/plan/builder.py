@@ -34,6 +34,7 @@ class Update(NamedTuple):
     clip_norm: float = 0.0  # of all gradients together; 0: none
     skip_nonfinite: bool = False
     trusted: frozenset = frozenset()  # groups whose rule needs norms over whole arrays, and a second pass
+    whole: frozenset = frozenset()  # groups whose rule works on whole arrays, or on whole matrices
     limited: frozenset = frozenset()  # groups with a max-norm
 
     @property
@@ -561,7 +562,7 @@ class Builder:
             _, gradient, ops = self.parameter_gradients[id(p)]
             buffer = self._parameters[id(p)][1]
             alone = len(ops) == 1 and ops[0].has("fuses_update")
-            if self.fused and alone and not self.apart and not update.needs_norm and group not in update.trusted:
+            if self.fused and alone and not self.apart and not update.needs_norm and group not in update.trusted | update.whole:
                 op = ops[0]
                 role = "dw" if op.buffers.get("dw") is gradient else "db"
                 del op.buffers[role]

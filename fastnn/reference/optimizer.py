@@ -373,6 +373,39 @@ def _lamb(w, g, states, h, lr, t, memory):
     return w - lr * (1.0 if norm == 0 or length == 0 else norm / length) * d
 
 
+def _adafactor(w, g, states, h, lr, t, memory):
+    share, eps = t**h.beta2_decay, np.finfo(w.dtype).eps if h.eps1 < 0 else h.eps1
+    length = math.sqrt(w.size)
+    rate = max(h.eps2, gradient_norm([w]) / length) * min(lr, 1 / math.sqrt(t))
+    if len(states) == 2:
+        row, column = states
+        row[...] = row + share * (np.square(g).mean(axis=-1, keepdims=True) - row)
+        column[...] = column + share * (np.square(g).mean(axis=-2, keepdims=True) - column)
+        v = row * column / np.maximum(row.mean(axis=-2, keepdims=True), eps)
+    else:
+        (v,) = states
+        v[...] = v + share * (g * g - v)
+    u = g / np.sqrt(np.maximum(v, eps * eps))
+    return (1 - lr * h.weight_decay) * w - rate / max(1.0, gradient_norm([u]) / length / h.d) * u
+
+
+def _muon(w, g, states, h, lr, t, memory):
+    if len(states) == 2:  # no matrix: what AdamW does
+        m, v = _moments(g, states, h)
+        return w - lr / (1 - h.beta1**t) * m / (np.sqrt(v) / math.sqrt(1 - h.beta2**t) + h.adamw_eps)
+    (m,) = states
+    m[...] = m + (1 - h.momentum) * (g - m)
+    u = (g + h.momentum * (m - g) if h.nesterov else m).reshape(-1, w.shape[-1])
+    rows, columns = u.shape
+    x = (u if rows <= columns else u.T) / max(gradient_norm([u]), h.eps)
+    for _ in range(h.ns_steps):
+        gram = x @ x.T
+        x = h.ns_a * x + (h.ns_b * gram + h.ns_c * (gram @ gram)) @ x
+    x = (x if rows <= columns else x.T).reshape(w.shape)
+    original = h.adjust_lr_fn == "original"
+    return w - lr * (math.sqrt(max(1.0, columns / rows)) if original else 0.2 * math.sqrt(max(rows, columns))) * x
+
+
 RULES = {
     "sgd": _sgd,
     "momentum": _momentum,
@@ -391,8 +424,10 @@ RULES = {
     "lion": _lion,
     "schedule_free": _schedule_free,
     "lamb": _lamb,
+    "adafactor": _adafactor,
+    "muon": _muon,
 }
-OWN_DECAY = ("lion", "schedule_free", "lamb")  # those in which weights decay as the rule has it
+OWN_DECAY = ("lion", "schedule_free", "lamb", "adafactor")  # those in which weights decay as the rule has it
 
 
 def _check_step(step):

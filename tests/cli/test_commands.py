@@ -412,7 +412,7 @@ ARGUMENTS = [
     (["train", "--lr", "fast"], "argument --lr: expected a number > 0, got 'fast'"),
     (["train", "--momentum", "0.5"], "argument --momentum: expected only with --optimizer sgd or rmsprop, got it with adam"),
     (["train", "--optimizer", "sgd", "--momentum", "1"], "argument --momentum: expected a number >= 0 and < 1, got '1'"),
-    (["train", "--optimizer", "adamm"], "argument --optimizer: expected one of adadelta, adagrad, adam, adamax, adamw,"),
+    (["train", "--optimizer", "adamm"], "argument --optimizer: expected one of adadelta, adafactor, adagrad, adam, adamax, adamw,"),
     (["train", "--weight-decay", "-1"], "argument --weight-decay: expected a number >= 0, got '-1'"),
     (["train", "--clip-norm", "0"], "argument --clip-norm: expected a number > 0, got '0'"),
     (["train", "--dropout", "1"], "argument --dropout: expected a number >= 0 and < 1, got '1'"),

@@ -44,6 +44,8 @@ TORCH = {
     "nadam decoupled": ("NAdam", {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}, {"betas": (0.8, 0.99)}),
     "adamax": ("Adamax", {"lr": 0.01, "weight_decay": 0.01}, {"betas": (0.8, 0.9)}),
     "radam": ("RAdam", {"lr": 0.01, "weight_decay": 0.01}, {"betas": (0.8, 0.99)}),
+    "adafactor": ("Adafactor", {"lr": 0.05, "weight_decay": 0.01}, {"d": 2.0, "beta2_decay": -0.5}),
+    "adafactor eps": ("Adafactor", {"lr": 0.5, "eps": (0.01, 0.1), "maximize": True}, {"weight_decay": 0.1, "eps": (1e-6, 1e-2)}),
     "radam decoupled": ("RAdam", {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}, {}),
 }  # fmt: skip
 AUTHORS = {
@@ -59,6 +61,12 @@ OPTAX = {
     "schedule-free by optax": ("ScheduleFreeAdamW", {"lr": 0.02, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}, {"betas": (0.8, 0.99)}),
 }  # fmt: skip
 CASES = {**TORCH, **AUTHORS, **OPTAX}
+# PyTorch's Muon takes matrices alone, [out, in], and iterates in bfloat16; "exact" without that rounding
+MUON = {
+    "muon": {"lr": 0.02},
+    "muon rms": {"lr": 0.02, "adjust_lr_fn": "match_rms_adamw", "nesterov": False, "momentum": 0.8, "weight_decay": 0.5, "ns_steps": 3},
+}
+MATRICES = [(5, 7), (16, 4), (9, 9), (1, 6)]
 # optax's schedule-free makes x of y and z anew in each step, whose rounding in float32 alone is beyond the tolerance
 DTYPES = {name: ("float64",) if name == "schedule-free by optax" else ("float32", "float64") for name in CASES}
 
@@ -138,6 +146,25 @@ def torch_step(name, optimizer, params, step, dtype, shapes=SHAPES):
     torch.set_default_dtype(torch.float32)
 
 
+def by_muon(name, exact, shapes=MATRICES, steps=STEPS):
+    """Yields the weights [out, in], float64, after each step of PyTorch's Muon. exact: what it makes bfloat16 stays float64."""
+    import torch
+
+    params = [torch.nn.Parameter(torch.from_numpy(w)) for w in weights("float64", shapes)]
+    optimizer, bfloat16 = torch.optim.Muon(params, **MUON[name]), torch.Tensor.bfloat16
+    if exact:
+        torch.Tensor.bfloat16 = torch.Tensor.clone
+    try:
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = rate(MUON[name]["lr"], step)
+            for p, g in zip(params, gradients(step, "float64", shapes)):
+                p.grad = torch.from_numpy(g)
+            optimizer.step()
+            yield [p.detach().numpy().copy() for p in params]
+    finally:
+        torch.Tensor.bfloat16 = bfloat16
+
+
 def by_optax(name, dtype, shapes=SHAPES, steps=STEPS):
     """The same by optax."""
     import jax
@@ -190,5 +217,10 @@ if __name__ == "__main__":
             for step, found in enumerate(trajectory(name, dtype), 1):
                 if step in KEPT:
                     arrays[f"{name}/{dtype}/{step}"] = np.concatenate([w.ravel() for w in found])
+    for name in MUON:
+        for how in ("exact", "bfloat16"):
+            for step, found in enumerate(by_muon(name, how == "exact"), 1):
+                if step in KEPT:
+                    arrays[f"{name}/{how}/{step}"] = np.concatenate([w.ravel() for w in found])
     np.savez_compressed(FILE, **arrays)
     print(f"{FILE}: {FILE.stat().st_size} bytes")

@@ -35,6 +35,8 @@ OPTIMIZERS = {
     "skipping": lambda p: optim.Adam(p, lr=0.01, skip_nonfinite=True),
     "groups": lambda p: optim.SGD([{"params": p[:2], "lr": 0.1, "name": "first"}, {"params": {"a": p[2], "b": p[3]}, "momentum": 0.5}], lr=0.01),
     "lamb": lambda p: optim.LAMB(p, lr=0.01),
+    "adafactor": lambda p: optim.Adafactor(p, lr=0.05, ema=0.9),
+    "muon": lambda p: optim.Muon(p, lr=0.01, max_norm=2.0),
     "all on schedules": lambda p: optim.AdamW(p, lr=0.01, betas=(schedules.Linear(0.9, 0.5, 1.0, 20), 0.99), l1=schedules.Cosine(0.01, T_max=30),
                                               weight_decay=schedules.ReduceOnPlateau(0.2, factor=0.5, patience=0, threshold=0.2)),
 }
