@@ -56,7 +56,7 @@ def configurations(count, seed=1):
     found = []
     while len(found) < count:
         groups = int(draw.choice([1, 1, 1, 2, 3]))
-        channels, filters = (int(draw.choice([1, 2, 3, 4, 5, 8, 17]) * groups) for _ in range(2))
+        channels, filters = (int(draw.choice([*range(1, 18), 32, 64]) * groups) for _ in range(2))
         if draw.random() < 0.15:
             groups = channels
             filters = channels * int(draw.integers(1, 3))
@@ -71,7 +71,7 @@ def configurations(count, seed=1):
 
 def test_like_torch():
     torch = pytest.importorskip("torch")
-    for i, (shape, filters, kernel, stride, padding, dilation, groups, bias) in enumerate(configurations(60)):
+    for i, (shape, filters, kernel, stride, padding, dilation, groups, bias) in enumerate(configurations(80)):
         layer = nn.Conv2d(shape[2], filters, kernel, stride, padding, dilation, groups, bias)
         if bias:
             layer.bias.data = rows(filters, seed=i)
@@ -156,8 +156,9 @@ def test_pooling_like_torch(kind):
         x = np.round(rows(2, *shape, seed=i) * 2) / 2  # with equal elements
         t = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
         if kind == "max":
-            layer = nn.MaxPool2d(kernel, stride, padding, ceil)
-            y = torch.nn.functional.max_pool2d(t, kernel, stride, padding, ceil_mode=ceil)
+            dilation = 2 if ceil and all(n + 2 * p > 2 * (k - 1) for n, p, k in zip(shape, padding, kernel)) else 1
+            layer = nn.MaxPool2d(kernel, stride, padding, ceil, dilation)
+            y = torch.nn.functional.max_pool2d(t, kernel, stride, padding, dilation, ceil_mode=ceil)
         else:
             layer = nn.AvgPool2d(kernel, stride, padding, ceil, count_include_pad=kind == "average")
             y = torch.nn.functional.avg_pool2d(t, kernel, stride, padding, ceil, kind == "average")
@@ -322,6 +323,21 @@ def test_residual_with_a_projection(tmp_path):
             make()
 
 
+@pytest.mark.parametrize("kind", ["max", "average"])
+def test_pooling_of_whole_images_like_torch(kind):
+    torch = pytest.importorskip("torch")
+    draw = np.random.default_rng(6)
+    for i in range(10):
+        shape = (*(int(v) for v in draw.integers(1, 12, 2)), int(draw.choice([1, 3, 17, 32, 64])))
+        x, dy = rows(3, *shape, seed=i), rows(3, shape[2], seed=i + 1000)
+        t = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
+        layer, y = (nn.GlobalMaxPool2d(), t.amax((2, 3))) if kind == "max" else (nn.GlobalAvgPool2d(), t.mean((2, 3)))
+        y.backward(torch.tensor(dy))
+        for got, value in zip(run(layer, x, dy), (y.detach(), t.grad), strict=True):
+            value = value.numpy() if value.ndim == 2 else value.numpy().transpose(0, 2, 3, 1)
+            np.testing.assert_allclose(got.reshape(value.shape), value, rtol=3e-5, atol=1e-6)
+
+
 def test_max_pooling_of_nan_and_infinity():
     x = np.full((1, 4, 4, 1), -np.inf, np.float32)
     x[0, 0, 1, 0] = np.nan
@@ -427,7 +443,9 @@ def test_same_padding(n, k, s, d):
          r"^layer 1: ConvTranspose2d.*: expected images of which more than the padding comes out, got shape \(1, 1, 3\)"),
         (lambda: nn.Sequential(nn.Input(60000, 30000, 1), nn.Conv2d(1, 4, 3)), ValueError,
          r"^layer 1: Conv2d.*: expected images of fewer than 2\*\*31 elements, got shape \(60000, 30000, 1\)"),
-        (lambda: nn.MaxPool2d(2, padding=2), ValueError, "^padding: expected at most half of the kernel"),
+        (lambda: nn.Sequential(nn.Input(1, 5, 3), nn.MaxPool2d(2, padding=1, dilation=2)), ValueError,
+         r"^layer 1: MaxPool2d.*: expected images of which every window has a pixel, got shape \(1, 5, 3\)"),
+        (lambda: nn.MaxPool2d(2, padding=2), ValueError, "^padding: expected less than the kernel"),
         (lambda: nn.Sequential(nn.Input(8, 8, 2), nn.Conv2d(3, 4, 3)), ValueError,
          r"^layer 1: Conv2d.*: expected 3 channels, got shape \(8, 8, 2\)"),
         (lambda: nn.Sequential(nn.Input(4, 9, 2), nn.Conv2d(2, 4, 5)), ValueError,

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from .checks import check_size
 
 __all__ = ["Window", "pair", "paddings"]
@@ -76,3 +78,17 @@ class Window(NamedTuple):
             pads.append((before, after))
         (top, bottom), (left, right) = pads
         return cls(height, width, channels, *sides, *kernel, *stride, *dilation, top, left, bottom, right, groups)
+
+    def check_pooling(self):
+        """ValueError where a window has nothing of the image in it: taps that are far apart may all be beside it."""
+        if self.dilation_y == self.dilation_x == 1:
+            return  # padding of less than the kernel leaves something
+        w = self
+        for n, out, k, s, d, before in (
+            (w.height, w.out_height, w.kernel_height, w.stride_y, w.dilation_y, w.pad_top),
+            (w.width, w.out_width, w.kernel_width, w.stride_x, w.dilation_x, w.pad_left),
+        ):
+            at = np.arange(out)[:, None] * s + np.arange(k) * d - before
+            if not ((at >= 0) & (at < n)).any(axis=1).all():
+                raise ValueError(f"expected images of which every window has a pixel, got shape {(w.height, w.width, w.channels)} for a "
+                                 f"kernel of {k} taps at dilation {d} and padding {before}")

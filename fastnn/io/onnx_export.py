@@ -152,6 +152,12 @@ def _conv_transpose2d(w, n, x):
     return w.add("ConvTranspose", x, *_filters(w, n), **how, dilations=[o.dilation_y, o.dilation_x], group=o.groups)
 
 
+def _maxpool2d(w, n, x):
+    window = n.settings["window"]
+    dilation = [window.dilation_y, window.dilation_x]
+    return w.add("MaxPool", x, **_window(n), **({} if dilation == [1, 1] else {"dilations": dilation}))
+
+
 def _avgpool2d(w, n, x):
     """The mean over the whole kernel, zeros around the image included; times what other counts make of it."""
     window = n.settings["window"]
@@ -246,7 +252,7 @@ KINDS = {
     "reshape": lambda w, n, x: w.add("Reshape", x, w.constant([0, *n.output.shape], np.int64)),
     "conv2d": _conv2d,
     "conv_transpose2d": _conv_transpose2d,
-    "maxpool2d": lambda w, n, x: w.add("MaxPool", x, **_window(n)),
+    "maxpool2d": _maxpool2d,
     "avgpool2d": _avgpool2d,
     "stochastic_pool2d": _stochastic_pool2d,
     "embedding": _embedding,

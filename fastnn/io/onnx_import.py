@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import nn
 from ..core.heads import check_head
+from ..core.window import Window
 from ..nn.serialization import from_architecture
 from .graph import image_order
 from .onnx_export import nodes_of
@@ -310,15 +311,19 @@ def _arithmetic(kind):
     return read
 
 
-def _window(attributes, kernel):
-    """stride, padding, and so on as layers take them."""
+def _window(attributes, kernel, shape=None):
+    """stride, padding, and so on as layers take them; shape: of what a convolution or a pooling is over."""
     kind = bytes(_number(attributes, "auto_pad", b"NOTSET", "s")).decode()
-    if kind not in ("NOTSET", "VALID", "SAME_UPPER"):
+    if kind not in ("NOTSET", "VALID", "SAME_UPPER") and (kind != "SAME_LOWER" or shape is None):
         raise _Refused(f"expected padding that is given, VALID or SAME_UPPER, got {kind!r:.40}")
     if len(kernel) != 2:
         raise _Refused("expected images of two dimensions")
     stride = tuple(_number(attributes, "strides", [1, 1], "ints"))
     pads = tuple(_number(attributes, "pads", [0, 0, 0, 0], "ints"))
+    if kind == "SAME_LOWER":  # the larger half first
+        dilation = tuple(_number(attributes, "dilations", [1, 1], "ints"))
+        upper = Window.over(shape, tuple(kernel), stride, "same", dilation)
+        pads = (upper.pad_bottom, upper.pad_right, upper.pad_top, upper.pad_left)
     return {"kernel_size": tuple(kernel), "stride": stride, "padding": "same" if kind == "SAME_UPPER" else pads}
 
 
@@ -328,7 +333,7 @@ def _conv(chain, numbers, attributes):
     if len(numbers) > 2 and numbers[2] is not None:
         bias = {"bias": _given(numbers, 2, 1, "its bias")}
     dilation = tuple(_number(attributes, "dilations", [1, 1], "ints"))
-    how = {**_window(attributes, w.shape[:2]), "dilation": dilation, "groups": groups}
+    how = {**_window(attributes, w.shape[:2], chain.shape), "dilation": dilation, "groups": groups}
     chain.put(nn.Conv2d(w.shape[2] * groups, w.shape[3], **how, bias=bool(bias), init="zeros"), weight=w, **bias)
 
 
@@ -360,10 +365,13 @@ def _taken_off(shape, wanted, how, more):
 
 def _pool(kind):
     def read(chain, numbers, attributes):
-        if any(d != 1 for d in _number(attributes, "dilations", [1, 1], "ints")) or _number(attributes, "storage_order", 0, "i"):
-            raise _Refused("expected no dilation, in the order of rows")
-        how = _window(attributes, _number(attributes, "kernel_shape", [], "ints"))
+        dilation = tuple(_number(attributes, "dilations", [1, 1], "ints"))
+        if any(d != 1 for d in dilation) and kind != "MaxPool2d" or _number(attributes, "storage_order", 0, "i"):
+            raise _Refused("expected no dilation of a mean, in the order of rows")
+        how = _window(attributes, _number(attributes, "kernel_shape", [], "ints"), chain.shape)
         how["ceil_mode"] = bool(_number(attributes, "ceil_mode", 0, "i"))
+        if kind == "MaxPool2d":
+            how["dilation"] = dilation
         if kind == "AvgPool2d":
             how["count_include_pad"] = bool(_number(attributes, "count_include_pad", 0, "i"))
         chain.put(getattr(nn, kind)(**how))
@@ -472,7 +480,8 @@ def _nothing(chain, numbers, attributes):
     """What does nothing in inference."""
 
 
-_IMAGES = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+_IMAGES = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization",
+           "GroupNormalization", "InstanceNormalization")  # fmt: skip
 
 READERS = {
     "Conv": _conv,

@@ -203,10 +203,15 @@ def conv2d_backward(dy, x, w, stride=1, padding=0, dilation=1, groups=1, saved=N
 def _pooling(name, shape, kernel_size, stride, padding, ceil_mode, dilation=1):
     """The windows of a pooling of images of this shape."""
     kernel, padding = pair(kernel_size, "kernel_size"), paddings(padding)
-    if padding != "same" and any(2 * p > k for p, k in zip(padding, kernel * 2)):
-        raise ValueError(f"padding: expected at most half of the kernel, {kernel}, got {padding}")
+    if padding != "same" and any(p >= k for p, k in zip(padding, kernel * 2)):
+        raise ValueError(f"padding: expected less than the kernel, {kernel}, got {padding}")
     stride = kernel if stride is None else pair(stride, "stride")
-    return _over(name, shape, kernel, stride, padding, pair(dilation, "dilation"), 1, flag(ceil_mode, "ceil_mode"))
+    window = _over(name, shape, kernel, stride, padding, pair(dilation, "dilation"), 1, flag(ceil_mode, "ceil_mode"))
+    try:
+        window.check_pooling()
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return window
 
 
 def _pool_forward(operation, x, out, window, *more, draws=(0, 0)):
@@ -230,7 +235,7 @@ def maxpool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_m
     stride : int or pair of ints, optional
         By default the kernel's size: windows that touch.
     padding : int, pair, (top, left, bottom, right), "same" or "valid", default 0
-        At most half of the kernel.
+        Less than the kernel, so that every window has a pixel.
     dilation : int or pair of ints, default 1
         Pixels from one tap of a window to the next.
     ceil_mode : bool, default False

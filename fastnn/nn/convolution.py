@@ -301,12 +301,21 @@ class Conv1d(Convolution):
 class _Pool(_Windows):
     dilation = (1, 1)
 
+    def window(self, shape):
+        """Its windows over images of this shape; ValueError where there are none, or one that has nothing of the image in it."""
+        window = super().window(shape)
+        try:
+            window.check_pooling()
+        except ValueError as error:
+            raise ValueError(f"{self!r}: {error}") from None
+        return window
+
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False):
         self.kernel_size = pair(kernel_size, "kernel_size")
         self.stride = self.kernel_size if stride is None else pair(stride, "stride")
         self.padding, self.ceil_mode = paddings(padding), flag(ceil_mode, "ceil_mode")
-        if self.padding != "same" and any(2 * p > k for p, k in zip(self.padding, self.kernel_size * 2)):
-            raise ValueError(f"padding: expected at most half of the kernel, {self.kernel_size}, got {padding}")
+        if self.padding != "same" and any(p >= k for p, k in zip(self.padding, self.kernel_size * 2)):
+            raise ValueError(f"padding: expected less than the kernel, {self.kernel_size}, got {padding}")
 
     def config(self):
         return {**self._geometry(), **({"ceil_mode": True} if self.ceil_mode else {})}
@@ -328,9 +337,11 @@ class MaxPool2d(_Pool):
     stride : int or pair of ints, optional
         By default the kernel's size: windows that touch.
     padding : int, pair, (top, left, bottom, right), "same" or "valid", default 0
-        At most half of the kernel.
+        Less than the kernel, so that every window has a pixel.
     ceil_mode : bool, default False
         Round the number of windows up: the last ones reach beyond the image.
+    dilation : int or pair of ints, default 1
+        Pixels from one tap of a window to the next.
 
     Raises
     ------
@@ -343,6 +354,14 @@ class MaxPool2d(_Pool):
     >>> model.predict(np.arange(16).reshape(1, 4, 4))
     array([[ 5.,  7., 13., 15.]], dtype=float32)
     """
+
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, dilation=1):
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.dilation = pair(dilation, "dilation")
+
+    def config(self):
+        d = self.dilation
+        return {**super().config(), **({} if d == (1, 1) else {"dilation": d[0] if d[0] == d[1] else list(d)})}
 
     def emit(self, builder, x):
         return builder.pool2d("maxpool2d", x, self.window(x.shape))

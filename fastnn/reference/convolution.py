@@ -275,8 +275,8 @@ def _conv2d_backward(dy, x, w, window):
 def _pooling(image, kernel_size, stride, padding, ceil_mode, dilation=1):
     """The windows of a pooling of images of this shape."""
     kernel = _pair(kernel_size, "kernel_size")
-    if padding not in ("same", "valid") and np.any(2 * np.array(padding) > np.max(kernel)):
-        raise ValueError(f"padding must be at most half of the kernel, {kernel}, got {padding}")
+    if padding not in ("same", "valid") and np.any(np.array(padding) >= np.max(kernel)):
+        raise ValueError(f"padding must be less than the kernel, {kernel}, got {padding}")
     return _windows(image, kernel, kernel if stride is None else stride, padding, dilation, ceil=ceil_mode)
 
 
@@ -292,7 +292,7 @@ def maxpool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_m
     stride : int or pair of ints, optional
         By default the kernel's size: windows that touch.
     padding : int, pair, (top, left, bottom, right), "same" or "valid", default 0
-        At most half of the kernel.
+        Less than the kernel, so that every window has a pixel.
     dilation : int or pair of ints, default 1
         Pixels from one tap of a window to the next.
     ceil_mode : bool, default False

@@ -131,6 +131,7 @@ class _Random:
         settings = [{}, {"stride": 1}, {"padding": 1}, {"padding": "same"}, {"ceil_mode": True}]
         kind = (nn.MaxPool2d, nn.AvgPool2d, nn.StochasticPool2d)[self.random.integers(3)]
         more = {"count_include_pad": False} if kind is nn.AvgPool2d and self.random.integers(2) else {}
+        more = {"dilation": (1, 2)} if kind is nn.MaxPool2d and shape[1] > 3 and self.random.integers(2) else more
         return [kind(2, **self.random.choice(settings), **more)]
 
     def image_norm(self, shape):

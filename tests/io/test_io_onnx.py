@@ -212,14 +212,14 @@ REFUSED_IMAGES = {
         [3, None, 8],
         r"an input of shape \[3, None, 8\], where all sizes but the number of rows must be known",
     ),
-    "lower": ([("Conv", ["in", "f"], ["out"], {"auto_pad": "SAME_LOWER"})], [3, 8, 8], r"\(Conv\): expected padding that is given"),
+    "padding": ([("Conv", ["in", "f"], ["out"], {"auto_pad": "SAME"})], [3, 8, 8], r"\(Conv\): expected padding that is given"),
     "turned": ([CONV, ("Transpose", ["a"], ["out"], {"perm": [0, 2, 3, 1]})], [3, 8, 8], r"\(Transpose\): expected it first"),
     "channels": ([("Conv", ["in", "f"], ["out"], {})], [4, 8, 8], r"\(Conv\): .*expected 3 channels"),
     "small": ([("Conv", ["in", "f"], ["out"], {})], [3, 2, 8], r"\(Conv\): .*expected images of at least 3 pixels"),
     "storage": (
-        [("MaxPool", ["in"], ["out"], {"kernel_shape": [2, 2], "dilations": [2, 2]})],
+        [("MaxPool", ["in"], ["out"], {"kernel_shape": [2, 2], "storage_order": 1})],
         [3, 8, 8],
-        r"Pool\): expected no dilation",
+        r"Pool\): expected no dilation of a mean, in the order of rows",
     ),
 }
 
