@@ -347,13 +347,13 @@ def test_max_pooling_of_nan_and_infinity():
     assert dx[0, :, :, 0].tolist() == [[0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
 
 
-def network():
+def network(dtype=None):
     return nn.Sequential(
         nn.Input(9, 9, 2), nn.Conv2d(None, 4, 3, padding=1, bias=False), nn.BatchNorm(4), nn.ReLU(), nn.MaxPool2d(2),
         nn.Residual(nn.Conv2d(4, 4, 3, padding="same", activation="silu"), nn.BatchNorm(4)), nn.Dropout(0.2), nn.Dropout2d(0.2),
         nn.StochasticPool2d(2, 1), nn.PReLU(4), nn.GroupNorm(2, 4),
         nn.Conv2d(None, 6, 3, 2, padding=1, activation="tanh"), nn.ConvTranspose2d(None, 6, 2, 2, groups=2), nn.BatchNorm(6),
-        nn.AvgPool2d(2), nn.Flatten(), nn.Dense(None, 3),
+        nn.AvgPool2d(2), nn.Flatten(), nn.Dense(None, 3), dtype=dtype,
     )  # fmt: skip
 
 
@@ -379,6 +379,22 @@ def test_whole_trainings_have_one_result(team):
             trainer.fit(x, y, epochs=2, batch_size=10, verbose=0)
             found.add(b"".join(p.data.tobytes() for _, p in model._named()) + model.predict(x).tobytes())
     assert len(found) == 1
+
+
+def test_float64(team):
+    """The same bits for any number of threads, and the reference's numbers."""
+    x, y, found = rows(25, 9, 9, 2).astype(np.float64), np.arange(25) % 3, {}
+    fastnn.manual_seed(1)
+    start = network("float64")
+    for backend, threads in (("native", 1), ("native", 2), ("native", 3), ("reference", 1)):
+        with team(threads):
+            model = copy.deepcopy(start)
+            trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), lr=0.1), seed=3, backend=backend)
+            trainer.fit(x, y, epochs=1, batch_size=10, verbose=0)
+            found[backend, threads] = np.concatenate([p.data.ravel() for _, p in model._named()])
+    assert found["native", 1].dtype == np.float64
+    assert all(found["native", n].tobytes() == found["native", 1].tobytes() for n in (2, 3))
+    np.testing.assert_allclose(found["native", 1], found["reference", 1], rtol=1e-8, atol=1e-10)
 
 
 def test_gradients():

@@ -70,7 +70,7 @@ class Window(NamedTuple):
             room = n + before + after - reach
             if room < 0:
                 raise ValueError(f"expected images of at least {reach - before - after} pixels along each side for a kernel of {k} "
-                                 f"taps{f' at dilation {d}' * (d > 1)}, got shape {tuple(shape)}")
+                                 f"taps{f' at dilation {d}' * (d > 1)}, got shape {tuple(shape)}; a smaller kernel or more padding fits")
             out = (math.ceil(room / s) if ceil else room // s) + 1
             if ceil and (out - 1) * s >= n + before:
                 out -= 1

@@ -149,7 +149,7 @@ class Convolution(_Windows):
         """Its windows over images of this shape; ValueError where there are none, or the channels are others."""
         window = self.window(shape)
         if self.in_channels not in (None, shape[-1]):
-            raise ValueError(f"{self!r}: expected {self.in_channels} channels, got shape {shape}")
+            raise ValueError(f"{self!r}: expected {self.in_channels} channels, got shape {shape}; in_channels=None takes what comes")
         self._check_channels(shape[-1])
         return window
 
