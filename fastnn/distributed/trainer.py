@@ -142,7 +142,7 @@ class DistributedTrainer(Trainer):
             self.optimizer.prepare()
             losses = np.zeros(1)
             executor.check_losses = False
-            result = executor.run(pair.X, pair.y, rates=np.array([self.optimizer.rates()]), losses=losses, weights=pair.weight)
+            result = executor.run(pair.X, pair.y, rates=np.array([self.optimizer.step_values()]), losses=losses, weights=pair.weight)
             if result.problem:
                 pair.refuse(result.problem)
             return float(losses[0])
