@@ -29,7 +29,7 @@ class DistributedExecutor(AccumulatingExecutor):
         self.plan, self._executor, self._batch, self._mean, self._ranks = executor.plan, executor, batch, mean, ranks
         self._update = next(i for i, op in enumerate(self.plan.ops) if op.kind in UPDATES)
         self._gradients = [executor.array(g.name) for _, g in self.plan.gradients]
-        self._ends = np.cumsum([g.size for g in self._gradients])
+        self._ends = np.cumsum([g.size for g in self._gradients]).tolist()
         self._dtype = self._gradients[0].dtype
         self._mine = PairwiseSum()
         self._running = Running(self.plan)
@@ -107,7 +107,7 @@ class DistributedExecutor(AccumulatingExecutor):
         self._mine.add(0, g, term)
 
     def _places(self, vector):
-        return np.split(vector, self._ends[:-1])
+        return [vector[end - g.size : end] for g, end in zip(self._gradients, self._ends)]
 
     def _take_gradients(self, total):
         for gradient, place in zip(self._gradients, self._places(total)):

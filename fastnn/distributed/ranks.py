@@ -21,7 +21,7 @@ from .executor import DistributedExecutor
 _PLACES = ("an exception", "the end of its program", "the beginning of a trainer", "the beginning of fit", "a step", "between two steps",
            "an agreement", "evaluate", "predict", "load_checkpoint")  # fmt: skip
 _GRAIN = 16  # rows at least, where it is not said
-_GRAINS = 16  # at most, where it is not said
+_GRAINS = 8  # at most, where it is not said
 
 
 class RankError(RuntimeError):

@@ -40,7 +40,7 @@ class DistributedTrainer(Trainer):
     seed, backend, clip_norm, penalty
         As for `Trainer`.
     grains : int, optional
-        How many a batch is cut into, so also how many processes can share it. By default one for every 16 rows, at most 16. Results
+        How many a batch is cut into, so also how many processes can share it. By default one for every 16 rows, at most 8. Results
         depend on it.
     threads : int, optional
         Of each process. By default its share of the machine's CPUs; never more than `fastnn.get_num_threads` says.

@@ -92,7 +92,7 @@ def test_the_steps_of_a_trainer(case):
 
 def test_grains_follow_from_the_batch_alone():
     parts = {rows: make(DistributedTrainer, grains=None).together.parts(rows) for rows in (1, 8, 32, 100, 256, 4096)}
-    assert parts == {1: 1, 8: 1, 32: 2, 100: 6, 256: 16, 4096: 16}
+    assert parts == {1: 1, 8: 1, 32: 2, 100: 6, 256: 8, 4096: 8}
     assert make(DistributedTrainer).share(100) == slice(0, 100)
 
 
