@@ -83,6 +83,11 @@ def autoencoder(found):
     assert errors[1] < errors[0] < np.square(images - images.mean()).mean()
 
 
+def convnet(found):
+    _, images, labels, p = found
+    assert images.ndim == 4 and np.mean(p.argmax(axis=1) == labels) > 0.95
+
+
 def photographs(found):
     assert found[3]["val_accuracy"][-1] > 0.9
 
