@@ -126,6 +126,40 @@ def test_pytorch_itself(name):
     io.from_torch(net.to(torch.bfloat16).state_dict(), model)  # of any dtype
 
 
+def test_layers_of_images_and_pytorch_itself():
+    torch = pytest.importorskip("torch")
+
+    class Around(torch.nn.Sequential):
+        def forward(self, x):
+            y = x
+            for name, module in self.named_children():
+                y = module(y) if name != "projection" else y
+            return self.projection(x) + y
+
+    t = torch.nn
+    block = Around(t.Conv2d(6, 4, 3, stride=2, padding=1), t.ReLU())
+    block.add_module("projection", t.Sequential(t.Conv2d(6, 4, 1, stride=2)))
+    net = t.Sequential(
+        t.ConvTranspose2d(2, 6, (2, 3), stride=2, padding=1, output_padding=(1, 0), groups=2), t.GroupNorm(3, 6), t.PReLU(6), block,
+        t.Dropout2d(), t.ConvTranspose2d(4, 3, 3, bias=False), t.Tanh(), t.InstanceNorm2d(3, affine=True), t.Flatten(),
+    ).eval()  # fmt: skip
+    for p in net.parameters():
+        p.data.normal_(0, 0.5, generator=torch.Generator().manual_seed(p.numel()))
+    model = nn.Sequential(
+        nn.Input(2, 5, 6, data_format="channels_first"), nn.ConvTranspose2d(2, 6, (2, 3), 2, 1, (1, 0), groups=2), nn.GroupNorm(3, 6),
+        nn.PReLU(6), nn.Residual(nn.Conv2d(6, 4, 3, 2, 1, activation="relu"), projection=nn.Conv2d(6, 4, 1, 2)), nn.Dropout2d(),
+        nn.ConvTranspose2d(4, 3, 3, bias=False, activation="tanh"), nn.GroupNorm(3, 3),
+    )  # fmt: skip
+    X = R.normal(size=(4, 2, 5, 6)).astype(np.float32)
+    expected = net(torch.from_numpy(X)).detach().numpy().reshape(4, 3, -1)
+    found = np.moveaxis(io.from_torch(net, model).predict(X), -1, 1).reshape(4, 3, -1)
+    assert difference(found, expected) < 1e-5
+    state = {name: a for name, a in net.state_dict().items()}
+    assert all((state[name].numpy() == a).all() for name, a in io.to_torch(model).items())
+    with pytest.raises(ValueError, match="GroupNorm.*expected no flattened image before it, whose features PyTorch has in other groups"):
+        io.to_torch(nn.Sequential(nn.Input(2, 2, 4), nn.Flatten(), nn.GroupNorm(2, 16)))
+
+
 def test_images():
     """(h, w, c) here, (c, h, w) there: what is behind Flatten is in the other order, up to the next product."""
 

@@ -52,6 +52,20 @@ def test_the_update_of_a_large_batch(case, backend):
     both(lambda: make(backend=backend, **case), *samples())
 
 
+def test_what_is_drawn_for_a_row_does_not_depend_on_the_part_that_it_is_in():
+    """Channels that are dropped, and elements of windows."""
+
+    def trainer():
+        fastnn.manual_seed(4)
+        model = nn.Sequential(
+            nn.Input(8), nn.Reshape(2, 2, 2), nn.Conv2d(None, 6, 2, padding=1, activation="relu"), nn.Dropout2d(0.3), nn.StochasticPool2d(2, 1),
+            nn.GroupNorm(2, 6), nn.Flatten(), nn.Dense(None, 3),
+        )  # fmt: skip
+        return fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), lr=0.05), seed=3)
+
+    both(trainer, *samples())
+
+
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_rows_count_by_themselves(shuffle):
     """Also where they have weights, or are to be ignored, more in one part than in another."""
