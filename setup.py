@@ -11,6 +11,8 @@ build for another machine than this one. Switches, in the environment:
 """
 
 import os
+import re
+import shutil
 import sys
 import tempfile
 import warnings
@@ -26,8 +28,16 @@ CSRC = Path("csrc")
 # -ffp-contract=off: an FMA stands in the code where one is meant. -fno-math-errno, so that sqrt is one instruction.
 COMMON = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror=pointer-arith"]  # arrays are void * where their type does not matter: no sums on those
-POSIX = ["-D_POSIX_C_SOURCE=200809L"]  # clock_gettime and pthread_atfork, which -std=c11 alone hides
+POSIX = ["-D_POSIX_C_SOURCE=200809L", "-D_DARWIN_C_SOURCE"]  # clock_gettime, pthread_atfork, the number of CPUs: -std=c11 alone hides them
 GENERATED = ["-Wno-sign-compare"]  # for the C that Cython writes
+# The same for clang-cl, which builds on Windows (untried): Microsoft's compiler has neither the attributes nor the assembly.
+CLANG_CL = ["/clang:" + flag for flag in COMMON if flag not in ("-g0", "-fvisibility=hidden")]
+CLANG_CL_WARNINGS = ["-W3"]
+
+# What makes OpenMP, for the compiler and for the linker: what the first compiler has that takes it.
+OPENMP = [(["-fopenmp"], ["-fopenmp"])]
+OPENMP_DARWIN = [*OPENMP, (["-Xpreprocessor", "-fopenmp"], ["-lomp"])]  # Apple's clang, with libomp where CFLAGS and LDFLAGS say
+OPENMP_CLANG_CL = [(["/clang:-fopenmp"], ["libomp.lib"])]
 
 # -mprfchw: a prefetch for writing must ask for the line itself. Without it gcc asks for a copy to read, and the store then waits
 # until the other CPU, which read the weights in the forward pass, has given up its own.
@@ -50,14 +60,17 @@ class BuildExt(build_ext):
         import numpy
 
         ext.include_dirs.append(numpy.get_include())
-        common, link = list(COMMON), []
+        windows = self.compiler.compiler_type == "msvc"
+        if windows:
+            self.take_clang_cl()
+        common, link = list(CLANG_CL if windows else COMMON), []
         if switch("FASTNN_SANITIZE"):
             sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
             common += [*sanitize, "-g1", "-O1"]  # -O3 takes twice as long to compile it
             link += sanitize
-        warned = WARNINGS + (["-Werror"] if switch("FASTNN_WERROR") else [])
-        openmp = self.openmp_flags()
-        link += openmp
+        warned = (CLANG_CL_WARNINGS if windows else WARNINGS) + (["-Werror"] if switch("FASTNN_WERROR") else [])
+        openmp, libraries = self.openmp_flags()
+        link += libraries
 
         isas = self.isa_flags()
 
@@ -70,12 +83,20 @@ class BuildExt(build_ext):
             )
 
         works = [([CSRC / "isa" / f"{isa}_{dtype}.c"], flags) for isa, flags in isas.items() for dtype in ("f32", "f64")]
-        works.append((sorted([*(CSRC / "runtime").glob("*.c"), *(CSRC / "ops").glob("*.c")]), POSIX + openmp))
+        posix = [] if windows else POSIX
+        works.append((sorted([*(CSRC / "runtime").glob("*.c"), *(CSRC / "ops").glob("*.c")]), posix + openmp))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # the threads wait for compilers
             ext.extra_objects = [name for objects in pool.map(lambda work: compiled(*work), works) for name in objects]
         ext.extra_compile_args = common + GENERATED
-        ext.extra_link_args = link + ["-lm"]
+        ext.extra_link_args = link + ([] if windows else ["-lm"])
         super().build_extension(ext)
+
+    def take_clang_cl(self):
+        """In place of Microsoft's compiler; the linker stays."""
+        self.compiler.initialize()
+        self.compiler.cc = shutil.which("clang-cl")
+        if self.compiler.cc is None:
+            raise RuntimeError("on Windows the package is built by clang-cl, which was not found: install LLVM, or Visual Studio's clang")
 
     def isa_flags(self):
         """{file of csrc/isa/: flags} of the machine that the compiler builds for; of several at once, each with its own."""
@@ -85,29 +106,46 @@ class BuildExt(build_ext):
         return {"generic": [], **(X86_FLAGS if self.refuses(source) is None else {})}
 
     def openmp_flags(self):
-        """-fopenmp if a program with it compiles and links, else nothing: the package then works on one thread."""
+        """(flags, linker's flags) with which a program of OpenMP compiles and links; nothing if there are none: the package then works on
+        one thread."""
         if switch("FASTNN_NO_OPENMP"):
-            return []
-        error = self.refuses("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n", ["-fopenmp"], link=True)
-        if error is None:
-            return ["-fopenmp"]
+            return [], []
+        known = OPENMP_CLANG_CL if self.compiler.compiler_type == "msvc" else OPENMP_DARWIN if sys.platform == "darwin" else OPENMP
+        for flags, libraries in known:
+            program = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+            error = self.refuses(program, flags, libraries)
+            if error is None:
+                return flags, libraries
         if switch("FASTNN_REQUIRE_OPENMP"):
             raise RuntimeError(f"FASTNN_REQUIRE_OPENMP: this compiler has no OpenMP ({error})")
         warnings.warn(f"this compiler has no OpenMP ({error}): the package is built for one thread", stacklevel=1)
-        return []
+        return [], []
 
-    def refuses(self, text, flags=(), link=False):
-        """The error with which the compiler refuses a source, or None."""
+    def refuses(self, text, flags=(), libraries=None):
+        """The error with which the compiler refuses a source, or, where libraries are given, the linker the program; or None."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
             source.write_text(text)
             try:
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=list(flags))
-                if link:
-                    self.compiler.link_executable(objects, str(Path(folder, "probe")), extra_postargs=list(flags))
+                if libraries is not None:
+                    self.compiler.link_executable(objects, str(Path(folder, "probe")), extra_postargs=list(libraries))
             except Exception as error:  # any compiler's way of failing
                 return error
         return None
+
+
+def readme():
+    """README.md as an index shows it, where no file of the project lies beside it: links to files lead to the project's home, if
+    pyproject.toml names one as Source, else only their words are left; of pictures that have no home, nothing."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    source = re.search(r'^Source = "([^"]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    home = f"{source[1].rstrip('/')}/blob/main/" if source else None
+    local = r"\[([^\]]*)\]\((?![a-z]+:|#)([^)]+)\)"
+    if home:
+        text = re.sub("!" + local, rf"![\1]({home}\2?raw=true)", text)
+        return re.sub("(?<!!)" + local, rf"[\1]({home}\2)", text)
+    return re.sub(local, r"\1", re.sub(f"!{local}\n?", "", text))
 
 
 def cythonized(extension):
@@ -126,4 +164,9 @@ extension = Extension(
 )
 
 os.chdir(ROOT)
-setup(ext_modules=cythonized(extension), cmdclass={"build_ext": BuildExt})
+setup(
+    ext_modules=cythonized(extension),
+    cmdclass={"build_ext": BuildExt},
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+)

@@ -6,6 +6,7 @@ Five doors, each usable alone: fused optimizers on arrays (`fastnn.optim`), fuse
 
 from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
+from typing import TYPE_CHECKING
 
 if _find_spec("fastnn._native") is None:
     raise ImportError(
@@ -13,9 +14,15 @@ if _find_spec("fastnn._native") is None:
         "run 'pip install -e .' in it, or start Python elsewhere to use an installed fastnn"
     )
 
-from ._version import __version__
-from .core.dtypes import get_default_dtype, set_default_dtype
-from .core.runtime import available_isas, get_isa, get_num_threads, set_num_threads, show_config, use_isa
+from ._version import __version__ as __version__
+from .core.dtypes import get_default_dtype as get_default_dtype
+from .core.dtypes import set_default_dtype as set_default_dtype
+from .core.runtime import available_isas as available_isas
+from .core.runtime import get_isa as get_isa
+from .core.runtime import get_num_threads as get_num_threads
+from .core.runtime import set_num_threads as set_num_threads
+from .core.runtime import show_config as show_config
+from .core.runtime import use_isa as use_isa
 
 # All else is imported when it is first asked for, so that nobody waits for what he does not use: name -> the module that has it;
 # None: it is a module itself.
@@ -29,16 +36,47 @@ __all__ = ["__version__", "available_isas", "get_default_dtype", "get_isa", "get
 # What needs more than NumPy, and what users seldom need by name.
 _HOMES |= dict.fromkeys("cli distributed executors ops plan sklearn training".split())
 
+if TYPE_CHECKING:  # the same names for type checkers, which do not run what is below
+    from . import cli as cli
+    from . import data as data
+    from . import distributed as distributed
+    from . import ensemble as ensemble
+    from . import evolution as evolution
+    from . import executors as executors
+    from . import init as init
+    from . import io as io
+    from . import kernels as kernels
+    from . import losses as losses
+    from . import nn as nn
+    from . import ops as ops
+    from . import optim as optim
+    from . import plan as plan
+    from . import reference as reference
+    from . import regularizers as regularizers
+    from . import schedules as schedules
+    from . import sklearn as sklearn
+    from . import training as training
+    from . import tune as tune
+    from .init import manual_seed as manual_seed
+    from .optim.minimize import minimize as minimize
+    from .self_test import selftest as selftest
+    from .training import GradientCheck as GradientCheck
+    from .training import History as History
+    from .training import Trainer as Trainer
+    from .training import callbacks as callbacks
+    from .training import check_gradients as check_gradients
+    from .training import value_and_grad as value_and_grad
+else:
 
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES[name]
-    value = _import_module(f"{__name__}.{home or name}")
-    if home:
-        value = getattr(value, name)
-    globals()[name] = value
-    return value
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = _HOMES[name]
+        value = _import_module(f"{__name__}.{home or name}")
+        if home:
+            value = getattr(value, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__():

@@ -52,7 +52,7 @@ _STREAM = 0  # of the generator: initialisation; the shuffle has 1
 _state = {"seed": 0, "drawn": 0}
 
 
-def manual_seed(seed):
+def manual_seed(seed) -> None:
     """Fix the random numbers of everything that is initialised from now on.
 
     Parameters
@@ -155,7 +155,7 @@ def _gaussian_between(n, low, high):
     return np.concatenate(found)[:n] if found else np.zeros(0)
 
 
-def zeros():
+def zeros() -> "Initializer":
     """All zero: right for biases. Weights that start at zero give every unit of a layer the same gradient, so the units stay
     copies of each other; nothing ever makes them differ.
 
@@ -167,7 +167,7 @@ def zeros():
     return Initializer("zeros", lambda shape, n, dtype: np.zeros(n, dtype))
 
 
-def normal(std=0.01, mean=0.0):
+def normal(std=0.01, mean=0.0) -> "Initializer":
     """Gaussian with a given standard deviation.
 
     Parameters
@@ -185,7 +185,7 @@ def normal(std=0.01, mean=0.0):
     return Initializer("normal", lambda shape, n, dtype: _gaussian(n, dtype, std, mean), std=std, mean=mean)
 
 
-def constant(value=0.0):
+def constant(value=0.0) -> "Initializer":
     """The same number everywhere.
 
     Examples
@@ -197,7 +197,7 @@ def constant(value=0.0):
     return Initializer("constant", lambda shape, n, dtype: np.full(n, value), value=value)
 
 
-def identity(gain=1.0):
+def identity(gain=1.0) -> "Initializer":
     """gain on the diagonal, zero elsewhere: a layer that starts by passing its inputs on. For weights of two dimensions.
 
     Examples
@@ -210,7 +210,7 @@ def identity(gain=1.0):
     return Initializer("identity", lambda shape, n, dtype: gain * np.eye(*_matrix(shape, "identity")), gain=gain)
 
 
-def uniform(low=-0.05, high=0.05):
+def uniform(low=-0.05, high=0.05) -> "Initializer":
     """Uniform on [low, high).
 
     Parameters
@@ -235,7 +235,7 @@ def uniform(low=-0.05, high=0.05):
     return Initializer("uniform", draw, low=low, high=high)
 
 
-def truncated_normal(std=0.01, mean=0.0, low=-2.0, high=2.0):
+def truncated_normal(std=0.01, mean=0.0, low=-2.0, high=2.0) -> "Initializer":
     """Gaussian without its tails: values beyond `low` and `high` standard deviations from the mean do not occur.
 
     Parameters
@@ -264,7 +264,7 @@ def truncated_normal(std=0.01, mean=0.0, low=-2.0, high=2.0):
     return Initializer("truncated_normal", lambda s, n, dtype: mean + std * _gaussian_between(n, low, high), **settings)
 
 
-def orthogonal(gain=1.0):
+def orthogonal(gain=1.0) -> "Initializer":
     """gain times a random matrix with orthonormal rows or columns, whichever are fewer: all directions pass at one length.
 
     The Q of a QR decomposition of a Gaussian matrix, with signs that make R's diagonal positive, so that it is uniform over
@@ -293,7 +293,7 @@ def _orthonormal(rows, columns):
     return q if rows >= columns else q.T
 
 
-def lecun_normal():
+def lecun_normal() -> "Initializer":
     """Gaussian of standard deviation √(1 / fan_in), which SELU needs to keep mean 0 and variance 1 from layer to layer.
 
     Y. LeCun et al., "Efficient backprop", 1998; G. Klambauer et al., "Self-normalizing neural networks", 2017. (Keras cuts
@@ -307,7 +307,7 @@ def lecun_normal():
     return Initializer("lecun_normal", lambda s, n, dtype: _gaussian(n, dtype, 1.0 / math.sqrt(_fans(s)[0])))
 
 
-def lecun_uniform():
+def lecun_uniform() -> "Initializer":
     """Uniform on ±√(3 / fan_in): the variance of `lecun_normal`.
 
     Examples
@@ -318,7 +318,7 @@ def lecun_uniform():
     return Initializer("lecun_uniform", lambda s, n, dtype: _uniform(n, dtype, math.sqrt(3.0 / _fans(s)[0])))
 
 
-def xavier_normal(gain=1.0):
+def xavier_normal(gain=1.0) -> "Initializer":
     """Gaussian of standard deviation gain · √(2 / (fan_in + fan_out)), for sigmoid, tanh and linear units.
 
     X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
@@ -332,7 +332,7 @@ def xavier_normal(gain=1.0):
     return Initializer("xavier_normal", lambda s, n, dtype: _gaussian(n, dtype, gain * math.sqrt(2.0 / sum(_fans(s)))), gain=gain)
 
 
-def xavier_uniform(gain=1.0):
+def xavier_uniform(gain=1.0) -> "Initializer":
     """Uniform on ±gain · √(6 / (fan_in + fan_out)): the variance of `xavier_normal`.
 
     Examples
@@ -348,7 +348,7 @@ def _he_gain(slope):
     return math.sqrt(2.0 / (1.0 + slope * slope))
 
 
-def he_normal(slope=0.0):
+def he_normal(slope=0.0) -> "Initializer":
     """Gaussian of standard deviation √(2 / ((1 + slope²) fan_in)), for ReLU (slope 0) and leaky ReLU.
 
     K. He et al., "Delving deep into rectifiers", 2015, equations 10 and 15.
@@ -362,7 +362,7 @@ def he_normal(slope=0.0):
     return Initializer("he_normal", lambda s, n, dtype: _gaussian(n, dtype, _he_gain(slope) / math.sqrt(_fans(s)[0])), slope=slope)
 
 
-def he_uniform(slope=0.0):
+def he_uniform(slope=0.0) -> "Initializer":
     """Uniform on ±√(6 / ((1 + slope²) fan_in)): the variance of `he_normal`.
 
     Examples
@@ -389,7 +389,7 @@ _GAINS = {
 }
 
 
-def calculate_gain(activation, alpha=None):
+def calculate_gain(activation, alpha=None) -> float:
     """The gain that PyTorch's ``torch.nn.init.calculate_gain`` recommends for an activation, for `xavier_normal` and the like.
 
     1 for identity (and None) and sigmoid, 5/3 for tanh, √2 for relu, √(2 / (1 + alpha²)) for leaky_relu, 3/4 for selu. The

@@ -42,17 +42,17 @@ class Penalty(Fixed):
     l1, l2 : float
     """
 
-    def __init__(self, l1, l2):
+    def __init__(self, l1, l2) -> None:
         self.l1, self.l2 = number(l1, "l1", 0), number(l2, "l2", 0)
         for name, value in (("l1", self.l1), ("l2", self.l2)):
             if value > 3.4028234663852886e38:
                 raise ValueError(f"{name}: expected a number that is finite in float32, got {value}")
 
-    def __call__(self, w):
+    def __call__(self, w) -> float:
         """R(w) of a float32 array, as a float."""
         return kernels.penalty_forward(np.asarray(plain(w, "w")), self.l1, self.l2)
 
-    def gradient(self, w):
+    def gradient(self, w) -> np.ndarray:
         """l1 sign(w) + l2 w, a new float32 array."""
         w = np.asarray(plain(w, "w"))
         return kernels.penalty_backward(w, np.zeros_like(w), self.l1, self.l2)
@@ -94,7 +94,7 @@ class L1(Penalty):
     (2.0, array([ 0.5, -0.5], dtype=float32))
     """
 
-    def __init__(self, l1=0.01):
+    def __init__(self, l1=0.01) -> None:
         super().__init__(l1, 0.0)
 
 
@@ -121,7 +121,7 @@ class L2(Penalty):
     (0.15, 0.15)
     """
 
-    def __init__(self, l2=0.01):
+    def __init__(self, l2=0.01) -> None:
         super().__init__(0.0, l2)
 
 
@@ -144,7 +144,7 @@ class ElasticNet(Penalty):
     3.25
     """
 
-    def __init__(self, l1=0.01, l2=0.01):
+    def __init__(self, l1=0.01, l2=0.01) -> None:
         super().__init__(l1, l2)
 
 

@@ -47,6 +47,7 @@ class Import(NamedTuple):
     module: str
     name: str | None  # None: the module itself
     line: int
+    runs: bool = True  # False: it is for type checkers alone
 
     @property
     def what(self):
@@ -87,13 +88,15 @@ def imports_of(module, tree):
     package = module.split(".") if SOURCES[module].name == "__init__.py" else module.split(".")[:-1]
     package = [] if module == "__init__" else package
     modules = {}  # names that stand for a module
+    checked = {id(n) for branch in ast.walk(tree) if for_checkers(branch) for line in branch.body for n in ast.walk(line)}
     for node in ast.walk(tree):
+        runs = id(node) not in checked
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] == "fastnn":
                     found = alias.name.partition(".")[2] or "__init__"
                     modules[alias.asname or alias.name] = found
-                    yield Import(module, found, None, node.lineno)
+                    yield Import(module, found, None, node.lineno, runs)
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 base = ".".join([*package[: len(package) - node.level + 1], *(node.module or "").split(".")]).strip(".")
@@ -105,11 +108,16 @@ def imports_of(module, tree):
                 found, name = target(module, base, alias.name)
                 if name is None:
                     modules[alias.asname or alias.name] = found
-                yield Import(module, found, name, node.lineno)
+                yield Import(module, found, name, node.lineno, runs)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             if is_private(node.attr):
                 yield Import(module, modules[node.value.id], node.attr, node.lineno)
+
+
+def for_checkers(node):
+    """Whether it is an `if TYPE_CHECKING:`, whose body no Python runs."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def is_private(name):
@@ -143,7 +151,7 @@ def circles(edges):
 def edges_of(imports):
     edges = {}
     for i in imports:
-        if i.by != i.module:
+        if i.by != i.module and i.runs:
             edges.setdefault(i.by, set()).add(i.module)
     return edges
 
@@ -267,6 +275,7 @@ def test_a_circle_is_seen():
     chain = [*parsed("nn.dense", "from .layer import Layer"), *parsed("nn.layer", "def f():\n    from . import model")]
     assert circles(edges_of(chain)) == set()
     assert circles(edges_of([*chain, *parsed("nn.model", "from .dense import Dense")])) == {("nn.dense", "nn.layer", "nn.model")}
+    assert circles(edges_of([*chain, *parsed("nn.model", "if TYPE_CHECKING:\n    from .dense import Dense")])) == set()
 
 
 def test_imports_of_cython_are_seen():

@@ -38,7 +38,7 @@ def _fail(message, code):
     return code
 
 
-def main(argv=None):
+def main(argv=None) -> int:
     """Run the command ``fastnn``.
 
     Parameters

@@ -218,14 +218,21 @@ def make_parser():
     made.add_argument("--opset", type=_integer(1), metavar="N", help="of onnx: the version of its operators (default: 18)")
     made.add_argument("--int8", action="store_true", help="of c: weights as integers of 8 bits; says how far off outputs are")
 
-    command("info", _info, "show versions, CPU, instruction set and threads", "Prints versions, CPU, instruction set, threads and OpenMP runtime.")
+    text = "Prints versions, CPU, instruction set, threads and OpenMP runtime."
+    made = command("info", _info, "show versions, CPU, instruction set and threads", text)
+    made.add_argument("--json", action="store_true", help="print one line of JSON, for a report of an error")
     return parser
 
 
 def _info(args):
-    from ..core.runtime import show_config
+    from ..core.runtime import config, show_config
 
-    show_config()
+    if args.json:
+        from .report import write_json
+
+        write_json(config())
+    else:
+        show_config()
     return 0
 
 

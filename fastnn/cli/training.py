@@ -85,8 +85,9 @@ def _train(args, make_trainer=None, together=None):
     say(f"model  {words}: {model.num_parameters():,} parameters{kind}, {bytes_needed / 1e6:,.1f} MB while it trains")
     say(f"run    {args.epochs:,} epochs in batches of {batch}, {rule}, seed {args.seed}")
     threads = runtime.get_num_threads()
+    lacks = "" if runtime.openmp_runtime()[0] else " (this build has no OpenMP)"
     processes = f"{together.size} process{'es' if together.size > 1 else ''} of " if args.distributed else ""
-    say(f"with   {processes}{threads} thread{'s' if threads > 1 else ''}, {runtime.get_isa()} kernels")
+    say(f"with   {processes}{threads} thread{'s' if threads > 1 else ''}{lacks}, {runtime.get_isa()} kernels")
     _resume(args, trainer, say)
 
     verbose = 0 if args.quiet or args.json else 1 if sys.stderr.isatty() else 2

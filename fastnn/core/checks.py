@@ -7,8 +7,15 @@ import functools
 import math
 import numbers
 import operator
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
 
 # What arguments are called elsewhere, and the names that they may have here.
 _ELSEWHERE = {
@@ -32,7 +39,7 @@ def nearest(name, known, cutoff=0.6):
     return next(iter(meant or difflib.get_close_matches(name, list(known), 1, cutoff)), None)
 
 
-def suggesting(function):
+def suggesting(function: "Function") -> "Function":
     """The function, whose error for an unknown keyword says which is the nearest that it has."""
     code = function.__code__
     if code.co_flags & 0x08:  # it takes any

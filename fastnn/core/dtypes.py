@@ -19,7 +19,7 @@ def check_dtype(value, name="dtype"):
     return DTYPES[dtype.name]
 
 
-def set_default_dtype(dtype):
+def set_default_dtype(dtype) -> None:
     """Set the dtype of models, layers and parameters that are made from now on without one of their own.
 
     Parameters
@@ -42,7 +42,7 @@ def set_default_dtype(dtype):
     _default = check_dtype(dtype)
 
 
-def get_default_dtype():
+def get_default_dtype() -> np.dtype:
     """The dtype of models, layers and parameters that are made without one of their own: float32, unless `set_default_dtype` was called.
 
     Returns

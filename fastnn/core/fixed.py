@@ -17,7 +17,7 @@ class Fixed:
     def __init_subclass__(cls, **more):
         super().__init_subclass__(**more)
         if "__init__" in vars(cls):
-            cls.__init__ = _noting(cls.__init__)
+            setattr(cls, "__init__", _noting(cls.__init__))  # as an assignment checkers would take it for the constructor of all
 
     def _is_fixed(self, name):
         return type(self).__module__.startswith("fastnn.") and not name.startswith("_") and name not in self.changes

@@ -31,7 +31,7 @@ class Parameter:
     0.0
     """
 
-    def __init__(self, data, name="parameter", trained=True, dtype=None):
+    def __init__(self, data, name="parameter", trained=True, dtype=None) -> None:
         data = np.asarray(_native.plain(data, name))
         self._data = _native.aligned_zeros(data.shape, get_default_dtype() if dtype is None else check_dtype(dtype))
         self._data[...] = data

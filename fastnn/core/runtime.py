@@ -34,8 +34,11 @@ __all__ = [
 
 ISAS = ("generic", "avx2", "avx512", "neon")
 
+# What may make one run unlike another, for bug reports.
+VARIABLES = ("FASTNN_ISA", "FASTNN_NUM_THREADS", "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "GOMP_CPU_AFFINITY")
 
-def available_isas():
+
+def available_isas() -> list[str]:
     """The instruction sets that this machine can run, slowest first.
 
     Returns
@@ -50,7 +53,7 @@ def available_isas():
     return _native.available_isas()
 
 
-def get_isa():
+def get_isa() -> str:
     """The instruction set whose kernels are in use.
 
     Returns
@@ -65,7 +68,7 @@ def get_isa():
     return _native.get_isa()
 
 
-def use_isa(name):
+def use_isa(name) -> None:
     """Use the kernels of one instruction set from now on, in the whole process.
 
     Results are the same bits on ``avx2`` and ``avx512``; ``generic`` has no fused multiply-add and rounds differently.
@@ -110,7 +113,7 @@ def _positive(value, name):
     return n
 
 
-def set_num_threads(n):
+def set_num_threads(n) -> None:
     """Set how many threads a call may use.
 
     The number asked for is used as it is, even beyond the number of CPUs, but never more than ``FASTNN_NUM_THREADS`` or
@@ -144,7 +147,7 @@ def set_num_threads(n):
     _native.set_threads(n, n > _native.cpus())  # more than there are is a wish; else their number may still become smaller
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """How many threads a call with enough work uses.
 
     At import the least of ``FASTNN_NUM_THREADS``, OpenMP's own default (``OMP_NUM_THREADS``), the CPUs that the process
@@ -240,23 +243,27 @@ def _cpu_name():
 
 
 def config():
-    """What `show_config` prints, as a dict of strings."""
+    """What `show_config` prints and ``fastnn info --json`` writes, as a dict of strings, numbers and lists; None for what there is not."""
     import numpy
 
     version, library = openmp_runtime()
     return {
         "fastnn": __version__,
-        "Python": platform.python_version(),
-        "NumPy": numpy.__version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
         "platform": platform.platform(),
-        "CPU": f"{_cpu_name()} ({usable_cpus()} usable)",
-        "ISA": f"{get_isa()} (available: {', '.join(available_isas())})",
-        "threads": str(get_num_threads()),
-        "OpenMP": f"{version} ({library or 'unknown library'})" if version else "none: one thread",
+        "cpu": _cpu_name(),
+        "cpus": usable_cpus(),
+        "isa": get_isa(),
+        "available_isas": available_isas(),
+        "threads": get_num_threads(),
+        "openmp": version or None,
+        "openmp_library": library,
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
 
 
-def show_config(file=None):
+def show_config(file=None) -> None:
     """Print versions, CPU, instruction set, threads and OpenMP runtime.
 
     Parameters
@@ -269,7 +276,18 @@ def show_config(file=None):
     >>> fastnn.show_config()  # doctest: +ELLIPSIS
     fastnn    ...
     """
-    for name, value in config().items():
+    now = config()
+    openmp = f"{now['openmp']} ({now['openmp_library'] or 'unknown library'})" if now["openmp"] else "none: one thread"
+    for name, value in (
+        ("fastnn", now["fastnn"]),
+        ("Python", now["python"]),
+        ("NumPy", now["numpy"]),
+        ("platform", now["platform"]),
+        ("CPU", f"{now['cpu']} ({now['cpus']} usable)"),
+        ("ISA", f"{now['isa']} (available: {', '.join(now['available_isas'])})"),
+        ("threads", now["threads"]),
+        ("OpenMP", openmp),
+    ):
         print(f"{name:<9} {value}", file=file)
 
 

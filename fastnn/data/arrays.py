@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 
-def read_npy(path):
+def read_npy(path) -> np.ndarray:
     """A memory map of the array in an .npy file: nothing is read before it is used.
 
     Parameters
@@ -65,7 +65,7 @@ def _header(file):
     return readers[version](file)
 
 
-def read_npz(path):
+def read_npz(path) -> dict[str, np.ndarray]:
     """The arrays in an .npz file, by name.
 
     Parameters

@@ -74,11 +74,11 @@ class Augmentation:
     array([0., 0., 0., 1., 1., 1., 0., 0.], dtype=float32)
     """
 
-    def change(self, images, draws):
+    def change(self, images, draws) -> np.ndarray:
         """What becomes of float32 images [n, height, width, channels], by what `draws` gives."""
         raise NotImplementedError
 
-    def __call__(self, images, seed=0, epoch=0, samples=None):
+    def __call__(self, images, seed=0, epoch=0, samples=None) -> np.ndarray:
         """The images of an epoch.
 
         Parameters
@@ -171,12 +171,12 @@ class RandomFlip(Augmentation):
     array([[[3., 2., 1.]]], dtype=float32)
     """
 
-    def __init__(self, direction="horizontal", p=0.5):
+    def __init__(self, direction="horizontal", p=0.5) -> None:
         if direction not in ("horizontal", "vertical"):
             raise ValueError(f"direction: expected 'horizontal' or 'vertical', got {direction!r}")
         self.direction, self.p = direction, number(p, "p", 0.0, 1.0)
 
-    def change(self, images, draws):
+    def change(self, images, draws) -> np.ndarray:
         flipped = images[:, :, ::-1] if self.direction == "horizontal" else images[:, ::-1]
         return np.where((draws.uniform(0, 1) < self.p)[:, :, None, None], flipped, images)
 
@@ -196,10 +196,10 @@ class RandomShift(Augmentation):
     (5, 4, 4)
     """
 
-    def __init__(self, pixels, fill=0.0):
+    def __init__(self, pixels, fill=0.0) -> None:
         self.pixels, self.fill = count(pixels, "pixels", 0), number(fill, "fill")
 
-    def change(self, images, draws):
+    def change(self, images, draws) -> np.ndarray:
         shift = draws.integers(-self.pixels, self.pixels, 2)
         return _window(images, -shift[:, 0], -shift[:, 1], *images.shape[1:3], self.fill)
 
@@ -222,14 +222,14 @@ class RandomCrop(Augmentation):
     (5, 28, 28)
     """
 
-    def __init__(self, size, padding=0, fill=0.0):
+    def __init__(self, size, padding=0, fill=0.0) -> None:
         sizes = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
         if len(sizes) != 2:
             raise ValueError(f"size: expected a number or a pair, got {size!r}")
         self.size = tuple(count(s, "size", 1) for s in sizes)
         self.padding, self.fill = count(padding, "padding", 0), number(fill, "fill")
 
-    def change(self, images, draws):
+    def change(self, images, draws) -> np.ndarray:
         room = [s + 2 * self.padding - wanted for s, wanted in zip(images.shape[1:3], self.size)]
         if min(room) < 0:
             raise ValueError(f"size: expected a window within padded images, got {self.size} for images of {images.shape[1:3]}")
@@ -255,10 +255,10 @@ class RandomRotation(Augmentation):
     (2, 8, 8)
     """
 
-    def __init__(self, degrees, fill=0.0):
+    def __init__(self, degrees, fill=0.0) -> None:
         self.degrees, self.fill = number(degrees, "degrees", 0.0, 180.0), number(fill, "fill")
 
-    def change(self, images, draws):
+    def change(self, images, draws) -> np.ndarray:
         angle = draws.uniform(-1, 1)[:, 0] * math.radians(self.degrees)
         cos, sin = np.cos(angle), np.sin(angle)
         return _affine(images, cos, -sin, sin, cos, self.fill)
@@ -281,10 +281,10 @@ class RandomZoom(Augmentation):
     (2, 8, 8)
     """
 
-    def __init__(self, share, fill=0.0):
+    def __init__(self, share, fill=0.0) -> None:
         self.share, self.fill = number(share, "share", 0.0, below=1.0), number(fill, "fill")
 
-    def change(self, images, draws):
+    def change(self, images, draws) -> np.ndarray:
         scale = 1 / draws.uniform(1 - self.share, 1 + self.share)[:, 0]
         zero = np.zeros(len(images))
         return _affine(images, scale, zero, zero, scale, self.fill)
@@ -305,11 +305,11 @@ class ColorJitter(Augmentation):
     (2, 4, 4, 3)
     """
 
-    def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0):
+    def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0) -> None:
         self.brightness, self.contrast = number(brightness, "brightness", 0.0), number(contrast, "contrast", 0.0)
         self.saturation = number(saturation, "saturation", 0.0)
 
-    def change(self, images, draws):
+    def change(self, images, draws) -> np.ndarray:
         shares = self.brightness, self.contrast, self.saturation
         if self.saturation and images.shape[3] != 3:
             raise ValueError(f"saturation: expected images of three channels, got {images.shape[3]}")
@@ -339,10 +339,10 @@ class Noise(Augmentation):
     (2, 4, 4)
     """
 
-    def __init__(self, std):
+    def __init__(self, std) -> None:
         self.std = number(std, "std", 0.0)
 
-    def change(self, images, draws):
+    def change(self, images, draws) -> np.ndarray:
         n = math.prod(images.shape[1:])
         return images + (self.std * draws.normal(n)).astype(np.float32).reshape(images.shape)
 
@@ -363,10 +363,10 @@ class Cutout(Augmentation):
     True
     """
 
-    def __init__(self, pixels, fill=0.0):
+    def __init__(self, pixels, fill=0.0) -> None:
         self.pixels, self.fill = count(pixels, "pixels", 1), number(fill, "fill")
 
-    def change(self, images, draws):
+    def change(self, images, draws) -> np.ndarray:
         h, w = images.shape[1:3]
         words = draws.words(2).astype(np.uint64)
         top, left = ((words[:, i] * np.uint64(s) >> np.uint64(32)).astype(np.int64) - self.pixels // 2 for i, s in enumerate((h, w)))
@@ -398,7 +398,7 @@ class Compose(Augmentation):
     ((1797, 64), False)
     """
 
-    def __init__(self, steps, shape=None):
+    def __init__(self, steps, shape=None) -> None:
         self.steps = list(steps)
         for i, step in enumerate(self.steps):
             if not isinstance(step, Augmentation):
@@ -421,5 +421,5 @@ class Compose(Augmentation):
             images, position = step._run(images, seed, epoch, samples, position)
         return images, position
 
-    def change(self, images, draws):
+    def change(self, images, draws) -> np.ndarray:
         raise TypeError("change: expected a call of the whole chain")

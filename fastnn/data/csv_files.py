@@ -1,6 +1,7 @@
 """CSV files as columns, whose types are found."""
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Frame:
     (1.75, array([None], dtype=object))
     """
 
-    def __init__(self, columns):
+    def __init__(self, columns) -> None:
         self._columns = {str(name): _column(values) for name, values in dict(columns).items()}
         rows = {name: len(values) for name, values in self._columns.items()}
         if not rows:
@@ -43,15 +44,15 @@ class Frame:
         """The columns' names."""
         return list(self._columns)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name) -> np.ndarray:
         if name not in self._columns:
             raise KeyError(f"{name!r}: expected one of the columns {', '.join(self._columns)}")
         return self._columns[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._columns)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._rows
 
     def __repr__(self):
@@ -62,7 +63,7 @@ class Frame:
             parts.append(f"{name} ({'number' if number else 'category'}{f', {missing:,} missing' if missing else ''})")
         return f"<Frame of {self._rows:,} row{'' if self._rows == 1 else 's'}: {', '.join(parts)}>"
 
-    def take(self, rows):
+    def take(self, rows) -> "Frame":
         """A Frame of some rows, by their numbers or a slice."""
         new = Frame.__new__(Frame)  # whose columns are what they are here, also where all are missing
         new._columns = {name: values[rows] for name, values in self._columns.items()}
@@ -105,7 +106,7 @@ def as_frame(obj, name="frame"):
     raise TypeError(f"{name}: expected a Frame, a dict of columns, or a data frame of pandas or polars, got {type(obj).__name__}")
 
 
-def read_csv(path, sep=None, header=None, missing=MISSING, kinds=None, encoding="utf-8"):
+def read_csv(path, sep=None, header=None, missing=MISSING, kinds=None, encoding="utf-8") -> Frame:
     """Read a CSV file, plain or gzip. A column whose every field is a number, or missing, is one of numbers; others are categories.
 
     Parameters

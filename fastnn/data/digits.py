@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def load_digits():
+def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """Load 1,797 handwritten digits, packaged with fastnn: no download, no file of your own.
 
     They are the test set of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak (1998), UCI

@@ -6,6 +6,8 @@ mirrors. Fashion-MNIST: H. Xiao, K. Rasul and R. Vollgraf, 2017, https://github.
 
 import os
 
+import numpy as np
+
 from ..core.atomic_files import replacing
 from ..core.runtime import cache_folder
 from .idx import read_idx
@@ -34,7 +36,7 @@ _SETS = {
 _SECONDS = 30  # that a server may say nothing
 
 
-def load_mnist(folder=None, download=True):
+def load_mnist(folder=None, download=True) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """MNIST: 70,000 handwritten digits, 28 x 28, of which 10,000 are the test set.
 
     Parameters
@@ -60,7 +62,7 @@ def load_mnist(folder=None, download=True):
     return _load("mnist", folder, download)
 
 
-def load_fashion_mnist(folder=None, download=True):
+def load_fashion_mnist(folder=None, download=True) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Fashion-MNIST: 70,000 pictures of clothes in ten classes, in the form of MNIST; see `load_mnist`.
 
     The classes: T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot.

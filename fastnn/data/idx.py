@@ -23,7 +23,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20  # bytes asked for at a time: the most that a false header can make the reader reserve
 
 
-def read_idx(path):
+def read_idx(path) -> np.ndarray:
     """Read an array from an IDX file, plain or gzip.
 
     Gzip is recognised by the first bytes, not by the name. At most the bytes that the header claims are read, plus one
@@ -120,7 +120,7 @@ def _describe(size, shape, dtype):
     return f"{amount} of data ({len(shape)} dimensions {dims} of {dtype.name})"
 
 
-def write_idx(path, array):
+def write_idx(path, array) -> None:
     """Write an array to an IDX file, gzip if the name ends in ``.gz``.
 
     The file appears whole or not at all: the bytes go to a temporary file in the same folder, which then takes the

@@ -18,7 +18,7 @@ class Images(NamedTuple):
     classes: list
 
 
-def load_images(folder, size=(64, 64), color=True, cache=True, skip_unreadable=False):
+def load_images(folder, size=(64, 64), color=True, cache=True, skip_unreadable=False) -> Images:
     """Read the images in the folders of a folder, each of which is a class, with Pillow.
 
     Parameters

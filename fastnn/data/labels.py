@@ -7,7 +7,7 @@ import numpy as np
 from .. import _native
 
 
-def one_hot(labels, classes=None, dtype=np.float32):
+def one_hot(labels, classes=None, dtype=np.float32) -> np.ndarray:
     """One-hot rows: 1 in the column of each label, 0 elsewhere.
 
     Parameters

@@ -8,7 +8,8 @@ from .. import _native
 from ..init import check_seed
 
 
-def train_test_split(X, y, test_size=0.2, seed=None, *, stratify=None, random_state=None):
+def train_test_split(X, y, test_size=0.2, seed=None, *, stratify=None,
+                     random_state=None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Split rows at random into a training and a test set.
 
     The rows are shuffled by a permutation that depends on their number and on `seed` only (Philox4x32-10): its first
@@ -61,7 +62,8 @@ def train_test_split(X, y, test_size=0.2, seed=None, *, stratify=None, random_st
     return _parts((X, y), order[tests:], order[:tests])
 
 
-def train_validation_test_split(X, y, validation_size=0.2, test_size=0.2, seed=None, *, stratify=None, random_state=None):
+def train_validation_test_split(X, y, validation_size=0.2, test_size=0.2, seed=None, *, stratify=None,
+                                random_state=None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Split rows at random into three: to train on, to watch and choose by, and to test on once, at the end.
 
     Parameters

@@ -31,7 +31,7 @@ class Standardizer:
 
     mean = std = None
 
-    def fit(self, X):
+    def fit(self, X) -> "Standardizer":
         """Take mean and deviation from these rows, block by block. Returns itself.
 
         Raises
@@ -64,11 +64,11 @@ class Standardizer:
             raise ValueError(f"X: expected samples of shape {self.mean.shape}, in rows, got shape {X.shape}")
         return X
 
-    def transform(self, X):
+    def transform(self, X) -> np.ndarray:
         """Rows, standardised: float32."""
         return ((self._check(X) - self.mean) / self.std).astype(np.float32)
 
-    def inverse(self, Z):
+    def inverse(self, Z) -> np.ndarray:
         """What was standardised, as it was: float64."""
         return self._check(Z) * self.std + self.mean
 

@@ -1,6 +1,7 @@
 """Batches out of files that are larger than memory."""
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class stream:  # noqa: N801 - it is called like a function
     [(4, [0, 1, 2, 3]), (4, [4, 0, 1, 2]), (2, [3, 4])]
     """
 
-    def __init__(self, files, batch_size=32, shuffle=True, seed=0, drop_last=False, table=None):
+    def __init__(self, files, batch_size=32, shuffle=True, seed=0, drop_last=False, table=None) -> None:
         if isinstance(files, (str, bytes, os.PathLike)):
             files = [files]
         self.files = [_entry(f, i, table) for i, f in enumerate(files)]
@@ -56,11 +57,11 @@ class stream:  # noqa: N801 - it is called like a function
         self.batch_size, self.shuffle, self.seed = int(batch_size), bool(shuffle), check_seed(seed)
         self.drop_last, self.table, self._epoch = bool(drop_last), table, 0
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch) -> None:
         """Which epoch the next iteration is, from 0: it has an order of its own. `fit` calls this."""
         self._epoch = epoch
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         epoch, waiting = self._epoch, []  # arrays of rows that wait for others of their batch
         order = _native.permutation(len(self.files), self.seed, epoch) if self.shuffle else range(len(self.files))
         for number in order:

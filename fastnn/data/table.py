@@ -1,6 +1,7 @@
 """Table: makes of a table's columns what a network takes, and of its outputs what the table says; fitted once, saved with the model."""
 
 import numbers
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Table:
            [-0.54,  1.  ,  0.  ]], dtype=float32), array([1, 0, 1, 0]), ['no', 'yes'])
     """
 
-    def __init__(self, target=None, task=None, drop=(), max_categories=64):
+    def __init__(self, target=None, task=None, drop=(), max_categories=64) -> None:
         if task not in (None, "classification", "regression"):
             raise ValueError(f"task: expected 'classification' or 'regression', got {task!r}")
         if isinstance(max_categories, bool) or not isinstance(max_categories, numbers.Integral) or max_categories < 1:
@@ -62,7 +63,7 @@ class Table:
 
     # ---- fitting ----
 
-    def fit(self, frame, rows=None):
+    def fit(self, frame, rows=None) -> "Table":
         """Take means, deviations and categories from these rows. Returns itself.
 
         Parameters
@@ -151,12 +152,12 @@ class Table:
 
     # ---- using it ----
 
-    def __call__(self, frame, unknown="error"):
+    def __call__(self, frame, unknown="error") -> tuple[np.ndarray, np.ndarray]:
         """(`transform`, `targets`) of the same rows."""
         frame = as_frame(frame)
         return self.transform(frame, unknown), self.targets(frame)
 
-    def transform(self, frame, unknown="error"):
+    def transform(self, frame, unknown="error") -> np.ndarray:
         """The inputs for these rows.
 
         Parameters
@@ -190,7 +191,7 @@ class Table:
             at += width
         return X
 
-    def unknown_categories(self, frame):
+    def unknown_categories(self, frame) -> dict[str, Any]:
         """{column: (rows, the first category)} of the categories that these rows have and the fitted ones had not."""
         frame, found = as_frame(frame), {}
         for entry in self._fitted():
@@ -201,7 +202,7 @@ class Table:
                     found[entry["name"]] = len(strange), strange[0]
         return found
 
-    def targets(self, frame):
+    def targets(self, frame) -> np.ndarray:
         """The targets of these rows: int64 labels, or float32 numbers, standardised.
 
         Raises
@@ -228,7 +229,7 @@ class Table:
             raise ValueError(f"target: expected finite numbers in {self.target!r}, got {values[row]!r} in row {row}")
         return ((values - self._target["mean"]) / self._target["scale"]).astype(np.float32)
 
-    def answers(self, predicted):
+    def answers(self, predicted) -> np.ndarray:
         """What predictions mean: the classes of labels [rows], or the numbers of a regression's outputs [rows] or [rows, 1], in the
         target's units."""
         self._fitted()
@@ -251,7 +252,7 @@ class Table:
                 "columns": self._fitted(), "fitted_target": self._target, "left_out": list(self.left_out)}  # fmt: skip
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config) -> "Table":
         """The table of a `config`.
 
         Raises
@@ -269,12 +270,12 @@ class Table:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"config: expected that of a Table, got another: {error}") from None
 
-    def attach(self, model):
+    def attach(self, model) -> None:
         """Let `model.save` write the table, too: `Table.of` finds it in the model that `nn.load` returns."""
         model.metadata["table"] = self.config()
 
     @classmethod
-    def of(cls, model):
+    def of(cls, model) -> "Table":
         """The table that was attached to a model, or None.
 
         Examples

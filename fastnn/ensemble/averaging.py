@@ -1,6 +1,7 @@
 """Ensemble: models that answer together, and their file."""
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Ensemble:
     (2,)
     """
 
-    def __init__(self, models):
+    def __init__(self, models) -> None:
         self.models = list(models)
         if not self.models:
             raise ValueError("models: expected at least one, got none")
@@ -61,9 +62,10 @@ class Ensemble:
                 mine, others = getattr(model, what), getattr(first, what)
                 if mine != others:
                     raise ValueError(f"models[{i}]: expected one of {what} {others}, as models[0] has, got {mine}")
-        self.histories, self.scores, self.held_out = [], [], None
+        self.histories, self.scores = [], []
+        self.held_out: Any = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.models)
 
     def __repr__(self):
@@ -76,15 +78,15 @@ class Ensemble:
             total = found.astype(np.float64) if i == 0 else total + found
         return (total / len(self.models)).astype(np.result_type(*[m.dtype for m in self.models]))
 
-    def predict(self, X, batch_size=None):
+    def predict(self, X, batch_size=None) -> np.ndarray:
         """The mean of the models' outputs, [rows, out_features] of their widest dtype; parameters and errors as `Sequential.predict`."""
         return self._mean(lambda model: model.predict(X, batch_size))
 
-    def predict_proba(self, X, batch_size=None):
+    def predict_proba(self, X, batch_size=None) -> np.ndarray:
         """The mean of the models' probabilities; parameters and errors as `Sequential.predict_proba`."""
         return self._mean(lambda model: model.predict_proba(X, batch_size))
 
-    def predict_classes(self, X, batch_size=None):
+    def predict_classes(self, X, batch_size=None) -> np.ndarray:
         """The classes that the mean probabilities speak for: the largest, or those above one half where a model answers yes or no.
         Where no probabilities follow from the outputs, the classes of the mean outputs, by the rule of
         `Sequential.predict_classes`."""
@@ -100,7 +102,7 @@ class Ensemble:
         p = self.predict_proba(X, batch_size)
         return HEADS[link].classes(p if link == "softmax" else p - p.dtype.type(0.5))
 
-    def save(self, path):
+    def save(self, path) -> None:
         """Write all models into one file, in the format of safetensors; `load` reads it. The file appears whole or not at all.
 
         Parameters
@@ -128,7 +130,7 @@ class Ensemble:
         safetensors.write(path, tensors, {"format": FORMAT, "version": VERSION, "members": members})
 
 
-def load(path, layers=()):
+def load(path, layers=()) -> Ensemble:
     """Read an ensemble that `Ensemble.save` wrote.
 
     Parameters

@@ -21,11 +21,11 @@ class Many:
         As they were used.
     """
 
-    def __init__(self, trainers, histories, settings, seeds):
+    def __init__(self, trainers, histories, settings, seeds) -> None:
         self.trainers, self.histories, self.settings, self.seeds = trainers, histories, settings, seeds
         self.models = [t.model for t in trainers]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.models)
 
     def __repr__(self):
@@ -33,7 +33,8 @@ class Many:
 
 
 @suggesting
-def train_many(make_model, loss, make_optimizer, X, y, settings=None, seeds=None, epochs=1, batch_size=32, jobs=None, **fit):
+def train_many(make_model, loss, make_optimizer, X, y, settings=None, seeds=None, epochs=1, batch_size=32, jobs=None,
+               **fit) -> Many:
     """Train many models side by side: one on each thread, in native calls without the interpreter's lock.
 
     For small models, whose steps are too little work for several threads, that is as many times faster as there are threads. Each

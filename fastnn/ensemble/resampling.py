@@ -11,7 +11,7 @@ from .processes import member_of_samples, train_members
 from .side_by_side import checked_trainers, fit_all
 
 
-def bagging(make_trainer, X, y, n=10, *, seed=0, jobs=None, **fit):
+def bagging(make_trainer, X, y, n=10, *, seed=0, jobs=None, **fit) -> Ensemble:
     """Train n models, each on rows that are drawn with replacement, side by side. (L. Breiman, "Bagging predictors", 1996.)
 
     Parameters
@@ -65,7 +65,7 @@ def bagging(make_trainer, X, y, n=10, *, seed=0, jobs=None, **fit):
     return _trained(make_trainer, X, y, weight, rows, held, fit, jobs)
 
 
-def kfold(make_trainer, X, y, n=5, *, shuffle=True, stratify=None, seed=0, jobs=None, **fit):
+def kfold(make_trainer, X, y, n=5, *, shuffle=True, stratify=None, seed=0, jobs=None, **fit) -> Ensemble:
     """Train n models, each on all rows but those of one of n folds, side by side: what is said of a model by rows that it has not
     seen, for every row.
 

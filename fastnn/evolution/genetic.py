@@ -75,7 +75,8 @@ class GeneticAlgorithm:
     True
     """
 
-    def __init__(self, population=50, generations=100, selection="tournament", crossover="uniform", mutation=0.1, elitism=1, seed=0):
+    def __init__(self, population=50, generations=100, selection="tournament", crossover="uniform", mutation=0.1, elitism=1,
+                 seed=0) -> None:
         self.population = count(population, "population", 2)
         self.generations = count(generations, "generations", 0)
         self.selection = _one_of(selection, "selection", _SELECTIONS)
@@ -89,7 +90,7 @@ class GeneticAlgorithm:
         self.seed = check_seed(seed)
         self.stop_training = False
 
-    def fit(self, model, loss, X, y, validation_data=None, callbacks=None, verbose=1):
+    def fit(self, model, loss, X, y, validation_data=None, callbacks=None, verbose=1) -> History:
         """Evolve the model's parameters; in the end it has those of the best individual that was found.
 
         Parameters

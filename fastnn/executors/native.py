@@ -102,7 +102,8 @@ class NativeExecutor:
         self._native.check_losses = check_losses
 
     def cached_step(self, least):
-        """After a `step`: (x, y) -> loss or None, one more such step on at least so many rows, with the lowest overhead, as long as nothing
+        """After a `step`: (x,
+        y) -> loss or None, one more such step on at least so many rows, with the lowest overhead, as long as nothing
         changes that it depends on. None where there are no such steps."""
         return self._native.cached_step if self._runs_alone and self._native.cache_step(least) else None
 

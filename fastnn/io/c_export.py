@@ -96,7 +96,7 @@ def _compiled(command, text, name, X, shape, blob):
         return y
 
 
-def to_c(model, path, weights="float32", blob=False, name="predict", sample=None, check=True):
+def to_c(model, path, weights="float32", blob=False, name="predict", sample=None, check=True) -> CFile:
     """Write a model as one C99 file, which compiles as C++ too: ``void predict(const float *x, float *y)`` for one row.
 
     The file needs nothing but libm, allocates nothing and keeps nothing between calls. Where there is a C compiler (``$CC``, cc,

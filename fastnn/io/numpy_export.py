@@ -9,7 +9,7 @@ from .graph import TOLERANCE, difference, sample_rows, trace
 from .numpy_source import evaluate, numpy_source, weights
 
 
-def to_numpy(model, path):
+def to_numpy(model, path) -> None:
     """Write a model as a Python module: ``predict(X)`` in a few dozen lines, without this package.
 
     The module imports NumPy only. Its weights are in an .npz file of the same name beside it. Before anything is written the module

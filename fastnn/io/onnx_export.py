@@ -279,7 +279,7 @@ def nodes_of(model):
     return [_renamed(n, output, "y") for n in writer.nodes], writer.initializers, graph.given.shape, writer.turned, writer.shapes
 
 
-def to_onnx(model, path, opset=18, class_names=None, probabilities=False):
+def to_onnx(model, path, opset=18, class_names=None, probabilities=False) -> None:
     """Write a model as an ONNX file.
 
     The input ``x`` is float32 [batch, in_features], or samples of the shape that `nn.Input` says, any number of them; the first

@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +21,13 @@ from .graph import image_order
 from .onnx_export import nodes_of
 from .onnx_format import MODEL, array, decode
 
+if TYPE_CHECKING:
+    from ..nn import Sequential
+
 _OPSETS = range(13, 29)  # of others' files: what their operators meant in between is known here
 
 
-def from_onnx(path, layers=()):
+def from_onnx(path, layers=()) -> "Sequential":
     """Read a model from an ONNX file.
 
     Files that `to_onnx` wrote give the model that they were made of. Of others' files those can be read whose graph is a chain,

@@ -1,15 +1,20 @@
 """Weights to and from scikit-learn's MLPClassifier and MLPRegressor, which is not imported."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .. import nn
 from .graph import trace
 
+if TYPE_CHECKING:
+    from ..nn import Sequential
+
 _ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}  # of hidden layers: there, here
 _HEADS = {"identity": "numbers", "logistic": "sigmoid", "softmax": "softmax"}  # by the activation of the outputs there
 
 
-def from_sklearn(mlp):
+def from_sklearn(mlp) -> "Sequential":
     """A model with the weights of a fitted MLPClassifier or MLPRegressor of scikit-learn.
 
     `predict_proba` gives what the classifier's gives (of two classes only the second column, since there is one output);
@@ -55,7 +60,7 @@ def from_sklearn(mlp):
     return model
 
 
-def to_sklearn(model, mlp, classes=None):
+def to_sklearn(model, mlp, classes=None) -> Any:
     """Fit an MLPClassifier or MLPRegressor of scikit-learn by giving it a model's weights.
 
     The model must be what these are: dense layers with one activation among identity, sigmoid, tanh and relu between all of them.

@@ -5,13 +5,16 @@ stand as [out, in], square or not, and its images begin with the channels; Keras
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .. import nn
 from ..nn.layer import LAYERS
 from .graph import check_model, image_order
+
+if TYPE_CHECKING:
+    from ..nn import Sequential
 
 
 class _Entry(NamedTuple):
@@ -222,7 +225,7 @@ def _here(entry, value):
     return value if entry.order is None else value[np.argsort(entry.order)]
 
 
-def to_torch(model):
+def to_torch(model) -> dict[str, np.ndarray]:
     """The weights of a model under the names, and in the layout, of the equivalent ``torch.nn.Sequential``.
 
     The equivalent has one module for each layer, and one more for the activation of a layer that has one::
@@ -262,7 +265,7 @@ def to_torch(model):
     return {f"{name}.{e.name}": _there(e) for name, entries in _Modules(model).found for e in entries}
 
 
-def from_torch(module_or_state, model):
+def from_torch(module_or_state, model) -> "Sequential":
     """Copy the weights of a PyTorch module into a model of the same structure.
 
     Weights are matched by structure: where the names are those of `to_torch`, by name, else module by module, in order. Matrices
@@ -364,7 +367,7 @@ def _keras_entries(model):
     return [(name, e) for name, entries in _Modules(model).found for e in entries if not e.count and not e.shared]
 
 
-def to_keras(model):
+def to_keras(model) -> list[np.ndarray]:
     """The weights of a model as ``set_weights`` of the equivalent ``keras.Sequential`` takes them: layer by layer kernel and bias;
     gamma, beta, mean and variance.
 
@@ -392,7 +395,7 @@ def to_keras(model):
     return [e.parameter.data.copy() for _, e in _keras_entries(model)]
 
 
-def from_keras(model_or_weights, model):
+def from_keras(model_or_weights, model) -> "Sequential":
     """Copy the weights of a Keras model into a model of the same structure.
 
     Parameters

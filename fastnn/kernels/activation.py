@@ -1,5 +1,7 @@
 """Eager kernels: activations, PReLU included."""
 
+import numpy as np
+
 from .._native import Operation, apart, elements, matrix, output, output_like, same_or_apart, shape_of, vector
 from ..core.activations import ACTIVATIONS
 from ._check import _activation
@@ -11,7 +13,7 @@ _prelu_backward = Operation("prelu_backward", "dy x slope dx", "columns slopes p
 _slope_gradient = Operation("prelu_slope_gradient", "dy x dslope", "columns slopes pixels accumulate")
 
 
-def activation_forward(x, activation, out=None, *, alpha=None):
+def activation_forward(x, activation, out=None, *, alpha=None) -> np.ndarray:
     """Apply an activation to every element: y = f(x).
 
     ==========  ==================================================  ===================================
@@ -70,7 +72,7 @@ def activation_forward(x, activation, out=None, *, alpha=None):
     return y
 
 
-def activation_backward(dy, saved, activation, out=None, *, alpha=None):
+def activation_backward(dy, saved, activation, out=None, *, alpha=None) -> np.ndarray:
     """Carry a gradient back through an activation: dx = dy · f'.
 
     ==========  ==================================================================
@@ -146,7 +148,7 @@ def _check_slope(slope, columns, x):
     return n
 
 
-def prelu_forward(x, slope, out=None):
+def prelu_forward(x, slope, out=None) -> np.ndarray:
     """PReLU, a leaky ReLU whose slope is learned: y = x if x > 0 else slope · x.
 
     (He, Zhang, Ren & Sun 2015.)
@@ -184,7 +186,7 @@ def prelu_forward(x, slope, out=None):
     return y
 
 
-def prelu_backward(dy, x, slope, out=None):
+def prelu_backward(dy, x, slope, out=None) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of PReLU: dx = dy if x > 0 else slope · dy; dslope = Σ_rows dy · (0 if x > 0 else x).
 
     Parameters

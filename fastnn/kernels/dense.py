@@ -1,5 +1,9 @@
 """Eager kernels: the dense layer, and the gradient of a bias."""
 
+from typing import Any
+
+import numpy as np
+
 from .._native import Operation, apart, matrix, new, output, vector
 from ..core.activations import ACTIVATIONS
 from ._check import _activation
@@ -10,7 +14,7 @@ _backward_input = Operation("dense_backward_input", "dy w dx", "n_in n_out accum
 _backward_weights = Operation("dense_backward_weights", "x dy dw db", "n_in n_out accumulate update_w update_b l1 l2")
 
 
-def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alpha=None):
+def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alpha=None) -> np.ndarray:
     """One dense layer: z = x w + b, y = f(z).
 
     Each element is one chain of multiply-adds in the order of the inputs, started from the bias (fused on every
@@ -63,7 +67,8 @@ def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alph
     return y
 
 
-def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alpha=None, need_dx=True):
+def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alpha=None,
+                   need_dx=True) -> tuple[Any, np.ndarray, np.ndarray]:
     """Gradients of a dense layer: dz = dy · f', dx = dz wᵀ, dw = xᵀ dz, db = Σ_rows dz.
 
     (Rumelhart, Hinton & Williams 1986.)
@@ -143,7 +148,7 @@ def _three(out):
     return out
 
 
-def bias_gradient(dy, out=None):
+def bias_gradient(dy, out=None) -> np.ndarray:
     """Gradient of a bias that was added to every row: db_j = Σ_i dy_ij.
 
     Rows are summed in chunks of 16 and the chunks then added, always in the same order.

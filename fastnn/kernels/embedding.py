@@ -12,7 +12,7 @@ _backward = Operation("embedding_backward", "dy x dw", _SIZES + " accumulate")
 _MOST = 2**24  # rows of a table: numbers that float32 can tell apart
 
 
-def embedding_forward(codes, weight, out=None, *, unknown=False):
+def embedding_forward(codes, weight, out=None, *, unknown=False) -> np.ndarray:
     """Rows of a table, side by side: y_i = (w_c, for c in the codes of row i).
 
     Parameters
@@ -54,7 +54,7 @@ def embedding_forward(codes, weight, out=None, *, unknown=False):
     return y
 
 
-def embedding_backward(dy, codes, num_embeddings, out=None, *, unknown=False):
+def embedding_backward(dy, codes, num_embeddings, out=None, *, unknown=False) -> np.ndarray:
     """The gradient of a table: dw_c = Σ of what dy has where the code is c, in the order of the rows and columns.
 
     Each element is one chain of additions in that order, whatever the number of threads.

@@ -10,7 +10,7 @@ from .rows import _label_error
 
 
 def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, class_weight=None, sample_weight=None,
-                          reduction="mean", ignore_index=None):
+                          reduction="mean", ignore_index=None) -> tuple[float, np.ndarray]:
     """Softmax cross entropy of a batch, and its gradient with respect to the logits.
 
     With lse_i = log Σ_k exp(z_ik) and s = label_smoothing,
@@ -65,7 +65,7 @@ def softmax_cross_entropy(logits, targets, out=None, *, label_smoothing=0.0, cla
     return _reduced(found, reduction, counted)
 
 
-def softmax_cross_entropy_rows(logits, targets, *, ignore_index=None):
+def softmax_cross_entropy_rows(logits, targets, *, ignore_index=None) -> np.ndarray:
     """Softmax cross entropy of each row: loss_i = Σ_j t_ij · (lse_i - z_ij).
 
     Parameters
@@ -90,7 +90,7 @@ def softmax_cross_entropy_rows(logits, targets, *, ignore_index=None):
     return _cross_entropy(logits, targets, ignore_index=ignore_index)[0]
 
 
-def softmax_cross_entropy_correct(logits, targets, *, ignore_index=None):
+def softmax_cross_entropy_correct(logits, targets, *, ignore_index=None) -> int:
     """Number of rows whose largest logit stands at the target.
 
     Of equal logits the first counts, and so does the first of equal probabilities in a row of t. A row with a NaN, in the
@@ -118,7 +118,7 @@ def softmax_cross_entropy_correct(logits, targets, *, ignore_index=None):
     return int(np.count_nonzero(_cross_entropy(logits, targets, ignore_index=ignore_index)[2]))
 
 
-def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduction="mean"):
+def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduction="mean") -> tuple[float, np.ndarray]:
     """Mean squared error: loss = mean of (z - t)², gradient 2 (z - t) / (batch · columns).
 
     Parameters
@@ -156,7 +156,7 @@ def mean_squared_error(outputs, targets, out=None, *, sample_weight=None, reduct
     return _elementwise("squared", outputs, targets, out, sample_weight, reduction)
 
 
-def mean_absolute_error(outputs, targets, out=None, *, sample_weight=None, reduction="mean"):
+def mean_absolute_error(outputs, targets, out=None, *, sample_weight=None, reduction="mean") -> tuple[float, np.ndarray]:
     """Mean absolute error: loss = mean of |z - t|, gradient sign(z - t) / (batch · columns), 0 where z = t.
 
     Parameters
@@ -183,7 +183,7 @@ def mean_absolute_error(outputs, targets, out=None, *, sample_weight=None, reduc
     return _elementwise("absolute", outputs, targets, out, sample_weight, reduction)
 
 
-def huber(outputs, targets, out=None, *, delta=1.0, sample_weight=None, reduction="mean"):
+def huber(outputs, targets, out=None, *, delta=1.0, sample_weight=None, reduction="mean") -> tuple[float, np.ndarray]:
     """Huber's loss, with d = z - t: mean of d² / 2 where |d| <= delta, else delta · (|d| - delta / 2).
 
     The gradient is d, held to [-delta, delta], / (batch · columns). (Huber 1964.)
@@ -215,7 +215,7 @@ def huber(outputs, targets, out=None, *, delta=1.0, sample_weight=None, reductio
     return _elementwise("huber", outputs, targets, out, sample_weight, reduction, delta)
 
 
-def quantile(outputs, targets, out=None, *, quantile=0.5, sample_weight=None, reduction="mean"):
+def quantile(outputs, targets, out=None, *, quantile=0.5, sample_weight=None, reduction="mean") -> tuple[float, np.ndarray]:
     """Quantile (pinball) loss, with d = z - t and the quantile τ: mean of (1 - τ) · d where d > 0, else τ · |d|.
 
     The gradient is 1 - τ where d > 0, -τ where d < 0, and 0 where d = 0, / (batch · columns). The loss is least where a share τ
@@ -258,7 +258,8 @@ def quantile(outputs, targets, out=None, *, quantile=0.5, sample_weight=None, re
     return _elementwise("quantile", outputs, targets, out, sample_weight, reduction, 0.0, sides)
 
 
-def poisson(outputs, targets, out=None, *, log_input=True, full=False, eps=1e-8, sample_weight=None, reduction="mean"):
+def poisson(outputs, targets, out=None, *, log_input=True, full=False, eps=1e-8, sample_weight=None,
+            reduction="mean") -> tuple[float, np.ndarray]:
     """Negative log-likelihood of counts t under Poisson distributions.
 
         log_input:  mean of exp(z) - t · z                gradient (exp(z) - t) / (batch · columns)
@@ -296,7 +297,8 @@ def poisson(outputs, targets, out=None, *, log_input=True, full=False, eps=1e-8,
     return _elementwise(form, outputs, targets, out, sample_weight, reduction, eps, full=bool(full))
 
 
-def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample_weight=None, reduction="mean"):
+def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample_weight=None,
+                         reduction="mean") -> tuple[float, np.ndarray]:
     """Sigmoid followed by cross-entropy, of one or many yes-or-no questions at once.
 
         loss = mean of  p · t · log(1 + exp(-z)) + q · (1 - t) · log(1 + exp(z))
@@ -341,7 +343,7 @@ def binary_cross_entropy(logits, targets, out=None, *, class_weight=None, sample
 
 
 def binary_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class_weight=None, sample_weight=None,
-                 reduction="mean"):
+                 reduction="mean") -> tuple[float, np.ndarray]:
     """Hinge loss of a support vector machine: mean of max(0, margin - s · z), or of its square; s = 1 where t > 0, else -1.
 
     The gradient is -s (or -2 s (margin - s · z)) / (batch · columns) where the margin is missed, else 0; each element times
@@ -387,7 +389,7 @@ def binary_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class
 
 
 def multiclass_hinge(outputs, targets, out=None, *, margin=1.0, squared=False, class_weight=None, sample_weight=None,
-                     reduction="mean"):
+                     reduction="mean") -> tuple[float, np.ndarray]:
     """Hinge loss over classes: loss_i = Σ_{j ≠ y} max(0, z_ij - z_iy + margin), or the sum of the squares; their mean over rows.
 
     The gradient at j ≠ y is 1 (or twice the missing margin) where the margin is missed, and at y minus the sum of those, each

@@ -1,5 +1,7 @@
 """Eager kernels: maxout."""
 
+import numpy as np
+
 from .._native import Operation, apart, matrix, output
 from ._check import _integer
 
@@ -16,7 +18,7 @@ def _check_pieces(x, pieces):
     return rows, columns // pieces, pieces
 
 
-def maxout_forward(x, pieces, out=None):
+def maxout_forward(x, pieces, out=None) -> np.ndarray:
     """The largest of the pieces that stand side by side in a row: y_ij = max_k x_i,(k · features + j).
 
     I. Goodfellow et al., "Maxout networks", 2013. A NaN beats every number.
@@ -54,7 +56,7 @@ def maxout_forward(x, pieces, out=None):
     return y
 
 
-def maxout_backward(dy, x, pieces, out=None):
+def maxout_backward(dy, x, pieces, out=None) -> np.ndarray:
     """Carry a gradient back through `maxout_forward`: dy goes to the piece that was chosen, of equal ones the first.
 
     Parameters

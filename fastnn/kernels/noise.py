@@ -18,7 +18,7 @@ def _draw(operation, x, values, draws, out):
     return y
 
 
-def dropout_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
+def dropout_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS) -> np.ndarray:
     """Drop each element with probability p, and let the others grow: y = x · 65536 / (65536 - t) or 0, t = round(65536 p).
 
     N. Srivastava et al., "Dropout", 2014, in the inverted form: the expectation of y is x, so inference does nothing. What
@@ -67,7 +67,7 @@ def _share(p):
     return p
 
 
-def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
+def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS) -> np.ndarray:
     """Carry a gradient back through `dropout_forward`: the same mask and scale, made anew.
 
     Parameters
@@ -159,7 +159,7 @@ def dropout2d_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS)
     return dropout2d_forward(dy, p, seed, offset, out, stream=stream)
 
 
-def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
+def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=STREAM_LAYERS) -> np.ndarray:
     """Add noise: y = x + std · z, z standard normal numbers by Box and Muller (1958).
 
     Parameters

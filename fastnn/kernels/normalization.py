@@ -60,7 +60,8 @@ def _row_backward(family, dy, x, statistics, weight, out):
     return dx, dweight, dbias
 
 
-def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *,
+                      alpha=None) -> tuple[np.ndarray, np.ndarray]:
     """Bring each column to mean 0 and variance 1 over the rows: y = f((x - mean) / √(var + eps) · weight + bias).
 
     S. Ioffe and C. Szegedy, "Batch normalization", 2015. Values far from 0 lose nothing: deviations are taken from the
@@ -107,7 +108,8 @@ def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
     return y, statistics
 
 
-def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *,
+                        alpha=None) -> np.ndarray:
     """Normalise by a given mean and variance: y = f((x - mean) / √(var + eps) · weight + bias).
 
     Parameters
@@ -139,7 +141,7 @@ def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activati
                     names=("mean", "var"))
 
 
-def batchnorm_backward(dy, x, statistics, weight=None, out=None):
+def batchnorm_backward(dy, x, statistics, weight=None, out=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradients of batch normalisation, the statistics being functions of x.
 
         x̂ = (x - mean) · rstd,    dbias = Σ_rows dy,    dweight = Σ_rows dy x̂
@@ -183,7 +185,8 @@ def batchnorm_backward(dy, x, statistics, weight=None, out=None):
     return dx, dweight, dbias
 
 
-def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *,
+                      alpha=None) -> tuple[np.ndarray, np.ndarray]:
     """Bring each row to mean 0 and variance 1: y = f((x - mean) / √(var + eps) · weight + bias).
 
     J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", 2016.
@@ -213,7 +216,7 @@ def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
     return _row_forward("layernorm", x, weight, bias, eps, activation, alpha, out)
 
 
-def layernorm_backward(dy, x, statistics, weight=None, out=None):
+def layernorm_backward(dy, x, statistics, weight=None, out=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradients of layer normalisation.
 
         x̂ = (x - mean) · rstd,    g = dy · weight,    dx = rstd · (g - mean(g) - x̂ · mean(g x̂)), means over the row
@@ -250,7 +253,7 @@ def layernorm_backward(dy, x, statistics, weight=None, out=None):
     return _row_backward("layernorm", dy, x, statistics, weight, out)
 
 
-def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *, alpha=None) -> tuple[np.ndarray, np.ndarray]:
     """Bring each row to mean square 1: y = f(x / √(mean(x²) + eps) · weight).
 
     B. Zhang and R. Sennrich, "Root mean square layer normalization", 2019.
@@ -280,7 +283,7 @@ def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *
     return _row_forward("rmsnorm", x, weight, None, eps, activation, alpha, out)
 
 
-def rmsnorm_backward(dy, x, statistics, weight=None, out=None):
+def rmsnorm_backward(dy, x, statistics, weight=None, out=None) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of root mean square normalisation.
 
         x̂ = x · rstd,    g = dy · weight,    dx = rstd · (g - x̂ · mean(g x̂)), the mean over the row

@@ -7,7 +7,7 @@ from ..core.update_rules import settings_of
 from ._check import _at_least_zero, _integer, _number, _own
 
 
-def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
+def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0) -> None:
     """Stochastic gradient descent, with classical or Nesterov momentum.
 
         g = grad + weight_decay · p
@@ -69,7 +69,7 @@ def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0,
     _update(params, grads, states, lr, step, rule, weight_decay=weight_decay, **hyper)
 
 
-def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
+def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0) -> None:
     """Adam.
 
         g = grad + weight_decay · p

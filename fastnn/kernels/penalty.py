@@ -9,7 +9,7 @@ _forward = Operation("penalty_forward", "w sum", "size l1 l2")
 _backward = Operation("penalty_backward", "w dw", "size l1 l2")
 
 
-def penalty_forward(w, l1=0.0, l2=0.0):
+def penalty_forward(w, l1=0.0, l2=0.0) -> float:
     """The penalty of an array: R(w) = l1 · Σ|w| + l2 / 2 · Σw².
 
     (Tibshirani 1996 for L1, Hoerl & Kennard 1970 for L2, Zou & Hastie 2005 for both.)
@@ -45,7 +45,7 @@ def penalty_forward(w, l1=0.0, l2=0.0):
     return penalty_total(terms, size)
 
 
-def penalty_backward(w, dw, l1=0.0, l2=0.0):
+def penalty_backward(w, dw, l1=0.0, l2=0.0) -> np.ndarray:
     """Add the penalty's gradient in place: dw = dw + l2 · w + l1 · sign(w), with sign(0) = 0.
 
     Parameters

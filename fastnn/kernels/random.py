@@ -1,10 +1,12 @@
 """Eager kernels: random numbers and permutations."""
 
+import numpy as np
+
 from .. import _native
 from ._check import _integer
 
 
-def random_bits(n, seed, stream, step=0, offset=0):
+def random_bits(n, seed, stream, step=0, offset=0) -> np.ndarray:
     """n random 32-bit words, beginning with word `offset`: a pure function of its arguments.
 
     Word i is word i mod 4 of Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011) with the counter
@@ -48,7 +50,7 @@ def random_bits(n, seed, stream, step=0, offset=0):
     return _native.random_bits(n, seed, stream, step, offset)
 
 
-def permutation(n, seed, epoch=0):
+def permutation(n, seed, epoch=0) -> np.ndarray:
     """A random permutation of 0 … n - 1, by Fisher and Yates.
 
         p = 0 … n - 1

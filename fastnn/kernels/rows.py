@@ -9,7 +9,7 @@ from ._check import _integer, _number, _own
 _ROWS_NAMED = 5  # an error names this many rows at most
 
 
-def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False, dtype=np.float32):
+def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False, dtype=np.float32) -> np.ndarray:
     """Take rows, convert, scale and shift: value = dtype(float64(v) · scale + shift).
 
     The product and the sum are each rounded in double, then the value once to the dtype.
@@ -62,7 +62,7 @@ def gather(source, index, scale=1.0, shift=0.0, out=None, check_finite=False, dt
     raise ValueError(f"source: expected finite values, got NaN or infinity in row {rows}{more}")
 
 
-def gather_labels(labels, index, classes, out=None):
+def gather_labels(labels, index, classes, out=None) -> np.ndarray:
     """Take class numbers by index.
 
     Only the labels that are taken are checked.

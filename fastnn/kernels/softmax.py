@@ -1,5 +1,7 @@
 """Eager kernels: softmax and its logarithm."""
 
+import numpy as np
+
 from .._native import Operation, matrix, output_like, same_or_apart
 
 _softmax_forward = Operation("softmax_forward", "x y", "columns")
@@ -24,7 +26,7 @@ def _backward(operation, dy, y, out):
     return dx
 
 
-def softmax_forward(x, out=None):
+def softmax_forward(x, out=None) -> np.ndarray:
     """Softmax of each row: y_ij = exp(x_ij - m_i) / Σ_k exp(x_ik - m_i), m_i = max_k x_ik.
 
     (Bridle 1990.) A row that holds a NaN or +inf, or nothing but -inf, has no softmax and is NaN throughout.
@@ -57,7 +59,7 @@ def softmax_forward(x, out=None):
     return _forward(_softmax_forward, x, out)
 
 
-def softmax_backward(dy, y, out=None):
+def softmax_backward(dy, y, out=None) -> np.ndarray:
     """Carry a gradient back through softmax: dx_ij = y_ij · (dy_ij - Σ_k dy_ik · y_ik).
 
     Parameters
@@ -88,7 +90,7 @@ def softmax_backward(dy, y, out=None):
     return _backward(_softmax_backward, dy, y, out)
 
 
-def log_softmax_forward(x, out=None):
+def log_softmax_forward(x, out=None) -> np.ndarray:
     """Logarithm of the softmax of each row: y_ij = x_ij - m_i - log Σ_k exp(x_ik - m_i), m_i = max_k x_ik.
 
     A row that holds a NaN or +inf, or nothing but -inf, is NaN throughout.
@@ -118,7 +120,7 @@ def log_softmax_forward(x, out=None):
     return _forward(_log_softmax_forward, x, out)
 
 
-def log_softmax_backward(dy, y, out=None):
+def log_softmax_backward(dy, y, out=None) -> np.ndarray:
     """Carry a gradient back through log-softmax: dx_ij = dy_ij - exp(y_ij) · Σ_k dy_ik.
 
     Parameters

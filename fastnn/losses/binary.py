@@ -68,7 +68,7 @@ class BinaryCrossEntropy(_Binary):
 
     form = "binary_entropy"
 
-    def __init__(self, pos_weight=None, class_weight=None, reduction="mean"):
+    def __init__(self, pos_weight=None, class_weight=None, reduction="mean") -> None:
         if pos_weight is not None:
             if np.ndim(pos_weight) == 0:
                 pos_weight = check_number(pos_weight, "pos_weight", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
@@ -123,7 +123,7 @@ class BinaryHinge(_Binary):
 
     head = "hinge"
 
-    def __init__(self, margin=1.0, squared=False, class_weight=None, reduction="mean"):
+    def __init__(self, margin=1.0, squared=False, class_weight=None, reduction="mean") -> None:
         self.margin = check_number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
         self.squared = bool(squared)
         self._set_class_weight(class_weight)

@@ -50,7 +50,7 @@ class SoftmaxCrossEntropy(Loss):
     accurate = True
     head = "softmax"
 
-    def __init__(self, label_smoothing=0.0, class_weight=None, reduction="mean", ignore_index=None):
+    def __init__(self, label_smoothing=0.0, class_weight=None, reduction="mean", ignore_index=None) -> None:
         self.label_smoothing = check_number(label_smoothing, "label_smoothing", 0, 1, "a number from 0 to 1")
         if class_weight is not None:
             _class_weights(class_weight)

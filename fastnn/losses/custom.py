@@ -59,7 +59,7 @@ class Custom(Loss):
 
     kinds = ("any",)
 
-    def __init__(self, function):
+    def __init__(self, function) -> None:
         if not callable(function):
             raise TypeError(f"function: expected a function of outputs and targets, got {type(function).__name__}")
         self.function = function

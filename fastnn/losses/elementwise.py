@@ -1,5 +1,7 @@
 """Losses that compare outputs with targets one by one."""
 
+from typing import Any
+
 import numpy as np
 
 from ..core.activations import FLOAT32_MAX, FLOAT32_TINY
@@ -16,7 +18,7 @@ class _Elementwise(Loss):
     parameter = 0.0
     full = False
 
-    def __init__(self, reduction="mean"):
+    def __init__(self, reduction="mean") -> None:
         self._set_reduction(reduction)
 
     def _class_weight(self, outputs, dtype):
@@ -106,7 +108,7 @@ class Huber(_Elementwise):
 
     form = "huber"
 
-    def __init__(self, delta=1.0, reduction="mean"):
+    def __init__(self, delta=1.0, reduction="mean") -> None:
         self.delta = check_number(delta, "delta", FLOAT32_TINY, FLOAT32_MAX, "a number > 0, finite in float32")
         super().__init__(reduction)
 
@@ -146,7 +148,7 @@ class Quantile(_Elementwise):
 
     form = "quantile"
 
-    def __init__(self, quantile=0.5, reduction="mean"):
+    def __init__(self, quantile: Any = 0.5, reduction="mean") -> None:
         if np.ndim(quantile) == 0:
             self.quantile = self._check(quantile)
         else:
@@ -211,7 +213,7 @@ class Poisson(_Elementwise):
     checks_values = True
     head = "rates"
 
-    def __init__(self, log_input=True, full=False, eps=1e-8, reduction="mean"):
+    def __init__(self, log_input=True, full=False, eps=1e-8, reduction="mean") -> None:
         self.log_input, self.full = bool(log_input), bool(full)
         self.eps = check_number(eps, "eps", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
         super().__init__(reduction)

@@ -34,7 +34,7 @@ class MulticlassHinge(Loss):
     accurate = True
     head = "largest"
 
-    def __init__(self, margin=1.0, squared=False, class_weight=None, reduction="mean"):
+    def __init__(self, margin=1.0, squared=False, class_weight=None, reduction="mean") -> None:
         self.margin = check_number(margin, "margin", 0, FLOAT32_MAX, "a number >= 0, finite in float32")
         self.squared = bool(squared)
         if class_weight is not None:

@@ -49,7 +49,7 @@ class Activation(Layer):
     (1, 3)
     """
 
-    def __init__(self, name, alpha=None):
+    def __init__(self, name, alpha=None) -> None:
         self.name, self.alpha = check_layer_activation(name, alpha)
 
     def config(self):
@@ -67,22 +67,22 @@ class Activation(Layer):
         return shape
 
 
-def Identity():
+def Identity() -> Activation:
     """``Activation("identity")``: does nothing."""
     return Activation("identity")
 
 
-def Sigmoid():
+def Sigmoid() -> Activation:
     """``Activation("sigmoid")``, as PyTorch calls it."""
     return Activation("sigmoid")
 
 
-def Tanh():
+def Tanh() -> Activation:
     """``Activation("tanh")``, as PyTorch calls it."""
     return Activation("tanh")
 
 
-def ReLU():
+def ReLU() -> Activation:
     """``Activation("relu")``, as PyTorch and Keras call it.
 
     Examples
@@ -93,44 +93,44 @@ def ReLU():
     return Activation("relu")
 
 
-def LeakyReLU(negative_slope=0.01):
+def LeakyReLU(negative_slope=0.01) -> Activation:
     """``Activation("leaky_relu", alpha=negative_slope)``, as PyTorch calls it; Keras's default is 0.3."""
     return Activation("leaky_relu", negative_slope)
 
 
-def ELU(alpha=1.0):
+def ELU(alpha=1.0) -> Activation:
     """``Activation("elu", alpha)``, as PyTorch calls it."""
     return Activation("elu", alpha)
 
 
-def SELU():
+def SELU() -> Activation:
     """``Activation("selu")``, as PyTorch calls it."""
     return Activation("selu")
 
 
-def GELU(approximate="none"):
+def GELU(approximate="none") -> Activation:
     """``Activation("gelu")``, or "gelu_tanh" with ``approximate="tanh"``, as PyTorch calls it."""
     if approximate not in ("none", "tanh"):
         raise ValueError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
     return Activation("gelu" if approximate == "none" else "gelu_tanh")
 
 
-def SiLU():
+def SiLU() -> Activation:
     """``Activation("silu")``, as PyTorch calls it; also called swish."""
     return Activation("silu")
 
 
-def Mish():
+def Mish() -> Activation:
     """``Activation("mish")``, as PyTorch calls it."""
     return Activation("mish")
 
 
-def Softplus(beta=1.0):
+def Softplus(beta=1.0) -> Activation:
     """``Activation("softplus", alpha=beta)``, as PyTorch calls it."""
     return Activation("softplus", beta)
 
 
-def Hardtanh():
+def Hardtanh() -> Activation:
     """``Activation("hard_tanh")``, as PyTorch calls it."""
     return Activation("hard_tanh")
 
@@ -199,7 +199,7 @@ class PReLU(Layer):
     array([0.25, 0.25, 0.25], dtype=float32)
     """
 
-    def __init__(self, num_parameters=1, init=0.25):
+    def __init__(self, num_parameters=1, init=0.25) -> None:
         self.num_parameters = check_size(num_parameters, "num_parameters")
         init = check_number(init, "init", -FLOAT32_MAX, FLOAT32_MAX, "a number, finite in float32")
         self.slope = Parameter(np.full(self.num_parameters, init), "slope")

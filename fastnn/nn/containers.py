@@ -144,7 +144,7 @@ class Residual(Chain):
     (5, 5, 16)
     """
 
-    def __init__(self, *layers, projection=None, stochastic_depth=0.0):
+    def __init__(self, *layers, projection=None, stochastic_depth=0.0) -> None:
         self.layers = tuple(layers)
         if projection is not None and (isinstance(projection, type) or not isinstance(projection, Layer)):
             raise TypeError(f"projection: expected a layer, or None, got {projection!r:.60}")

@@ -62,7 +62,7 @@ class ConvTranspose2d(Convolution):
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, dilation=1, groups=1, bias=True,
-                 activation=None, init=None, penalty=None):  # fmt: skip
+                 activation=None, init=None, penalty=None) -> None:  # fmt: skip
         self.output_padding = pair(output_padding, "output_padding", 0)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, activation, init, penalty)
         if any(p and (p >= max(s, d) or self.padding == "same") for p, s, d in zip(self.output_padding, self.stride, self.dilation)):

@@ -6,7 +6,7 @@ from .inputs import Flatten, Input
 from .model import Sequential
 
 
-def lenet5(shape=(32, 32, 1), classes=10, dtype=None):
+def lenet5(shape=(32, 32, 1), classes=10, dtype=None) -> Sequential:
     """LeNet-5: two convolutions with average pooling, three dense layers, tanh between them.
 
     Y. LeCun et al., "Gradient-based learning applied to document recognition", 1998, with every map of the second convolution
@@ -43,7 +43,7 @@ def lenet5(shape=(32, 32, 1), classes=10, dtype=None):
     )
 
 
-def simple_convnet(shape=(28, 28, 1), classes=10, filters=30, kernel_size=5, hidden=100, dtype=None):
+def simple_convnet(shape=(28, 28, 1), classes=10, filters=30, kernel_size=5, hidden=100, dtype=None) -> Sequential:
     """A small network for small images: one convolution with relu and max-pooling, one hidden layer.
 
     Parameters

@@ -1,6 +1,7 @@
 """Layers for images (height, width, channels): convolution and pooling; and convolution of sequences (length, channels)."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -57,8 +58,8 @@ class Convolution(_Windows):
 
     kernel_shape = property(lambda self: self.kernel_size)  # of the weights
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, activation=None,
-                 init=None, penalty=None):
+    def __init__(self, in_channels, out_channels, kernel_size, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups=1, bias=True,
+                 activation=None, init=None, penalty=None) -> None:
         self.in_channels = None if in_channels is None else check_size(in_channels, "in_channels")
         self.out_channels = check_size(out_channels, "out_channels")
         self.kernel_size, self.stride = pair(kernel_size, "kernel_size"), pair(stride, "stride")
@@ -74,7 +75,7 @@ class Convolution(_Windows):
         self.penalty = check_penalty(penalty)
         self._init = init  # until there are weights
         initialisers.resolve(init, self.activation, self.alpha)
-        self.weight = None
+        self.weight: Any = None
         if self.in_channels is not None:
             self._make_weight(self.in_channels)
         self.bias = Parameter(np.zeros(self.out_channels), "bias") if bias else None
@@ -259,8 +260,8 @@ class Conv1d(Convolution):
     needs_shape = True
     kernel_shape = property(lambda self: self.kernel_size[1:])
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, activation=None,
-                 init=None, penalty=None):
+    def __init__(self, in_channels, out_channels, kernel_size, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups=1, bias=True,
+                 activation=None, init=None, penalty=None) -> None:
         sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
         kernel_size, stride, dilation = ((1, check_size(value, name)) for name, value in sizes.items())
         if not isinstance(padding, str):
@@ -310,7 +311,7 @@ class _Pool(_Windows):
             raise ValueError(f"{self!r}: {error}") from None
         return window
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False):
+    def __init__(self, kernel_size, stride=None, padding: Any = 0, ceil_mode=False) -> None:
         self.kernel_size = pair(kernel_size, "kernel_size")
         self.stride = self.kernel_size if stride is None else pair(stride, "stride")
         self.padding, self.ceil_mode = paddings(padding), flag(ceil_mode, "ceil_mode")
@@ -355,7 +356,7 @@ class MaxPool2d(_Pool):
     array([[ 5.,  7., 13., 15.]], dtype=float32)
     """
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, dilation=1):
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, dilation=1) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.dilation = pair(dilation, "dilation")
 
@@ -390,7 +391,7 @@ class AvgPool2d(_Pool):
     array([[ 2.5,  4.5, 10.5, 12.5]], dtype=float32)
     """
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    def __init__(self, kernel_size, stride=None, padding: Any = 0, ceil_mode=False, count_include_pad=True) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.count_include_pad = flag(count_include_pad, "count_include_pad")
 

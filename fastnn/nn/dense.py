@@ -1,5 +1,7 @@
 """Dense: the fully connected layer."""
 
+from typing import Any
+
 import numpy as np
 
 from .. import init as initialisers
@@ -78,7 +80,7 @@ class Dense(Layer):
     ((784, 100), (100,))
     """
 
-    def __init__(self, in_features, out_features, activation=None, bias=True, init=None, penalty=None):
+    def __init__(self, in_features, out_features, activation=None, bias=True, init=None, penalty=None) -> None:
         self.in_features = None if in_features is None else check_size(in_features, "in_features")
         self.out_features = check_size(out_features, "out_features")
         self._check_product(self.in_features)
@@ -89,7 +91,7 @@ class Dense(Layer):
         self.penalty = check_penalty(penalty)
         self._init = init  # until there are weights
         initialisers.resolve(init, self.activation, self.alpha)
-        self.weight = None
+        self.weight: Any = None
         if self.in_features is not None:
             self._make_weight(self.in_features)
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None

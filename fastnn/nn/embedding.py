@@ -103,7 +103,7 @@ a table a row for all other codes
 
     needs_shape = True
 
-    def __init__(self, num_embeddings, embedding_dim, unknown=False, init=None):
+    def __init__(self, num_embeddings, embedding_dim, unknown=False, init=None) -> None:
         self.num_embeddings = _check_count(num_embeddings, "num_embeddings")
         self.embedding_dim, self.unknown = check_size(embedding_dim, "embedding_dim"), bool(unknown)
         self.weight = _table(self.num_embeddings, self.unknown, self.embedding_dim, init, 1.0, "weight")
@@ -169,7 +169,7 @@ class TabularEmbedding(_Embedding):
     (1, 1)
     """
 
-    def __init__(self, continuous, cardinalities, dim=None, unknown=False, init=None):
+    def __init__(self, continuous, cardinalities, dim=None, unknown=False, init=None) -> None:
         self.continuous = check_size(continuous, "continuous") if continuous else 0
         try:
             counts = tuple(cardinalities)

@@ -1,6 +1,7 @@
 """Layers for what comes in, samples of any shape and raw values; and those that give samples another shape."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class Input(Layer):
     48
     """
 
-    def __init__(self, *shape, data_format=CHANNELS_LAST):
+    def __init__(self, *shape, data_format=CHANNELS_LAST) -> None:
         if data_format not in DATA_FORMATS:
             raise ValueError(f"data_format: expected 'channels_last' or 'channels_first', got {data_format!r}")
         self.shape, self.data_format = _sizes(shape, "shape"), data_format
@@ -137,7 +138,7 @@ class Reshape(Layer):
     (5, 2, 2, 3)
     """
 
-    def __init__(self, *shape):
+    def __init__(self, *shape) -> None:
         self.shape = _sizes(shape, "shape", -1)
 
     @property
@@ -199,7 +200,7 @@ class Rescaling(Layer):
            [ 1.,  1.]], dtype=float32)
     """
 
-    def __init__(self, scale, offset=0.0):
+    def __init__(self, scale, offset: Any = 0.0) -> None:
         found = {"scale": _numbers(scale, "scale"), "offset": _numbers(offset, "offset")}
         lengths = {len(v) for v in found.values() if isinstance(v, tuple)}
         if len(lengths) > 1:

@@ -1,15 +1,21 @@
 """Layer: the base of the layers, and the register of the package's own."""
 
 import operator
+from typing import TYPE_CHECKING
 
 from ..core.fixed import Fixed
 from ..core.parameter import Parameter
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Kind = TypeVar("Kind", bound=type)
 
 
 LAYERS = {}  # the package's own by name: what a model's file may hold without being told
 
 
-def register(layer):
+def register(layer: "Kind") -> "Kind":
     """Decorates a class of the package's layers."""
     LAYERS[layer.__name__] = layer
     return layer
@@ -103,19 +109,19 @@ class Layer(Fixed):
         """(name, Parameter) of those that are its attributes, trained or not."""
         return [(name, p) for name, p in vars(self).items() if isinstance(p, Parameter)]
 
-    def named_parameters(self):
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
         """(name, Parameter) of what is trained, in order."""
         return [(name, p) for name, p in self._named() if p.trained]
 
-    def named_buffers(self):
+    def named_buffers(self) -> list[tuple[str, Parameter]]:
         """(name, Parameter) of what is saved but not trained, such as running statistics."""
         return [(name, p) for name, p in self._named() if not p.trained]
 
-    def parameters(self):
+    def parameters(self) -> list[Parameter]:
         """Its Parameters, in order, those of the layers inside it included."""
         return [p for _, p in self.named_parameters()]
 
-    def freeze(self, *which):
+    def freeze(self, *which) -> None:
         """Hold parameters: no gradient of them is made, and no optimizer changes them until `unfreeze`. A frozen BatchNorm uses and
         keeps its running statistics in training too. May be called between steps; files do not record it.
 
@@ -139,7 +145,7 @@ class Layer(Fixed):
         """
         self._set_frozen(which, True)
 
-    def unfreeze(self, *which):
+    def unfreeze(self, *which) -> None:
         """Let parameters that `freeze` holds be trained again. Parameters as there."""
         self._set_frozen(which, False)
 

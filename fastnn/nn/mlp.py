@@ -1,6 +1,7 @@
 """mlp: the common network in one line."""
 
 import numbers
+from typing import Any
 
 from .. import init as initialisers
 from ..core.checks import check_size, suggesting
@@ -14,8 +15,8 @@ _PLACES = {False: None, None: None, True: "before", "before": "before", "after":
 
 
 @suggesting
-def mlp(sizes, activation="relu", output_activation=None, batchnorm=False, dropout=0.0, bias=True, init=None, penalty=None,
-        dtype=None):
+def mlp(sizes, activation: Any = "relu", output_activation=None, batchnorm: Any = False, dropout: Any = 0.0, bias=True, init=None,
+        penalty=None, dtype=None) -> Sequential:
     """A multilayer perceptron: dense layers with an activation between them, and what usually goes with it.
 
     Each hidden layer is, in this order: Dense, BatchNorm (if "before"), the activation, BatchNorm (if "after"), Dropout. The

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from .layer import register
 from .noise import DropConnect, Dropout, GaussianNoise
 from .rows import as_array, as_rows
 from .summary import table
+
+if TYPE_CHECKING:
+    from ..plan import Plan
 
 
 def last_activation(layers):
@@ -96,7 +100,7 @@ class Sequential(Chain):
 
     changes = ("head", "metadata")
 
-    def __init__(self, *layers, dtype=None):
+    def __init__(self, *layers, dtype=None) -> None:
         self.layers = tuple(layers)
         self._shapes = check_chain(self.layers)
         self.dtype = self._check_dtype(dtype)
@@ -132,18 +136,18 @@ class Sequential(Chain):
                 )
         return get_default_dtype() if found is None else found
 
-    def __len__(self):
+    def __len__(self) -> int:
         """The number of layers."""
         return len(self.layers)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> Any:
         """A layer, or for a slice a model of these layers, which share their parameters with this one."""
         return Sequential(*self.layers[index], dtype=self.dtype) if isinstance(index, slice) else self.layers[index]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return iter(self.layers)
 
-    def __call__(self, X):
+    def __call__(self, X) -> np.ndarray:
         """The model's outputs; `predict` has options."""
         return self.predict(X)
 
@@ -169,7 +173,7 @@ class Sequential(Chain):
         """Whether its input begins with the channels: see `Input`."""
         return isinstance(self.layers[0], Input) and self.layers[0].channels_first
 
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """How many numbers are trained; shared ones count once, running statistics do not.
 
         Examples
@@ -179,7 +183,7 @@ class Sequential(Chain):
         """
         return sum(p.size for p in self.parameters())
 
-    def summary(self, batch_size=1, print_fn=None):
+    def summary(self, batch_size=1, print_fn=None) -> None:
         """Print a table of the layers: output shape, parameters, and what an inference of the layer costs.
 
         Flops are floating-point operations; an activation that runs inside a dense layer's product is not counted. Bytes are
@@ -210,7 +214,7 @@ class Sequential(Chain):
         for line in table(self, check_size(batch_size, "batch_size")):
             (print_fn or print)(line)
 
-    def fold(self):
+    def fold(self) -> "Sequential":
         """A new model for inference with the same outputs, to rounding, and less to compute.
 
         A `BatchNorm` becomes part of the Dense or Tied layer in front of it, if no activation stands between, or else of the
@@ -239,7 +243,7 @@ class Sequential(Chain):
         new.head, new.metadata = self.head, copy.deepcopy(self.metadata)
         return new
 
-    def architecture(self):
+    def architecture(self) -> dict[str, Any]:
         """The layers and their arguments, as JSON can hold them: what a file records, and `load` builds from.
 
         Raises
@@ -289,7 +293,7 @@ class Sequential(Chain):
 
     # ---- inference ----
 
-    def plan(self, batch, softmax=False, fused=True, schedule=None):
+    def plan(self, batch, softmax=False, fused=True, schedule=None) -> "Plan":
         """The plan of an inference over batches of at most `batch` rows; `softmax`: of probabilities, as `predict_proba`."""
         builder = Builder(batch, fused, dtype=self.dtype)
         y = self.emit_whole(builder)
@@ -363,7 +367,7 @@ class Sequential(Chain):
         if len(self._idle) > 8:
             self._idle.pop(next(iter(self._idle), None), None)
 
-    def predict(self, X, batch_size=None, out=None):
+    def predict(self, X, batch_size=None, out=None) -> np.ndarray:
         """The model's outputs (logits, where it was trained on a loss that takes logits).
 
         May be called from several threads at once.
@@ -389,7 +393,7 @@ class Sequential(Chain):
         """
         return self._infer(X, batch_size, out, False)
 
-    def predict_proba(self, X, batch_size=None, out=None):
+    def predict_proba(self, X, batch_size=None, out=None) -> np.ndarray:
         """Class probabilities: softmax over the outputs, or the sigmoid of each where the model was trained on binary
         cross-entropy or has a single output; outputs of a last softmax or sigmoid are probabilities already and stay as they
         are. Parameters as `predict`.
@@ -408,7 +412,7 @@ class Sequential(Chain):
         """
         return self._infer(X, batch_size, out, True)
 
-    def predict_classes(self, X, batch_size=None):
+    def predict_classes(self, X, batch_size=None) -> np.ndarray:
         """The class with the largest output, int64 [rows]. Parameters as `predict`.
 
         Of a model that was trained on a binary loss, or has a single output: 1 where the answer is yes, else 0, or -1 where the
@@ -433,13 +437,13 @@ class Sequential(Chain):
             raise ValueError(f"predict_classes: expected outputs that tell classes, got {head.what}; predict gives them")
         return head.classes(self._infer(X, batch_size, None, False))
 
-    def classes_of(self, outputs):
+    def classes_of(self, outputs) -> np.ndarray:
         """The classes that outputs of the model stand for, [rows, out_features], as `predict_classes` has them; None where they
         stand for none."""
         head = self._head()
         return None if head.classes is None else head.classes(outputs)
 
-    def activations(self, X, layers=None, before=False):
+    def activations(self, X, layers=None, before=False) -> dict[str, np.ndarray]:
         """The hidden outputs: what each layer makes of X in inference.
 
         Parameters
@@ -480,7 +484,7 @@ class Sequential(Chain):
 
     # ---- state and files ----
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the parameters and buffers (what is saved but not trained) by name.
 
         Examples
@@ -490,7 +494,7 @@ class Sequential(Chain):
         """
         return {name: p.data.copy() for name, p in self._named()}
 
-    def load_state_dict(self, state_dict, strict=True):
+    def load_state_dict(self, state_dict, strict=True) -> tuple[list[str], list[str]] | None:
         """Copy values into the parameters and buffers.
 
         Parameters
@@ -536,7 +540,7 @@ class Sequential(Chain):
             p.data = values[name]
         return None if strict else (missing, extra)
 
-    def save(self, path):
+    def save(self, path) -> None:
         """Write the model to a safetensors file: the parameters, and in its metadata the architecture and format version.
 
         The file appears whole or not at all. Equal models give equal files.

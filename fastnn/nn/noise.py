@@ -4,6 +4,8 @@ What is drawn is a function of the trainer's seed, the number of the step, the l
 threads or instruction sets, and training resumes exactly.
 """
 
+from typing import Any
+
 from .dense import Dense
 from ..core.checks import check_number
 from .layer import Layer, register
@@ -58,7 +60,7 @@ class Dropout(Layer):
     Dropout(p=Linear(lr=0.5, start_factor=1.0, end_factor=0.0, total_iters=1000))
     """
 
-    def __init__(self, p=0.5):
+    def __init__(self, p: Any = 0.5) -> None:
         self.p = _check_share(p)
 
     def config(self):
@@ -128,7 +130,7 @@ class GaussianNoise(Layer):
     (2, 3)
     """
 
-    def __init__(self, std):
+    def __init__(self, std) -> None:
         self.std = check_number(std, "std", 0, _FLOAT32_MAX, "a number >= 0, finite in float32")
 
     def config(self):
@@ -168,7 +170,7 @@ class DropConnect(Layer):
     ['0.dense.weight', '0.dense.bias', '1.weight', '1.bias']
     """
 
-    def __init__(self, dense, p=0.5):
+    def __init__(self, dense, p: Any = 0.5) -> None:
         if not isinstance(dense, Dense):
             raise TypeError(f"dense: expected a Dense layer, got {type(dense).__name__}")
         self.dense = dense

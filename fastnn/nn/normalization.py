@@ -74,7 +74,7 @@ class BatchNorm(Layer):
         """2, for a single row has no variance; 1 where it is frozen."""
         return 1 if all(p.frozen for p in (self.weight, self.bias) if p is not None) and self.running_mean.frozen else 2
 
-    def __init__(self, features, momentum=0.1, eps=1e-5, affine=True):
+    def __init__(self, features, momentum=0.1, eps=1e-5, affine=True) -> None:
         self.in_features = self.features = check_size(features, "features")
         self.momentum = None if momentum is None else check_number(momentum, "momentum", 0, 1, "a number from 0 to 1, or None")
         self.eps = _check_eps(eps)
@@ -133,7 +133,7 @@ class LayerNorm(Layer):
     (2, 8)
     """
 
-    def __init__(self, features, eps=1e-5, affine=True):
+    def __init__(self, features, eps=1e-5, affine=True) -> None:
         self.in_features = self.features = check_size(features, "features")
         self.eps = _check_eps(eps)
         self.affine = bool(affine)
@@ -179,7 +179,7 @@ class RMSNorm(Layer):
     (2, 3)
     """
 
-    def __init__(self, features, eps=1e-5, affine=True):
+    def __init__(self, features, eps=1e-5, affine=True) -> None:
         self.in_features = self.features = check_size(features, "features")
         self.eps = _check_eps(eps)
         self.affine = bool(affine)
@@ -234,7 +234,7 @@ class GroupNorm(Layer):
 
     by_channels = True
 
-    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True):
+    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True) -> None:
         self.num_groups, self.num_channels = check_size(num_groups, "num_groups"), check_size(num_channels, "num_channels")
         if self.num_channels % self.num_groups:
             raise ValueError(f"num_groups: expected a divisor of num_channels, {self.num_channels}, got {self.num_groups}")

@@ -1,6 +1,8 @@
 """Layers for columns of numbers, as tables have them: Scale, a factor for each column, and PiecewiseLinear, a code of several
 numbers for each."""
 
+from typing import Any
+
 import numpy as np
 
 from ..core.checks import check_size
@@ -40,10 +42,10 @@ class Scale(Layer):
     array([[ 1. , 20. ,  1.5]], dtype=float32)
     """
 
-    def __init__(self, features, init=1.0):
+    def __init__(self, features, init: Any = 1.0) -> None:
         self.in_features = self.features = None if features is None else check_size(features, "features")
         self._init = float(init)
-        self.weight = None
+        self.weight: Any = None
         if features is not None:
             self.weight = Parameter(np.full(features, self._init), "weight")
 
@@ -101,7 +103,7 @@ class PiecewiseLinear(Layer):
            [ 1.,  0.,  0.]], dtype=float32)
     """
 
-    def __init__(self, edges):
+    def __init__(self, edges) -> None:
         self.edges = tuple(self._check(e, i) for i, e in enumerate(edges))
         if not self.edges:
             raise ValueError("edges: expected those of at least one column, got none")

@@ -1,11 +1,15 @@
 """Model files: safetensors, with the architecture and the format's version in the metadata."""
 
 import os
+from typing import TYPE_CHECKING
 
 from ..core import safetensors
 from ..core.dtypes import check_dtype
 from ..core.heads import check_head
 from .layer import LAYERS, Layer
+
+if TYPE_CHECKING:
+    from .model import Sequential
 
 CHECKPOINT = "fastnn-checkpoint"  # the format of a trainer's file, which has a model's in it
 FORMAT_VERSION = 1  # of model files; older ones stay readable, newer ones are refused
@@ -70,7 +74,7 @@ def _layer(entry, source, classes, path, known):
     return known[path]
 
 
-def load(path, layers=()):
+def load(path, layers=()) -> "Sequential":
     """Read a model that `save` wrote, or the one in a trainer's checkpoint.
 
     Parameters

@@ -49,7 +49,7 @@ class Tied(Layer):
     [('0.weight', (64, 16)), ('0.bias', (16,)), ('1.bias', (64,))]
     """
 
-    def __init__(self, dense, transpose=True, activation=None, bias=True):
+    def __init__(self, dense, transpose=True, activation=None, bias=True) -> None:
         if not isinstance(dense, Dense):
             raise TypeError(f"dense: expected a Dense layer, got {type(dense).__name__}")
         if dense.needs_shape:
@@ -153,7 +153,7 @@ class Maxout(Layer):
     (4, 24)
     """
 
-    def __init__(self, in_features, out_features, pieces=2, bias=True, init=None, penalty=None):
+    def __init__(self, in_features, out_features, pieces=2, bias=True, init=None, penalty=None) -> None:
         self.in_features = check_size(in_features, "in_features")
         self.out_features = check_size(out_features, "out_features")
         self.pieces = check_size(pieces, "pieces")

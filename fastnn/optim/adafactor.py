@@ -65,7 +65,7 @@ class Adafactor(Optimizer):
     rules = ("adafactor",)
     checks = {"eps": _eps, "beta2_decay": _decay}
 
-    def __init__(self, params, lr=1e-2, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.0, **options):
+    def __init__(self, params, lr=1e-2, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.0, **options) -> None:
         settings = {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay}
         super().__init__(params, settings, options)
 

@@ -1,7 +1,14 @@
 """Adam and its relatives: AdamW, NAdam, Adamax, RAdam."""
 
+from typing import TYPE_CHECKING
+
 from . import checks
 from .base import Optimizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import Options, Rate
 
 
 class Adam(Optimizer):
@@ -53,8 +60,8 @@ class Adam(Optimizer):
     switches = ("amsgrad",)
     checks = {"amsgrad": checks.flag, "epsilon_hat": checks.flag}
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, *, epsilon_hat=False,
-                 **options):
+    def __init__(self, params, lr: "Rate" = 1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay: "Rate" = 0.0, amsgrad=False, *,
+                 epsilon_hat=False, **options: "Unpack[Options]") -> None:
         super().__init__(
             params,
             {
@@ -111,8 +118,8 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *, epsilon_hat=False,
-                 **options):
+    def __init__(self, params, lr: "Rate" = 1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay: "Rate" = 1e-2, amsgrad=False,
+                 *, epsilon_hat=False, **options: "Unpack[Options]") -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, epsilon_hat=epsilon_hat, **options)
 
 
@@ -158,7 +165,8 @@ class NAdam(Optimizer):
 
     rules = ("nadam",)
 
-    def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, momentum_decay=4e-3, **options):
+    def __init__(self, params, lr: "Rate" = 2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay: "Rate" = 0.0, momentum_decay=4e-3,
+                 **options: "Unpack[Options]") -> None:
         super().__init__(
             params,
             {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay},
@@ -204,7 +212,8 @@ class Adamax(Optimizer):
 
     rules = ("adamax",)
 
-    def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **options):
+    def __init__(self, params, lr: "Rate" = 2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay: "Rate" = 0.0,
+                 **options: "Unpack[Options]") -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, options)
 
 
@@ -249,5 +258,6 @@ class RAdam(Optimizer):
 
     rules = ("radam",)
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **options):
+    def __init__(self, params, lr: "Rate" = 1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay: "Rate" = 0.0,
+                 **options: "Unpack[Options]") -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, options)

@@ -1,7 +1,14 @@
 """Rates for every weight from the squares of its gradients: Adagrad, Adadelta, RMSprop."""
 
+from typing import TYPE_CHECKING
+
 from . import checks
 from .base import Optimizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import Options, Rate
 
 
 class Adagrad(Optimizer):
@@ -45,7 +52,8 @@ class Adagrad(Optimizer):
     rules = ("adagrad",)
     checks = {"initial_accumulator_value": checks.number}
 
-    def __init__(self, params, lr=1e-2, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10, **options):
+    def __init__(self, params, lr: "Rate" = 1e-2, lr_decay=0.0, weight_decay: "Rate" = 0.0, initial_accumulator_value=0.0,
+                 eps=1e-10, **options: "Unpack[Options]") -> None:
         super().__init__(
             params,
             {
@@ -101,7 +109,8 @@ class Adadelta(Optimizer):
 
     rules = ("adadelta",)
 
-    def __init__(self, params, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, **options):
+    def __init__(self, params, lr: "Rate" = 1.0, rho=0.9, eps=1e-6, weight_decay: "Rate" = 0.0,
+                 **options: "Unpack[Options]") -> None:
         super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay}, options)
 
 
@@ -153,7 +162,8 @@ class RMSprop(Optimizer):
     switches = ("momentum", "centered")
     checks = {"centered": checks.flag}
 
-    def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False, **options):
+    def __init__(self, params, lr: "Rate" = 1e-2, alpha=0.99, eps=1e-8, weight_decay: "Rate" = 0.0, momentum: "Rate" = 0.0,
+                 centered=False, **options: "Unpack[Options]") -> None:
         super().__init__(
             params,
             {

@@ -2,6 +2,8 @@
 
 import contextlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 
@@ -78,9 +80,9 @@ class Optimizer(Copied, Scheduled):
     switches = ()  # hyper-parameters that say which states there are: they stay off, or on
     decoupled = False  # whether weights always decay by themselves, and not in the gradient
 
-    def __init__(self, params, defaults, options=None):
+    def __init__(self, params, defaults, options=None) -> None:
         self._defaults(defaults, options or {})
-        self.param_groups = ()
+        self.param_groups: tuple[dict[str, Any], ...] = ()
         if isinstance(params, (np.ndarray, Parameter)):
             raise TypeError("params: expected a list or dict of arrays, got a single one; write [array]")
         owner = callable(getattr(params, "parameters", None))
@@ -229,7 +231,7 @@ class Optimizer(Copied, Scheduled):
             hint = checks.instead(unknown, self.defaults)
             raise ValueError(f"{name}: unknown hyper-parameters {unknown}{hint}; known are {sorted(self.defaults)}")
 
-    def add_param_group(self, group):
+    def add_param_group(self, group) -> None:
         """Add parameters, with hyper-parameters of their own; they begin with step 1.
 
         Parameters
@@ -368,7 +370,7 @@ class Optimizer(Copied, Scheduled):
     def _groups_with(self, trait):
         return frozenset(i for i, g in enumerate(self.param_groups) if trait in RULES[self._rule(g)].traits)
 
-    def step(self, grads, clip_norm=None):
+    def step(self, grads, clip_norm=None) -> float | None:
         """Update all parameters once, in place.
 
         Parameters
@@ -413,7 +415,7 @@ class Optimizer(Copied, Scheduled):
 
     # ---- the average of the weights ----
 
-    def swap_ema(self):
+    def swap_ema(self) -> None:
         """Exchange the parameters' values with their moving averages; call it again to take them back, exactly.
 
         Raises
@@ -424,7 +426,7 @@ class Optimizer(Copied, Scheduled):
         self._refuse_without_averages("swap_ema")
         self._averages_stand.swap(self._params, self._averages)
 
-    def averaged(self):
+    def averaged(self) -> AbstractContextManager[Any]:
         """A context in which the parameters hold their moving averages, to evaluate, predict or save with.
 
         Raises
@@ -456,7 +458,7 @@ class Optimizer(Copied, Scheduled):
         pairs = dict(zip(self._states_of(self.param_groups[self._group_of[i]], self._params[i]), self._state[i]))
         return pairs if self._averages[i] is None else {**pairs, "ema": self._averages[i]}
 
-    def state_dict(self, copy=True):
+    def state_dict(self, copy=True) -> dict[str, Any]:
         """A plain dict of copies: {"optimizer": name, "groups": [hyper-parameters, "steps" and what else a group counts],
         "state": [arrays by name], "skipped": number}; where a group's parameters are a dict, "params" lists their names.
 
@@ -476,7 +478,7 @@ class Optimizer(Copied, Scheduled):
             self._refuse_while_swapped("state_dict")
             return state.state_of(self, copy)
 
-    def load_state_dict(self, state_dict, strict=True):
+    def load_state_dict(self, state_dict, strict=True) -> None:
         """Take over what `state_dict` gave: arrays are copied into this optimizer's own.
 
         Parameters that have names, here and there, are matched by them, else by their order.
@@ -508,7 +510,7 @@ class Optimizer(Copied, Scheduled):
             groups, states, skipped = state.checked(self, state_dict, checks.flag(strict, "strict"))
             state.take(self, groups, states, skipped)
 
-    def from_torch_state(self, state_dict, transpose=False, steps=None):
+    def from_torch_state(self, state_dict, transpose=False, steps=None) -> None:
         """Take over the state of the PyTorch optimizer of the same name, as its `state_dict()` gives it.
 
         PyTorch is not imported: tensors need only be convertible by `.numpy()` or `np.asarray`.

@@ -1,6 +1,13 @@
 """LAMB: Adam's direction, with a length that fits each array."""
 
+from typing import TYPE_CHECKING
+
 from .base import Optimizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import Options, Rate
 
 
 class LAMB(Optimizer):
@@ -41,5 +48,6 @@ class LAMB(Optimizer):
 
     rules = ("lamb",)
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0, **options):
+    def __init__(self, params, lr: "Rate" = 1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay: "Rate" = 0.0,
+                 **options: "Unpack[Options]") -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, options)

@@ -4,6 +4,7 @@ import math
 import numbers
 import warnings
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,7 @@ class LBFGS:
     """
 
     def __init__(self, params, lr=1.0, max_iter=20, max_eval=None, tolerance_grad=1e-7, tolerance_change=1e-9, history_size=100,
-                 line_search_fn=None):
+                 line_search_fn=None) -> None:
         self.defaults = {
             "lr": lr, "max_iter": max_iter, "max_eval": max_eval, "tolerance_grad": tolerance_grad,
             "tolerance_change": tolerance_change, "history_size": history_size, "line_search_fn": line_search_fn,
@@ -156,7 +157,7 @@ class LBFGS:
 
     # ---- stepping ----
 
-    def step(self, closure):
+    def step(self, closure) -> float:
         """Do up to max_iter iterations.
 
         Parameters
@@ -295,7 +296,7 @@ class LBFGS:
 
     # ---- state ----
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """A plain dict of copies, as that of `Optimizer`: {"optimizer": "LBFGS", "groups": [settings, "n_iter", "func_evals",
         "iterations", "scale"], "state": [arrays by name]}.
 
@@ -318,7 +319,7 @@ class LBFGS:
                     found[name] = np.array([v[i] for v in vectors], p.dtype).reshape(len(vectors), *p.shape)
         return {"optimizer": "LBFGS", "groups": groups, "state": state}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict) -> None:
         """Take over what `state_dict` gave; parameters in the same order.
 
         Raises
@@ -379,7 +380,7 @@ class LBFGS:
         self._descent, (self.n_iter, self.func_evals) = descent, counts[:2]
         self.param_groups[0].update(settings)
 
-    def from_torch_state(self, state_dict, transpose=False):
+    def from_torch_state(self, state_dict, transpose=False) -> None:
         """Take over the state of ``torch.optim.LBFGS``, as its `state_dict()` gives it; the parameters must have been loaded.
 
         Parameters

@@ -1,6 +1,13 @@
 """Lion: the sign of a momentum."""
 
+from typing import TYPE_CHECKING
+
 from .base import Optimizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import Options, Rate
 
 
 class Lion(Optimizer):
@@ -39,5 +46,6 @@ class Lion(Optimizer):
 
     rules = ("lion",)
 
-    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, **options):
+    def __init__(self, params, lr: "Rate" = 1e-4, betas=(0.9, 0.99), weight_decay: "Rate" = 0.0,
+                 **options: "Unpack[Options]") -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay}, options)

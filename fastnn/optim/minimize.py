@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -35,16 +36,16 @@ class MinimizeResult:
         Why it ended.
     """
 
-    x: object
+    x: Any
     fun: float
-    jac: object
+    jac: Any
     nit: int
     nfev: int
     success: bool
     message: str
 
 
-def minimize(fun, x0, method="lbfgs", *, tol=None, max_iter=None, callback=None, **options):
+def minimize(fun, x0, method="lbfgs", *, tol=None, max_iter=None, callback=None, **options) -> MinimizeResult:
     """Make a function small, from its value and gradient.
 
     Parameters

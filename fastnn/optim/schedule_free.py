@@ -2,12 +2,18 @@
 
 import contextlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _native
 from . import checks
 from .base import Optimizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import Options, Rate
 
 
 class ScheduleFreeAdamW(Optimizer):
@@ -62,8 +68,8 @@ class ScheduleFreeAdamW(Optimizer):
     rules = ("schedule_free",)
     checks = {"warmup_steps": checks.count}
 
-    def __init__(self, params, lr=0.0025, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, warmup_steps=0, r=0.0,
-                 weight_lr_power=2.0, **options):
+    def __init__(self, params, lr: "Rate" = 0.0025, betas=(0.9, 0.999), eps=1e-8, weight_decay: "Rate" = 0.0, warmup_steps=0, r=0.0,
+                 weight_lr_power=2.0, **options: "Unpack[Options]") -> None:
         super().__init__(
             params,
             {
@@ -94,7 +100,7 @@ class ScheduleFreeAdamW(Optimizer):
         """Whether the parameters hold y, at which gradients are taken, and not x."""
         return not self._x_stands.made
 
-    def eval(self):
+    def eval(self) -> None:
         """Put the average x into the parameters. They are to be read only until `train` puts y back, exactly."""
         if not self.train_mode:
             return
@@ -103,7 +109,7 @@ class ScheduleFreeAdamW(Optimizer):
             self._other = self._average()
             self._x_stands.swap(self._params, self._other)
 
-    def train(self):
+    def train(self) -> None:
         """Put y back into the parameters."""
         if self.train_mode:
             return
@@ -143,10 +149,10 @@ class ScheduleFreeAdamW(Optimizer):
         if not self.train_mode:
             raise RuntimeError("this optimizer is in evaluation mode: call train() before the next step")
 
-    def state_dict(self, copy=True):
+    def state_dict(self, copy=True) -> dict[str, Any]:
         return {**super().state_dict(copy), "train_mode": self.train_mode}
 
-    def load_state_dict(self, state_dict, strict=True):
+    def load_state_dict(self, state_dict, strict=True) -> None:
         mode = state_dict.get("train_mode", True) if isinstance(state_dict, Mapping) else True
         mode = checks.flag(mode.item() if isinstance(mode, np.ndarray) and mode.ndim == 0 else mode, "state_dict['train_mode']")
         super().load_state_dict(state_dict, strict)

@@ -81,7 +81,7 @@ class Scheduled:
         """The groups' `schedules.ReduceOnPlateau`, each once."""
         return tuple({id(p): p for s in self._schedules() if isinstance(s, Schedule) for p in s.plateaus}.values())
 
-    def rates(self):
+    def rates(self) -> list[float]:
         """The learning rate of each group for the next step."""
         return [self._next(i, "lr", g["lr"]) for i, g in enumerate(self.param_groups)]
 
@@ -89,7 +89,7 @@ class Scheduled:
         """For an executor, behind `prepare`: the rates, then the settings that depend on the step, for the next step."""
         return [*self.rates(), *(self._next(i, name, number_of(self.param_groups[i], name)) for i, name in self._scheduled)]
 
-    def rate_table(self, steps, epoch=None):
+    def rate_table(self, steps, epoch=None) -> np.ndarray:
         """The learning rates of the next steps.
 
         Parameters

@@ -1,8 +1,15 @@
 """Stochastic gradient descent and momentum in all its forms."""
 
+from typing import TYPE_CHECKING
+
 from ..core.update_rules import CODES
 from . import checks
 from .base import Optimizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import Options, Rate
 
 
 class SGD(Optimizer):
@@ -95,8 +102,8 @@ class SGD(Optimizer):
     switches = ("momentum",)
     checks = {"nesterov": checks.flag, "form": checks.choice(*CODES["form"])}
 
-    def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, form="torch",
-                 **options):
+    def __init__(self, params, lr: "Rate" = 1e-3, momentum: "Rate" = 0.0, dampening=0.0, weight_decay: "Rate" = 0.0,
+                 nesterov=False, *, form="torch", **options: "Unpack[Options]") -> None:
         super().__init__(
             params,
             {

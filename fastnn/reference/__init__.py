@@ -6,6 +6,7 @@ regard for speed. It imports NumPy and nothing else of fastnn.
 """
 
 from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
 # Each twin is imported when it is first asked for: module -> its public names.
 _NAMES = {
@@ -33,12 +34,29 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names.spl
 
 __all__ = sorted(_HOMES)
 
+if TYPE_CHECKING:  # the same names for type checkers, which do not run what is below
+    from .activation import *
+    from .convolution import *
+    from .dense import *
+    from .embedding import *
+    from .lbfgs import *
+    from .loss import *
+    from .maxout import *
+    from .noise import *
+    from .normalization import *
+    from .optimizer import *
+    from .penalty import *
+    from .rng import *
+    from .rows import *
+    from .softmax import *
+    from .stochastic_pool import *
+else:
 
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(_import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(_import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value
 
 
 def __dir__():

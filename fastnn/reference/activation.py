@@ -202,7 +202,7 @@ def find_activation(activation, alpha=None):
     return record, alpha
 
 
-def activation_forward(x, activation, out=None, *, alpha=None):
+def activation_forward(x, activation, out=None, *, alpha=None) -> np.ndarray:
     """Apply an activation to every element: y = f(x).
 
     ==========  ==================================================  ===================================
@@ -260,7 +260,7 @@ def activation_forward(x, activation, out=None, *, alpha=None):
     return out
 
 
-def activation_backward(dy, saved, activation, out=None, *, alpha=None):
+def activation_backward(dy, saved, activation, out=None, *, alpha=None) -> np.ndarray:
     """Carry a gradient back through an activation: dx = dy · f'.
 
     ==========  ==================================================================
@@ -325,7 +325,7 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None):
     return out
 
 
-def prelu_forward(x, slope, out=None):
+def prelu_forward(x, slope, out=None) -> np.ndarray:
     """PReLU, a leaky ReLU whose slope is learned: y = x if x > 0 else slope · x.
 
     (He, Zhang, Ren & Sun 2015.)
@@ -361,7 +361,7 @@ def prelu_forward(x, slope, out=None):
     return out
 
 
-def prelu_backward(dy, x, slope, out=None):
+def prelu_backward(dy, x, slope, out=None) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of PReLU: dx = dy if x > 0 else slope · dy; dslope = Σ_rows dy · (0 if x > 0 else x).
 
     Parameters

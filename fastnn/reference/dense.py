@@ -4,6 +4,8 @@ Weights are [in, out], so the forward product reads both operands as they lie. P
 their value, is not part of what this file says.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ._check import check_array, check_out
@@ -11,7 +13,7 @@ from ._sums import product_rows, sum_rows
 from .activation import activation_backward, activation_forward, find_activation
 
 
-def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alpha=None):
+def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alpha=None) -> np.ndarray:
     """One dense layer: z = x w + b, y = f(z).
 
     Parameters
@@ -58,7 +60,8 @@ def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alph
     return activation_forward(z, activation, out, alpha=alpha)
 
 
-def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alpha=None, need_dx=True):
+def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alpha=None,
+                   need_dx=True) -> tuple[Any, np.ndarray, np.ndarray]:
     """Gradients of a dense layer: dz = dy · f', dx = dz wᵀ, dw = xᵀ dz, db = Σ_rows dz.
 
     (Rumelhart, Hinton & Williams 1986.)
@@ -122,7 +125,7 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
     return dx, dw, db
 
 
-def bias_gradient(dy, out=None):
+def bias_gradient(dy, out=None) -> np.ndarray:
     """Gradient of a bias that was added to every row: db_j = Σ_i dy_ij.
 
     Parameters

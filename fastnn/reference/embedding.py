@@ -5,7 +5,7 @@ import numpy as np
 from ._check import check_array, check_integers, check_out
 
 
-def embedding_forward(codes, weight, out=None, *, unknown=False):
+def embedding_forward(codes, weight, out=None, *, unknown=False) -> np.ndarray:
     """Rows of a table, side by side: y_i = (w_c, for c in the codes of row i).
 
     Parameters
@@ -43,7 +43,7 @@ def embedding_forward(codes, weight, out=None, *, unknown=False):
     return out
 
 
-def embedding_backward(dy, codes, num_embeddings, out=None, *, unknown=False):
+def embedding_backward(dy, codes, num_embeddings, out=None, *, unknown=False) -> np.ndarray:
     """The gradient of a table: dw_c = Σ of what dy has where the code is c, in the order of the rows and columns.
 
     Parameters

@@ -5,7 +5,7 @@ import numpy as np
 from ._check import check_array
 
 
-def lbfgs_direction(gradient, pairs, scale):
+def lbfgs_direction(gradient, pairs, scale) -> np.ndarray:
     """The two-loop recursion (J. Nocedal, "Updating quasi-Newton matrices with limited storage", 1980).
 
         q = g;  from the newest pair to the oldest: alpha = s q / (s y), q -= alpha y

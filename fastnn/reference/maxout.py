@@ -13,7 +13,7 @@ def _pieces(x, pieces):
     return x, x.argmax(axis=1)[:, None, :]  # NumPy's argmax: a NaN beats every number
 
 
-def maxout_forward(x, pieces, out=None):
+def maxout_forward(x, pieces, out=None) -> np.ndarray:
     """The largest of the pieces that stand side by side in a row: y_ij = max_k x_i,(k · features + j).
 
     Parameters
@@ -47,7 +47,7 @@ def maxout_forward(x, pieces, out=None):
     return out
 
 
-def maxout_backward(dy, x, pieces, out=None):
+def maxout_backward(dy, x, pieces, out=None) -> np.ndarray:
     """Carry a gradient back through `maxout_forward`: dy goes to the piece that was chosen, of equal ones the first.
 
     Parameters

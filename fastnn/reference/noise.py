@@ -37,7 +37,7 @@ def dropout_threshold(p):
     return round(float(p) * 65536)
 
 
-def dropout_mask(shape, p, seed, offset=0, stream=LAYER_STREAM):
+def dropout_mask(shape, p, seed, offset=0, stream=LAYER_STREAM) -> np.ndarray:
     """True where an element stays: its half-word, one of the eight of its block, is at least the threshold.
 
     Parameters
@@ -66,7 +66,7 @@ def dropout_mask(shape, p, seed, offset=0, stream=LAYER_STREAM):
     return (half >= dropout_threshold(p)).reshape(shape)
 
 
-def dropout_forward(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
+def dropout_forward(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM) -> np.ndarray:
     """Drop each element with probability p, and let the others grow: y = x · 65536 / (65536 - t) or 0, t = round(65536 p).
 
     N. Srivastava et al., "Dropout", 2014, in the inverted form: the expectation of y is x, so inference does nothing.
@@ -182,7 +182,7 @@ def dropout2d_backward(dy, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
     return dropout2d_forward(dy, p, seed, offset, out, stream=stream)
 
 
-def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
+def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=LAYER_STREAM) -> np.ndarray:
     """Carry a gradient back through `dropout_forward`: the same mask and scale, made anew.
 
     Parameters
@@ -208,7 +208,7 @@ def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
     return dropout_forward(dy, p, seed, offset, out, stream=stream)
 
 
-def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=LAYER_STREAM):
+def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=LAYER_STREAM) -> np.ndarray:
     """Add noise: y = x + std · z, z standard normal.
 
     z comes from two words a, b of the element's block, the first pair or the second, by Box and Muller (1958):

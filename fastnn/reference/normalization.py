@@ -62,7 +62,8 @@ def _xhat(x, mean, rest, rstd):
     return (x * factor - mean * factor - rest * factor) * (rstd / factor)
 
 
-def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *,
+                      alpha=None) -> tuple[np.ndarray, np.ndarray]:
     """Bring each column to mean 0 and variance 1 over the rows: y = f((x - mean) / √(var + eps) · weight + bias).
 
     Parameters
@@ -107,7 +108,8 @@ def batchnorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
     return activation_forward(out, activation, out, alpha=alpha), np.stack([mean, rest, rstd, var])
 
 
-def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *,
+                        alpha=None) -> np.ndarray:
     """Normalise by a given mean and variance: y = f((x - mean) / √(var + eps) · weight + bias).
 
     Parameters
@@ -142,7 +144,7 @@ def batchnorm_inference(x, mean, var, weight=None, bias=None, eps=1e-5, activati
     return activation_forward(out, activation, out, alpha=alpha)
 
 
-def batchnorm_backward(dy, x, statistics, weight=None, out=None):
+def batchnorm_backward(dy, x, statistics, weight=None, out=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradients of batch normalisation, the statistics being functions of x.
 
         x̂ = (x - mean) · rstd,    dbias = Σ_rows dy,    dweight = Σ_rows dy x̂
@@ -218,7 +220,8 @@ def _rownorm_backward(dy, x, statistics, weight, centered, out):
     return out, dweight, dbias
 
 
-def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *,
+                      alpha=None) -> tuple[np.ndarray, np.ndarray]:
     """Bring each row to mean 0 and variance 1: y = f((x - mean) / √(var + eps) · weight + bias).
 
     Parameters
@@ -246,7 +249,7 @@ def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity"
     return _rownorm_forward(x, weight, bias, True, eps, activation, out, alpha)
 
 
-def layernorm_backward(dy, x, statistics, weight=None, out=None):
+def layernorm_backward(dy, x, statistics, weight=None, out=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradients of layer normalisation.
 
         x̂ = (x - mean) · rstd,    g = dy · weight,    dx = rstd · (g - mean(g) - x̂ · mean(g x̂)), means over the row
@@ -282,7 +285,7 @@ def layernorm_backward(dy, x, statistics, weight=None, out=None):
     return _rownorm_backward(dy, x, statistics, weight, True, out)
 
 
-def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *, alpha=None) -> tuple[np.ndarray, np.ndarray]:
     """Bring each row to mean square 1: y = f(x / √(mean(x²) + eps) · weight).
 
     Parameters
@@ -310,7 +313,7 @@ def rmsnorm_forward(x, weight=None, eps=1e-5, activation="identity", out=None, *
     return _rownorm_forward(x, weight, None, False, eps, activation, out, alpha)
 
 
-def rmsnorm_backward(dy, x, statistics, weight=None, out=None):
+def rmsnorm_backward(dy, x, statistics, weight=None, out=None) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of root mean square normalisation.
 
         x̂ = x · rstd,    g = dy · weight,    dx = rstd · (g - x̂ · mean(g x̂)), the mean over the row

@@ -13,7 +13,7 @@ import numpy as np
 from ._check import check_array
 
 
-def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
+def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0) -> None:
     """Stochastic gradient descent, with classical or Nesterov momentum.
 
         g = grad + weight_decay · p
@@ -76,7 +76,7 @@ def sgd_update(params, grads, buffers, step, *, lr, momentum=0.0, dampening=0.0,
             p[...] = p - lr * g
 
 
-def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
+def adam_update(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0) -> None:
     """Adam.
 
         g = grad + weight_decay · p

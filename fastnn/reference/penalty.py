@@ -5,7 +5,7 @@ import numpy as np
 from ._check import check_array
 
 
-def penalty_forward(w, l1=0.0, l2=0.0):
+def penalty_forward(w, l1=0.0, l2=0.0) -> float:
     """The penalty of an array: R(w) = l1 · Σ|w| + l2 / 2 · Σw².
 
     (Tibshirani 1996 for L1, Hoerl & Kennard 1970 for L2, Zou & Hastie 2005 for both.)
@@ -41,7 +41,7 @@ def penalty_forward(w, l1=0.0, l2=0.0):
         return float((l1 * np.abs(values).sum() if l1 else 0.0) + (0.5 * l2 * (values * values).sum() if l2 else 0.0))
 
 
-def penalty_backward(w, dw, l1=0.0, l2=0.0):
+def penalty_backward(w, dw, l1=0.0, l2=0.0) -> np.ndarray:
     """Add the penalty's gradient in place: dw = dw + l2 · w + l1 · sign(w), with sign(0) = 0.
 
     Parameters

@@ -21,7 +21,7 @@ _32 = np.uint64(32)
 SHUFFLE_STREAM = 1
 
 
-def philox(counter, key):
+def philox(counter, key) -> np.ndarray:
     """Philox4x32-10 of each counter.
 
     One round with the key (k0, k1), where hi and lo are the halves of a 64-bit product:
@@ -65,7 +65,7 @@ def philox(counter, key):
     return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
 
 
-def random_bits(n, seed, stream, step=0, offset=0):
+def random_bits(n, seed, stream, step=0, offset=0) -> np.ndarray:
     """n random 32-bit words, beginning with word `offset`.
 
     Word i is ``philox((block mod 2^32, block div 2^32, step, stream), (seed mod 2^32, seed div 2^32))[i mod 4]`` with
@@ -114,7 +114,7 @@ def random_bits(n, seed, stream, step=0, offset=0):
     return words[offset - 4 * first :][:n]
 
 
-def random_bits64(n, seed, stream, step=0):
+def random_bits64(n, seed, stream, step=0) -> np.ndarray:
     """n random 64-bit words: word i is bits[2i] | bits[2i + 1] << 32, with bits from `random_bits`.
 
     Parameters
@@ -143,7 +143,7 @@ def random_bits64(n, seed, stream, step=0):
     return bits[0::2] | bits[1::2] << _32
 
 
-def permutation(n, seed, epoch=0):
+def permutation(n, seed, epoch=0) -> np.ndarray:
     """A random permutation of 0 … n - 1, by Fisher and Yates.
 
         p = 0 … n - 1
@@ -183,7 +183,7 @@ def permutation(n, seed, epoch=0):
     return np.array(p, dtype=np.int64)
 
 
-def uniform(n, seed, stream, step=0):
+def uniform(n, seed, stream, step=0) -> np.ndarray:
     """n numbers, uniform on [0, 1): (r div 2^11) · 2^-53, with r from `random_bits64`.
 
     Parameters
@@ -210,7 +210,7 @@ def uniform(n, seed, stream, step=0):
     return to_uniform(random_bits64(n, seed, stream, step))
 
 
-def normal(n, seed, stream, step=0):
+def normal(n, seed, stream, step=0) -> np.ndarray:
     """n standard normal numbers, in pairs by Box and Muller.
 
     From the 64-bit words r0, r1 of each pair:

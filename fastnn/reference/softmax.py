@@ -5,7 +5,7 @@ import numpy as np
 from ._check import check_array, check_out
 
 
-def softmax_forward(x, out=None):
+def softmax_forward(x, out=None) -> np.ndarray:
     """Softmax of each row: y_ij = exp(x_ij - m_i) / Σ_k exp(x_ik - m_i), m_i = max_k x_ik.
 
     (Bridle 1990.) Subtracting the maximum changes nothing but keeps every exponent at or below zero. A row that holds a
@@ -43,7 +43,7 @@ def softmax_forward(x, out=None):
     return out
 
 
-def softmax_backward(dy, y, out=None):
+def softmax_backward(dy, y, out=None) -> np.ndarray:
     """Carry a gradient back through softmax: dx_ij = y_ij · (dy_ij - Σ_k dy_ik · y_ik).
 
     Parameters
@@ -79,7 +79,7 @@ def softmax_backward(dy, y, out=None):
     return out
 
 
-def log_softmax_forward(x, out=None):
+def log_softmax_forward(x, out=None) -> np.ndarray:
     """Logarithm of the softmax of each row: y_ij = x_ij - m_i - log Σ_k exp(x_ik - m_i), m_i = max_k x_ik.
 
     A row that holds a NaN or +inf, or nothing but -inf, is NaN throughout.
@@ -115,7 +115,7 @@ def log_softmax_forward(x, out=None):
     return out
 
 
-def log_softmax_backward(dy, y, out=None):
+def log_softmax_backward(dy, y, out=None) -> np.ndarray:
     """Carry a gradient back through log-softmax: dx_ij = dy_ij - exp(y_ij) · Σ_k dy_ik.
 
     Parameters

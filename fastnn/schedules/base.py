@@ -85,7 +85,7 @@ class Schedule:
     def __init_subclass__(cls, **more):
         super().__init_subclass__(**more)
         if "__init__" in vars(cls):
-            cls.__init__ = suggesting(cls.__init__)
+            setattr(cls, "__init__", suggesting(cls.__init__))  # as an assignment checkers would take it for the constructor of all
 
     def _set(self, **settings):
         self.__dict__.update(settings, _names=tuple(settings))
@@ -99,11 +99,11 @@ class Schedule:
         """Rates of the steps t, float64 [n], at least 0 and not necessarily whole. clock: a Clock or None."""
         raise NotImplementedError
 
-    def __call__(self, step):
+    def __call__(self, step) -> float:
         """The rate after `step` steps, as a float; `step` is a number >= 0."""
         return float(self._evaluate(np.array([number(step, "step", 0.0)]), None)[0])
 
-    def table(self, first, count, clock=None):
+    def table(self, first, count, clock=None) -> np.ndarray:
         """The rates of `count` steps from number `first` on.
 
         Parameters
@@ -130,13 +130,13 @@ class Schedule:
         with np.errstate(all="ignore"):  # infinity is refused where a rate is used
             return self._rates(t, clock)
 
-    def __mul__(self, other):
+    def __mul__(self, other) -> "Product":
         other = scalar(other)
         if not callable(other) and (isinstance(other, bool) or not isinstance(other, numbers.Real)):
             return NotImplemented
         return Product(self, other)
 
-    def __rmul__(self, other):
+    def __rmul__(self, other) -> "Product":
         other = scalar(other)
         if not callable(other) and (isinstance(other, bool) or not isinstance(other, numbers.Real)):
             return NotImplemented
@@ -236,7 +236,7 @@ class Constant(Schedule):
     0.1
     """
 
-    def __init__(self, lr):
+    def __init__(self, lr) -> None:
         self._set(lr=number(lr, "lr", 0.0))
 
     def _rates(self, t, clock):
@@ -259,7 +259,7 @@ class Product(Schedule):
     array([0.25 , 0.375, 0.25 , 0.25 ])
     """
 
-    def __init__(self, *schedules):
+    def __init__(self, *schedules) -> None:
         if not schedules:
             raise ValueError("schedules: expected at least one, got none")
         self._set(schedules=tuple(_schedule(s, f"schedules[{i}]") for i, s in enumerate(schedules)))

@@ -31,7 +31,7 @@ class WarmUp(Schedule):
     array([0.   , 0.125, 0.25 , 0.375, 0.5  , 0.5  , 0.25 , 0.25 ])
     """
 
-    def __init__(self, schedule, steps, start_factor=0.0):
+    def __init__(self, schedule, steps, start_factor=0.0) -> None:
         self._set(
             schedule=_schedule(schedule, "schedule"),
             steps=_count(steps, "steps", 0),
@@ -63,7 +63,7 @@ class Sequence(Schedule):
     array([0.   , 0.25 , 0.5  , 0.5  , 0.5  , 0.25 , 0.125])
     """
 
-    def __init__(self, schedules, milestones):
+    def __init__(self, schedules, milestones) -> None:
         if not isinstance(schedules, (list, tuple)):
             raise TypeError(f"schedules: expected a list, got {type(schedules).__name__}")
         if not schedules:
@@ -107,7 +107,7 @@ class PerEpoch(Schedule):
     array([0.5  , 0.5  , 0.5  , 0.25 , 0.25 , 0.25 , 0.125])
     """
 
-    def __init__(self, schedule, steps_per_epoch=None, smooth=False):
+    def __init__(self, schedule, steps_per_epoch=None, smooth=False) -> None:
         self._set(
             schedule=_schedule(schedule, "schedule"),
             steps_per_epoch=None if steps_per_epoch is None else _count(steps_per_epoch, "steps_per_epoch"),

@@ -1,10 +1,15 @@
 """Schedules from plain dicts."""
 
+from typing import TYPE_CHECKING
+
 from .base import Constant, Product
 from .combined import PerEpoch, Sequence, WarmUp
 from .cosine import CosLog, Cosine, CosineRestarts, OneCycle
 from .decay import Exponential, InverseTime, Linear, MultiStep, Polynomial, Step
 from .plateau import ReduceOnPlateau
+
+if TYPE_CHECKING:
+    from .base import Schedule
 
 _KINDS = {
     kind.__name__: kind
@@ -15,7 +20,7 @@ _KINDS = {
 }  # fmt: skip
 
 
-def from_config(config):
+def from_config(config) -> "Schedule":
     """The schedule that `Schedule.config` described.
 
     Parameters

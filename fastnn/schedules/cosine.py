@@ -38,7 +38,7 @@ class Cosine(Schedule):
     (0.5, 0.25, 0.0, 0.0)
     """
 
-    def __init__(self, lr, T_max, eta_min=0.0):
+    def __init__(self, lr, T_max, eta_min=0.0) -> None:
         self._set(lr=number(lr, "lr", 0.0), T_max=_count(T_max, "T_max"), eta_min=number(eta_min, "eta_min", 0.0))
 
     def _rates(self, t, clock):
@@ -71,7 +71,7 @@ class CosineRestarts(Schedule):
     (0.5, 0.5, 0.5, 0.5, 0.25)
     """
 
-    def __init__(self, lr, T_0, T_mult=1, eta_min=0.0):
+    def __init__(self, lr, T_0, T_mult=1, eta_min=0.0) -> None:
         self._set(
             lr=number(lr, "lr", 0.0),
             T_0=_count(T_0, "T_0"),
@@ -113,7 +113,7 @@ class CosLog(Schedule):
     (0.0, True, True, True, True, 1.0)
     """
 
-    def __init__(self, lr, total_steps, cycles=4):
+    def __init__(self, lr, total_steps, cycles=4) -> None:
         self._set(lr=number(lr, "lr", 0.0), total_steps=_count(total_steps, "total_steps"), cycles=_count(cycles, "cycles"))
         if self.cycles > 50:
             raise ValueError(f"cycles: expected at most 50, got {self.cycles}")
@@ -157,7 +157,7 @@ class OneCycle(Schedule):
     """
 
     def __init__(self, max_lr, total_steps, pct_start=0.3, anneal_strategy="cos", div_factor=25.0, final_div_factor=1e4,
-                 three_phase=False):
+                 three_phase=False) -> None:
         three_phase = flag(three_phase, "three_phase")
         self._set(
             max_lr=number(max_lr, "max_lr", 0.0),

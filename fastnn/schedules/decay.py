@@ -31,7 +31,7 @@ class Step(Schedule):
     (0.5, 0.25, 0.125)
     """
 
-    def __init__(self, lr, step_size, gamma=0.1):
+    def __init__(self, lr, step_size, gamma=0.1) -> None:
         self._set(lr=number(lr, "lr", 0.0), step_size=_count(step_size, "step_size"), gamma=number(gamma, "gamma", 0.0))
 
     def _rates(self, t, clock):
@@ -62,7 +62,7 @@ class MultiStep(Schedule):
     (0.5, 0.25, 0.125)
     """
 
-    def __init__(self, lr, milestones, gamma=0.1):
+    def __init__(self, lr, milestones, gamma=0.1) -> None:
         self._set(lr=number(lr, "lr", 0.0), milestones=_steps(milestones, "milestones"), gamma=number(gamma, "gamma", 0.0))
 
     def _rates(self, t, clock):
@@ -92,7 +92,7 @@ class Exponential(Schedule):
     0.0625
     """
 
-    def __init__(self, lr, gamma, decay_steps=1, staircase=False):
+    def __init__(self, lr, gamma, decay_steps=1, staircase=False) -> None:
         self._set(
             lr=number(lr, "lr", 0.0),
             gamma=number(gamma, "gamma", 0.0),
@@ -129,7 +129,7 @@ class InverseTime(Schedule):
     0.125
     """
 
-    def __init__(self, lr, decay_rate, decay_steps=1, staircase=False):
+    def __init__(self, lr, decay_rate, decay_steps=1, staircase=False) -> None:
         self._set(
             lr=number(lr, "lr", 0.0),
             decay_rate=number(decay_rate, "decay_rate", 0.0),
@@ -171,7 +171,7 @@ class Linear(Schedule):
     array([0.5  , 0.375, 0.25 , 0.125, 0.   , 0.   ])
     """
 
-    def __init__(self, lr, start_factor=1 / 3, end_factor=1.0, total_iters=5):
+    def __init__(self, lr, start_factor=1 / 3, end_factor=1.0, total_iters=5) -> None:
         self._set(
             lr=number(lr, "lr", 0.0),
             start_factor=number(start_factor, "start_factor", 0.0),
@@ -207,7 +207,7 @@ class Polynomial(Schedule):
     array([0.5    , 0.28125, 0.125  , 0.03125, 0.     , 0.     ])
     """
 
-    def __init__(self, lr, total_iters=5, power=1.0, end_lr=0.0):
+    def __init__(self, lr, total_iters=5, power=1.0, end_lr=0.0) -> None:
         self._set(
             lr=number(lr, "lr", 0.0),
             total_iters=_count(total_iters, "total_iters"),

@@ -61,7 +61,7 @@ class ReduceOnPlateau(Schedule):
     _learned = ("rate", "best", "num_bad_epochs", "cooldown_counter")
 
     def __init__(self, lr, mode="min", factor=0.1, patience=10, threshold=1e-4, threshold_mode="rel", cooldown=0, min_lr=0.0,
-                 eps=1e-8, monitor=None):
+                 eps=1e-8, monitor=None) -> None:
         factor = number(factor, "factor", 0.0)
         if factor >= 1:
             raise ValueError(f"factor: expected a number in [0, 1), got {factor}")
@@ -87,7 +87,7 @@ class ReduceOnPlateau(Schedule):
     def _rates(self, t, clock):
         return np.full(len(t), self.rate)
 
-    def __call__(self, step):
+    def __call__(self, step) -> float:
         return self.rate
 
     @property
@@ -104,7 +104,7 @@ class ReduceOnPlateau(Schedule):
             bar = self.best + by
         return metric > bar if self.mode == "max" else metric < bar
 
-    def step(self, metric):
+    def step(self, metric) -> None:
         """Note the metric of an epoch that has ended.
 
         Parameters

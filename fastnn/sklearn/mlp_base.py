@@ -4,6 +4,7 @@ import contextlib
 import copy
 import warnings
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -144,7 +145,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     # ---- fit ----
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None) -> Any:
         """Train on data.
 
         Parameters
@@ -551,7 +552,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "_model")
         return model.predict(_by_rows(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)))
 
-    def hidden_activations(self, X):
+    def hidden_activations(self, X) -> list[np.ndarray]:
         """What the hidden layers give: behind the activation, and behind a normalisation if there is one.
 
         Parameters
@@ -569,7 +570,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         ends = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Dense)][1:]
         return [nn.Sequential(*layers[:end]).predict(X) for end in ends]
 
-    def to_model(self):
+    def to_model(self) -> Any:
         """A copy of the network, an `nn.Sequential`: to save, to export, to train further.
 
         Its outputs are logits for a classifier, logarithms of rates for the Poisson loss; `predict_proba` gives probabilities.

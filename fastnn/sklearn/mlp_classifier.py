@@ -1,5 +1,7 @@
 """MLPClassifier: scikit-learn's, on fastnn's kernels."""
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse
 from sklearn.base import ClassifierMixin, _fit_context
@@ -147,12 +149,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
-    def __init__(self, hidden_layer_sizes=(100,), activation="relu", *, solver="adam", alpha=0.0001, batch_size="auto",
+    def __init__(self, hidden_layer_sizes=(100,), activation: Any = "relu", *, solver="adam", alpha=0.0001, batch_size: Any = "auto",
                  learning_rate="constant", learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True, random_state=None,
                  tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True, early_stopping=False,
                  validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, max_fun=15000,
-                 loss="log_loss", class_weight=None, optimizer=None, schedule=None, batchnorm=False, dropout=0.0, clip_norm=None, scoring=None,
-                 callbacks=None, max_seconds=None, n_threads=None, progress_bar=False, dtype=None):
+                 loss: Any = "log_loss", class_weight=None, optimizer=None, schedule=None, batchnorm: Any = False, dropout: Any = 0.0,
+                 clip_norm=None, scoring=None,
+                 callbacks=None, max_seconds=None, n_threads=None, progress_bar=False, dtype=None) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.solver = solver
@@ -319,7 +322,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """The output from which on the answer is yes."""
         return 0.5 if self._model.head == "numbers" else 0.0
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """The class of each row.
 
         Parameters
@@ -332,7 +335,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return self._read(self._outputs(X))
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """The network's outputs: logits, or scores of a hinge loss.
 
         Parameters

@@ -1,5 +1,7 @@
 """MLPRegressor: scikit-learn's, on fastnn's kernels."""
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse
 from scipy.special import xlogy
@@ -56,12 +58,13 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_, out_activatio
         "output_activation": [str, nn.Activation, None],
     }
 
-    def __init__(self, loss="squared_error", hidden_layer_sizes=(100,), activation="relu", *, solver="adam", alpha=0.0001,
-                 batch_size="auto", learning_rate="constant", learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True,
+    def __init__(self, loss: Any = "squared_error", hidden_layer_sizes=(100,), activation: Any = "relu", *, solver="adam", alpha=0.0001,
+                 batch_size: Any = "auto", learning_rate="constant", learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True,
                  random_state=None, tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True,
                  early_stopping=False, validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10,
-                 max_fun=15000, output_activation=None, optimizer=None, schedule=None, batchnorm=False, dropout=0.0, clip_norm=None,
-                 scoring=None, callbacks=None, max_seconds=None, n_threads=None, progress_bar=False, dtype=None):
+                 max_fun=15000, output_activation=None, optimizer=None, schedule=None, batchnorm: Any = False, dropout: Any = 0.0,
+                 clip_norm=None,
+                 scoring=None, callbacks=None, max_seconds=None, n_threads=None, progress_bar=False, dtype=None) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -187,7 +190,7 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_, out_activatio
             outputs = np.exp(outputs)
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """The number, or numbers, for each row.
 
         Parameters

@@ -5,6 +5,7 @@ import os
 import time
 import warnings
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -169,7 +170,7 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
     # ---- fit ----
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None) -> Any:
         """Train on a table.
 
         Parameters
@@ -344,7 +345,7 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
 
     # ---- files ----
 
-    def save(self, path):
+    def save(self, path) -> None:
         """Write everything into one file, in the format of safetensors: networks, what was learned of the table, classes,
         parameters.
 
@@ -378,7 +379,7 @@ class BaseTabular(CallbackSupportMixin, BaseEstimator):
         safetensors.write(path, tensors, {**metadata, "members": members})
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path) -> Any:
         """Read an estimator that `save` wrote.
 
         Parameters

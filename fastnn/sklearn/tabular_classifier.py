@@ -1,6 +1,7 @@
 """TabularClassifier: classes of rows of a raw table."""
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -88,9 +89,10 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     }
     _rate, _activation = 0.04, "selu"
 
-    def __init__(self, preset="td-s", *, n_models=1, n_epochs="auto", batch_size=256, learning_rate=None,
+    def __init__(self, preset="td-s", *, n_models=1, n_epochs: Any = "auto", batch_size=256, learning_rate=None,
                  hidden_layer_sizes=(256, 256, 256), validation_fraction="auto", categorical_features="auto", max_categories=1000,
-                 label_smoothing=0.1, class_weight=None, max_seconds=None, random_state=None, verbose=False, n_threads=None):
+                 label_smoothing=0.1, class_weight=None, max_seconds=None, random_state=None, verbose=False,
+                 n_threads=None) -> None:
         self.preset = preset
         self.n_models = n_models
         self.n_epochs = n_epochs
@@ -149,7 +151,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     # ---- what it gives ----
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """The probability of each class.
 
         Parameters
@@ -165,12 +167,12 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         found = self._mean_outputs(X)
         return found if len(self.classes_) > 1 else np.ones((len(found), 1), found.dtype)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X) -> np.ndarray:
         """The logarithm of `predict_proba`."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """The class of each row. Parameters as `predict_proba`.
 
         Returns

@@ -1,5 +1,7 @@
 """TabularRegressor: numbers of rows of a raw table."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
@@ -49,9 +51,9 @@ max_categories, max_seconds, random_state, verbose, n_threads
     _parameter_constraints = {**BaseTabular._parameter_constraints, "quantiles": ["array-like", None]}
     _rate, _activation = 0.07, "mish"
 
-    def __init__(self, preset="td-s", *, n_models=1, n_epochs="auto", batch_size=256, learning_rate=None,
+    def __init__(self, preset="td-s", *, n_models=1, n_epochs: Any = "auto", batch_size=256, learning_rate=None,
                  hidden_layer_sizes=(256, 256, 256), validation_fraction="auto", categorical_features="auto", max_categories=1000,
-                 quantiles=None, max_seconds=None, random_state=None, verbose=False, n_threads=None):
+                 quantiles=None, max_seconds=None, random_state=None, verbose=False, n_threads=None) -> None:
         self.preset = preset
         self.n_models = n_models
         self.n_epochs = n_epochs
@@ -126,7 +128,7 @@ max_categories, max_seconds, random_state, verbose, n_threads
     def _scaled_back(self, X):
         return self._mean_outputs(X) * self._deviation + self._mean
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """The number, or numbers, for each row.
 
         Parameters
@@ -144,7 +146,7 @@ max_categories, max_seconds, random_state, verbose, n_threads
             return self._in_order(found)[:, self._middle()]
         return found[:, 0] if self._flat else found
 
-    def predict_quantiles(self, X):
+    def predict_quantiles(self, X) -> np.ndarray:
         """The quantiles for each row. Parameters as `predict`.
 
         Returns

@@ -1,7 +1,8 @@
 """What `Trainer.diagnose` gives: how the units, gradients and weights of each layer fare, from one training step on copies."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,23 +76,23 @@ class Diagnosis:
         What is out of the ordinary.
     """
 
-    def __init__(self, layers, loss, rows):
+    def __init__(self, layers, loss, rows) -> None:
         self.layers, self.loss, self.rows = layers, loss, rows
         self.notes = list(_notes(layers))
 
-    def __getitem__(self, name):
+    def __getitem__(self, name) -> Any:
         found = next((layer for layer in self.layers if layer.name == str(name)), None)
         if found is None:
             raise KeyError(f"{name}: expected one of {', '.join(layer.name for layer in self.layers)}")
         return found
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return iter(self.layers)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.layers)
 
-    def table(self):
+    def table(self) -> str:
         """The numbers as text, a line for each layer."""
         lines = [("", "layer", "units", "dead", "saturated", "zeros", "mean", "std", "grad mean", "grad std", "weights", "update/w")]
         for d in self.layers:
@@ -110,7 +111,7 @@ class Diagnosis:
     def __repr__(self):
         return f"<Diagnosis of {len(self.layers)} layers, {self.rows} rows, loss {self.loss:.4g}>"
 
-    def plot(self):
+    def plot(self) -> Any:
         """Draw the histograms with matplotlib: the outputs of each layer above, their gradients below.
 
         Returns

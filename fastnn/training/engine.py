@@ -5,6 +5,7 @@ of steps and epochs, and of who may call.
 import copy
 import operator
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from .checks import check_end, check_model
 from .position import Position
 from .together import Alone
 
+if TYPE_CHECKING:
+    from ..plan import Plan
+
 SLICE = 0.05  # seconds in one native call: how long Ctrl-C, deadlines and the progress bar may wait
 _BACKENDS = {"native": NativeExecutor, "reference": ReferenceExecutor}
 
@@ -35,7 +39,7 @@ class Engine:
     """The part of a Trainer that its methods, and those who train for it, work with."""
 
     together = Alone()  # who trains with it
-    history = None
+    history: Any = None
     data_in_fit = None  # the ArrayData that `fit` trains on, while it does
     _one_thread = False
     _penalty = _clip_norm = None
@@ -44,7 +48,7 @@ class Engine:
     _callbacks = ()  # of the last `fit`
     _resumed = None  # what a state that was loaded says of callbacks, until a `fit` takes it
 
-    def __init__(self, model, loss, optimizer, seed, backend, clip_norm, penalty):
+    def __init__(self, model, loss, optimizer, seed, backend, clip_norm, penalty) -> None:
         self._model = check_model(model)
         check_loss(loss)
         if not isinstance(optimizer, Optimizer):
@@ -208,7 +212,7 @@ class Engine:
 
     # ---- plans ----
 
-    def plan(self, batch, kind=None, training=True, fused=True, schedule=None, weighted=0, outputs=False, apart=False):
+    def plan(self, batch, kind=None, training=True, fused=True, schedule=None, weighted=0, outputs=False, apart=False) -> "Plan":
         """The plan of a training step, or of an evaluation.
 
         Parameters

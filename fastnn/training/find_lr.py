@@ -1,6 +1,7 @@
 """What `Trainer.find_lr` does: a learning-rate range test, on a copy."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class RateTest:
         The rate where the smoothed loss falls most for each factor of ten.
     """
 
-    def __init__(self, rates, losses):
+    def __init__(self, rates, losses) -> None:
         self.rates, self.losses = np.array(rates), np.array(losses)
         weights = 1 - _SMOOTHING ** np.arange(1, len(losses) + 1)
         average, self.smoothed = 0.0, np.empty(len(losses))
@@ -48,7 +49,7 @@ class RateTest:
     def __repr__(self):
         return f"<RateTest of {len(self.rates)} rates, {self.rates[0]:.1e} to {self.rates[-1]:.1e}: suggestion {self.suggestion:.2g}>"
 
-    def plot(self):
+    def plot(self) -> Any:
         """Draw loss against rate with matplotlib, and where the suggestion is.
 
         Returns

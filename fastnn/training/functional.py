@@ -1,5 +1,7 @@
 """`value_and_grad`, and the plans of a loss that a model's own calls make."""
 
+from typing import Any
+
 import numpy as np
 
 from ..core.runtime import get_num_threads
@@ -13,7 +15,8 @@ from .arrays import ArrayData
 from .checks import check_batch, check_end, check_model
 
 
-def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed=0, step=0, penalty=None):
+def value_and_grad(model, loss, x, y, sample_weight=None, *, training=True, seed=0, step=0,
+                   penalty=None) -> tuple[float, list[Any]]:
     """The loss on a batch and its gradients, for SciPy's minimisers or an optimizer of one's own.
 
     A function of its arguments: it changes nothing, running statistics included, and draws the same random numbers for the

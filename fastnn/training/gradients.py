@@ -66,7 +66,7 @@ class GradientCheck(NamedTuple):
     checked: dict
     worst: Entry
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.passed
 
     def __str__(self):
@@ -80,7 +80,8 @@ class GradientCheck(NamedTuple):
         return "\n".join([*lines, f"{verdict} (tolerance {self.tolerance:g}); worst {self.worst}"])
 
 
-def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, seed=0, penalty=None, sample_weight=None):
+def check_gradients(model, loss, x, y, eps=1e-6, tolerance=1e-5, samples=None, seed=0, penalty=None,
+                    sample_weight=None) -> "GradientCheck":
     """Compare the gradients of back-propagation with central differences of the loss, both in float64.
 
         differences_i = (loss(w + h e_i) - loss(w - h e_i)) / 2h,        h = eps · max(1, |w_i|)

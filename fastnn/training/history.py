@@ -2,6 +2,7 @@
 
 import math
 import os
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class History(dict):
         Where training was broken off inside an epoch: its number, and the steps of it that were done.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.epochs, self.rows, self.broken_off = [], [], None
         self._trained = self._fingerprint = None
@@ -69,7 +70,7 @@ class History(dict):
 
     # ---- for others ----
 
-    def to_csv(self, path):
+    def to_csv(self, path) -> None:
         """Write a CSV file: a line of names, then one for each epoch, its number first. What an epoch lacks is left empty.
 
         Parameters
@@ -103,7 +104,7 @@ class History(dict):
         """The epochs' numbers."""
         return self.epochs or range(max(map(len, self.values()), default=0))
 
-    def to_frame(self):
+    def to_frame(self) -> Any:
         """A pandas DataFrame: a row for each epoch, by its number.
 
         Raises
@@ -115,7 +116,7 @@ class History(dict):
 
         return pandas.DataFrame(dict(self), index=pandas.Index(self._numbers(), name="epoch"))
 
-    def plot(self, names=None):
+    def plot(self, names=None) -> Any:
         """Draw the curves with matplotlib: a panel for each number, the one of validation in the same as that of training.
 
         Parameters
@@ -153,7 +154,7 @@ class History(dict):
             ax.legend()
         return figure
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """A digest of the weights' bits at the end of training, and of what led to them: the architecture, the loss, the optimizer and
         its settings, the seed, the batches, the numbers of steps and epochs. Two people who have the same fingerprint have the
         same model, got in the same way; how many threads and which instruction set they had makes no difference.

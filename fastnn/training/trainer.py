@@ -1,5 +1,7 @@
 """Trainer: a model, a loss and an optimizer, compiled into plans and run."""
 
+from typing import TYPE_CHECKING, Any
+
 from .. import _native
 from ..core.checks import suggesting
 from ..plan import Builder
@@ -7,6 +9,11 @@ from . import engine, fit, full_batch
 from .arrays import ArrayData
 from .checks import check_batch, count
 from .metrics import Metrics
+
+if TYPE_CHECKING:
+    from .diagnosis import Diagnosis
+    from .find_lr import RateTest
+    from .history import History
 
 
 class Trainer(engine.Engine):
@@ -69,7 +76,7 @@ class Trainer(engine.Engine):
     """
 
     @suggesting
-    def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None, penalty=None):
+    def __init__(self, model, loss, optimizer, seed=0, backend="native", clip_norm=None, penalty=None) -> None:
         super().__init__(model, loss, optimizer, seed, backend, clip_norm, penalty)
 
     def __repr__(self):
@@ -96,7 +103,7 @@ class Trainer(engine.Engine):
 
     # ---- training ----
 
-    def step(self, xb, yb, sample_weight=None):
+    def step(self, xb, yb, sample_weight=None) -> float:
         """One training step on one batch; the low-overhead door.
 
         Parameters
@@ -160,7 +167,7 @@ class Trainer(engine.Engine):
     @suggesting
     def fit(self, X, y=None, epochs=1, batch_size=32, validation_data=None, shuffle=True, seed=None, drop_last=False,
             check_finite=False, callbacks=None, verbose=1, sample_weight=None, max_seconds=None, validation_split=0.0,
-            validation_freq=1, class_weight=None, metrics=None, steps_per_epoch=None, accumulate=1, augment=None):
+            validation_freq=1, class_weight=None, metrics=None, steps_per_epoch=None, accumulate=1, augment=None) -> "History":
         """Train for a number of epochs.
 
         Batches are gathered, and whole steps done, in compiled code without the GIL; Ctrl-C takes effect within about
@@ -242,7 +249,7 @@ class Trainer(engine.Engine):
 
     # ---- its state ----
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """All that training goes on from, as a dict of copies: {"model": arrays by name, "optimizer": its state, "training": the seed,
         how many steps and epochs are done, and where in an epoch it stands, "callbacks": what those of the last `fit` keep}.
 
@@ -263,7 +270,7 @@ class Trainer(engine.Engine):
         with self._lock:
             return state_of(self)
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state) -> None:
         """Take over what `state_dict` gave. What callbacks keep is handed to those of the next `fit`, each to the one of its class.
 
         Raises
@@ -279,7 +286,7 @@ class Trainer(engine.Engine):
             self._refuse_in_fit("load_state_dict")
             take(self, state)
 
-    def save_checkpoint(self, path, durable=False):
+    def save_checkpoint(self, path, durable=False) -> None:
         """Write all that training goes on from into a file, in the format of safetensors; `nn.load` reads the model in it.
 
         The file appears whole or not at all: one that was there before stands until then.
@@ -316,7 +323,7 @@ class Trainer(engine.Engine):
         with self._lock:
             save(self, path, durable)
 
-    def load_checkpoint(self, path):
+    def load_checkpoint(self, path) -> None:
         """Take over a training where `save_checkpoint`, or `callbacks.Checkpoint`, has saved it: `fit` goes on to the bits that it
         would have come to without a break. An epoch that was broken off is gone on with, where `fit` is given as many rows in the
         same batches, and counts as its first. The optimizer's settings are those of the file.
@@ -345,7 +352,7 @@ class Trainer(engine.Engine):
 
     @suggesting
     def fit_lbfgs(self, X, y, max_iter=100, validation_data=None, *, tol=None, history_size=10, check_finite=False, callbacks=None,
-                  verbose=1, sample_weight=None):
+                  verbose=1, sample_weight=None) -> "History":
         """Train on all rows at once by L-BFGS with a line search, as `fastnn.minimize` minimises a function.
 
         For small models and data sets, and to bring what `fit` has trained to the minimum that it is near. The trainer's optimizer
@@ -403,7 +410,7 @@ class Trainer(engine.Engine):
 
     # ---- running statistics ----
 
-    def update_bn(self, X, batch_size=32):
+    def update_bn(self, X, batch_size=32) -> None:
         """Take the running statistics of all batch normalisations anew, for the weights as they are: the means over the batches of X.
 
             mean = 1 / batches · Σ mean of a batch,    var = 1 / batches · Σ variance of a batch (with n - 1)
@@ -460,7 +467,7 @@ class Trainer(engine.Engine):
     # ---- evaluation ----
 
     @suggesting
-    def evaluate(self, X, y, batch_size=None, sample_weight=None, metrics=None):
+    def evaluate(self, X, y, batch_size=None, sample_weight=None, metrics=None) -> dict[str, float]:
         """Loss and, where the loss has one, accuracy on data.
 
         Parameters
@@ -498,7 +505,7 @@ class Trainer(engine.Engine):
     # ---- seeing ----
 
     @suggesting
-    def diagnose(self, X, y, sample_weight=None, rows=512):
+    def diagnose(self, X, y, sample_weight=None, rows=512) -> "Diagnosis":
         """How units, gradients and weights fare: dead and saturated units, mean and deviation of outputs and gradients, the share of
         zeros, norms of weights, and how much the next step changes them, layer by layer.
 
@@ -549,7 +556,7 @@ class Trainer(engine.Engine):
             return diagnose(self, X, y, sample_weight, rows)
 
     @suggesting
-    def find_lr(self, X, y, min_lr=1e-7, max_lr=10.0, steps=200, batch_size=32, sample_weight=None):
+    def find_lr(self, X, y, min_lr=1e-7, max_lr=10.0, steps=200, batch_size=32, sample_weight=None) -> "RateTest":
         """A learning-rate range test: steps at rates that grow from `min_lr` to `max_lr` by a constant factor, until the loss
         explodes. (L. N. Smith, "Cyclical learning rates for training neural networks", 2017.)
 

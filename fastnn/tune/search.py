@@ -85,7 +85,7 @@ def _try_all(study, trying, trials, log, until):
     return True
 
 
-def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, jobs=1, file=None):
+def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, jobs=1, file=None) -> Study:
     """Try every combination of some values.
 
     Parameters
@@ -137,7 +137,8 @@ def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, j
     return study
 
 
-def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", seconds=None, epochs=None, jobs=1, file=None):
+def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", seconds=None, epochs=None, jobs=1,
+           file=None) -> Study:
     """Try settings at random; in each further round from ranges of 0.3 times the width, about the best that was found.
 
     Parameters
@@ -190,7 +191,7 @@ def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", se
     return study
 
 
-def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None, epochs=None, jobs=1, file=None):
+def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None, epochs=None, jobs=1, file=None) -> Study:
     """Try settings that Optuna proposes from those before; trials that report worse values than most are pruned.
 
     Needs Optuna: ``pip install fastnn[tune]``.

@@ -118,7 +118,7 @@ class Choice:
 
     values: tuple
 
-    def __init__(self, values):
+    def __init__(self, values) -> None:
         if isinstance(values, str) or not hasattr(values, "__iter__"):
             raise TypeError(f"values: expected a list, got {values!r}")
         object.__setattr__(self, "values", tuple(values))

@@ -5,6 +5,7 @@ import math
 import numbers
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class Pruned(Exception):
@@ -45,10 +46,10 @@ class Trial:
     tries: int = 1
     _prune: object = field(default=None, repr=False, compare=False)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name) -> Any:
         return self.params[name]
 
-    def report(self, epoch, value):
+    def report(self, epoch, value) -> None:
         """Note the value after an epoch; raises Pruned where the search gives the trial up."""
         self.reports.append((int(epoch), float(value)))
         if self._prune is not None and self._prune(self):
@@ -64,7 +65,7 @@ class Study:
     direction : {"minimize", "maximize"}
     """
 
-    def __init__(self, names, direction):
+    def __init__(self, names, direction) -> None:
         self.names, self.direction, self.trials = tuple(names), direction, []
 
     @property
@@ -75,11 +76,11 @@ class Study:
             raise ValueError(f"best: expected at least one trial with a value, got {len(self.trials)} trials without")
         return (min if self.direction == "minimize" else max)(done, key=lambda t: t.value)
 
-    def train(self, function):
+    def train(self, function) -> Any:
         """Call the function with the best settings, a dict: it trains the final model, and its result is returned."""
         return function(dict(self.best.params))
 
-    def table(self, n=None):
+    def table(self, n=None) -> str:
         """The trials as text, the best first; n: how many of them."""
         sign = 1 if self.direction == "minimize" else -1
         order = sorted(self.trials, key=lambda t: (t.state != "done", sign * t.value if t.state == "done" else 0, t.number))
@@ -91,7 +92,7 @@ class Study:
         widths = [max(map(len, column)) for column in zip(*rows)]
         return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths)) for row in rows)
 
-    def plot(self):
+    def plot(self) -> Any:
         """A matplotlib figure: the value against each setting, on a logarithmic axis where it spans more than two orders."""
         from matplotlib.figure import Figure
 

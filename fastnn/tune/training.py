@@ -1,5 +1,7 @@
 """Training: the objective of a search for settings of a training, judged by validation data."""
 
+from typing import Any
+
 import numpy as np
 
 from .. import _native
@@ -53,7 +55,7 @@ class Training:
     3
     """
 
-    def __init__(self, make_trainer, X, y, validation_data=None, validation_split=0.2, monitor="val_loss", seed=0, **fit):
+    def __init__(self, make_trainer, X, y, validation_data=None, validation_split=0.2, monitor="val_loss", seed=0, **fit) -> None:
         if not callable(make_trainer):
             raise TypeError(f"make_trainer: expected a function, got {type(make_trainer).__name__}")
         self.make_trainer, self.monitor, self.fit = make_trainer, monitor, {"verbose": 0, **fit}
@@ -76,7 +78,7 @@ class Training:
     def _arguments(self, epochs):
         return self.fit if epochs is None else {**self.fit, "epochs": epochs}
 
-    def __call__(self, trial):
+    def __call__(self, trial) -> float:
         """Train by the trial's settings; the monitored number after the last epoch."""
         trainer = self.make_trainer(dict(trial.params))
         arguments = self._arguments(trial.epochs)
@@ -84,7 +86,7 @@ class Training:
         history = trainer.fit(*self._train, **{**arguments, "validation_data": self._validation, "callbacks": callbacks})
         return history[self.monitor][-1]
 
-    def final(self, params, epochs=None):
+    def final(self, params, epochs=None) -> Any:
         """A Trainer that has been trained by these settings on all rows, those that were split off too."""
         trainer = self.make_trainer(dict(params))
         trainer.fit(self.X, self.y, **self._arguments(epochs))

@@ -5,6 +5,7 @@ import fcntl
 import gzip
 import inspect
 import io
+import json
 import os
 import pty
 import re
@@ -372,6 +373,16 @@ def test_info(run):
     assert code == 0 and err == ""
     for name in ("fastnn", "Python", "NumPy", "CPU", "ISA", "threads", "OpenMP"):
         assert re.search(f"^{name} ", out, re.M)
+
+
+def test_info_as_json(run, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    code, out, err = run("info", "--json")
+    assert code == 0 and err == "" and out.count("\n") == 1
+    found = json.loads(out)
+    assert (found["fastnn"], found["isa"], found["threads"]) == (fastnn.__version__, fastnn.get_isa(), fastnn.get_num_threads())
+    assert found["available_isas"] == fastnn.available_isas() and found["variables"]["OMP_NUM_THREADS"] == "2"
+    assert {"python", "numpy", "platform", "cpu", "cpus", "openmp", "openmp_library"} <= set(found)
 
 
 def test_version(run):

@@ -1,5 +1,7 @@
 """Callback: what a user's code may do while a model trains; and the plainest of them, made of functions."""
 
+from typing import Any
+
 class Callback:
     """Base of the callbacks; override what you need. `trainer` is set before the first call.
 
@@ -14,51 +16,51 @@ class Callback:
     ...         self.trainer.stop_training = logs["loss"] < 10
     """
 
-    trainer = None
+    trainer: Any = None
     writes_files = False  # True: in a training by several processes, for the first of them alone
 
-    def check_names(self, names):
+    def check_names(self, names) -> None:
         """Before anything is called or changed: the names of the numbers that an epoch of this `fit` has. What a callback needs
         and does not find there is best refused here, by a ValueError."""
 
-    def on_train_begin(self):
+    def on_train_begin(self) -> None:
         """Before the first epoch."""
 
-    def on_epoch_begin(self, epoch):
+    def on_epoch_begin(self, epoch) -> None:
         """Before epoch number `epoch`, counted from 0 over the trainer's life."""
 
-    def on_step_end(self, step, logs):
+    def on_step_end(self, step, logs) -> None:
         """After each step; logs: loss."""
 
-    def on_progress(self, step, logs):
+    def on_progress(self, step, logs) -> None:
         """After each stretch of steps, about every 50 ms and where an epoch ends; logs: the epoch's loss so far, and accuracy where
         the loss has one."""
 
-    def extra_logs(self):
+    def extra_logs(self) -> dict[str, float]:
         """More numbers for the logs and the history of an epoch, asked for when its steps are done: a dict whose names are
         always the same."""
         return {}
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch, logs) -> None:
         """After each epoch; logs: loss, accuracy where the loss has one, and val_loss, val_accuracy with validation data."""
 
-    def after_epoch(self, epoch, logs):
+    def after_epoch(self, epoch, logs) -> None:
         """After `on_epoch_end` of all callbacks: for what saves their states."""
 
-    def before_end(self):
+    def before_end(self) -> None:
         """Training has ended, by an exception perhaps, and no callback has put anything back yet: for what saves it as it is."""
 
-    def on_train_end(self):
+    def on_train_end(self) -> None:
         """After the last epoch."""
 
-    def on_exception(self, error):
+    def on_exception(self, error) -> None:
         """In place of `on_train_end` where training ends with an exception, KeyboardInterrupt included, which `fit` raises again."""
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the callback: a dict of numbers, strings, lists and dicts of them, and arrays."""
         return {}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state) -> None:
         """Take over what `state_dict` gave: called behind `on_train_begin` where training is resumed from a checkpoint."""
 
 
@@ -94,7 +96,7 @@ class Lambda(Callback):
     """
 
     def __init__(self, *, on_train_begin=None, on_epoch_begin=None, on_step_end=None, on_progress=None, on_epoch_end=None,
-                 on_train_end=None):
+                 on_train_end=None) -> None:
         given = {k: v for k, v in locals().items() if k.startswith("on_") and v is not None}
         for name, function in given.items():
             if not callable(function):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import time
+from typing import Any
 
 from ...core.checks import flag, number
 from ..checks import count
@@ -74,7 +75,7 @@ class Checkpoint(Callback):
 
     writes_files = True
 
-    def __init__(self, path, monitor=None, every=1, keep=3, *, mode="auto", seconds=None, durable=False):
+    def __init__(self, path, monitor=None, every=1, keep=3, *, mode="auto", seconds=None, durable=False) -> None:
         self.path = os.fspath(path)
         if not isinstance(self.path, str) or not self.path:
             raise TypeError(f"path: expected a name, got {path!r}")
@@ -98,7 +99,7 @@ class Checkpoint(Callback):
         self._saved = None  # the trainer's steps then
         self._wanted, self._logs, self._next = False, {}, 0.0
 
-    def check_names(self, names):
+    def check_names(self, names) -> None:
         known = {"epoch", *names}
         for field in self._fields:
             if field not in known:
@@ -106,21 +107,21 @@ class Checkpoint(Callback):
         if self._monitor is not None:
             self._monitor.check(names)
 
-    def on_train_begin(self):
+    def on_train_begin(self) -> None:
         self._written, self._saved, self._logs = [], self.trainer.steps_done, {}
         self._next = time.monotonic() + (self.seconds or 0.0)
         if self._monitor is not None:
             self._monitor.best = None
         os.makedirs(os.path.dirname(self._name(0, {}) or self.path) or ".", exist_ok=True)
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch, logs) -> None:
         """What is kept of this epoch is settled here, so that the states in the file, which come after, are those behind it."""
         self._logs = logs
         self._wanted = bool(self.every) and (epoch + 1) % self.every == 0 or self._is_time()
         if self._monitor is not None:
             self._wanted = self._wanted and self.monitor in logs and self._monitor.improves(logs[self.monitor])
 
-    def after_epoch(self, epoch, logs):
+    def after_epoch(self, epoch, logs) -> None:
         if self._wanted:
             self._save()
 
@@ -131,7 +132,7 @@ class Checkpoint(Callback):
         if self._is_time():
             self._save()
 
-    def before_end(self):
+    def before_end(self) -> None:
         if self._monitor is None and self._saved != self.trainer.steps_done:
             self._save()
 
@@ -166,10 +167,10 @@ class Checkpoint(Callback):
 
     # ---- state ----
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {"best": None if self._monitor is None else self._monitor.best, "written": self._written}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state) -> None:
         best, written = check_best(state.get("best"), "best"), state.get("written")
         # these will be deleted one day: only what may have been written here is believed
         if not isinstance(written, list) or not all(isinstance(p, str) and self._may_be_mine(p) for p in written):

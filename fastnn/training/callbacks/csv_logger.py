@@ -45,16 +45,16 @@ class CSVLogger(Callback):
 
     writes_files = True
 
-    def __init__(self, path, separator=","):
+    def __init__(self, path, separator=",") -> None:
         self.path = os.fspath(path)
         if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
             raise ValueError(f"separator: expected a single character, got {separator!r}")
         self.separator = separator
 
-    def check_names(self, names):
+    def check_names(self, names) -> None:
         self._names = ["epoch", *names]
 
-    def on_train_begin(self):
+    def on_train_begin(self) -> None:
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
         lines = [self._names]
         if self.trainer.epochs_done and os.path.exists(self.path):
@@ -76,6 +76,6 @@ class CSVLogger(Callback):
         whole = [line for line in lines[1:] if len(line) == len(self._names) and line[0].isascii() and line[0].isdigit()]
         return [line for line in whole if int(line[0]) < epochs]
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch, logs) -> None:
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             file.write(csv_line([epoch, *(repr(logs[n]) if n in logs else "" for n in self._names[1:])], self.separator))

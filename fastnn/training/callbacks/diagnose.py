@@ -1,6 +1,7 @@
 """Diagnose: looks at units, gradients and weights while a model trains."""
 
 import time
+from typing import Any
 
 from ..checks import count
 from .base import Callback
@@ -42,7 +43,7 @@ class Diagnose(Callback):
     ([1, 3], 30)
     """
 
-    def __init__(self, every=None, data=None, rows=128):
+    def __init__(self, every=None, data=None, rows=128) -> None:
         self.every = None if every is None else count(every, "every", 1)
         self.rows = count(rows, "rows", 1)
         if data is not None and (not isinstance(data, (tuple, list)) or len(data) != 2):
@@ -51,7 +52,7 @@ class Diagnose(Callback):
         self.reports = {}
         self._probe = self._pair = None
 
-    def on_train_begin(self):
+    def on_train_begin(self) -> None:
         from ..arrays import ArrayData
 
         trainer = self.trainer
@@ -64,7 +65,7 @@ class Diagnose(Callback):
                 raise ValueError("data: expected a pair (X, y) where fit trains on no arrays, got None")
         self._probe, self._seen, self._spent, self._begun = None, 0, 0.0, time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch, logs) -> None:
         self._seen += 1
         now = time.perf_counter()
         due = self._seen % self.every == 0 if self.every else self._spent * (1 + 1 / self._seen) <= _SHARE * (now - self._begun)
@@ -78,13 +79,13 @@ class Diagnose(Callback):
         if self._seen > 1:  # the first makes the plan
             self._spent += time.perf_counter() - now
 
-    def on_train_end(self):
+    def on_train_end(self) -> None:
         self._probe = self._pair = None
 
-    def on_exception(self, error):
+    def on_exception(self, error) -> None:
         self.on_train_end()
 
-    def plot(self):
+    def plot(self) -> Any:
         """Draw with matplotlib, layer by layer, how the reports' numbers went: the deviation of the outputs and of their gradients,
         the share of dead or saturated units, and how much a step changes the weights.
 

@@ -1,5 +1,7 @@
 """EarlyStopping: end training when it no longer helps."""
 
+from typing import Any
+
 import numpy as np
 
 from ...core.checks import flag, number
@@ -60,7 +62,7 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, monitor="val_loss", patience=10, min_delta=0.0, mode="auto", restore_best=True, baseline=None,
-                 start_from_epoch=0):
+                 start_from_epoch=0) -> None:
         self._monitor = Monitor(monitor, mode, number(min_delta, "min_delta", 0.0))
         self.monitor, self.patience = monitor, count(patience, "patience", 0)
         self.restore_best = flag(restore_best, "restore_best")
@@ -70,19 +72,21 @@ class EarlyStopping(Callback):
         self._reset()
 
     def _reset(self):
-        self._monitor.best = self.best_epoch = self.stopped_epoch = None
+        self._monitor.best = None
+        self.best_epoch: Any = None
+        self.stopped_epoch: Any = None
         self._wait = self._seen = 0
 
     best = property(lambda self: self._monitor.best)
 
-    def check_names(self, names):
+    def check_names(self, names) -> None:
         self._monitor.check(names)
 
-    def on_train_begin(self):
+    def on_train_begin(self) -> None:
         self._reset()
         self._kept = None  # of another model, perhaps
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch, logs) -> None:
         self._seen += 1
         if self.monitor not in logs or self._seen <= self.start_from_epoch:
             return
@@ -96,10 +100,10 @@ class EarlyStopping(Callback):
             self.stopped_epoch = epoch
             self.trainer.stop_training = True
 
-    def on_train_end(self):
+    def on_train_end(self) -> None:
         self._put_back()
 
-    def on_exception(self, error):
+    def on_exception(self, error) -> None:
         if isinstance(error, KeyboardInterrupt):
             self._put_back()
 
@@ -126,12 +130,12 @@ class EarlyStopping(Callback):
 
     # ---- state ----
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         state = {"best": self.best, "best_epoch": self.best_epoch, "stopped_epoch": self.stopped_epoch, "wait": self._wait,
                  "seen": self._seen}
         return {**state, **{f"kept.{i}": a for i, a in enumerate(self._kept or ())}}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state) -> None:
         best = check_best(state.get("best"), "best")
         epochs = [None if state.get(k) is None else check_counts(state, k)[0] for k in ("best_epoch", "stopped_epoch")]
         wait, seen = check_counts(state, "wait", "seen")

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from typing import Any
 
 # What is better when it is larger; every loss and error is better when it is smaller.
 LARGER = ("accuracy", "top_k_accuracy", "precision", "recall", "f1", "auc", "r2")
@@ -28,7 +29,7 @@ class Monitor:
             raise ValueError(f"mode: expected 'auto', 'min' or 'max', got {mode!r}")
         self.name, self.min_delta = name, min_delta
         self._larger = {"auto": self._direction(name), "min": False, "max": True}[mode]
-        self.best = None
+        self.best: Any = None
 
     @staticmethod
     def _direction(name):

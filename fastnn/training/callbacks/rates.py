@@ -26,5 +26,5 @@ class LearningRateLogger(Callback):
     [0.1, 0.1, 0.05, 0.05]
     """
 
-    def extra_logs(self):
+    def extra_logs(self) -> dict[str, float]:
         return rates_by_name(self.trainer)

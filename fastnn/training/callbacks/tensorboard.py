@@ -37,24 +37,24 @@ class TensorBoard(Callback):
 
     writes_files = True
 
-    def __init__(self, folder, histogram_freq=0):
+    def __init__(self, folder, histogram_freq=0) -> None:
         self.folder, self.histogram_freq = os.fspath(folder), count(histogram_freq, "histogram_freq", 0)
         self._writer = None
 
-    def check_names(self, names):
+    def check_names(self, names) -> None:
         try:
             import tensorboardX  # noqa: F401
         except ImportError as error:
             raise ImportError("callbacks.TensorBoard: expected the package tensorboardX; pip install tensorboardX", name=error.name) from None
 
-    def on_train_begin(self):
+    def on_train_begin(self) -> None:
         from tensorboardX import SummaryWriter
 
         # files are named by the second, and the next `fit` may begin in the same
         suffix = f".{time.time_ns() % 10**9:09d}"
         self._writer = SummaryWriter(logdir=self.folder, purge_step=self.trainer.epochs_done or None, filename_suffix=suffix)
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch, logs) -> None:
         for name, value in {**rates_by_name(self.trainer), **logs}.items():
             self._writer.add_scalar(name, value, epoch)
         if self.histogram_freq and (epoch + 1) % self.histogram_freq == 0:
@@ -64,10 +64,10 @@ class TensorBoard(Callback):
                     self._writer.add_histogram(name, finite, epoch)
         self._writer.flush()
 
-    def on_train_end(self):
+    def on_train_end(self) -> None:
         self._close()
 
-    def on_exception(self, error):
+    def on_exception(self, error) -> None:
         self._close()
 
     def _close(self):

@@ -1,6 +1,7 @@
 """TerminateOnNaN: no more steps where the loss is no number."""
 
 import math
+from typing import Any
 
 from .base import Callback
 
@@ -28,13 +29,13 @@ class TerminateOnNaN(Callback):
     True
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
+        self.stopped_epoch: Any = None
+
+    def on_train_begin(self) -> None:
         self.stopped_epoch = None
 
-    def on_train_begin(self):
-        self.stopped_epoch = None
-
-    def on_progress(self, step, logs):
+    def on_progress(self, step, logs) -> None:
         if not math.isfinite(self.trainer.loss_so_far):
             self.stopped_epoch = self.trainer.epochs_done
             self.trainer.stop_training = True

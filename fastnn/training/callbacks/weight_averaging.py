@@ -1,5 +1,7 @@
 """StochasticWeightAveraging: the model ends as the mean of where it was after its last epochs."""
 
+from typing import Any
+
 import numpy as np
 
 from ..checks import count
@@ -43,14 +45,14 @@ class StochasticWeightAveraging(Callback):
     (10, True)
     """
 
-    def __init__(self, start, every=1):
+    def __init__(self, start, every=1) -> None:
         self.start, self.every = count(start, "start", 0), count(every, "every", 1)
         self.averaged, self._seen, self._mean = 0, 0, None
 
-    def on_train_begin(self):
+    def on_train_begin(self) -> None:
         self.averaged, self._seen, self._mean = 0, 0, None
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch, logs) -> None:
         self._seen += 1
         if self._seen <= self.start or (self._seen - self.start - 1) % self.every:
             return
@@ -61,10 +63,10 @@ class StochasticWeightAveraging(Callback):
         for mean, p in zip(self._mean, parameters):
             mean += (p - mean) / self.averaged
 
-    def on_train_end(self):
+    def on_train_end(self) -> None:
         self._put()
 
-    def on_exception(self, error):
+    def on_exception(self, error) -> None:
         if isinstance(error, KeyboardInterrupt):
             self._put()
 
@@ -79,10 +81,10 @@ class StochasticWeightAveraging(Callback):
         if trainer.model.least_rows > 1 and trainer.data_in_fit is not None:
             trainer.update_bn(trainer.data_in_fit.X)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {"averaged": self.averaged, "seen": self._seen, **{f"mean.{i}": a for i, a in enumerate(self._mean or ())}}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state) -> None:
         averaged, seen = (count(state.get(k), k, 0) for k in ("averaged", "seen"))
         mean = None
         if averaged:
