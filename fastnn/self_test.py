@@ -30,6 +30,10 @@ def _cases():
         kernels.dense_backward(dy, x, w, y, activation="tanh"),
         reference.dense_backward(wide[4], *wide[:2], wide[3], activation="tanh"),
     )
+    images, filters, dz = (rng.standard_normal(s, np.float32) for s in ((3, 9, 8, 5), (3, 2, 5, 21), (3, 5, 4, 21)))
+    how, wide_images = {"stride": 2, "padding": "same"}, [a.astype(np.float64) for a in (dz, images, filters)]
+    yield "conv2d_forward", [kernels.conv2d_forward(images, filters, **how)], [reference.conv2d_forward(*wide_images[1:], **how)]
+    yield "conv2d_backward", kernels.conv2d_backward(dz, images, filters, **how), reference.conv2d_backward(*wide_images, **how)
     labels = np.arange(37) % 101
     loss, dlogits = kernels.softmax_cross_entropy(y, labels)
     expected = reference.softmax_cross_entropy(wide[3], labels)
