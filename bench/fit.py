@@ -2,7 +2,7 @@
 
 First an epoch through `fit` against its bare steps, one native call over rows in order: rows in order, bytes in order, bytes and float32
 shuffled. Then an epoch with EarlyStopping, a Checkpoint each epoch, CSVLogger and validation, against the bare epoch plus the validation
-by itself. All in one process, taken in turn; the median of the rounds' ratios, and their quartiles.
+by itself. Then what chains of `fastnn.data.augment` cost for each step, against the step that they feed. All in one process, taken in turn; the median of the rounds' ratios, and their quartiles.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import numpy as np
 
 import fastnn
 from fastnn import callbacks, losses, nn, optim
+from fastnn.data import augment
 from fastnn.executors import NativeExecutor
 
 
@@ -82,9 +83,37 @@ def watched(count, sizes=(784, 512, 512, 10), batch=128, rows=12800):
     print(f"a callback that wants no steps ÷ none: {_ratio(found, ['idle'], ['bare'])}")
 
 
+CHAINS = {
+    "shift": [augment.RandomShift(2)],
+    "shift, rotation": [augment.RandomShift(2), augment.RandomRotation(10)],
+    "flip, crop": [augment.RandomFlip(), augment.RandomCrop(28, padding=4)],
+    "rotation, zoom, contrast, noise, cutout": [augment.RandomRotation(10), augment.RandomZoom(0.1), augment.ColorJitter(0.2, 0.2),
+                                                augment.Noise(9.0), augment.Cutout(8)],
+    "shift, rotation, mixup": [augment.RandomShift(2), augment.RandomRotation(10), augment.Mixup(0.4)],
+}  # fmt: skip
+
+
+def augmented(count, sizes=(784, 100, 10), batch=100, rows=8000):
+    """An epoch by `fit` on images of 28 x 28 bytes, as they are and made anew."""
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 256, (rows, sizes[0]), np.uint8), rng.integers(0, sizes[-1], rows)
+    trainer = _trainer(sizes)
+    chains = {"": None, **{name: augment.Compose(steps, shape=(28, 28)) for name, steps in CHAINS.items()}}
+    runs = {name: lambda c=chain: trainer.fit(x, y, epochs=1, batch_size=batch, augment=c, verbose=0) for name, chain in chains.items()}
+    found = _rounds(runs, count)
+    step = 1e6 * batch / rows * np.median([r[""] for r in found])
+    print(f"a step of {'-'.join(map(str, sizes))} @ {batch}: {step:.0f} us")
+    for name in CHAINS:
+        more = [{"more": r[name] - r[""], "step": r[""]} for r in found]
+        print(f"augmentation ÷ the step that it feeds, {name}: {_ratio(more, ['more'], ['step'])}")
+
+
+PARTS = {"steps": steps, "watched": watched, "augmented": augmented}
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help="of steps, watched, augmented; all by default")
     arguments = parser.parse_args()
-    steps(arguments.rounds)
-    watched(arguments.rounds)
+    for part in arguments.parts:
+        PARTS[part](arguments.rounds)

@@ -29,6 +29,15 @@ static inline double fnn_value(const fnn_kernels *k, const void *array, size_t i
     return k->dtype == FNN_F64 ? ((const double *)array)[i] : (double)((const float *)array)[i];
 }
 
+/* Makes it hold a number. */
+static inline void fnn_set_value(const fnn_kernels *k, void *array, size_t i, double value)
+{
+    if (k->dtype == FNN_F64)
+        ((double *)array)[i] = value;
+    else
+        ((float *)array)[i] = (float)value;
+}
+
 /* As fnn_at, of a parameter's states. */
 static inline void fnn_states_at(const fnn_kernels *k, void *to[FNN_STATES], void *const state[FNN_STATES], size_t at)
 {
@@ -191,7 +200,16 @@ double fnn_sum_rows(const double *loss, size_t rows);
 
 /* ---- random numbers (ops/random.c) ---- */
 
-enum { FNN_STREAM_INIT = 0, FNN_STREAM_SHUFFLE = 1, FNN_STREAM_LAYERS = 16 }; /* from there on, one for each layer that draws */
+enum {
+    FNN_STREAM_INIT = 0,
+    FNN_STREAM_SHUFFLE = 1,
+    FNN_STREAM_AUGMENT = 2, /* what members of a chain draw; */
+    FNN_STREAM_NOISE = 3,   /* and of those that draw for every pixel each its own, 2^24 apart */
+    FNN_STREAM_LAYERS = 16  /* from there on, one for each layer that draws */
+};
+
+/* One block of the generator of kernels/random.h. */
+void fnn_philox(const uint32_t counter[4], uint64_t seed, uint32_t word[4]);
 
 void fnn_random_bits(uint64_t seed, uint32_t stream, uint32_t step, uint64_t offset, size_t n, uint32_t *out);
 void fnn_permutation(uint64_t seed, uint32_t epoch, size_t n, int64_t *out);
@@ -235,6 +253,72 @@ typedef struct fnn_op {
     };
 } fnn_op;
 
+/* ---- augmentation (ops/augment.c) ---- */
+
+typedef enum {
+#define FNN_AUGMENTATION(name, fields) FNN_AUGMENT_##name,
+#include "defs/augment.def"
+#undef FNN_AUGMENTATION
+    FNN_AUGMENTATIONS
+} fnn_augmentation_kind;
+
+#define FNN_INT(name) int64_t name;
+#define FNN_DOUBLE(name) double name;
+#define FNN_AUGMENTATION(name, fields) \
+    typedef struct {                   \
+        fields                         \
+    } fnn_augment_##name##_parameters;
+#include "defs/augment.def"
+#undef FNN_INT
+#undef FNN_DOUBLE
+#undef FNN_AUGMENTATION
+
+#define FNN_AUGMENT_PARAMETERS 4
+
+/* One member of a chain: its kind and that one's parameters, which are `value` in the order of their list. */
+typedef struct fnn_augmentation {
+    fnn_augmentation_kind kind;
+    union {
+        fnn_number value[FNN_AUGMENT_PARAMETERS];
+#define FNN_AUGMENTATION(name, fields) fnn_augment_##name##_parameters name;
+#include "defs/augment.def"
+#undef FNN_AUGMENTATION
+    };
+} fnn_augmentation;
+
+typedef struct fnn_augmentation_info {
+    const char *name, *parameters; /* as of fnn_op_kind_info */
+} fnn_augmentation_info;
+extern const fnn_augmentation_info fnn_augmentations[FNN_AUGMENTATIONS];
+
+#define FNN_QUANTILES 1024 /* stretches of the table of a Mixup's distribution */
+#define FNN_MIXED_ROWS 16  /* rows whose losses are mixed at a time */
+
+/* A chain, and what it draws from. */
+typedef struct fnn_augment {
+    const fnn_augmentation *steps;
+    size_t count, mixup;            /* the number of the member that is a Mixup; `count` where none is */
+    size_t first;                   /* the number of the first member, which its draws hang on */
+    size_t height, width, channels; /* of the images, and */
+    size_t pixels;                  /* of the largest that they become on the way, with a ring about it */
+    size_t columns;                 /* elements of what they become in the end */
+    double work;                    /* of a row, as that of operations */
+    const double *quantiles;        /* [FNN_QUANTILES + 1] */
+    uint64_t seed;
+    uint32_t epoch;
+    const int64_t *samples; /* the number of each row of the source, which its draws hang on; NULL: the rows' own */
+    char *scratch;          /* fnn_augment_scratch bytes for each thread, in whole cache lines */
+    size_t scratch_bytes;
+} fnn_augment;
+
+/* Works out what hangs on members and sizes alone; false where they do not fit. */
+bool fnn_augment_measure(fnn_augment *a);
+
+/* Bytes that a thread needs. outputs: of a row of the loss, where there is a Mixup; and those of them that its loss needs (ops/loss.c). */
+size_t fnn_augment_scratch(const fnn_augment *a, size_t item, size_t outputs);
+size_t fnn_mixed_loss_bytes(size_t outputs);
+size_t fnn_loss_outputs(const fnn_op *ops, size_t count); /* the most of a loss of these operations */
+
 /* Images whose part of a convolution's gradient of the weights is one sum; and the elements that a thread needs for its windows. */
 size_t fnn_conv2d_chunk(const fnn_op *op);
 size_t fnn_conv2d_scratch(const fnn_op *op);
@@ -272,6 +356,7 @@ typedef struct fnn_run {
     int output;        /* the buffer that lands in `out`, or -1 */
     void *out;
     size_t ldout;
+    const fnn_augment *augment; /* what is done to the rows of x; NULL: nothing */
     fnn_source x, y, weight; /* weight: of the rows, one value each, or one for each output */
     size_t weight_columns;
     const int64_t *index; /* [rows], or NULL: rows in order */

@@ -32,6 +32,7 @@ cdef extern from "fastnn.h" nogil:
     int fnn_cpus()
     void fnn_team_configure(int threads, bint exact)
     int fnn_team_size()
+    bint fnn_team_alone(bint from_now)
     int fnn_team_for(double work)
     double FNN_TEAM_WORK
     double fnn_team_force(double work)
@@ -155,6 +156,42 @@ cdef extern from "fastnn.h" nogil:
         size_t scratch
         fnn_number value[FNN_OP_PARAMETERS]
 
+    enum:
+        FNN_AUGMENT_PARAMETERS
+        FNN_QUANTILES
+
+    int FNN_AUGMENTATIONS
+
+    ctypedef enum fnn_augmentation_kind:
+        pass
+
+    ctypedef struct fnn_augmentation:
+        fnn_augmentation_kind kind
+        fnn_number value[FNN_AUGMENT_PARAMETERS]
+
+    ctypedef struct fnn_augmentation_info:
+        const char *name
+        const char *parameters
+
+    const fnn_augmentation_info *fnn_augmentations
+
+    ctypedef struct fnn_augment:
+        const fnn_augmentation *steps
+        size_t count, mixup, first
+        size_t height, width, channels
+        size_t pixels, columns
+        double work
+        const double *quantiles
+        uint64_t seed
+        uint32_t epoch
+        const int64_t *samples
+        char *scratch
+        size_t scratch_bytes
+
+    bint fnn_augment_measure(fnn_augment *a)
+    size_t fnn_augment_scratch(const fnn_augment *a, size_t item, size_t outputs)
+    size_t fnn_loss_outputs(const fnn_op *ops, size_t count)
+
     size_t fnn_conv2d_chunk(const fnn_op *op)
     size_t fnn_conv2d_scratch(const fnn_op *op)
 
@@ -198,6 +235,7 @@ cdef extern from "fastnn.h" nogil:
         int output
         void *out
         size_t ldout
+        const fnn_augment *augment
         fnn_source x, y, weight
         size_t weight_columns
         const int64_t *index

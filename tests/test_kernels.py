@@ -234,6 +234,7 @@ def test_every_kernel_has_a_test():
         "groupnorm_backward": test_groupnorm,
         **dict.fromkeys((name for name in kernels.__all__ if name.startswith("stochastic_pool2d")), test_stochastic_pool2d),
         **dict.fromkeys((f"{kind}pool2d_{way}" for kind in ("max", "avg") for way in ("forward", "backward")), test_pooling),
+        **dict.fromkeys(f"augment_{what}" for what in ("pixels", "sample", "colors", "fill", "mix")),  # in test_augment.py
     }
     text = (Path(__file__).parents[1] / "csrc" / "defs" / "kernels.def").read_text()
     names = set(re.findall(r"^FNN_KERNEL\((\w+)", text, re.M)) | set(RULES)

@@ -19,6 +19,7 @@
 #include "../kernels/pool2d.h"
 #include "../kernels/stochastic_pool2d.h"
 #include "../kernels/convert.h"
+#include "../kernels/augment.h"
 #include "../kernels/measure.h"
 
 /* fnn_kernels_avx2_f32 and so on */

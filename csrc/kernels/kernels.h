@@ -302,6 +302,18 @@ typedef struct fnn_noise {
     size_t ldy;
 } fnn_noise;
 
+/* An image to be made of another by an affine map of places: pixel (y, x) of the one takes what lies at
+ * (m0 y + m1 x + m2, m3 y + m4 x + m5) of the other; see augment.h. */
+typedef struct fnn_map {
+    double m[6];
+    size_t height, width, channels; /* of the other */
+    size_t out_height, out_width;
+    double fill; /* what lies outside */
+    const real *x;
+    real *ring; /* room for the other with a ring about it, one pixel wide */
+    real *y;
+} fnn_map;
+
 /* Dtypes that `gather` reads. */
 typedef enum {
     FNN_U8, /* also bool */

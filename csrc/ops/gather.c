@@ -53,13 +53,14 @@ static void prefetch_row(const rows *o, size_t r, size_t bytes)
     for (size_t i = 0; i < bytes && i < PAGE; i += 64) __builtin_prefetch(row + i);
 }
 
-/* Whether all the weights of a row are 0. */
-static bool no_weight(const fnn_kernels *k, const fnn_source *weight, size_t columns, const char *row)
+bool fnn_no_weight(const fnn_step *s, size_t row)
 {
-    for (size_t j = 0; j < columns; j++) {
+    const fnn_source *weight = &s->run->weight;
+    const char *first = weight->data + (ptrdiff_t)row * weight->stride;
+    for (size_t j = 0; j < s->run->weight_columns; j++) {
         double value; /* or a float */
-        k->convert(weight->dtype, 1, row + j * weight->item, 1.0, 0.0, &value);
-        if (fnn_value(k, &value, 0) != 0.0) return false;
+        s->kernels->convert(weight->dtype, 1, first + j * weight->item, 1.0, 0.0, &value);
+        if (fnn_value(s->kernels, &value, 0) != 0.0) return false;
     }
     return true;
 }
@@ -91,15 +92,6 @@ static void convert_planes(const fnn_kernels *k, const fnn_source *source, size_
         }
 }
 
-/* Element i of an array of the compute type becomes a number. */
-static void set_value(const fnn_kernels *k, void *array, size_t i, double value)
-{
-    if (k->dtype == FNN_F64)
-        ((double *)array)[i] = value;
-    else
-        ((float *)array)[i] = (float)value;
-}
-
 static int64_t sparse_number(const fnn_sparse *s, const char *numbers, size_t i)
 {
     return s->wide ? ((const int64_t *)numbers)[i] : ((const int32_t *)numbers)[i];
@@ -111,7 +103,7 @@ static bool scatter_row(const fnn_kernels *k, const fnn_source *source, size_t r
 {
     const fnn_sparse *s = &source->sparse;
     const int64_t begin = sparse_number(s, s->indptr, row), end = sparse_number(s, s->indptr, row + 1);
-    for (size_t j = 0; j < columns; j++) set_value(k, out, j, source->shift);
+    for (size_t j = 0; j < columns; j++) fnn_set_value(k, out, j, source->shift);
     if (begin < 0 || begin > end || (uint64_t)end > s->entries) return false;
     bool good = true;
     double some[256]; /* or floats */
@@ -133,14 +125,15 @@ static bool scatter_row(const fnn_kernels *k, const fnn_source *source, size_t r
  * weights, a row all of whose weights are 0 becomes one of zeros, if it may do harm. */
 static void gather(const fnn_step *s, const fnn_op *op, fnn_split split, const fnn_source *source, const fnn_source *weight)
 {
-    const rows o = rows_of(s, source), weights = weight ? rows_of(s, weight) : (rows){0};
+    const rows o = rows_of(s, source);
+    const fnn_augment *augment = source == &s->run->x ? s->run->augment : NULL;
     fnn_buffer *out = &s->buffers[op->buffer[0]];
     if (fnn_gather_in_place(s, op, source)) {
         *out = (fnn_buffer){(void *)o.data, (size_t)source->stride / s->kernels->item};
         return;
     }
     fnn_status *status = &s->run->status;
-    const size_t columns = (size_t)op->gather.columns, planes = (size_t)op->gather.planes;
+    const size_t columns = augment ? augment->columns : (size_t)op->gather.columns, planes = (size_t)op->gather.planes;
     const size_t bytes = columns * source->item, ahead = 1 + AHEAD / bytes;
     const bool sparse = source->sparse.indptr, prefetch = o.index && !sparse;
     const size_t first = o.index ? 0 : s->begin; /* of the rows that are counted from there on */
@@ -149,14 +142,18 @@ static void gather(const fnn_step *s, const fnn_op *op, fnn_split split, const f
     for (size_t r = split.begin; r < split.end; r++) {
         if (prefetch && split.end - r > ahead) prefetch_row(&o, r + ahead, bytes);
         void *to = fnn_at(s->kernels, out->data, r * out->ld);
-        if (sparse) {
-            if (!scatter_row(s->kernels, source, first + number_of(&o, r, status), columns, to)) fnn_report(status, r, FNN_BAD_INDEX);
+        const size_t number = first + number_of(&o, r, status); /* of the row in the source */
+        if (augment) {
+            const void *image = fnn_augmented(s, source, number, split.id);
+            s->kernels->convert(s->kernels->dtype, columns, image, source->scale, source->shift, to);
+        } else if (sparse) {
+            if (!scatter_row(s->kernels, source, number, columns, to)) fnn_report(status, r, FNN_BAD_INDEX);
         } else if (planes > 1)
             convert_planes(s->kernels, source, columns, planes, row_at(&o, r, status), to);
         else
             s->kernels->convert(source->dtype, columns, row_at(&o, r, status), source->scale, source->shift, to);
         if (s->run->check_finite && !s->kernels->all_finite(columns, to)) fnn_report(status, r, FNN_NOT_FINITE);
-        if (weight && no_weight(s->kernels, weight, s->run->weight_columns, row_at(&weights, r, status)) &&
+        if (weight && fnn_no_weight(s, number) &&
             may_do_harm(s->kernels, to, columns))
             memset(to, 0, columns * s->kernels->item);
     }
@@ -171,7 +168,7 @@ void fnn_run_gather_targets(const fnn_step *s, const fnn_op *op, fnn_split split
 void fnn_run_gather_weights(const fnn_step *s, const fnn_op *op, fnn_split split) { gather(s, op, split, &s->run->weight, NULL); }
 
 /* A label as int64; a uint64 beyond its range becomes -1, which no class is. */
-static int64_t label_value(const char *p, fnn_dtype dtype)
+int64_t fnn_label_value(const char *p, fnn_dtype dtype)
 {
     switch (dtype) {
     case FNN_U8: return *(const uint8_t *)p;
@@ -193,7 +190,7 @@ void fnn_run_gather_labels(const fnn_step *s, const fnn_op *op, fnn_split split)
     const rows o = rows_of(s, &run->y);
     int32_t *out = fnn_buffer_of(s, op, 0).data;
     for (size_t r = split.begin; r < split.end; r++) {
-        const int64_t label = label_value(row_at(&o, r, &s->run->status), run->y.dtype);
+        const int64_t label = fnn_label_value(row_at(&o, r, &s->run->status), run->y.dtype);
         if (run->ignores && label == run->ignore) {
             out[r] = -1;
             continue;
@@ -210,7 +207,7 @@ size_t fnn_ignored_rows(const fnn_step *s)
     const rows o = rows_of(s, &s->run->y);
     for (size_t r = 0; s->run->ignores && r < s->rows; r++) {
         const uint64_t row = o.index ? (uint64_t)o.index[r] : r;
-        if (row < o.count) found += label_value(o.data + (ptrdiff_t)row * o.source->stride, o.source->dtype) == s->run->ignore;
+        if (row < o.count) found += fnn_label_value(o.data + (ptrdiff_t)row * o.source->stride, o.source->dtype) == s->run->ignore;
     }
     return found;
 }

@@ -2,6 +2,7 @@
 #include "step.h"
 
 #include <math.h>
+#include <string.h>
 
 const char *const fnn_loss_names[FNN_LOSS_FORMS] = {
 #define FNN_LOSS(code, name) [code] = #name,
@@ -48,11 +49,110 @@ static void check_losses(const fnn_step *s, const fnn_loss *o, fnn_split split)
         if (!isfinite(o->loss[i])) fnn_report(&s->run->status, split.begin + i, FNN_BAD_LOSS);
 }
 
+/* ---- losses of rows that a Mixup has mixed ---- */
+
+typedef void loss_kernel(size_t rows, const fnn_loss *o);
+
+size_t fnn_mixed_loss_bytes(size_t outputs)
+{
+    return (5 * FNN_MIXED_ROWS * outputs * sizeof(double) + 63) / 64 * 64;
+}
+
+size_t fnn_loss_outputs(const fnn_op *ops, size_t count)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < count; i++) {
+        const bool loss = ops[i].kind == FNN_OP_softmax_cross_entropy || ops[i].kind == FNN_OP_elementwise_loss ||
+                          ops[i].kind == FNN_OP_multiclass_hinge;
+        if (loss) most = fnn_max(most, (size_t)ops[i].loss.columns);
+    }
+    return most;
+}
+
+/* share l(z, target) + (1 - share) l(z, target of the other): the loss twice, with these weights, each times that of the row that the
+ * target belongs to. Of right answers those count that the larger share has. */
+static void mixed_loss(const fnn_step *s, const fnn_loss *o, fnn_split split, loss_kernel *kernel)
+{
+    const fnn_run *run = s->run;
+    const fnn_kernels *k = s->kernels;
+    const fnn_augment *a = run->augment;
+    const size_t n = o->classes, each = o->each ? n : 1, span = FNN_MIXED_ROWS * n * sizeof(double);
+    char *logits = a->scratch + ((size_t)split.id + 1) * a->scratch_bytes - fnn_mixed_loss_bytes(n);
+    char *gradient = logits + span, *targets = gradient + span, *mine = targets + span, *others = mine + span;
+    for (size_t i0 = 0; i0 < split.end - split.begin; i0 += FNN_MIXED_ROWS) {
+        const size_t rows = fnn_min(FNN_MIXED_ROWS, split.end - split.begin - i0);
+        bool larger[FNN_MIXED_ROWS]; /* is the other's share */
+        int32_t labels[FNN_MIXED_ROWS];
+        double loss[FNN_MIXED_ROWS];
+        uint32_t correct[FNN_MIXED_ROWS];
+        for (size_t i = 0; i < rows; i++) {
+            const fnn_mixture m = fnn_mixture_of(s, fnn_row_number(s, split.begin + i0 + i));
+            const char *target = run->y.data + (ptrdiff_t)m.other * run->y.stride;
+            larger[i] = m.share < 0.5;
+            memcpy(fnn_at(k, logits, i * n), fnn_at(k, o->logits, (i0 + i) * o->ldl), n * k->item);
+            if (o->labels) {
+                const int64_t label = fnn_label_value(target, run->y.dtype);
+                const bool good = label >= 0 && label < run->classes;
+                if (!good) fnn_report(&s->run->status, split.begin + i0 + i, FNN_BAD_LABEL);
+                labels[i] = good ? (int32_t)label : 0;
+            } else {
+                k->convert(run->y.dtype, n, target, 1.0, 0.0, fnn_at(k, targets, i * n));
+            }
+            for (size_t j = 0; j < each; j++) {
+                double weight; /* or a float */
+                fnn_set_value(k, &weight, 0, 1.0);
+                if (run->weight.data)
+                    k->convert(run->weight.dtype, 1, run->weight.data + (ptrdiff_t)m.other * run->weight.stride + j * run->weight.item, 1.0,
+                               0.0, &weight);
+                const double own = o->weight ? fnn_value(k, o->weight, (i0 + i) * o->ldw + j) : 1.0;
+                fnn_set_value(k, mine, i * each + j, m.share * own);
+                fnn_set_value(k, others, i * each + j, (1.0 - m.share) * fnn_value(k, &weight, 0));
+            }
+        }
+        fnn_loss part = *o;
+        part.logits = logits;
+        part.ldl = n;
+        part.labels = o->labels ? o->labels + i0 : NULL;
+        part.targets = fnn_at(k, o->targets, i0 * o->ldt);
+        part.weight = mine;
+        part.ldw = each;
+        part.dlogits = fnn_at(k, o->dlogits, i0 * o->ldd);
+        part.loss = o->loss + i0;
+        part.correct = o->correct + i0;
+        kernel(rows, &part);
+        part.labels = o->labels ? labels : NULL;
+        part.targets = targets;
+        part.ldt = n;
+        part.weight = others;
+        part.dlogits = o->dlogits ? gradient : NULL;
+        part.ldd = n;
+        part.loss = loss;
+        part.correct = correct;
+        kernel(rows, &part);
+        for (size_t i = 0; i < rows; i++) {
+            void *d = fnn_at(k, o->dlogits, (i0 + i) * o->ldd);
+            o->loss[i0 + i] += loss[i];
+            if (larger[i]) o->correct[i0 + i] = correct[i];
+            if (d) k->add(n, d, fnn_at(k, gradient, i * n), d);
+        }
+    }
+}
+
+static void run_loss(const fnn_step *s, const fnn_loss *o, fnn_split split, loss_kernel *kernel)
+{
+    const fnn_augment *a = s->run->augment;
+    if (split.begin == split.end) return;
+    if (a && a->mixup < a->count)
+        mixed_loss(s, o, split, kernel);
+    else
+        kernel(split.end - split.begin, o);
+    check_losses(s, o, split);
+}
+
 void fnn_run_softmax_cross_entropy(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     const fnn_loss part = loss_of(s, op, split);
-    if (split.begin < split.end) s->kernels->softmax_cross_entropy(split.end - split.begin, &part);
-    check_losses(s, &part, split);
+    run_loss(s, &part, split, s->kernels->softmax_cross_entropy);
 }
 
 /* Poisson's rates below 0, which are a bad row's unless it counts for nothing. */
@@ -71,16 +171,14 @@ static void check_rates(const fnn_step *s, const fnn_loss *o, fnn_split split)
 void fnn_run_elementwise_loss(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     const fnn_loss part = loss_of(s, op, split);
-    if (split.begin < split.end) s->kernels->elementwise_loss(split.end - split.begin, &part);
-    check_losses(s, &part, split);
+    run_loss(s, &part, split, s->kernels->elementwise_loss);
     if (part.form == FNN_POISSON && s->run->check_finite) check_rates(s, &part, split);
 }
 
 void fnn_run_multiclass_hinge(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     const fnn_loss part = loss_of(s, op, split);
-    if (split.begin < split.end) s->kernels->multiclass_hinge(split.end - split.begin, &part);
-    check_losses(s, &part, split);
+    run_loss(s, &part, split, s->kernels->multiclass_hinge);
 }
 
 void fnn_run_host_loss(const fnn_step *s, const fnn_op *op, fnn_split split) { (void)s, (void)op, (void)split; }

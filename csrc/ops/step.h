@@ -39,11 +39,37 @@ static inline void *fnn_array_of(const fnn_step *s, const fnn_op *op, int i, siz
 static inline bool fnn_gather_in_place(const fnn_step *s, const fnn_op *op, const fnn_source *source)
 {
     const ptrdiff_t item = (ptrdiff_t)s->kernels->item;
+    if (source == &s->run->x && s->run->augment) return false;
     if (op->gather.copies || op->gather.planes > 1 || source->sparse.indptr || (source == &s->run->x && s->run->weight.data)) return false;
     if (op->gather.planes == 1 && source->stride != op->gather.columns * item) return false; /* images leave no gaps */
     return !s->run->index && source->dtype == s->kernels->dtype && source->scale == 1.0 && source->shift == 0.0 &&
            !s->run->check_finite && source->stride % item == 0 && source->stride >= 0;
 }
+
+/* Whether all the weights of row `row` of the source are 0. */
+bool fnn_no_weight(const fnn_step *s, size_t row);
+
+/* What a Mixup makes of a row: so large a share of the row itself, the rest of another. Numbers of rows are the source's; both are those
+ * of rows that there are. */
+typedef struct fnn_mixture {
+    size_t row, other;
+    double share;
+} fnn_mixture;
+
+fnn_mixture fnn_mixture_of(const fnn_step *s, size_t row);
+
+/* Row `row` of the source, an image, as the chain has it: an array of the compute type, good until the next call with that split's id. */
+const void *fnn_augmented(const fnn_step *s, const fnn_source *source, size_t row, int id);
+
+/* Row r of the batch as a row of x; 0 where there is none, which `gather` reports. */
+static inline size_t fnn_row_number(const fnn_step *s, size_t r)
+{
+    const uint64_t row = s->run->index ? (uint64_t)s->run->index[s->begin + r] : s->begin + r;
+    return row < s->run->x.rows ? (size_t)row : 0;
+}
+
+/* A label as int64; a uint64 beyond its range becomes -1, which no class is. */
+int64_t fnn_label_value(const char *p, fnn_dtype dtype);
 
 /* How many rows of the step are to be ignored. */
 size_t fnn_ignored_rows(const fnn_step *s);

@@ -123,9 +123,18 @@ void fnn_team_configure(int threads, bool exact)
     atomic_store(&team.available, FNN_MAX_TEAM);
 }
 
+static _Thread_local bool alone;
+
+bool fnn_team_alone(bool from_now)
+{
+    const bool before = alone;
+    alone = from_now;
+    return before;
+}
+
 int fnn_team_size(void)
 {
-    if (fnn_team_is_lost()) return 1;
+    if (alone || fnn_team_is_lost()) return 1;
     const int limit = fnn_omp_max_threads(), available = atomic_load_explicit(&team.available, memory_order_relaxed);
     int size = atomic_load_explicit(&team.configured, memory_order_relaxed);
     if (limit < atomic_load_explicit(&omp_limit, memory_order_relaxed) && limit < size) size = limit;

@@ -78,6 +78,9 @@ void fnn_team_configure(int threads, bool exact);
 /* Threads that a team of the calling thread would have now; 1 where there is none to be had. The CPUs are counted anew every 10 ms. */
 int fnn_team_size(void);
 
+/* Whether calls of the calling thread keep to that one, since others do work of their own beside it; returns what held before. */
+bool fnn_team_alone(bool from_now);
+
 /* Threads that a call with so much work may use: those of a team, or 1 where a team never pays. In floating-point operations, or what
  * takes as long. */
 int fnn_team_for(double work);

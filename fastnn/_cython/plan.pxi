@@ -48,6 +48,7 @@ cdef class NativePlan:
     cdef size_t weighted  # weights of a row, 0 for none
     cdef double scale, shift
     cdef int real  # NumPy's number of the dtype that the model computes in
+    cdef fnn_augment augment  # of the present run
 
     def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
                   size_t features, size_t targets, int64_t classes, int output, size_t outputs, double scale,
@@ -195,7 +196,8 @@ cdef class NativePlan:
         return 0
 
     def run(self, x, y, index, size_t first_op, size_t last_op, rates, losses, bint check_finite, double seconds, out,
-            weights=None, Tally tally=None, bint counts=True, host=None, Tally parts=None, size_t row0=0, shares=None):
+            weights=None, Tally tally=None, bint counts=True, host=None, Tally parts=None, size_t row0=0, shares=None,
+            augment=None):
         """Run ops [first_op, last_op) for every batch of the rows, or until `seconds` have passed.
 
         x, y: arrays or None; index: int64 rows or None for all in order; rates: float64 [steps, groups, then settings that depend on the step],
@@ -204,12 +206,13 @@ cdef class NativePlan:
         each row, or each of its outputs, where the plan is weighted, else None; tally: the sums to go on from; counts: False for a part
         of a batch whose rest comes later; host: the mean loss that Python has worked out of the batch before this part of it; parts: the
         sums of a batch's parts, which the update of all of them makes count; row0: the rows of parts that came before; shares: float64
-        [steps, schedules of the plan], or None where it has none.
+        [steps, schedules of the plan], or None where it has none; augment: (AugmentChain, seed, epoch) for what is done to the
+        rows of x, whose numbers are those of the samples.
         Returns (steps done, steps skipped, problem, row of the problem within its batch).
         """
         cdef fnn_run *r = &self.r
         cdef size_t rows
-        cdef double before, loss
+        cdef double before, loss, work
         cdef double *first
         if last_op > self.n_ops or first_op > last_op:
             raise ValueError(f"first, last: expected 0 <= first <= last <= {self.n_ops}, got {first_op}, {last_op}")
@@ -251,7 +254,12 @@ cdef class NativePlan:
                 _check(out, "out", self.real, 2, True)
                 _check_shape(out, "out", rows)
                 r.out, r.ldout = cnp.PyArray_DATA(out), cnp.PyArray_DIM(out, 1)
-            self._choose(self.work * (rows if rows < self.batch else self.batch) / self.batch)
+            work = self.work
+            if augment is not None:
+                work += (<AugmentChain>augment[0]).a.work * self.batch
+            self._choose(work * (rows if rows < self.batch else self.batch) / self.batch)
+            if augment is not None:
+                memory = self._fill_augment(augment[0], augment[1], augment[2])
             if host is None:
                 self._run(tally, counts, parts)
             else:  # what this part adds is the penalties
@@ -263,9 +271,24 @@ cdef class NativePlan:
                 if first:
                     first[0] = loss
         finally:
-            r.output, r.row0 = output, 0
+            r.output, r.row0, r.augment = output, 0, NULL
             self._leave()
         return r.steps_done, r.steps_skipped, PROBLEMS[fnn_status_problem(&r.status)], fnn_status_row(&r.status)
+
+    cdef object _fill_augment(self, AugmentChain chain, uint64_t seed, uint32_t epoch):
+        """Hand the chain to the run, for as many threads as it has now. Returns the memory that it works in."""
+        cdef size_t features = chain.a.height * chain.a.width * chain.a.channels, outputs = 0
+        if features != self.features or chain.a.columns != self.features or self.r.x.sparse.indptr != NULL:
+            raise ValueError(f"augment: expected a chain for dense rows of {self.features} elements that stay so, got one for {chain.shape}")
+        if self.r.x.rows >= <size_t>1 << 32:
+            raise ValueError(f"augment: expected fewer than 2**32 rows, got {self.r.x.rows}")
+        if chain.mixes:
+            outputs = fnn_loss_outputs(self.ops, self.n_ops)
+            if self.r.ignores or not outputs:
+                raise ValueError("augment: expected a loss of the register, without labels to ignore, where rows are mixed")
+        memory = _fill_augment(&self.augment, chain, seed, epoch, 8 if self.r.dtype == FNN_F64 else 4, outputs, self.r.threads)
+        self.r.augment = &self.augment
+        return memory
 
     def infer(self, x, out, int ndim):
         """All operations on at most a batch of rows, the low-overhead door of inference: out = the output buffer.

@@ -42,6 +42,11 @@ def get_threads():
     return fnn_team_size()
 
 
+def alone(bint from_now):
+    """Whether calls of this thread keep to it alone, since others do work of their own beside it. Returns what held before."""
+    return fnn_team_alone(from_now)
+
+
 def team_work(double value=-1.0):
     """For tests: from this work on, in floating-point operations, calls are always done by a team, below it by one thread; negative:
     what is faster is measured again. Returns what held before."""

@@ -39,7 +39,8 @@ class AccumulatingExecutor:
     def check_losses(self, check_losses):
         self._executor.check_losses = check_losses
 
-    def run(self, x, y, index=None, rates=None, losses=None, check_finite=False, seconds=0.0, out=None, weights=None, tally=None):
+    def run(self, x, y, index=None, rates=None, losses=None, check_finite=False, seconds=0.0, out=None, weights=None, tally=None,
+            augment=None):
         """As NativeExecutor.run, of all operations."""
         tally = _native.Tally() if tally is None else tally
         rows, step, skipped = len(x) if index is None else len(index), 0, 0
@@ -49,7 +50,7 @@ class AccumulatingExecutor:
             part = slice(begin, end)
             more = (x, y, index[part], weights) if index is not None else (x[part], y[part], None, None if weights is None else weights[part])
             rate = rates[step - skipped][None]
-            found, loss = self._step(more, end - begin, rate, check_finite, None if out is None else out[part], tally)
+            found, loss = self._step(more, end - begin, rate, check_finite, None if out is None else out[part], tally, augment)
             if found.problem:
                 return Result.of(tally, step, skipped, found.problem, found.row)
             if losses is not None:
@@ -64,12 +65,12 @@ class AccumulatingExecutor:
         """Whether a run is to end here, since its time is over."""
         return time.monotonic() >= self._until
 
-    def _step(self, data, rows, rate, check_finite, out, tally):
+    def _step(self, data, rows, rate, check_finite, out, tally, augment):
         """(the Result of a step over these rows, their loss)"""
         x, y, index, weights = data
         run, batch, losses = self._executor.run, self.plan.batch, np.zeros(1)
         if rows <= batch:  # needs nothing of all this
-            found = run(x, y, index, rate, losses=losses, check_finite=check_finite, out=out, weights=weights, tally=tally)
+            found = run(x, y, index, rate, losses=losses, check_finite=check_finite, out=out, weights=weights, tally=tally, augment=augment)
             return found, float(losses[0])
         parts, counted = _native.Tally(0, 0, tally.loss_sum, tally.correct), 0
         for begin in range(0, rows, batch):
@@ -77,7 +78,7 @@ class AccumulatingExecutor:
             xs, ys, ws = (x, y, weights) if index is not None else (x[part], y[part], None if weights is None else weights[part])
             found = run(
                 xs, ys, None if index is None else index[part], rate, check_finite=check_finite, out=None if out is None else out[part],
-                last=self._update, weights=ws, tally=parts, counts=False, row0=begin,
+                last=self._update, weights=ws, tally=parts, counts=False, row0=begin, augment=augment,
             )  # fmt: skip
             if found.problem:
                 return found._replace(row=begin + found.row), 0.0

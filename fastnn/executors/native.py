@@ -112,9 +112,10 @@ class NativeExecutor:
         self.counter.seed, self.counter.done = seed, step
 
     def run(self, x, y=None, index=None, rates=None, losses=None, check_finite=False, seconds=0.0, out=None, first=0, last=None,
-            weights=None, tally=None, counts=True, parts=None, row0=0):
+            weights=None, tally=None, counts=True, parts=None, row0=0, augment=None):
         """Run the plan for every batch of the rows; see `_native.NativePlan.run`. rates: [steps][groups]; tally: the sums to go on
-        from, which are then those of the result."""
+        from, which are then those of the result; augment: (_native.AugmentChain, seed, epoch) for what is done to the rows of x, whose
+        numbers are those of the samples."""
         tally = _native.Tally() if tally is None else tally
         if rates is not None:
             rates = np.ascontiguousarray(rates, np.float64)
@@ -128,18 +129,19 @@ class NativeExecutor:
         last = len(self.plan.ops) if last is None else last
         if self._host is not None and first <= self._host < last:
             found = self._run_with_host(
-                x, y, index, rates, losses, check_finite, seconds, out, first, last, weights, tally, counts, row0
+                x, y, index, rates, losses, check_finite, seconds, out, first, last, weights, tally, counts, row0, augment
             )
         else:
             if self._host is not None:  # only its function takes them
                 y = weights = None
             found = self._native.run(
                 x, y, index, first, last, rates, losses, check_finite, seconds, out, weights, tally, counts, None, parts, row0,
-                self._shares(x, index),
+                self._shares(x, index), augment,
             )
         return Result.of(tally, *found)
 
-    def _run_with_host(self, x, y, index, rates, losses, check_finite, seconds, out, first, last, weights, tally, counts, row0):
+    def _run_with_host(self, x, y, index, rates, losses, check_finite, seconds, out, first, last, weights, tally, counts, row0,
+                       augment):
         """Batch by batch: a native call up to the host operation, the function, a native call for the rest. What the function
         raises leaves this batch without its update."""
         op, host, start = self.plan.ops[self._host], self._host, time.monotonic()
@@ -153,7 +155,7 @@ class NativeExecutor:
             n = len(chosen)
             shares = self._shares(x, chosen)
             *_, problem, row = self._native.run(
-                x, None, chosen, first, host, rate, None, check_finite, 0.0, None, None, None, False, None, None, row0, shares
+                x, None, chosen, first, host, rate, None, check_finite, 0.0, None, None, None, False, None, None, row0, shares, augment
             )
             if problem:
                 return step - 1, skipped, problem, row

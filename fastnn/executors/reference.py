@@ -51,7 +51,7 @@ class ReferenceExecutor:
         return float(losses[0]), result.problem, result.row
 
     def run(self, x, y=None, index=None, rates=None, losses=None, check_finite=False, seconds=0.0, out=None, first=0, last=None,
-            weights=None, tally=None, counts=True, parts=None, row0=0):
+            weights=None, tally=None, counts=True, parts=None, row0=0, augment=None):
         """As NativeExecutor.run; `seconds` is ignored."""
         rows, batch = len(x) if index is None else len(index), self.plan.batch
         if not rows or not len(x):
@@ -66,7 +66,7 @@ class ReferenceExecutor:
             groups, shares = group_states(state, rate) if state else None, self.plan.shares(self.counter.done, 1)
             found = self.lock.call_sealed(
                 self._interpreter.run, x, y, chosen, groups, rate, check_finite, first, last, (seed, step0 + step, row0), weights,
-                None if shares is None else shares[0],
+                None if shares is None else shares[0], augment,
             )
             if found.problem:
                 return Result.of(tally, step, skipped, found.problem, found.row)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
+from .augment import augment_rows
 from .convolution import (
     _avgpool2d_backward,
     _avgpool2d_forward,
@@ -99,11 +100,12 @@ class Interpreter:
         self.averages = [None if a is None else a.astype(self.dtype, copy=False) for a in averages] or [None] * len(tensors)
 
     def run(self, x, y, index, groups=None, rates=None, check_finite=False, first=0, last=None, random=(0, 0, 0),
-            weights=None, shares=()):
+            weights=None, shares=(), augment=None):
         """Run the operations [first, last) on the batch of rows that `index` names; random: (seed, number of the step, rows of a larger
-        batch that come before); shares: what the plan's schedules say for the step.
+        batch that come before); shares: what the plan's schedules say for the step; augment: (an object with steps, shape and quantiles,
+        seed, epoch) for what is done to the rows of x.
         Returns an Outcome."""
-        batch = _Batch(self, x, y, index, groups, rates, check_finite, random, weights, shares)
+        batch = _Batch(self, x, y, index, groups, rates, check_finite, random, weights, shares, augment)
         with np.errstate(all="ignore"):  # what is not finite comes through; it is nobody's surprise
             for op in self.plan.ops[first:last]:
                 getattr(batch, op.kind)(op)
@@ -118,7 +120,10 @@ class Interpreter:
 class _Batch:
     """The operations, each a method named as its kind, on the first `rows` rows of every buffer."""
 
-    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, random, weights, shares):
+    mixture = None  # (rows that are mixed in, shares of the rows themselves)
+
+    def __init__(self, interpreter, x, y, index, groups, rates, check_finite, random, weights, shares, augment):
+        self.augment = augment
         self.random, self.rows_before = {"seed": random[0], "offset": random[1] % 2**32}, random[2]
         self.interpreter, self.x, self.y, self.index = interpreter, x, y, np.asarray(index, np.int64)
         self.groups, self.rates, self.check_finite = groups, rates, check_finite
@@ -148,8 +153,23 @@ class _Batch:
         self.report(bad, "index")
         return np.where(bad, 0, self.index)
 
+    def _augmented(self, rows):
+        """These rows of x as the chain has them, and in what mixture."""
+        chain, seed, epoch = self.augment
+        flat, weightless = self.x.reshape(len(self.x), -1), None
+        if self.weights is not None:
+            weightless = (self.weights.reshape(len(self.weights), -1) == 0).all(axis=1)
+        images, self.mixture = augment_rows(
+            lambda r: gather(flat, r, dtype=self.interpreter.plan.dtype).reshape(len(r), *chain.shape),
+            rows, chain.steps, chain.quantiles, seed, epoch, np.arange(len(flat)), weightless,
+        )  # fmt: skip
+        return images.reshape(len(images), -1)
+
     def _gather(self, op, source, scale, shift):
         rows = self.source_rows(source)
+        if source is self.x and self.augment is not None:
+            source = self._augmented(rows)
+            rows = np.arange(len(rows))
         out = self.at(op, "out")
         if hasattr(source, "dense"):  # sparse rows
             source, rows = source.dense(rows), np.arange(len(rows))
@@ -294,6 +314,9 @@ class _Batch:
             if gradient is not None:
                 gradient[...] = 0
         options = {"form": op.form, "parameter": op.parameter, "full": op.full, "class_weight": class_weight, "total": op.sum}
+        if self.mixture is not None:
+            self._mixed_loss(op, outputs, targets, weights, losses, gradient, options)
+            return
         losses[counted, 0] = loss_rows(op.kind, outputs, targets, sample_weight=weights, **options)
         if op.form == "poisson" and self.check_finite:
             bad = outputs + outputs.dtype.type(op.parameter) < 0
@@ -305,6 +328,24 @@ class _Batch:
             gradient[counted] = loss_gradient(op.kind, outputs, targets, sample_weight=weights, **options)
 
     softmax_cross_entropy = elementwise_loss = multiclass_hinge = _loss
+
+    def _mixed_loss(self, op, outputs, targets, weights, losses, gradient, options):
+        """share l(z, target) + (1 - share) l(z, target of the other), each times the weight of the row that the target belongs to."""
+        others, shares = self.mixture
+        more = self.y[others] if targets.ndim == 1 else self.y.reshape(len(self.y), -1)[others].astype(outputs.dtype)
+        own = np.ones(self.rows, outputs.dtype) if weights is None else weights
+        their = own if weights is None else self.weights.reshape(len(self.weights), *own.shape[1:])[others].astype(outputs.dtype)
+        losses[...], total, right = 0, 0, []
+        for t, w, share in ((targets, own, shares), (more, their, 1 - shares)):
+            w = (share.reshape(-1, *[1] * (w.ndim - 1)) * w).astype(outputs.dtype)
+            losses[:, 0] += loss_rows(op.kind, outputs, t, sample_weight=w, **options)
+            total = total + loss_gradient(op.kind, outputs, t, sample_weight=w, **options)
+            right.append([loss_correct(op.kind, outputs[i : i + 1], t[i : i + 1], op.form) for i in range(self.rows)])
+        if self.interpreter.check_losses:
+            self.report(~np.isfinite(losses[:, 0]), "undefined loss")
+        self.correct += int(np.where(shares < 0.5, right[1], right[0]).sum())
+        if gradient is not None:
+            gradient[...] = total
 
     def host_loss(self, op):
         weights = None if self.weights is None else self.weights[self.index]

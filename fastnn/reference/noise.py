@@ -13,14 +13,14 @@ from .rng import _check_range, philox, random_bits
 LAYER_STREAM = 16  # the first stream of layers that draw
 
 
-def _blocks(shape, seed, offset, stream, group):
+def _blocks(shape, seed, offset, stream, group, first_row=0):
     """For each element its position n in the stream of vectors, and the four words of block 16 (n div group) + lane."""
     seed, offset, stream = _check_range(seed, "seed", 64), _check_range(offset, "offset", 32), _check_range(stream, "stream", 32)
     columns = shape[-1] if shape else 1
     rows = int(np.prod(shape[:-1]))
     across = -(-columns // 16)
     c = np.arange(columns, dtype=np.uint64)
-    n = (np.arange(rows, dtype=np.uint64) * np.uint64(across))[:, None] + c // np.uint64(16)
+    n = ((np.arange(rows, dtype=np.uint64) + np.uint64(first_row)) * np.uint64(across))[:, None] + c // np.uint64(16)
     block = (n // np.uint64(group) * np.uint64(16) + c % np.uint64(16)).ravel()
     counter = np.empty((len(block), 4), np.uint32)
     counter[:, 0] = block & np.uint64(0xFFFFFFFF)
@@ -241,11 +241,16 @@ def gaussian_noise(x, std, seed, offset=0, out=None, *, stream=LAYER_STREAM) -> 
     if not 0 <= std < np.inf:
         raise ValueError(f"std must be a finite number >= 0, got {std}")
     out = check_out(out, "out", x.shape, x.dtype)
-    which, words = _blocks(x.shape, seed, offset, stream, 4)
+    with np.errstate(all="ignore"):
+        out[...] = x + std * standard_normal(x.shape, seed, offset, stream)
+    return out
+
+
+def standard_normal(shape, seed, offset=0, stream=LAYER_STREAM, first_row=0):
+    """The z of `gaussian_noise`, in float64; first_row: the number of the first of the rows, as the draws count them."""
+    which, words = _blocks(shape, seed, offset, stream, 4, first_row)
     pair, at = (which // 2 * 2).astype(np.intp), np.arange(len(which))
     u = ((words[at, pair] >> 8) + 1.0) * 2.0**-24
     v = (words[at, pair + 1] >> 8) * 2.0**-24
     turn = np.where(which % 2 == 0, np.cos(2 * np.pi * v), np.sin(2 * np.pi * v))
-    with np.errstate(all="ignore"):
-        out[...] = x + (std * np.sqrt(-2 * np.log(u)) * turn).reshape(x.shape)
-    return out
+    return (np.sqrt(-2 * np.log(u)) * turn).reshape(shape)

@@ -252,7 +252,7 @@ def first_not_finite(trainer, part, step):
     copy.optimizer.prepare()
     names, losses = {id(p.data): name for name, p in (*copy.model.named_parameters(), *copy.model.named_buffers())}, np.zeros(1)
     before = [(name, bool(np.isfinite(p.data).all())) for name, p in copy.model.named_parameters()]
-    executor.run(part.x, part.y, chosen, [copy.optimizer.step_values()], losses=losses, weights=part.weight)
+    executor.run(part.x, part.y, chosen, [copy.optimizer.step_values()], losses=losses, weights=part.weight, augment=part.augment)
     wrong = {name for name, finite in before if not finite}
     for op in executor.plan.ops:
         for b in op.reads():

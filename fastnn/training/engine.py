@@ -341,7 +341,7 @@ class Engine:
         rates, losses = self._optimizer.step_table(part.steps, clock), np.zeros(part.steps)
         executor.check_losses = check_losses
         result = executor.run(part.x, part.y, part.index, rates, losses=losses, check_finite=check_finite,
-                              seconds=min(SLICE, seconds), weights=part.weight, out=outputs, tally=position.sums)
+                              seconds=min(SLICE, seconds), weights=part.weight, out=outputs, tally=position.sums, augment=part.augment)
         self._steps_per_slice = max(1, result.steps)
         self._rates = rates[max(0, result.steps - result.skipped - 1), : len(self._optimizer.param_groups)]
         if result.problem and result.problem != "undefined loss":

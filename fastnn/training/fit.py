@@ -78,7 +78,7 @@ def start(trainer, X, y, epochs, batch_size, validation_data, shuffle, seed, dro
 
 def _arrays(trainer, train, batch_size, shuffle, drop_last, accumulate, augment):
     """The source of batches of arrays."""
-    model, rows = trainer.model, len(train.X)
+    model, loss, rows = trainer.model, trainer.loss, len(train.X)
     batch_size = min(batch_size, rows) if not drop_last else batch_size
     if drop_last:
         rows -= rows % batch_size
@@ -96,7 +96,11 @@ def _arrays(trainer, train, batch_size, shuffle, drop_last, accumulate, augment)
         raise TypeError(f"augment: expected one of fastnn.data.augment, got {type(augment).__name__}; write augment.Compose([...]) for a list")
     if not isinstance(train.X, np.ndarray) or model.channels_first:
         raise ValueError("augment: expected a dense array of images with the channels last")
-    return AugmentedSource(augment, train, rows, whole, shuffle, accumulate * parts)
+    source = AugmentedSource(augment, train, rows, whole, shuffle, accumulate * parts)
+    if source.mixes and (loss.ignore_index is not None or "any" in loss.kinds):
+        what = f"{type(loss).__name__}" + " with ignore_index" * (loss.ignore_index is not None)
+        raise ValueError(f"augment: expected one of fastnn's losses, without ignore_index, where Mixup mixes labels, got {what}")
+    return source
 
 
 class Fit(Loop):

@@ -23,6 +23,7 @@ class Part(NamedTuple):
     first: int  # the row of the data that the arrays begin with
     accumulate: int = 1  # smaller batches that a batch is worked on in
     rows: object = None  # of arrays that were made for this Part: the rows of the data that they are of
+    augment: object = None  # what native calls do to the rows of x, as executors take it
 
     def rows_of(self, where):
         """The rows of the data that these ones of the arrays are of; of whole arrays with an index, its places."""
@@ -92,15 +93,25 @@ class ArraySource:
 
 
 class AugmentedSource(ArraySource):
-    """Rows of arrays, each changed as it is taken by ``augment(X, seed, epoch, rows)``."""
+    """Rows of arrays, each changed as it is taken: by a chain of fastnn's own members within native calls, or by
+    ``augment(X, seed, epoch, rows)``, which makes the rows of some steps at once."""
 
     def __init__(self, augment, *more):
         super().__init__(*more)
-        self._augment = augment
-        self._changed(np.arange(1))  # what does not fit shows here
+        self._augment, self._compiled = augment, getattr(augment, "compiled", None)
+        self._chain = self._compiled(self.data.X.shape[1:]) if self._compiled else None
+        if self._chain is None:
+            self._changed(np.arange(1))  # what does not fit shows here
+        self._in_order = np.arange(len(self.data.X))
+
+    @property
+    def mixes(self):
+        """Whether rows are mixed, and so are their losses."""
+        return self._chain is not None and self._chain.mixes
 
     def _changed(self, rows, seed=0, epoch=0):
-        x = self._augment(self.data.X[rows], seed, epoch, rows)
+        more = {"dtype": self.data.dtype} if self._compiled and self.data.dtype != "float32" else {}
+        x = self._augment(self.data.X[rows], seed, epoch, rows, **more)
         if x.shape[1:] != self.data.X.shape[1:]:
             raise ValueError(f"augment: expected images of {self.data.X.shape[1:]} to stay so, as the model takes them, got {x.shape[1:]}")
         return x
@@ -116,8 +127,13 @@ class AugmentedSource(ArraySource):
         self._seed, self._epoch = seed, epoch
 
     def part(self, tally, most):
-        part, data = super().part(tally, min(most or _STEPS, _STEPS)), self.data
-        rows = np.arange(part.begin, part.end) if part.index is None else part.index
+        data = self.data
+        if self._chain is not None:
+            part = super().part(tally, most)
+            index = self._in_order[part.begin : part.end] if part.index is None else part.index
+            return part._replace(x=data.X, y=data.y, weight=data.weight, index=index, augment=(self._chain, self._seed, self._epoch % 2**32))
+        part = super().part(tally, min(most or _STEPS, _STEPS))
+        rows = self._in_order[part.begin : part.end] if part.index is None else part.index
         weight = None if data.weight is None else data.weight[rows]
         return part._replace(x=self._changed(rows, self._seed, self._epoch), y=data.y[rows], weight=weight, index=None, rows=rows)
 

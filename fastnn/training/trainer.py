@@ -228,8 +228,9 @@ class Trainer(engine.Engine):
             they would there, and steps, schedules and callbacks count updates. Batch normalisation sees the smaller batches. Of an
             iterable, so many items make an update.
         augment : data.augment.Augmentation, optional
-            Changes the images of each batch as it is taken, another way in every epoch: see `fastnn.data.augment`. Or a function of
-            (images, seed, epoch, rows) that returns float32 images of the same shape. With arrays only.
+            Changes the images of each batch as it is taken, another way in every epoch, within native calls: see
+            `fastnn.data.augment`. Or a function of (images, seed, epoch, rows) that returns float32 images of the same shape, called
+            between them. With arrays only; validation data is not changed.
 
         Returns
         -------
