@@ -11,9 +11,11 @@ and what resembles them (relu, leaky_relu, prelu, elu, gelu, gelu_tanh, silu, so
 others (sigmoid, tanh, hard_tanh, softmax, none). Biases start at zero.
 """
 
+import contextlib
 import math
 import numbers
 import operator
+import threading
 
 import numpy as np
 
@@ -49,7 +51,28 @@ def __dir__():
 
 
 _STREAM = 0  # of the generator: initialisation; the shuffle has 1
-_state = {"seed": 0, "drawn": 0}
+_state = {"seed": 0, "drawn": 0}  # of all threads but those that have one of their own
+_of_thread = threading.local()
+
+
+def _now():
+    """The seed and the count of the calling thread."""
+    return getattr(_of_thread, "state", _state)
+
+
+@contextlib.contextmanager
+def seeded_alone(seed):
+    """Within it the calling thread draws as after `manual_seed(seed)`, and a `manual_seed` is its own: other threads, and what comes
+    after, are not concerned."""
+    before = _now()
+    _of_thread.state = {"seed": check_seed(seed), "drawn": 0}
+    try:
+        yield
+    finally:
+        if before is _state:
+            del _of_thread.state
+        else:
+            _of_thread.state = before
 
 
 def manual_seed(seed) -> None:
@@ -72,8 +95,7 @@ def manual_seed(seed) -> None:
     >>> bool((a.weight.data == b.weight.data).all())
     True
     """
-    _state["seed"] = check_seed(seed)
-    _state["drawn"] = 0
+    _now().update(seed=check_seed(seed), drawn=0)
 
 
 def check_seed(seed, name="seed"):
@@ -91,13 +113,14 @@ def _words(n, parameter=None, begin=0):
     """n random 64-bit words for the next parameter; or those from `begin` on for a parameter of which the number is known."""
     if parameter is None:
         parameter = _next_parameter()
-    bits = _native.random_bits(2 * n, _state["seed"], _STREAM, parameter, 2 * begin)
+    bits = _native.random_bits(2 * n, _now()["seed"], _STREAM, parameter, 2 * begin)
     return bits[0::2].astype(np.uint64) | bits[1::2].astype(np.uint64) << np.uint64(32)
 
 
 def _next_parameter():
-    _state["drawn"] += 1
-    return _state["drawn"] - 1
+    state = _now()
+    state["drawn"] += 1
+    return state["drawn"] - 1
 
 
 class Initializer:

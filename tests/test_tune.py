@@ -1,6 +1,10 @@
 """fastnn.tune: searches on a grid, at random in rounds, and by Optuna."""
 
 import json
+import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -97,6 +101,57 @@ def test_a_search_goes_on_from_its_file(tmp_path, cut):
         tune.random(bowl, SPACE, n=12, rounds=2, seed=1, file=path)
 
 
+def test_side_by_side_in_threads(tmp_path):
+    """The same trials for any number of threads, whatever the objective initialises, each on one thread."""
+    seen = set()
+
+    def objective(trial):
+        seen.add((threading.get_ident(), fastnn.get_num_threads()))
+        first = nn.Dense(3, 2).weight.data.sum()  # hangs on the trial's number
+        if trial["f"] == "relu":
+            fastnn.manual_seed(trial.number)
+        time.sleep(0.002 * (trial.number % 3))
+        return float(bowl(trial.params) + first + nn.Dense(3, 2).weight.data.sum())
+
+    before = nn.Dense(3, 2).weight.data.copy(), fastnn.get_num_threads()
+    fastnn.manual_seed(0)
+    first = nn.Dense(3, 2)
+    fastnn.manual_seed(0)
+    studies = [tune.random(objective, SPACE, n=14, rounds=2, seed=3, threads=n, file=tmp_path / f"{n}") for n in (1, 2, 5)]
+    trials = [[(t.number, t.params, t.value, t.state) for t in s.trials] for s in studies]
+    assert trials[0] == trials[1] == trials[2] and {t.state for t in studies[0].trials} == {"done"}
+    assert {n for ident, n in seen if ident != threading.get_ident()} == {1}
+    assert fastnn.get_num_threads() == before[1]
+    assert (nn.Dense(3, 2).weight.data == first.weight.data).all()  # the seed of all others is as it was
+    again = tune.random(lambda trial: 1 / 0, SPACE, n=14, rounds=2, seed=3, threads=2, file=tmp_path / "5")  # all of them are in the file
+    assert [(t.number, t.params, t.value, t.state) for t in again.trials] == trials[0]
+
+
+def test_ctrl_c_ends_trials_side_by_side(tmp_path):
+    """Those that are over stand in the file; one that asks leaves early, and is tried again."""
+    left = []
+
+    def objective(trial):
+        if trial.number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        for epoch in range(2000 * (trial.number >= 2)):
+            time.sleep(0.005)
+            try:
+                trial.report(epoch, 0.0)
+            except tune.Pruned:
+                left.append(trial.number)
+                raise
+        return 0.0
+
+    with pytest.raises(KeyboardInterrupt):
+        tune.random(objective, SPACE, n=8, threads=2, file=tmp_path / "s")
+    assert 1 <= len(left) <= 2
+    numbers = [json.loads(line)["number"] for line in (tmp_path / "s").read_text().splitlines()[1:]]
+    assert set(numbers) <= {0, 1}
+    study = tune.random(lambda p: 1.0, SPACE, n=8, threads=2, file=tmp_path / "s")
+    assert [t.value for t in study.trials] == [0.0 if i in numbers else 1.0 for i in range(8)]
+
+
 def test_parallel_by_joblib():
     pytest.importorskip("joblib")
 
@@ -186,6 +241,8 @@ def test_bayes(tmp_path):
         (lambda: tune.random(bowl, SPACE, n=2, rounds=3), ValueError, "rounds: expected at most n"),
         (lambda: tune.random(bowl, SPACE, direction="up"), ValueError, "direction: expected 'minimize' or 'maximize'"),
         (lambda: tune.random(bowl, SPACE, jobs=0), ValueError, "jobs: expected"),
+        (lambda: tune.random(bowl, SPACE, threads=0), ValueError, "threads: expected"),
+        (lambda: tune.random(bowl, SPACE, threads=2, jobs=2), ValueError, "threads, jobs: expected one of them"),
         (lambda: tune.Uniform(1, 0), ValueError, "high: expected a number above low"),
         (lambda: tune.LogUniform(0, 1), ValueError, "low: expected a number above 0"),
         (lambda: tune.Uniform("a", 1), TypeError, "low: expected"),
@@ -218,6 +275,13 @@ def test_a_training_is_judged_by_rows_that_it_does_not_see():
     assert study.best.value > 0.5
     trainer = study.train(lambda p: training.final(p, epochs=2))
     assert trainer.epochs_done == 2 and trainer.steps_done == 2 * -(-len(X) // 16)
+    side_by_side = tune.random(training, {"lr": tune.LogUniform(1e-5, 1e-1)}, n=6, rounds=2, direction="maximize", epochs=2, threads=3)
+    assert [(t.params, t.reports) for t in side_by_side.trials] == [(t.params, t.reports) for t in study.trials]
+    made = []
+    own = tune.Training(make_trainer, X, Y, callbacks=lambda number: made.append(number) or [fastnn.callbacks.Lambda(on_epoch_end=lambda e, logs: None)])
+    tune.random(own, {"lr": tune.LogUniform(1e-3, 1e-2)}, n=4, epochs=3, threads=2)
+    own.final({"lr": 0.01})
+    assert sorted(made[:4]) == [0, 1, 2, 3] and made[4] is None
     given = tune.Training(make_trainer, X[75:], Y[75:], validation_data=(X[:75], Y[:75]))
     t = make_trainer({"lr": 0.01})
     expected = t.fit(X[75:], Y[75:], validation_data=(X[:75], Y[:75]), verbose=0)["val_loss"][-1]

@@ -1,9 +1,10 @@
-"""The command ``fastnn``: train a network on files, predict and test with a saved one, export it, show what the package runs on.
+"""The command ``fastnn``: train a network on files, search for settings, predict and test with a saved one, export it, show what the package runs on.
 
 A mistake of the user's is one line on standard error and exit code 2; Ctrl-C is 130. `main` may be called from Python.
 
     arguments     what the commands take, and their help      files       what they read
     training      fastnn train                                models      the network that options say
+    tuning        fastnn tune
     prediction    fastnn predict, fastnn evaluate             optimizers  the optimizer that options say
     diagnosing    fastnn diagnose
     exporting     fastnn export                               report      scores, notes, JSON      errors  how commands end

@@ -11,6 +11,7 @@ from .models import ARCH_HELP
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .prediction import evaluate, predict
 from .training import train
+from .tuning import tune
 
 DEFAULT_OUTPUT = "fastnn-model.safetensors"
 
@@ -54,6 +55,21 @@ examples:
   fastnn train --epochs 100 --checkpoint run.safetensors --resume
   fastnn train x.gz y.gz --arch "conv 16 3 relu, maxpool 2, 64 relu"
   mpiexec -n 4 fastnn train x.gz y.gz --batch-size 512 --distributed
+"""
+
+TUNE_TEXT = """\
+Tries trainings with random settings, then trains with the best and saves that
+model, as 'fastnn train' would. What is searched for is what is not given: the
+learning rate, the weight decay, the sizes of the hidden layers, their dropout.
+Trials are judged by the validation loss of samples that they are not trained
+on; the samples held out for the test are seen by no trial. Data and options
+are those of 'fastnn train'.
+"""
+
+TUNE_EXAMPLES = """\
+examples:
+  fastnn tune flats.csv --target price --trials 50 --jobs 2
+  fastnn tune X.npy y.npy --hidden 64,32 --seconds 60 --study search.jsonl
 """
 
 PREDICT_TEXT = """\
@@ -186,6 +202,16 @@ def make_parser():
         return made
 
     _train_arguments(command("train", train, "train a network and save it", TRAIN_TEXT, TRAIN_EXAMPLES), activations)
+
+    made = command("tune", tune, "search for a training's settings, then train", TUNE_TEXT, TUNE_EXAMPLES)
+    add = made.add_argument_group("the search").add_argument
+    add("--trials", type=_integer(1), default=30, metavar="N", help="settings to try (default: 30)")
+    add("--rounds", type=_integer(1), default=2, metavar="N", help="rounds, each of which narrows the ranges about the best (default: 2)")
+    add("--seconds", type=_real(lambda v: v > 0, "> 0"), metavar="SECONDS", help="begin no trial after so much time")
+    add("--jobs", type=_integer(1, 4096), default=1, metavar="N", help="trials at a time, each on one thread (default: 1)")
+    add("--study", metavar="FILE", help="write the trials into this file, and go on with those in it")
+    _train_arguments(made, activations)
+    made.set_defaults(dropout=None)
 
     made = command("predict", predict, "what a saved network says of new data", PREDICT_TEXT, PREDICT_EXAMPLES)
     made.add_argument("model", metavar="MODEL", help="file that 'fastnn train' or model.save wrote")

@@ -44,12 +44,12 @@ def train(args):
 def _train(args, make_trainer=None, together=None):
     """together: the processes of a distributed training, of which the first prints and writes what there is."""
     first = together is None or together.rank == 0
-    _check(args, first)
+    check_arguments(args, first)
     say = (lambda *words: None) if args.quiet or args.json or not first else print
     validation = args.validation_split
     if validation is None:
         validation = _VALIDATION_SPLIT if args.early_stopping is not None else 0.0
-    problem = _table(args, say, validation) if is_table(args.data) else _arrays(args, say)
+    problem = read_problem(args, say, validation)
 
     from .. import losses, nn
     from ..core import runtime
@@ -124,14 +124,14 @@ def _train(args, make_trainer=None, together=None):
             "data": args.data or "digits", "samples": {"train": rows, "validation": len(problem.X) - rows, "test": len(problem.X_test)},
             "model": {"file": args.output, "parameters": model.num_parameters(), "layers": words}, "epochs": trainer.epochs_done,
             "steps": trainer.steps_done, "seconds": sum(history.get("seconds", ())), "history": dict(history),
-            "test" if tested else "training": found.numbers, "fingerprint": history.fingerprint(),
+            "test" if tested else "training": found.numbers, "fingerprint": history.fingerprint(), **getattr(args, "found", {}),
         })  # fmt: skip
     else:
         print(f"model saved to {show(args.output)}")
     return 0
 
 
-def _check(args, first):
+def check_arguments(args, first=True):
     """What can be told of the arguments alone, before anything is read. first: whether this process writes files."""
     args.hidden_given = args.hidden is not None
     if not args.hidden_given:
@@ -184,6 +184,11 @@ def _check(args, first):
 
 
 # ---- data ----
+
+
+def read_problem(args, say, validation):
+    """What the files hold; validation: the share of what is trained on that is watched instead."""
+    return _table(args, say, validation) if is_table(args.data) else _arrays(args, say)
 
 
 def _arrays(args, say):

@@ -39,7 +39,7 @@ class DistributedExecutor(AccumulatingExecutor):
     def _is_time(self):
         return self._enough  # as all have agreed
 
-    def _step(self, data, rows, rate, check_finite, out, tally, *more, **others):
+    def _step(self, data, rows, rate, check_finite, out, tally, augment=None):
         ranks, ends = self._ranks, cuts(rows, self.plan.batch)
         count = len(ends) - 1
         mine = ranks.share(count)
@@ -49,7 +49,7 @@ class DistributedExecutor(AccumulatingExecutor):
             self._mine.reset()
             for i, g in enumerate(mine):
                 part = _native.Tally()
-                found = self._of_grain(data, slice(ends[g], ends[g + 1]), rate, check_finite, out, part, statistics[i], *more, **others)
+                found = self._of_grain(data, slice(ends[g], ends[g + 1]), rate, check_finite, out, part, statistics[i], augment)
                 if found.problem:
                     problem, row = found.problem, ends[g] + found.row
                     break
@@ -78,13 +78,13 @@ class DistributedExecutor(AccumulatingExecutor):
                 self._running.take(statistics)
         return found, gained
 
-    def _of_grain(self, data, part, rate, check_finite, out, tally, statistics, *more, **others):
+    def _of_grain(self, data, part, rate, check_finite, out, tally, statistics, augment=None):
         """Everything but the update, for these rows of the batch."""
         x, y, index, weights = self._rows(data, part)
         self._running.clear()
         found = self._executor.run(
             x, y, index, rate, check_finite=check_finite, out=None if out is None else out[part], last=self._update, weights=weights,
-            tally=tally, counts=False, row0=part.start,
+            tally=tally, counts=False, row0=part.start, augment=augment,
         )  # fmt: skip
         self._running.read(statistics)
         return found

@@ -3,10 +3,12 @@
 import inspect
 import itertools
 import math
+import threading
 import time
 
 import numpy as np
 
+from .. import _native
 from ..core.checks import number
 from ..core.jobs import Jobs
 from ..init import check_seed
@@ -17,7 +19,7 @@ from .study import Log, Study, Trial, tried
 _NARROWER = 0.3  # of its width is what a range keeps from round to round
 
 
-def _checked(objective, direction, seconds, jobs, epochs):
+def _checked(objective, direction, seconds, jobs, epochs, threads=1):
     """(whether the objective takes a Trial, the limit in seconds)"""
     if not callable(objective):
         raise TypeError(f"objective: expected a function, got {type(objective).__name__}")
@@ -25,6 +27,8 @@ def _checked(objective, direction, seconds, jobs, epochs):
         raise ValueError(f"direction: expected 'minimize' or 'maximize', got {direction!r}")
     if jobs is not None and jobs != -1:
         count(jobs, "jobs", 1)
+    if count(threads, "threads", 1) > 1 and jobs != 1:
+        raise ValueError(f"threads, jobs: expected one of them, threads or processes, got {threads} and {jobs}")
     if epochs is not None:
         count(epochs, "epochs", 1)
     first = next(iter(inspect.signature(objective).parameters), "")
@@ -32,11 +36,11 @@ def _checked(objective, direction, seconds, jobs, epochs):
 
 
 class _Trying:
-    """Tries trials, some at a time: in this process, or by joblib in others."""
+    """Tries trials, some at a time: in this thread, in others, or by joblib in other processes."""
 
-    def __init__(self, objective, takes_trial, jobs):
-        self._objective, self._takes_trial = objective, takes_trial
-        self._jobs = None if jobs == 1 else Jobs(_tried, (objective, takes_trial), jobs)
+    def __init__(self, objective, takes_trial, jobs, seed, threads=1):
+        self._common, self._threads = (objective, takes_trial, seed), threads
+        self._jobs = None if jobs == 1 else Jobs(_tried, self._common, jobs)
 
     @property
     def width(self):
@@ -52,7 +56,7 @@ class _Trying:
     def __call__(self, trials):
         """The trials, over."""
         if self._jobs is None:
-            return [tried(self._objective, t, self._takes_trial) for t in trials]
+            return [_tried(self._common, t) for t in trials]
         found = []
         for trial, done in zip(trials, self._jobs(trials)):
             if done.error is not None:
@@ -61,31 +65,67 @@ class _Trying:
             found[-1].tries = done.tries
         return found
 
+    def each(self, trials, until):
+        """The trials as they end; after `until` none begins."""
+        if self._threads > 1:
+            yield from self._in_threads(trials, until)
+            return
+        for begin in range(0, len(trials), self.width):
+            if time.perf_counter() >= until:
+                return
+            yield from self(trials[begin : begin + self.width])
+
+    def _in_threads(self, trials, until):
+        """Each in a thread whose native calls keep to that thread."""
+        from concurrent.futures import ThreadPoolExecutor, as_completed
+
+        ended = threading.Event()
+
+        def job(t):
+            if ended.is_set() or time.perf_counter() >= until:
+                return None
+            before, t._ended = _native.alone(True), ended.is_set
+            try:
+                return _tried(self._common, t)
+            finally:
+                _native.alone(before)
+                t._ended = None
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            waiting = [pool.submit(job, t) for t in trials]
+            try:
+                for future in as_completed(waiting):
+                    if future.result() is not None:
+                        yield future.result()
+            finally:  # Ctrl-C, or what an objective raises that is no Exception: those that run are waited for
+                ended.set()
+                for future in waiting:
+                    future.cancel()
+
 
 def _tried(common, trial):
-    """One trial, in another process."""
-    return tried(common[0], trial, common[1])
+    """One trial, perhaps in another process."""
+    objective, takes_trial, seed = common
+    return tried(objective, trial, takes_trial, seed)
 
 
 def _try_all(study, trying, trials, log, until):
-    """Try these in turn, some at a time, until the time is over; what the log holds is taken from there. Whether all were."""
-    for begin in range(0, len(trials), trying.width):
-        part = trials[begin : begin + trying.width]
-        if log is not None and all(t.number in log.found for t in part):
-            for t in part:
-                log.restore(t)
-        elif time.perf_counter() >= until:
-            return False
-        else:
-            part = trying(part)
-        for t in part:
-            study.trials.append(t)
+    """Try these until the time is over; what the log holds is taken from there. Whether all were."""
+    known = {} if log is None else log.found
+    over = {t.number: t for t in trials if t.number in known}
+    for t in over.values():
+        log.restore(t)
+    try:
+        for t in trying.each([t for t in trials if t.number not in known], until):
+            over[t.number] = t
             if log is not None:
                 log.append(t)
-    return True
+    finally:
+        study.trials += [over[t.number] for t in trials if t.number in over]
+    return len(over) == len(trials)
 
 
-def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, jobs=1, file=None) -> Study:
+def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, jobs=1, threads=1, file=None) -> Study:
     """Try every combination of some values.
 
     Parameters
@@ -104,12 +144,18 @@ def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, j
         So many trials at a time, in processes of joblib's: -1 is one for each CPU, None what ``joblib.parallel_config`` says, which
         also chooses the backend, such as "dask" for many machines. What the objective holds, data above all, is sent once. A trial
         whose process dies is tried once more, and then noted as failed.
+    threads : int, default 1
+        In place of jobs: so many trials at a time in threads of this process, each of which keeps its native calls to itself. They go
+        on without the interpreter's lock, so that small models train side by side. Ctrl-C waits for the trials that run, which can ask
+        ``trial.broken_off``.
     file : path, optional
         Trials are written to it as they end, and taken from it where it exists: so a search that was stopped goes on.
 
     Returns
     -------
     Study
+        The same for any `jobs` and `threads`, as long as trials change nothing that they share: what one initialises is drawn from the
+        search's seed and the trial's number, and a `manual_seed` in it is its own.
 
     Raises
     ------
@@ -123,7 +169,7 @@ def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, j
     >>> study.best.value, study.best.params, len(study.trials)
     (0.25, {'a': 2, 'b': 0.25}, 6)
     """
-    takes_trial, limit = _checked(objective, direction, seconds, jobs, epochs)
+    takes_trial, limit = _checked(objective, direction, seconds, jobs, epochs, threads)
     space = check_space(space)
     for name, kind in space.items():
         if not isinstance(kind, Choice):
@@ -132,18 +178,17 @@ def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, j
     log = None if file is None else Log(file, {"search": "grid", "space": repr(space), "direction": direction})
     every = itertools.product(*(kind.values for kind in space.values()))
     trials = [Trial(i, dict(zip(space, values)), epochs=epochs) for i, values in enumerate(every)]
-    with _Trying(objective, takes_trial, jobs) as trying:
+    with _Trying(objective, takes_trial, jobs, 0, threads) as trying:
         _try_all(study, trying, trials, log, until)
     return study
 
 
-def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", seconds=None, epochs=None, jobs=1,
-           file=None) -> Study:
+def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", seconds=None, epochs=None, jobs=1, threads=1, file=None) -> Study:
     """Try settings at random; in each further round from ranges of 0.3 times the width, about the best that was found.
 
     Parameters
     ----------
-    objective, direction, seconds, epochs, jobs, file
+    objective, direction, seconds, epochs, jobs, threads, file
         As for `grid`.
     space : dict
         From names to Uniform, LogUniform, Integer, Choice or a list.
@@ -151,7 +196,7 @@ def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", se
         Trials in all.
     rounds : int, default 1
     seed : int, default 0
-        What trial i draws is a function of the seed and i.
+        What trial i draws, its settings and what it initialises, is a function of the seed and i.
 
     Returns
     -------
@@ -170,7 +215,7 @@ def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", se
     >>> study.best.value < 0.5, len(study.trials)
     (True, 60)
     """
-    takes_trial, limit = _checked(objective, direction, seconds, jobs, epochs)
+    takes_trial, limit = _checked(objective, direction, seconds, jobs, epochs, threads)
     space, n, rounds, seed = check_space(space), count(n, "n", 1), count(rounds, "rounds", 1), check_seed(seed)
     if rounds > n:
         raise ValueError(f"rounds: expected at most n, {n}, got {rounds}")
@@ -178,7 +223,7 @@ def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", se
     until, study, here = time.perf_counter() + limit, Study(space, direction), space
     log = None if file is None else Log(file, head)
     ends = [n * (r + 1) // rounds for r in range(rounds)]
-    with _Trying(objective, takes_trial, jobs) as trying:
+    with _Trying(objective, takes_trial, jobs, seed, threads) as trying:
         for begin, end in zip([0, *ends], ends):
             if begin and any(t.state == "done" for t in study.trials):
                 here = {name: kind.narrowed(study.best.params[name], _NARROWER) for name, kind in here.items()}
@@ -255,7 +300,7 @@ def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None,
 
         return prune if trying.width == 1 else None
 
-    with _Trying(objective, takes_trial, jobs) as trying:
+    with _Trying(objective, takes_trial, jobs, seed) as trying:
         while len(study.trials) < n and time.perf_counter() < until:
             proposed = [theirs.ask(distributions) for _ in range(min(trying.width, n - len(study.trials)))]
             for asked, t in zip(proposed, trying([Trial(a.number, dict(a.params), epochs=epochs, _prune=pruning(a)) for a in proposed])):

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..init import seeded_alone
+
 
 class Pruned(Exception):
     """Raised by an objective to give up its trial; `Trial.report` raises it where the search says so."""
@@ -45,6 +47,7 @@ class Trial:
     epochs: int | None = None
     tries: int = 1
     _prune: object = field(default=None, repr=False, compare=False)
+    _ended: object = field(default=None, repr=False, compare=False)  # tells whether the search has been broken off
 
     def __getitem__(self, name) -> Any:
         return self.params[name]
@@ -52,8 +55,15 @@ class Trial:
     def report(self, epoch, value) -> None:
         """Note the value after an epoch; raises Pruned where the search gives the trial up."""
         self.reports.append((int(epoch), float(value)))
+        if self.broken_off:
+            raise Pruned
         if self._prune is not None and self._prune(self):
             raise Pruned
+
+    @property
+    def broken_off(self):
+        """Whether the search has been broken off while the trial runs, by Ctrl-C: what comes of it is not wanted."""
+        return self._ended is not None and self._ended()
 
 
 class Study:
@@ -109,11 +119,13 @@ class Study:
         return figure
 
 
-def tried(objective, trial, takes_trial):
-    """Call the objective for a trial; what it raises, and a value that is no number, is noted, and the search goes on."""
+def tried(objective, trial, takes_trial, seed):
+    """Call the objective for a trial; what it raises, and a value that is no number, is noted, and the search goes on. What is initialised
+    in it is drawn from the search's seed and the trial's number, in whatever thread or process, after whatever trials."""
     start = time.perf_counter()
     try:
-        trial.value = float(objective(trial if takes_trial else dict(trial.params)))
+        with seeded_alone((seed + trial.number) % 2**64):
+            trial.value = float(objective(trial if takes_trial else dict(trial.params)))
         trial.state = "done"
         if math.isnan(trial.value):
             trial.state, trial.value, trial.error = "failed", None, "the value is NaN"

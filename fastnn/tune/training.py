@@ -16,6 +16,10 @@ class _Report(Callback):
     def __init__(self, trial, monitor):
         self.trial, self.monitor = trial, monitor
 
+    def on_progress(self, step, logs):
+        if self.trial.broken_off:
+            self.trainer.stop_training = True
+
     def on_epoch_end(self, epoch, logs):
         if self.monitor not in logs:
             raise ValueError(f"monitor: expected one of {sorted(logs)}, got {self.monitor!r}")
@@ -39,7 +43,8 @@ class Training:
         "val_accuracy" is to be maximised: ``direction="maximize"``.
     seed : int, default 0
     fit
-        Further arguments of `Trainer.fit`, such as epochs (or the search's ``epochs=``) and batch_size.
+        Further arguments of `Trainer.fit`, such as epochs (or the search's ``epochs=``) and batch_size. callbacks may be a function of
+        the trial's number (None for the final training) that returns a new list, as it must be where trials run side by side.
 
     Examples
     --------
@@ -82,12 +87,19 @@ class Training:
         """Train by the trial's settings; the monitored number after the last epoch."""
         trainer = self.make_trainer(dict(trial.params))
         arguments = self._arguments(trial.epochs)
-        callbacks = [*(arguments.get("callbacks") or ()), _Report(trial, self.monitor)]
+        callbacks = [*_callbacks(arguments, trial.number), _Report(trial, self.monitor)]
         history = trainer.fit(*self._train, **{**arguments, "validation_data": self._validation, "callbacks": callbacks})
         return history[self.monitor][-1]
 
     def final(self, params, epochs=None) -> Any:
         """A Trainer that has been trained by these settings on all rows, those that were split off too."""
         trainer = self.make_trainer(dict(params))
-        trainer.fit(self.X, self.y, **self._arguments(epochs))
+        arguments = self._arguments(epochs)
+        trainer.fit(self.X, self.y, **{**arguments, "callbacks": _callbacks(arguments, None)})
         return trainer
+
+
+def _callbacks(arguments, number):
+    """A new list of those that `fit` is to have; a function makes them of the trial's number."""
+    given = arguments.get("callbacks") or ()
+    return list(given(number) if callable(given) else given)
