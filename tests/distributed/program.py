@@ -9,7 +9,7 @@ import numpy as np
 
 import fastnn
 from fastnn import callbacks, losses, nn, optim
-from fastnn.distributed import DistributedTrainer, RankError
+from fastnn.distributed import DistributedTrainer, RankError, alike, executor
 
 NAME, FOLDER, THREADS = sys.argv[1], sys.argv[2], int(sys.argv[3])
 ROWS = 150
@@ -59,6 +59,17 @@ def digests():
     found["step"] = [resumed.step(X[:37], y[:37]) for _ in range(3)]
     resumed.fit(((X[i : i + 45], y[i : i + 45]) for i in range(0, ROWS, 45)), verbose=0)
     found["iterable"] = resumed.history.fingerprint()
+    broken = make()
+    stop = callbacks.Lambda(on_step_end=lambda step, logs: setattr(broken, "stop_training", step == 2 and broken.rank == broken.ranks - 1))
+    broken.fit(X, y, epochs=2, batch_size=40, verbose=0, callbacks=[stop])
+    broken.save_checkpoint(path)
+    found["broken off"] = broken.history.broken_off
+    gone_on, whole = make(), make()
+    gone_on.load_checkpoint(path)
+    whole.fit(X, y, epochs=2, batch_size=40, verbose=0)
+    gone_on.fit(X, y, epochs=2, batch_size=40, verbose=0)
+    found["gone on with"] = bool((gone_on.predict(X) == whole.predict(X)).all())
+    found["lbfgs"] = whole.fit_lbfgs(X, y, max_iter=3, validation_data=(X, y), verbose=0).fingerprint()
     found["reference"] = make(backend="reference").fit(X, y, batch_size=64, verbose=0).fingerprint()
     found["running"] = trainer.model[1].running_var.data.tolist()
     return found
@@ -70,6 +81,9 @@ def errors():
     trainer = make(seed=0)  # the same weights by rank 0's
     rank, found = trainer.rank, {}
     found["model"] = raised(lambda: make(units=24 + rank))
+    alike.__version__ = f"0.{rank}"
+    found["version"] = raised(make)
+    alike.__version__ = fastnn.__version__
     found["rows"] = raised(lambda: trainer.fit(X[: ROWS - rank], y[: ROWS - rank], verbose=0))
     found["setting"] = raised(lambda: trainer.fit(X, y, batch_size=32 + rank, verbose=0))
     found["label"] = raised(lambda: trainer.fit(X, y - 1, verbose=0))
@@ -88,6 +102,15 @@ def errors():
     return found
 
 
+def aborted():
+    """An exception in the middle of an exchange."""
+    X, y = samples()
+    trainer = make()
+    if trainer.rank == 1:
+        executor.blocks = None
+    trainer.fit(X, y, epochs=10**6, verbose=0)
+
+
 def killed():
     """A process that is killed in the middle."""
     X, y = samples()
@@ -101,7 +124,7 @@ def killed():
 
 
 if __name__ == "__main__":
-    result = {"digests": digests, "errors": errors, "killed": killed}[NAME]()
+    result = {"digests": digests, "errors": errors, "aborted": aborted, "killed": killed}[NAME]()
     from mpi4py import MPI
 
     with open(os.path.join(FOLDER, f"{MPI.COMM_WORLD.Get_rank()}.json"), "w") as file:

@@ -153,6 +153,7 @@ def test_one_digest(tmp_path):
         expected = expected or found[0]
         assert all(f == expected for f in found), (ranks, threads)
     assert expected["again"] == expected["resumed"] and expected["predict"]
+    assert expected["broken off"] == [0, 2] and expected["gone on with"]
 
 
 def test_errors_of_one_are_told_to_all(tmp_path):
@@ -160,6 +161,7 @@ def test_errors_of_one_are_told_to_all(tmp_path):
     assert code == 0, errors
     for found in (zero, one):
         assert found["model"].startswith("ValueError: model: expected the same on all ranks, got Dense, BatchNorm")
+        assert found["version"] == "ValueError: fastnn: expected the same on all ranks, got 0.1 on rank 1, 0.0 on rank 0"
         assert found["rows"].startswith("ValueError: rows: expected the same on all ranks, got 149 on rank 1")
         assert found["setting"].startswith("ValueError: batch_size: expected the same on all ranks, got 33 on rank 1, 32 on rank 0")
         assert found["label"].startswith("ValueError: y: expected labels from 0 to 2")
@@ -171,10 +173,12 @@ def test_errors_of_one_are_told_to_all(tmp_path):
     assert "rank 1 is at the end of its program" in zero["end"]
 
 
-def test_a_process_that_is_killed_ends_the_job(tmp_path):
+@pytest.mark.parametrize("name", ["killed", "aborted"])
+def test_a_process_that_dies_ends_the_job(name, tmp_path):
     start = time.monotonic()
-    code, _, found = run("killed", tmp_path / "k", 2)
+    code, errors, found = run(name, tmp_path / "k", 2)
     assert code != 0 and not found and time.monotonic() - start < 30  # two or so; the limit is for a busy machine
+    assert name == "killed" or "rank 1 ends the job: TypeError" in errors
 
 
 def test_the_command(tmp_path):
