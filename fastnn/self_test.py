@@ -77,8 +77,8 @@ def selftest() -> dict[str, dict[str, float]]:
 
     Examples
     --------
-    >>> sorted(fastnn.selftest()["generic"])[:2]
-    ['adam_update', 'dense_backward']
+    >>> sorted(fastnn.selftest()["generic"])[:3]
+    ['adam_update', 'conv2d_backward', 'conv2d_forward']
     """
     before, found = runtime.get_isa(), {}
     try:

@@ -1,6 +1,9 @@
 """Eager kernels: convolution of images [batch, height, width, channels], and pooling."""
 
 import math
+from typing import Any
+
+import numpy as np
 
 from .._native import Operation, apart, new, of_shape, output, output_of, sizes
 from ..core.activations import ACTIVATIONS
@@ -53,7 +56,8 @@ def _convolution(x, w, stride, padding, dilation, groups):
     return window, _outputs(rows, window, filters)
 
 
-def conv2d_forward(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation="identity", out=None, z=None, *, alpha=None):
+def conv2d_forward(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation="identity", out=None, z=None, *,
+                   alpha=None) -> np.ndarray:  # fmt: skip
     """A convolution of images: z = b + the products of w with windows of x, y = f(z).
 
         z[r, i, j, f] = b[f] + Σ over ky, kx, c of x[r, i s + ky d - top, j s + kx d - left, c] · w[ky, kx, c, f]
@@ -116,7 +120,7 @@ def conv2d_forward(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, acti
 
 
 def conv2d_backward(dy, x, w, stride=1, padding=0, dilation=1, groups=1, saved=None, activation="identity", out=None, *, alpha=None,
-                    need_dx=True):  # fmt: skip
+                    need_dx=True) -> tuple[Any, np.ndarray, np.ndarray]:  # fmt: skip
     """Gradients of a convolution: dz = dy · f', dx and dw as the products of dz with w and with windows of x, db = Σ over the pixels of dz.
 
     The gradient of the weights is one chain for each chunk of images, of which the shape alone says how many they are; chunks are added
@@ -223,7 +227,7 @@ def _pool_forward(operation, x, out, window, *more, draws=(0, 0)):
     return y
 
 
-def maxpool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None):
+def maxpool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None) -> np.ndarray:
     """The largest element of each window of an image, channel by channel.
 
     What lies beyond the image is left out; NaN is the largest of all.
@@ -266,7 +270,7 @@ def maxpool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_m
     return _pool_forward(_maxpool2d_forward, x, out, window)
 
 
-def maxpool2d_backward(dy, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None):
+def maxpool2d_backward(dy, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None) -> np.ndarray:
     """Carry a gradient back through `maxpool2d_forward`: dy goes to the first of the largest elements, NaN being the largest.
 
     Parameters
@@ -304,7 +308,7 @@ def maxpool2d_backward(dy, x, kernel_size, stride=None, padding=0, dilation=1, c
     return dx
 
 
-def avgpool2d_forward(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, out=None):
+def avgpool2d_forward(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, out=None) -> np.ndarray:
     """The mean of each window of an image, channel by channel.
 
     Parameters
@@ -344,7 +348,8 @@ def _input_size(input_size):
     return size
 
 
-def avgpool2d_backward(dy, input_size, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, out=None):
+def avgpool2d_backward(dy, input_size, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+                       out=None) -> np.ndarray:  # fmt: skip
     """Carry a gradient back through `avgpool2d_forward`: each element of a window gets its part of the mean's gradient.
 
     Parameters
@@ -394,7 +399,7 @@ def _global_forward(operation, x, out, *more):
     return y
 
 
-def global_maxpool2d_forward(x, out=None):
+def global_maxpool2d_forward(x, out=None) -> np.ndarray:
     """The largest element of each channel over the whole image; NaN is the largest of all.
 
     Parameters
@@ -422,7 +427,7 @@ def global_maxpool2d_forward(x, out=None):
     return _global_forward(_maxpool2d_forward, x, out)
 
 
-def global_maxpool2d_backward(dy, x, out=None):
+def global_maxpool2d_backward(dy, x, out=None) -> np.ndarray:
     """Carry a gradient back through `global_maxpool2d_forward`: dy goes to the first of the largest elements.
 
     Parameters
@@ -459,7 +464,7 @@ def global_maxpool2d_backward(dy, x, out=None):
     return dx
 
 
-def global_avgpool2d_forward(x, out=None):
+def global_avgpool2d_forward(x, out=None) -> np.ndarray:
     """The mean of each channel over the whole image.
 
     Parameters
@@ -485,7 +490,7 @@ def global_avgpool2d_forward(x, out=None):
     return _global_forward(_avgpool2d_forward, x, out, True)
 
 
-def global_avgpool2d_backward(dy, input_size, out=None):
+def global_avgpool2d_backward(dy, input_size, out=None) -> np.ndarray:
     """Carry a gradient back through `global_avgpool2d_forward`: each element gets its part of the mean's gradient.
 
     Parameters

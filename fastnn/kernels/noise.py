@@ -94,7 +94,7 @@ def dropout_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS) -
     return dropout_forward(dy, p, seed, offset, out, stream=stream)
 
 
-def dropout2d_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
+def dropout2d_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS) -> np.ndarray:
     """Drop each channel of each image as a whole with probability p, and let the others grow, as `dropout_forward` does with elements.
 
     J. Tompson et al., "Efficient object localization using convolutional networks", 2015. The draws are those of `dropout_forward` for
@@ -132,7 +132,7 @@ def dropout2d_forward(x, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
     return y
 
 
-def dropout2d_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS):
+def dropout2d_backward(dy, p, seed, offset=0, out=None, *, stream=STREAM_LAYERS) -> np.ndarray:
     """Carry a gradient back through `dropout2d_forward`: the same mask and scale, made anew.
 
     Parameters

@@ -314,7 +314,7 @@ def rmsnorm_backward(dy, x, statistics, weight=None, out=None) -> tuple[np.ndarr
     return _row_backward("rmsnorm", dy, x, statistics, weight, out)[:2]
 
 
-def groupnorm_forward(x, num_groups, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+def groupnorm_forward(x, num_groups, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None) -> np.ndarray:
     """Bring each group of channels of each image to mean 0 and variance 1: y = f((x - mean) / √(var + eps) · weight + bias).
 
     Mean and var are over the group's channels, which stand side by side, and all pixels. Y. Wu and K. He, "Group normalization", 2018.
@@ -387,7 +387,7 @@ def _scale_channels(x, y, weight, bias, code=0, alpha=0.0):
     _batchnorm_inference.run(elements(x, "x") // channels, arrays, (channels, 0.0, code, alpha, 1))
 
 
-def groupnorm_backward(dy, x, num_groups, weight=None, eps=1e-5, out=None):
+def groupnorm_backward(dy, x, num_groups, weight=None, eps=1e-5, out=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradients of group normalisation; means and variances are made anew.
 
         x̂ = (x - mean) · rstd,    g = dy · weight,    dx = rstd · (g - mean(g) - x̂ · mean(g x̂)), means over the group and the pixels

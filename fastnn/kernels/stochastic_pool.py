@@ -1,5 +1,7 @@
 """Eager kernels: stochastic pooling of images [batch, height, width, channels]."""
 
+import numpy as np
+
 from .._native import STREAM_LAYERS, Operation, apart, of_shape, output_of, sizes
 from ..core.window import Window
 from ._check import _draws
@@ -12,7 +14,8 @@ _inference = Operation("stochastic_pool2d_inference", "x y", _WINDOW)
 _inference_backward = Operation("stochastic_pool2d_inference_backward", "dy x dx", _WINDOW)
 
 
-def stochastic_pool2d_forward(x, kernel_size, seed, offset=0, stride=None, padding=0, ceil_mode=False, out=None, *, stream=STREAM_LAYERS):
+def stochastic_pool2d_forward(x, kernel_size, seed, offset=0, stride=None, padding=0, ceil_mode=False, out=None, *,
+                              stream=STREAM_LAYERS) -> np.ndarray:  # fmt: skip
     """Draw one element of each window of an image, channel by channel, with the probabilities a / Σa, a = max(x, 0).
 
     M. D. Zeiler and R. Fergus, "Stochastic pooling for regularization of deep convolutional neural networks", 2013. 0 where no element
@@ -65,7 +68,7 @@ def _carry_back(operation, dy, x, out, window, *more, draws=(0, 0)):
 
 
 def stochastic_pool2d_backward(dy, x, kernel_size, seed, offset=0, stride=None, padding=0, ceil_mode=False, out=None, *,
-                               stream=STREAM_LAYERS):  # fmt: skip
+                               stream=STREAM_LAYERS) -> np.ndarray:  # fmt: skip
     """Carry a gradient back through `stochastic_pool2d_forward`: dy goes to the element that was drawn, which is drawn anew.
 
     Parameters
@@ -98,7 +101,7 @@ def stochastic_pool2d_backward(dy, x, kernel_size, seed, offset=0, stride=None, 
     return _carry_back(_backward, dy, x, out, window, stream, draws=(seed, step))
 
 
-def stochastic_pool2d_inference(x, kernel_size, stride=None, padding=0, ceil_mode=False, out=None):
+def stochastic_pool2d_inference(x, kernel_size, stride=None, padding=0, ceil_mode=False, out=None) -> np.ndarray:
     """What `stochastic_pool2d_forward` draws on average: Σ a · (a / Σa) over each window, a = max(x, 0), or 0 where no element is positive.
 
     Parameters
@@ -128,7 +131,7 @@ def stochastic_pool2d_inference(x, kernel_size, stride=None, padding=0, ceil_mod
     return _pool_forward(_inference, x, out, window)
 
 
-def stochastic_pool2d_inference_backward(dy, x, kernel_size, stride=None, padding=0, ceil_mode=False, out=None):
+def stochastic_pool2d_inference_backward(dy, x, kernel_size, stride=None, padding=0, ceil_mode=False, out=None) -> np.ndarray:
     """Gradient of `stochastic_pool2d_inference`: dx = dy · (2 a - y) / Σa where a is positive.
 
     Parameters

@@ -139,7 +139,8 @@ class Residual(Chain):
     ... )
     >>> [name for name, _ in model.named_parameters()][2:4]
     ['1.0.weight', '1.0.bias']
-    >>> block = nn.Residual(nn.Conv2d(None, 16, 3, 2, padding=1, activation="relu"), nn.Conv2d(16, 16, 3, padding=1), projection=nn.Conv2d(None, 16, 1, 2))
+    >>> layers = nn.Conv2d(None, 16, 3, 2, padding=1, activation="relu"), nn.Conv2d(16, 16, 3, padding=1)
+    >>> block = nn.Residual(*layers, projection=nn.Conv2d(None, 16, 1, 2))
     >>> nn.Sequential(nn.Input(9, 9, 4), block).out_shape
     (5, 5, 16)
     """

@@ -41,7 +41,8 @@ class ConvTranspose2d(Convolution):
     Attributes
     ----------
     weight : Parameter [kernel height, kernel width, out_channels / groups, in_channels]
-        As the convolution would have it whose gradient this is. PyTorch's [in, out, height, width] is ``weight.data.transpose(3, 2, 0, 1)``.
+        As the convolution would have it whose gradient this is. PyTorch's [in, out, height, width] is
+        ``weight.data.transpose(3, 2, 0, 1)``.
     bias : Parameter [out_channels] or None
     slope : Parameter [1]
         Only with prelu, from 0.25.

@@ -105,7 +105,8 @@ class Dropout2d(Dropout):
 
     def output_shape(self, shape):
         if len(shape) < 2:
-            raise ValueError(f"{self!r}: expected images (height, width, channels), got samples of shape {shape}; for vectors write nn.Dropout")
+            what = f"got samples of shape {shape}; for vectors write nn.Dropout"
+            raise ValueError(f"{self!r}: expected images (height, width, channels), {what}")
         return shape
 
 

@@ -5,7 +5,7 @@ Each function has its sizes as arguments; below it, with the name of the operati
 and kernel_width, stride_y, stride_x, dilation_y, dilation_x, the padding pad_top, pad_left, pad_bottom, pad_right, and groups.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -123,7 +123,8 @@ def _groups(window, filters):
     return [(slice(g * depth, (g + 1) * depth), slice(g * wide, (g + 1) * wide)) for g in range(window.groups)]
 
 
-def conv2d_forward(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation="identity", out=None, z=None, *, alpha=None):
+def conv2d_forward(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation="identity", out=None, z=None, *,
+                   alpha=None) -> np.ndarray:  # fmt: skip
     """A convolution of images: z = b + the products of w with windows of x, y = f(z).
 
         z[r, i, j, f] = b[f] + Σ over ky, kx, c of x[r, i s + ky d - top, j s + kx d - left, c] · w[ky, kx, c, f]
@@ -205,7 +206,7 @@ def _conv2d_forward(x, w, b, window):
 
 
 def conv2d_backward(dy, x, w, stride=1, padding=0, dilation=1, groups=1, saved=None, activation="identity", out=None, *, alpha=None,
-                    need_dx=True):  # fmt: skip
+                    need_dx=True) -> tuple[Any, np.ndarray, np.ndarray]:  # fmt: skip
     """Gradients of a convolution: dz = dy · f', dx and dw as the products of dz with w and with windows of x, db = Σ over the pixels of dz.
 
     Parameters
@@ -280,7 +281,7 @@ def _pooling(image, kernel_size, stride, padding, ceil_mode, dilation=1):
     return _windows(image, kernel, kernel if stride is None else stride, padding, dilation, ceil=ceil_mode)
 
 
-def maxpool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None):
+def maxpool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None) -> np.ndarray:
     """The largest element of each window of an image, channel by channel.
 
     What lies beyond the image is left out; NaN is the largest of all.
@@ -329,7 +330,7 @@ def _maxpool2d_forward(x, window):
     return np.max([_tap(padded, window, ky, kx) for ky, kx in _taps(window)], axis=0)
 
 
-def maxpool2d_backward(dy, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None):
+def maxpool2d_backward(dy, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None) -> np.ndarray:
     """Carry a gradient back through `maxpool2d_forward`: dy goes to the first of the largest elements, NaN being the largest.
 
     Parameters
@@ -390,7 +391,7 @@ def _counts(window, count_padding, dtype):
     return sum(_tap(padded, window, ky, kx) for ky, kx in _taps(window))[..., :1]
 
 
-def avgpool2d_forward(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, out=None):
+def avgpool2d_forward(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, out=None) -> np.ndarray:
     """The mean of each window of an image, channel by channel.
 
     Parameters
@@ -433,7 +434,8 @@ def _avgpool2d_forward(x, window, count_padding=True):
     return sum(_tap(padded, window, ky, kx) for ky, kx in _taps(window)) / _counts(window, count_padding, x.dtype)
 
 
-def avgpool2d_backward(dy, input_size, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, out=None):
+def avgpool2d_backward(dy, input_size, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+                       out=None) -> np.ndarray:  # fmt: skip
     """Carry a gradient back through `avgpool2d_forward`: each element of a window gets its part of the mean's gradient.
 
     Parameters
@@ -482,7 +484,7 @@ def _avgpool2d_backward(dy, window, count_padding=True):
     return _inside(dpadded, window)
 
 
-def global_maxpool2d_forward(x, out=None):
+def global_maxpool2d_forward(x, out=None) -> np.ndarray:
     """The largest element of each channel over the whole image; NaN is the largest of all.
 
     Parameters
@@ -513,7 +515,7 @@ def global_maxpool2d_forward(x, out=None):
     return out
 
 
-def global_maxpool2d_backward(dy, x, out=None):
+def global_maxpool2d_backward(dy, x, out=None) -> np.ndarray:
     """Carry a gradient back through `global_maxpool2d_forward`: dy goes to the first of the largest elements.
 
     Parameters
@@ -550,7 +552,7 @@ def global_maxpool2d_backward(dy, x, out=None):
     return out
 
 
-def global_avgpool2d_forward(x, out=None):
+def global_avgpool2d_forward(x, out=None) -> np.ndarray:
     """The mean of each channel over the whole image.
 
     Parameters
@@ -582,7 +584,7 @@ def global_avgpool2d_forward(x, out=None):
     return out
 
 
-def global_avgpool2d_backward(dy, input_size, out=None):
+def global_avgpool2d_backward(dy, input_size, out=None) -> np.ndarray:
     """Carry a gradient back through `global_avgpool2d_forward`: each element gets its part of the mean's gradient.
 
     Parameters

@@ -120,7 +120,7 @@ def drop_rows(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
         out[...] = np.where(stays[:, None], x * scale, 0)
 
 
-def dropout2d_forward(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
+def dropout2d_forward(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM) -> np.ndarray:
     """Drop each channel of each image as a whole with probability p, and let the others grow, as `dropout_forward` does with elements.
 
     J. Tompson et al., "Efficient object localization using convolutional networks", 2015. The draws are those of `dropout_forward` for
@@ -156,7 +156,7 @@ def dropout2d_forward(x, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
     return out
 
 
-def dropout2d_backward(dy, p, seed, offset=0, out=None, *, stream=LAYER_STREAM):
+def dropout2d_backward(dy, p, seed, offset=0, out=None, *, stream=LAYER_STREAM) -> np.ndarray:
     """Carry a gradient back through `dropout2d_forward`: the same mask and scale, made anew.
 
     Parameters

@@ -343,7 +343,7 @@ def rmsnorm_backward(dy, x, statistics, weight=None, out=None) -> tuple[np.ndarr
     return _rownorm_backward(dy, x, statistics, weight, False, out)[:2]
 
 
-def groupnorm_forward(x, num_groups, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None):
+def groupnorm_forward(x, num_groups, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *, alpha=None) -> np.ndarray:
     """Bring each group of channels of each image to mean 0 and variance 1: y = f((x - mean) / √(var + eps) · weight + bias).
 
     Mean and var are over the group's channels, which stand side by side, and all pixels. Y. Wu and K. He, "Group normalization", 2018.
@@ -405,7 +405,7 @@ def _groupnorm_backward(dy, x, statistics, groups):
     return _from_groups(dx, x.shape, groups)
 
 
-def groupnorm_backward(dy, x, num_groups, weight=None, eps=1e-5, out=None):
+def groupnorm_backward(dy, x, num_groups, weight=None, eps=1e-5, out=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradients of group normalisation; means and variances are made anew.
 
         x̂ = (x - mean) · rstd,    g = dy · weight,    dx = rstd · (g - mean(g) - x̂ · mean(g x̂)), means over the group and the pixels

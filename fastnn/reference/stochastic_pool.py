@@ -82,7 +82,8 @@ def _stochastic_pool2d_inference_backward(dy, x, window):
         return _spread(x, window, gradients, np.where(finite, 0, dy))
 
 
-def stochastic_pool2d_forward(x, kernel_size, seed, offset=0, stride=None, padding=0, ceil_mode=False, out=None, *, stream=LAYER_STREAM):
+def stochastic_pool2d_forward(x, kernel_size, seed, offset=0, stride=None, padding=0, ceil_mode=False, out=None, *,
+                              stream=LAYER_STREAM) -> np.ndarray:  # fmt: skip
     """Draw one element of each window of an image, channel by channel, with the probabilities a / Σa, a = max(x, 0).
 
     M. D. Zeiler and R. Fergus, "Stochastic pooling for regularization of deep convolutional neural networks", 2013. 0 where no element
@@ -127,7 +128,7 @@ def stochastic_pool2d_forward(x, kernel_size, seed, offset=0, stride=None, paddi
 
 
 def stochastic_pool2d_backward(dy, x, kernel_size, seed, offset=0, stride=None, padding=0, ceil_mode=False, out=None, *,
-                               stream=LAYER_STREAM):  # fmt: skip
+                               stream=LAYER_STREAM) -> np.ndarray:  # fmt: skip
     """Carry a gradient back through `stochastic_pool2d_forward`: dy goes to the element that was drawn, which is drawn anew.
 
     Parameters
@@ -169,7 +170,7 @@ def _check(dy, x, kernel_size, stride, padding, ceil_mode):
     return window
 
 
-def stochastic_pool2d_inference(x, kernel_size, stride=None, padding=0, ceil_mode=False, out=None):
+def stochastic_pool2d_inference(x, kernel_size, stride=None, padding=0, ceil_mode=False, out=None) -> np.ndarray:
     """What `stochastic_pool2d_forward` draws on average: Σ a · (a / Σa) over each window, a = max(x, 0), or 0 where no element is positive.
 
     Parameters
@@ -202,7 +203,7 @@ def stochastic_pool2d_inference(x, kernel_size, stride=None, padding=0, ceil_mod
     return out
 
 
-def stochastic_pool2d_inference_backward(dy, x, kernel_size, stride=None, padding=0, ceil_mode=False, out=None):
+def stochastic_pool2d_inference_backward(dy, x, kernel_size, stride=None, padding=0, ceil_mode=False, out=None) -> np.ndarray:
     """Gradient of `stochastic_pool2d_inference`: dx = dy · (2 a - y) / Σa where a is positive.
 
     Parameters
