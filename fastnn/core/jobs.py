@@ -12,6 +12,9 @@ import numpy as np
 
 __all__ = ["Done", "Jobs"]
 
+# what Dask raises where a worker has died, or data that it alone had is gone
+_OF_DASK = ("KilledWorker", "FutureCancelledError", "CancelledError", "CommClosedError")
+
 _kept = (None, None)  # in a process that calls: whose common part it is, and that
 
 
@@ -112,4 +115,4 @@ class Jobs:
 
 def _has_died(error):
     """Whether that is what joblib raises when a process dies, by its own backends or by Dask's."""
-    return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
+    return isinstance(error, BrokenExecutor) or type(error).__name__ in _OF_DASK

@@ -70,10 +70,11 @@ class _Trying:
         if self._threads > 1:
             yield from self._in_threads(trials, until)
             return
-        for begin in range(0, len(trials), self.width):
-            if time.perf_counter() >= until:
-                return
-            yield from self(trials[begin : begin + self.width])
+        begin = 0
+        while begin < len(trials) and time.perf_counter() < until:
+            width = self.width  # of a cluster it may change
+            yield from self(trials[begin : begin + width])
+            begin += width
 
     def _in_threads(self, trials, until):
         """Each in a thread whose native calls keep to that thread."""
