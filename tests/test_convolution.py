@@ -88,6 +88,23 @@ def test_like_torch():
             np.testing.assert_allclose(found, value, rtol=3e-5, atol=3e-5 * max(1, np.abs(value).max()), err_msg=f"{layer!r} {shape}")
 
 
+@pytest.mark.parametrize("shape, filters, kernel, padding, stride, dilation, groups", [
+    ((70, 30, 40), 5, (3, 3), 1, 1, 1, 1),  # so large that lines are copied in parts
+    ((40, 33, 32), 36, (5, 3), 0, (2, 1), (1, 3), 4),
+    ((9, 4, 4), 70, (3, 2), "same", 1, 1, 1),
+    ((5, 6, 5), 4, (1, 1), (2, 0), 1, 1, 1),
+])  # fmt: skip
+def test_large_images_like_the_twins(shape, filters, kernel, padding, stride, dilation, groups):
+    layer = nn.Conv2d(shape[2], filters, kernel, stride, padding, dilation, groups, activation="relu")
+    x = rows(2, *shape)
+    dy = rows(2, *layer.output_shape(shape), seed=1)
+    found, one = run(layer, x, dy), run(layer, x[:1], dy[:1], threads=1)
+    for a, b in zip(found, run(layer, x, dy, ReferenceExecutor), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
+    for a, b in zip(found[:2], one[:2], strict=True):
+        np.testing.assert_array_equal(a[:1], b)  # whatever the batch and the threads
+
+
 def test_transposed_like_torch():
     torch = pytest.importorskip("torch")
     draw, tried = np.random.default_rng(3), 0

@@ -16,6 +16,7 @@
  *   pipelined_update.h  Adam between the steps of the next tile's product
  *   row.h               a product of one row
  *   wide.h, narrow.h    whole products for 32 registers and for fewer
+ *   windows.h           convolutions, whose A are windows of an image
  *
  * This file chooses among them, and has the forms for few k and for few columns. */
 #ifndef FNN_GEMM_GEMM_H

@@ -6,6 +6,7 @@
 #include "../kernels/whole.h"
 #include "../kernels/penalty.h"
 #include "../gemm/gemm.h"
+#include "../gemm/windows.h"
 #include "../kernels/bias.h"
 #include "../kernels/softmax.h"
 #include "../kernels/loss.h"

@@ -186,6 +186,22 @@ typedef struct fnn_window {
 } fnn_window;
 #undef FNN_INT
 
+/* Products with the windows of an image: of `lines` lines of `width` pixels, with n columns; see gemm/windows.h. */
+typedef struct fnn_windows {
+    size_t lines, width, n;
+    const real *a;     /* what the first pixel's window has at its first tap */
+    size_t step, line; /* from there to the next pixel's, and to the next line's */
+    size_t taps_y, taps_x, depth; /* k: at each tap so many elements side by side */
+    ptrdiff_t tap_y, tap_x;       /* from a tap to the next one */
+    const real *b;     /* weights: at each tap [depth, n]; of a gradient [pixels, n] */
+    size_t b_tap, b_row, b_column; /* elements from one to the next */
+    const real *packed; /* of a product: what fnn_windows_pack has made of b */
+    size_t line_c;      /* from a line of C to the next one */
+    fnn_product out;    /* what is said of C there, and of the epilogue; the rows of z and `saved` are the pixels in order */
+} fnn_windows;
+
+#define FNN_PACKED_COLUMNS 16 /* packed weights have so many columns or a multiple: room for any number of them */
+
 /* A pooling; see pool2d.h. */
 typedef struct fnn_pool2d {
     fnn_window window;

@@ -4,8 +4,9 @@
  *   backward, input   dX [pixels in, channels] = windows of dY [pixels in, k'] W' [k', channels]         k' in the order (ky, kx, filter)
  *   backward, weights dW [k, filters]          = sum over pixels of windows of X^T dY
  *
- * Products by the kernel of matrices, whose A is a block of windows, copied together in this thread's scratch; windows of one pixel
- * are read where they are. So each output is one chain of fused multiply-adds. Zeros stand where a window reaches beyond the image.
+ * Products by the kernels of windows, which read an image where it lies, or lines of it copied between zeros where windows reach
+ * beyond it; for few columns or narrow images by the kernel of matrices, whose A is then a block of windows, copied together in this
+ * thread's scratch. So each output is one chain of fused multiply-adds, the same by either way.
  * The gradient of the weights is one chain for each chunk of fnn_conv2d_chunk images, which the shape alone decides; chunks are
  * added in order. Groups of channels and filters are products of their own. */
 #include "step.h"
@@ -59,16 +60,6 @@ size_t fnn_conv2d_chunk(const fnn_op *op)
 {
     const fnn_window w = fnn_window_of(op);
     return chunk_of(&w);
-}
-
-size_t fnn_conv2d_scratch(const fnn_op *op)
-{
-    const bool backward_input = op->kind == FNN_OP_conv2d_backward_input;
-    const fnn_window window = fnn_window_of(op), *w = &window;
-    const size_t filters = (size_t)op->conv.filters, depth = w->channels / w->groups, wide = filters / w->groups;
-    const size_t k = taps(w) * (backward_input ? wide : depth);
-    const size_t windows = block_pixels(k, backward_input ? pixels_in(w) : pixels_out(w)) * k;
-    return windows + (backward_input ? k * depth : 0);
 }
 
 /* Elements are moved as words, of which a float is one and a double two. */
@@ -159,11 +150,222 @@ static bool in_place(const fnn_window *w)
     return taps(w) == 1 && w->stride_y == 1 && w->stride_x == 1 && pixels_in(w) == pixels_out(w) && !w->pad_top && !w->pad_left;
 }
 
+/* ---- windows that are read where they lie (gemm/windows.h) ----
+ *
+ * With windows of at least LEAST pixels in a line and as many columns, the kernel jumps from tap to tap in the image itself or,
+ * where windows reach beyond it, in a copy of some of its lines between zeros. Other shapes have their windows copied. */
+#define LEAST 4
+
+/* What a convolution reads: an image [height, width, channels], and `rows` lines of `columns` pixels of it, whose first is at
+ * (top, left), which may be outside. */
+typedef struct frame {
+    size_t height, width, channels;
+    ptrdiff_t top, left;
+    size_t rows, columns;
+    size_t reach; /* lines that an output line's windows see, */
+    size_t stride; /* and from one output line's to the next one's */
+} frame;
+
+static bool whole(const frame *f)
+{
+    return f->top == 0 && f->left == 0 && f->rows <= f->height && f->columns <= f->width;
+}
+
+/* Output lines whose windows are copied together, of `lines`. */
+static size_t lines_of(const frame *f, size_t lines)
+{
+    if (whole(f)) return lines;
+    const size_t fit = BLOCK / (f->columns * f->channels);
+    return fnn_min(lines, fit > f->reach ? (fit - f->reach) / f->stride + 1 : 1);
+}
+
+static size_t copied(const frame *f, size_t lines)
+{
+    return whole(f) ? 0 : ((lines_of(f, lines) - 1) * f->stride + f->reach) * f->columns * f->channels;
+}
+
+static size_t pitch(const frame *f) { return (whole(f) ? f->width : f->columns) * f->channels; }
+
+/* The first of what the output lines [begin, end) read. */
+static const void *lines_at(const fnn_kernels *kernels, const frame *f, const void *image, size_t begin, size_t end, void *room)
+{
+    if (whole(f)) return fnn_at(kernels, image, begin * f->stride * pitch(f));
+    const size_t unit = words(kernels), pixel = f->channels * unit, rows = (end - begin - 1) * f->stride + f->reach;
+    const ptrdiff_t right = f->left + (ptrdiff_t)f->columns;
+    const ptrdiff_t from = f->left < 0 ? 0 : f->left, until = right > (ptrdiff_t)f->width ? (ptrdiff_t)f->width : right;
+    word *to = room;
+    for (size_t r = 0; r < rows; r++) {
+        const ptrdiff_t row = f->top + (ptrdiff_t)(begin * f->stride + r);
+        if (row < 0 || row >= (ptrdiff_t)f->height || from >= until) {
+            to = zero(to, f->columns * pixel);
+            continue;
+        }
+        to = zero(to, (size_t)(from - f->left) * pixel);
+        to = copy(to, (const word *)image + ((size_t)row * f->width + (size_t)from) * pixel, (size_t)(until - from) * pixel);
+        to = zero(to, (size_t)(right - until) * pixel);
+    }
+    return room;
+}
+
+/* What the outputs' windows are of. */
+static frame frame_of_input(const fnn_window *w)
+{
+    const size_t reach = (w->kernel_height - 1) * w->dilation_y + 1, across = (w->kernel_width - 1) * w->dilation_x + 1;
+    return (frame){w->height, w->width, w->channels, -(ptrdiff_t)w->pad_top, -(ptrdiff_t)w->pad_left,
+                   (w->out_height - 1) * w->stride_y + reach, (w->out_width - 1) * w->stride_x + across, reach, w->stride_y};
+}
+
+/* And at a stride of 1 those of the inputs' gradient, of the outputs', whose taps go backwards. */
+static frame frame_of_output(const fnn_window *w, size_t filters)
+{
+    const size_t down = (w->kernel_height - 1) * w->dilation_y, across = (w->kernel_width - 1) * w->dilation_x;
+    return (frame){w->out_height, w->out_width, filters, (ptrdiff_t)w->pad_top - (ptrdiff_t)down,
+                   (ptrdiff_t)w->pad_left - (ptrdiff_t)across, w->height + down, w->width + across, down + 1, 1};
+}
+
+static bool in_lines(size_t width, size_t columns) { return width >= LEAST && columns >= LEAST; }
+static bool forward_in_lines(const fnn_window *w, size_t filters) { return in_lines(w->out_width, filters / w->groups); }
+static bool backward_in_lines(const fnn_window *w)
+{
+    return w->stride_y == 1 && w->stride_x == 1 && in_lines(w->width, w->channels / w->groups);
+}
+
+static size_t packed(size_t k, size_t n) { return (n + FNN_PACKED_COLUMNS - 1) / FNN_PACKED_COLUMNS * FNN_PACKED_COLUMNS * k; }
+
+/* The windows of one group of the inputs; `lines` are of the frame. */
+static fnn_windows windows_of(const fnn_window *w, const frame *f, size_t depth)
+{
+    const bool side_by_side = w->dilation_x == 1 && w->groups == 1; /* the pixels of a row of a window */
+    return (fnn_windows){
+        .width = w->out_width,
+        .step = w->stride_x * w->channels,
+        .line = w->stride_y * pitch(f),
+        .taps_y = w->kernel_height,
+        .taps_x = side_by_side ? 1 : w->kernel_width,
+        .depth = side_by_side ? w->kernel_width * depth : depth,
+        .tap_y = (ptrdiff_t)(w->dilation_y * pitch(f)),
+        .tap_x = (ptrdiff_t)(w->dilation_x * w->channels),
+    };
+}
+
+static void forward_lines(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
+{
+    const fnn_window *w = &o->window;
+    const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * depth;
+    const frame f = frame_of_input(w);
+    const size_t most = lines_of(&f, w->out_height);
+    void *weights = o->scratch, *room = fnn_at(kernels, o->scratch, packed(k, wide));
+    if (s.begin >= s.end) return;
+    for (size_t g = 0; g < w->groups; g++) {
+        fnn_windows q = windows_of(w, &f, depth);
+        q.n = wide;
+        q.b = fnn_at(kernels, o->w, g * wide);
+        q.b_tap = q.depth * o->filters;
+        q.b_row = o->filters;
+        q.b_column = 1;
+        q.packed = weights;
+        q.line_c = w->out_width * o->filters;
+        kernels->windows_pack(&q, weights);
+        for (size_t r = s.begin; r < s.end; r++)
+            for (size_t y = 0; y < w->out_height; y += most) {
+                const size_t end = fnn_min(y + most, w->out_height), at = y * q.line_c + g * wide;
+                q.lines = end - y;
+                q.a = fnn_at(kernels, lines_at(kernels, &f, fnn_at(kernels, o->x, r * o->ldx), y, end, room), g * depth);
+                q.out = (fnn_product){
+                    .bias = fnn_at(kernels, o->b, g * wide),
+                    .c = fnn_at(kernels, o->y, r * o->ldy + at),
+                    .ldc = o->filters,
+                    .epilogue = o->activation == FNN_IDENTITY && !o->z ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_ACTIVATION,
+                    .activation = o->activation,
+                    .alpha = o->alpha,
+                    .z = fnn_at(kernels, o->z, r * o->ldz + at),
+                    .ldz = o->filters,
+                };
+                kernels->windows_product(&q);
+            }
+    }
+}
+
+static void backward_input_lines(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
+{
+    const fnn_window *w = &o->window;
+    const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * wide;
+    const frame f = frame_of_output(w, o->filters);
+    const size_t most = lines_of(&f, w->height), line = pitch(&f);
+    void *weights = o->scratch, *room = fnn_at(kernels, o->scratch, packed(k, depth));
+    if (s.begin >= s.end) return;
+    for (size_t g = 0; g < w->groups; g++) {
+        fnn_windows q = {
+            .width = w->width,
+            .n = depth,
+            .step = o->filters,
+            .line = line,
+            .taps_y = w->kernel_height,
+            .taps_x = w->kernel_width,
+            .depth = wide,
+            .tap_y = -(ptrdiff_t)(w->dilation_y * line),
+            .tap_x = -(ptrdiff_t)(w->dilation_x * o->filters),
+            .b = fnn_at(kernels, o->w, g * wide),
+            .b_tap = depth * o->filters,
+            .b_row = 1,
+            .b_column = o->filters,
+            .packed = weights,
+            .line_c = w->width * w->channels,
+        };
+        kernels->windows_pack(&q, weights);
+        const size_t first = (w->kernel_height - 1) * w->dilation_y * line + (w->kernel_width - 1) * w->dilation_x * o->filters;
+        for (size_t r = s.begin; r < s.end; r++)
+            for (size_t y = 0; y < w->height; y += most) {
+                const size_t end = fnn_min(y + most, w->height), at = y * q.line_c + g * depth;
+                q.lines = end - y;
+                q.a = fnn_at(kernels, lines_at(kernels, &f, fnn_at(kernels, o->y, r * o->ldy), y, end, room), first + g * wide);
+                q.out = (fnn_product){
+                    .accumulate = o->accumulate,
+                    .c = fnn_at(kernels, o->dx, r * o->lddx + at),
+                    .ldc = w->channels,
+                    .epilogue = o->activation == FNN_IDENTITY ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_DERIVATIVE,
+                    .activation = o->activation,
+                    .alpha = o->alpha,
+                    .saved = fnn_at(kernels, o->saved, r * o->ldsaved + at),
+                    .ldsaved = w->channels,
+                };
+                kernels->windows_product(&q);
+            }
+    }
+}
+
+/* The sum over the pixels of one image, added to dw where there is one. */
+static void weights_of_lines(const fnn_kernels *kernels, const conv2d *o, const void *x, const void *dy, bool accumulate, void *dw)
+{
+    const fnn_window *w = &o->window;
+    const size_t depth = w->channels / w->groups, wide = o->filters / w->groups;
+    const frame f = frame_of_input(w);
+    const size_t most = lines_of(&f, w->out_height);
+    for (size_t y = 0; y < w->out_height; y += most) {
+        const size_t end = fnn_min(y + most, w->out_height);
+        const void *lines = lines_at(kernels, &f, x, y, end, o->scratch);
+        for (size_t g = 0; g < w->groups; g++) {
+            fnn_windows q = windows_of(w, &f, depth);
+            q.lines = end - y;
+            q.n = wide;
+            q.a = fnn_at(kernels, lines, g * depth);
+            q.b = fnn_at(kernels, dy, y * w->out_width * o->filters + g * wide);
+            q.b_row = o->filters;
+            q.out = (fnn_product){.accumulate = accumulate || y > 0, .c = fnn_at(kernels, dw, g * wide), .ldc = o->filters};
+            kernels->windows_gradient(&q);
+        }
+    }
+}
+
 static void forward(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
 {
     const fnn_window *w = &o->window;
     const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * depth, pixels = pixels_out(w);
     const size_t block = in_place(w) ? pixels : block_pixels(k, pixels), unit = words(kernels);
+    if (forward_in_lines(w, o->filters)) {
+        forward_lines(kernels, o, s);
+        return;
+    }
     for (size_t r = s.begin; r < s.end; r++)
         for (size_t g = 0; g < w->groups; g++)
             for (size_t p = 0; p < pixels; p += block) {
@@ -203,6 +405,10 @@ static void backward_input(const fnn_kernels *kernels, const conv2d *o, fnn_spli
     const size_t block = block_pixels(k, pixels), unit = words(kernels);
     void *turned = fnn_at(kernels, o->scratch, block * k); /* the group's weights [ky, kx, filter, channel] */
     if (s.begin >= s.end) return;
+    if (backward_in_lines(w)) {
+        backward_input_lines(kernels, o, s);
+        return;
+    }
     for (size_t g = 0; g < w->groups; g++) {
         for (size_t t = 0; t < taps(w); t++) {
             const void *from = fnn_at(kernels, o->w, t * depth * o->filters + g * wide);
@@ -250,6 +456,10 @@ static void backward_weights(const fnn_kernels *kernels, const conv2d *o, fnn_sp
         for (size_t r = i * chunk; r < end; r++) {
             const void *dy = fnn_at(kernels, o->y, r * o->ldy);
             kernels->bias_gradient(pixels, o->filters, dy, o->filters, r > i * chunk, fnn_at(kernels, partial, k * o->filters));
+            if (forward_in_lines(w, o->filters)) {
+                weights_of_lines(kernels, o, fnn_at(kernels, o->x, r * o->ldx), dy, r > i * chunk, partial);
+                continue;
+            }
             for (size_t g = 0; g < w->groups; g++)
                 for (size_t p = 0; p < pixels; p += block) {
                     const void *x = fnn_at(kernels, o->x, r * o->ldx + g * depth);
@@ -291,6 +501,24 @@ static void combine_weights(const fnn_kernels *kernels, const conv2d *o, fnn_spl
             memcpy(to, first, (until - from) * kernels->item);
         for (size_t i = 1; i < chunks; i++) kernels->add(until - from, to, fnn_at(kernels, first, i * all), to);
     }
+}
+
+size_t fnn_conv2d_scratch(const fnn_op *op)
+{
+    const bool backward_input = op->kind == FNN_OP_conv2d_backward_input;
+    const fnn_window window = fnn_window_of(op), *w = &window;
+    const size_t filters = (size_t)op->conv.filters, depth = w->channels / w->groups, wide = filters / w->groups;
+    const size_t k = taps(w) * (backward_input ? wide : depth);
+    if (backward_input && backward_in_lines(w)) {
+        const frame f = frame_of_output(w, filters);
+        return packed(k, depth) + copied(&f, w->height);
+    }
+    if (!backward_input && forward_in_lines(w, filters)) {
+        const frame f = frame_of_input(w);
+        return packed(k, wide) + copied(&f, w->out_height);
+    }
+    const size_t windows = block_pixels(k, backward_input ? pixels_in(w) : pixels_out(w)) * k;
+    return windows + (backward_input ? k * depth : 0);
 }
 
 /* ---- arguments, of a plan's operation and a step's buffers ---- */
