@@ -54,7 +54,8 @@ OPTIMIZERS = {
     "LAMB": ("LAMB", {}, 3),
     "schedule-free AdamW": ("ScheduleFreeAdamW", {}, 4),
 }
-TORCH = [name for name in OPTIMIZERS if name not in ("Lion", "LAMB", "schedule-free AdamW")]
+ALONE = ("Lion", "LAMB", "schedule-free AdamW")  # which PyTorch does not have
+TORCH = [name for name in OPTIMIZERS if name not in ALONE]
 FORMS = ("loop", "foreach", "fused")
 LR, WEIGHT_DECAY = 1e-5, 0.01
 PASSES = {"LAMB": 2}

@@ -4,6 +4,7 @@ import operator
 from typing import TYPE_CHECKING
 
 from ..core.fixed import Fixed
+from ..core.listing import Listed
 from ..core.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def register(layer: "Kind") -> "Kind":
     return layer
 
 
-class Layer(Fixed):
+class Layer(Fixed, Listed):
     """Base of the layers.
 
     A layer of one's own sets its Parameters (and layers inside it, through `children`) as attributes, says in `config` with
@@ -48,6 +49,12 @@ class Layer(Fixed):
     array([[0.]], dtype=float32)
     """
 
+    _internal = (
+        "acquire", "by_channels", "changes", "channels_first", "check_features", "check_settled", "emit_whole", "entries_inside", "entry",
+        "for_inference", "from_entry", "link", "metadata", "needs_shape", "own_parameters", "reads_codes", "release", "rows",
+        "scale_and_shift", "scaled_input", "scaled_output", "settle", "takes_images", "tensor_shapes", "to_dtype", "walk",
+        "with_own_weights",
+    )  # fmt: skip
     in_features = None
     penalty = None
     reads_codes = False  # of the model's input, which it checks by `check_codes`

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _native
+from ..core.listing import Listed
 from ..core.parameter import Parameter
 from ..core.update_rules import CODES, RULES, SETTINGS
 from ..executors import group_states
@@ -19,7 +20,7 @@ from .parameters import check_apart, check_param, flatten, listed, new_state
 from .scheduled import Scheduled, is_scheduled, number_of
 
 
-class Optimizer(Copied, Scheduled):
+class Optimizer(Copied, Scheduled, Listed):
     """Base of the optimizers: parameters, groups, options, states and steps.
 
     Every optimizer takes these options, by keyword. Each array is passed over once, whatever is asked for, unless it says
@@ -75,6 +76,10 @@ class Optimizer(Copied, Scheduled):
         For trainers, and others that run updates.
     """
 
+    _internal = (
+        "checks", "decoupled", "group_states", "has_schedule", "kernel_state", "memory", "plan_update", "prepare", "rules", "step_table",
+        "step_values", "structure", "switches", "update_tensors", "weight_states",
+    )  # fmt: skip
     rules = ()  # names of the compiled rules that a group may have (csrc/defs/update_rules.def), which say what hyper-parameters there are
     checks = {}  # name of one that is no number, or not any -> function(value, name) that returns the value to keep, or raises
     switches = ()  # hyper-parameters that say which states there are: they stay off, or on

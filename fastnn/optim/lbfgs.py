@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _native
+from ..core.listing import Listed
 from ..core.parameter import Parameter
 from . import checks
 from .descent import Descent, State
@@ -46,7 +47,7 @@ _CHECKS = {
 }
 
 
-class LBFGS:
+class LBFGS(Listed):
     """L-BFGS, which learns the curvature from the last steps: for whole batches, small models and functions without noise.
 
         y = g - previous g,  s = x - previous x;  (s, y) is remembered if s y > 1e-10, at most history_size of them

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _native
+from ..core.listing import Listed
 from ..core.runtime import get_num_threads
 from ..executors import NativeExecutor, ReferenceExecutor
 from ..init import check_seed
@@ -35,9 +36,10 @@ def no_cached_step(xb, yb):
     """Where there is none."""
 
 
-class Engine:
+class Engine(Listed):
     """The part of a Trainer that its methods, and those who train for it, work with."""
 
+    _internal = ("data_in_fit", "emit", "loss_so_far", "one_thread", "together")
     together = Alone()  # who trains with it
     history: Any = None
     data_in_fit = None  # the ArrayData that `fit` trains on, while it does
