@@ -152,7 +152,7 @@ def test_a_models_parameters():
 # ---- the other methods ----
 
 METHODS = {"adadelta": 1.0, "adagrad": 0.5, "adam": 0.1, "adamax": 0.1, "adamw": 0.1, "lamb": 0.01, "lion": 0.01, "nadam": 0.1, "radam": 0.1,
-           "rmsprop": 0.02, "sgd": 0.2, "schedulefreeadamw": 0.3}  # fmt: skip
+           "rmsprop": 0.02, "sgd": 0.2, "schedulefreeadamw": 0.3, "adafactor": 0.5, "muon": 0.1}  # fmt: skip
 
 
 @pytest.mark.parametrize("method", METHODS)

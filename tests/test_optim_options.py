@@ -28,7 +28,7 @@ def test_an_infinite_weight_without_decay_stays_one(name):
         w = np.array([np.inf, -np.inf, 1.0], dtype)
         opt = kind([w], **{**more, "weight_decay": 0.0})
         opt.step([np.array([0.5, 0.5, 0.5], dtype)])
-        if name not in ("lamb", "schedule free"):  # the norm of a direction, a difference of infinities
+        if name not in ("lamb", "adafactor", "schedule free"):  # norms, a difference of infinities
             assert w[0] == np.inf and w[1] == -np.inf and np.isfinite(w[2])
 
 
@@ -44,7 +44,8 @@ def test_nan_is_never_hidden(name, bad):
         for _ in range(2):
             opt.step([g])
         if np.isnan(bad):
-            assert np.isnan(w[1, 1]) and (name == "lamb" or "max_norm" in options or np.isfinite(w[0, 0]))
+            elementwise = name not in ("lamb", "muon", "muon rms") and "max_norm" not in options
+            assert np.isnan(w[1, 1]) and (np.isfinite(w[0, 0]) or not elementwise)
         elif "clip_value" in options:
             assert np.isfinite(w).all()
 

@@ -73,9 +73,13 @@ cdef class Tensors:
             if averages is not None and averages[i] is not None:
                 t.state[FNN_AVERAGE] = cnp.PyArray_DATA(averages[i])
                 arrays.append(averages[i])
+            sizes = {t.n}
+            if t.rows and t.columns:
+                sizes |= {t.n // t.columns, t.n // t.rows}  # of rows and columns of a matrix, see `_has_states`
             for array in arrays:
                 if (
-                    cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(p)
+                    t.n and <size_t>cnp.PyArray_SIZE(array) not in sizes
+                    or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(p)
                     or not (cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_IS_F_CONTIGUOUS(array))
                 ):
                     raise ValueError(f"{names[i]}: {_CHANGED}")

@@ -132,7 +132,7 @@ class Optimizer(Copied, Scheduled, Listed):
 
     def _states_of(self, group, p):
         """{name: shape} of the state arrays of a parameter in the group."""
-        return RULES[self._rule(group)].states_of(np.shape(p))
+        return RULES[self._rule(group)].states_of(np.asarray(p).shape)  # whatever a subclass says
 
     def _check_param(self, p, name):
         """Raise where an array is none that the optimizer can update."""
