@@ -5,6 +5,7 @@ so that it does not take the others with it. It knows nothing of what is called.
 """
 
 import pickle
+import time
 from concurrent.futures import BrokenExecutor
 from typing import NamedTuple
 
@@ -96,21 +97,33 @@ class Jobs:
         except Exception as error:
             if not _has_died(error):
                 raise
+            died = error
         self._close()
-        return [self._alone(item) for item in items]
+        return [self._alone(item, died) for item in items]
 
-    def _alone(self, item):
+    def _elsewhere(self):
+        """A number of jobs for which joblib calls in another process, as it does not for one; None where there is none."""
+        for _ in range(300):  # of 0.1 s: a cluster may be about to begin a worker anew
+            for n_jobs in (self._n_jobs, 2):
+                if self._joblib.effective_n_jobs(n_jobs) > 1:
+                    return n_jobs
+            time.sleep(0.1)
+        return None
+
+    def _alone(self, item, died):
         """A call by itself, one of those during which a process has died."""
-        for begun in range(2, self._tries + 1):
+        begun = 1
+        while begun < self._tries and (n_jobs := self._elsewhere()) is not None:
+            begun += 1
             try:
-                return Done(self._run([item], self._n_jobs)[0], None, begun)
+                return Done(self._run([item], n_jobs)[0], None, begun)
             except Exception as error:
                 self._close()
                 if not _has_died(error):
                     raise
                 died = error
         text = " ".join(str(died).split())
-        return Done(None, f"the process died: {type(died).__name__}: {text:.200}", self._tries)
+        return Done(None, f"the process died: {type(died).__name__}: {text:.200}", begun)
 
 
 def _has_died(error):
