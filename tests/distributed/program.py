@@ -9,6 +9,7 @@ import numpy as np
 
 import fastnn
 from fastnn import callbacks, losses, nn, optim
+from fastnn.data import augment
 from fastnn.distributed import DistributedTrainer, RankError, alike, executor
 
 NAME, FOLDER, THREADS = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -71,6 +72,8 @@ def digests():
     found["gone on with"] = bool((gone_on.predict(X) == whole.predict(X)).all())
     found["lbfgs"] = whole.fit_lbfgs(X, y, max_iter=3, validation_data=(X, y), verbose=0).fingerprint()
     found["reference"] = make(backend="reference").fit(X, y, batch_size=64, verbose=0).fingerprint()
+    chain = augment.Compose([augment.RandomShift(1), augment.Mixup(1.0)], shape=(2, 4))
+    found["augmented"] = [make().fit(X, y, batch_size=64, augment=c, verbose=0).fingerprint() for c in (chain, None)]
     found["running"] = trainer.model[1].running_var.data.tolist()
     return found
 

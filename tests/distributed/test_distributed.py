@@ -154,6 +154,7 @@ def test_one_digest(tmp_path):
         assert all(f == expected for f in found), (ranks, threads)
     assert expected["again"] == expected["resumed"] and expected["predict"]
     assert expected["broken off"] == [0, 2] and expected["gone on with"]
+    assert expected["augmented"][0] != expected["augmented"][1]
 
 
 def test_errors_of_one_are_told_to_all(tmp_path):
