@@ -24,6 +24,7 @@ import sys
 
 import numpy as np
 
+from . import judge as of_nets
 from . import machine, peers, report, works
 from .peers import numpy as judge
 from .pool import Watch, Worker, WorkerFailed
@@ -90,11 +91,16 @@ def last_line(error):
 def expected(work, variant=()):
     """What float64 NumPy makes of a work's check. variant: items of a JUDGE."""
     weights, batches = works.weights(work), works.batches(work)
+    if work.net and work.kind == "infer":
+        return of_nets.outputs(work, weights, batches[0])
     if work.kind == "infer":
         loop = judge.Inference(work, weights, batches, np.float64)
         return loop.step(*loop.batches[0])
-    loop = judge.Training(work, weights, batches, np.float64, **dict(variant))
-    losses = np.array([loop.step(*loop.batches[0]) for _ in range(works.check_steps(work))])
+    if work.net:
+        losses = of_nets.losses(work, weights, batches[0], works.check_steps(work))
+    else:
+        loop = judge.Training(work, weights, batches, np.float64, **dict(variant))
+        losses = np.array([loop.step(*loop.batches[0]) for _ in range(works.check_steps(work))])
     if abs(losses[0] - losses[-1]) < 0.01 * losses[0]:
         raise AssertionError(f"{work.name}: the loss hardly moves, so comparing it shows nothing")
     return losses
@@ -121,7 +127,7 @@ def measure(work, workers, machines, watch, options):
     notes, taking, sustained = [], [], options.block * options.blocks  # seconds: as long as a round of samples
     for worker in workers:
         name = worker.name
-        if work.only and name not in work.only:
+        if not work.takes(name):
             continue
         try:
             ready = worker.ask("prepare", work=work.name)

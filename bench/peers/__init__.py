@@ -19,7 +19,7 @@ import importlib.util
 import itertools
 
 ISAS = ("generic", "avx2", "avx512")  # fastnn's names on x86; to other libraries generic is what has no AVX
-NAMES = ("fastnn", "fastnn_call", "torch", "torch_compile", "jax", "sklearn", "numpy", "onnxruntime")
+NAMES = ("fastnn", "fastnn_call", "torch", "torch_channels_last", "torch_compile", "jax", "sklearn", "numpy", "onnxruntime")
 
 
 def load(name):

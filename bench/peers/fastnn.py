@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 
+from .. import nets
 from ..works import LEARNING_RATE
 from . import Loop, common_environment
 
@@ -33,6 +34,10 @@ def model(work, weights):
     """The network with the given weights."""
     nn = fastnn.nn
     layers = []
+    if work.net:
+        net = nn.Sequential(nn.Input(*work.shape), *_layers(work))
+        load(net, weights)
+        return net
     for w, b in weights:
         layers.append(nn.Dense(*w.shape))
         layers += [*([nn.BatchNorm(len(b))] if work.batchnorm else []), nn.Activation("relu")]
@@ -41,8 +46,28 @@ def model(work, weights):
     return net
 
 
+def _layers(work):
+    """Those of a network of bench.nets."""
+    nn = fastnn.nn
+    for layer, shape, _, _ in nets.walk(work.shape, work.layers):
+        if layer[0] == "conv":
+            yield nn.Conv2d(None, layer[1], layer[2], padding=layer[3], activation=layer[4] or None)
+        elif layer[0] == "pool":
+            yield (nn.MaxPool2d if layer[1] == "max" else nn.AvgPool2d)(2)
+        elif layer[0] == "embed":
+            yield nn.TabularEmbedding(layer[1], layer[2], layer[3])
+        else:
+            if len(shape) > 1:
+                yield nn.Flatten()
+            yield nn.Dense(None, layer[1], activation=layer[2] or None)
+
+
 def load(net, weights):
     """The given weights, and those that batch normalisations begin with."""
+    if isinstance(net.layers[0], fastnn.nn.Input):
+        for p, a in zip(net.parameters(), (a for of in weights for a in of), strict=True):
+            p.data = a
+        return
     dense = iter(weights)
     for layer in net.layers:
         if isinstance(layer, fastnn.nn.Dense):

@@ -3,6 +3,7 @@
 Steps are dispatched without waiting; only the end of a run waits. Its batch normalisation keeps no running statistics.
 """
 
+import functools
 import importlib
 import re
 
@@ -58,8 +59,34 @@ def forward(params, x):
     return x @ w + b
 
 
+def forward_net(layers, params, x):
+    """A network of bench.nets; images are [batch, height, width, channels]."""
+    for layer, p in zip(layers, params):
+        if layer[0] == "conv":
+            padding = [(layer[3], layer[3])] * 2
+            x = jax.lax.conv_general_dilated(x, p[0], (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")) + p[1]
+        elif layer[0] == "pool":
+            start, reduce = (-np.inf, jax.lax.max) if layer[1] == "max" else (0.0, jax.lax.add)
+            x = jax.lax.reduce_window(x, start, reduce, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") * (1.0 if layer[1] == "max" else 0.25)
+        elif layer[0] == "embed":
+            codes = x[:, layer[1] :].astype(np.int32)
+            x = jax.numpy.concatenate([x[:, : layer[1]], *(table[codes[:, i]] for i, table in enumerate(p))], axis=1)
+        else:
+            x = x.reshape(len(x), -1) @ p[0] + p[1]
+        if layer[-1] == "relu":
+            x = jax.nn.relu(x)
+        elif layer[-1] == "tanh":
+            x = jax.numpy.tanh(x)
+    return x
+
+
+def forward_of(work):
+    return functools.partial(forward_net, work.layers) if work.net else forward
+
+
 class Training(Loop):
     def __init__(self, work, weights, batches):
+        self.net, forward = work.net, forward_of(work)
         self.weights, self.batchnorm = weights, work.batchnorm
         self.batches = [(jax.device_put(x), jax.device_put(y.astype(np.int32))) for x, y in batches]
         self.optimizer = optax.adam(LEARNING_RATE)
@@ -76,6 +103,10 @@ class Training(Loop):
         self.reset()
 
     def reset(self):
+        if self.net:
+            self.params = [tuple(jax.device_put(a.copy()) for a in p) for p in self.weights]
+            self.state = self.optimizer.init(self.params)
+            return
         affine = [(np.ones_like(b), np.zeros_like(b)) if self.batchnorm else () for _, b in self.weights[:-1]] + [()]
         self.params = [tuple(jax.device_put(a.copy()) for a in (*pair, *more)) for pair, more in zip(self.weights, affine)]
         self.state = self.optimizer.init(self.params)
@@ -91,8 +122,8 @@ class Training(Loop):
 class Inference(Loop):
     def __init__(self, work, weights, batches):
         self.batches = [(jax.device_put(x),) for x, _ in batches]
-        self.params = [(jax.device_put(w), jax.device_put(b)) for w, b in weights]
-        self.forward = jax.jit(forward)
+        self.params = [tuple(jax.device_put(a) for a in p) for p in weights]
+        self.forward = jax.jit(forward_of(work))
 
     def step(self, x):
         self.out = self.forward(self.params, x)

@@ -9,6 +9,9 @@ import os
 import re
 import tempfile
 
+import numpy as np
+
+from .. import nets
 from ..works import LEARNING_RATE
 from . import Loop, common_environment, level, within
 
@@ -85,6 +88,76 @@ def held(isa):
     return all(within(f, isa) for f in (level(aten), level(onednn), mkl)), f"ATen {aten}; oneDNN {onednn}; {words}"
 
 
+def _embeddings(layer):
+    """The numbers of a row, then what the tables have for its codes."""
+
+    class Embeddings(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tables = torch.nn.ModuleList(torch.nn.Embedding(n, layer[3]) for n in layer[2])
+
+        def forward(self, numbers, codes):
+            return torch.cat([numbers, *(table(codes[:, i]) for i, table in enumerate(self.tables))], dim=1)
+
+    return Embeddings()
+
+
+def _layers(shape, spec):
+    """The layers of a network of bench.nets."""
+    made, activations = [], {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
+    for layer, came, _, parameters in nets.walk(shape, spec):
+        kind = layer[0]
+        if kind == "conv":
+            made.append(torch.nn.Conv2d(came[2], layer[1], layer[2], padding=layer[3]))
+        elif kind == "pool":
+            made.append((torch.nn.MaxPool2d if layer[1] == "max" else torch.nn.AvgPool2d)(2))
+        elif kind == "embed":
+            made.append(_embeddings(layer))
+        else:
+            made += [*([torch.nn.Flatten()] if len(came) > 1 else []), torch.nn.Linear(*parameters[0])]
+        if layer[-1] in activations:
+            made.append(activations[layer[-1]]())
+    return made
+
+
+def _arrays(shape, spec, weights):
+    """The parameters of such a network in torch's order: channels before height and width, outputs first."""
+    for (layer, came, _, _), p in zip(nets.walk(shape, spec), weights):
+        if layer[0] == "embed":
+            yield from p
+        elif layer[0] == "conv":
+            yield from (p[0].transpose(3, 2, 0, 1), p[1])
+        elif layer[0] == "dense":
+            w = p[0].reshape(*came, -1).transpose(2, 0, 1, 3).reshape(p[0].shape) if len(came) == 3 else p[0]
+            yield from (w.T, p[1])
+
+
+def load_net(net, work, weights):
+    with torch.no_grad():
+        for to, a in zip(net.parameters(), _arrays(work.shape, work.layers, weights), strict=True):
+            to.copy_(torch.from_numpy(np.ascontiguousarray(a)))
+
+
+def net(work, weights):
+    """A network of bench.nets with the given weights."""
+    made = torch.nn.Sequential(*_layers(work.shape, work.layers))
+    if work.layers[0][0] == "embed":
+        first, rest = made[0], made[1:]
+        made.forward = lambda x: rest(first(*x))
+    load_net(made, work, weights)
+    return made
+
+
+def rows(work, x):
+    """A batch as torch has it: images [batch, channels, height, width], numbers and codes apart."""
+    if work.net and len(work.shape) == 3:
+        return torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
+    if work.net:
+        numbers = work.layers[0][1]
+        return torch.from_numpy(x[:, :numbers].copy()), torch.from_numpy(x[:, numbers:].astype(np.int64))
+    return torch.from_numpy(x)
+
+
 def model(weights, batchnorm=False):
     """The network with the given weights; torch keeps them [out, in]."""
     layers = []
@@ -110,18 +183,21 @@ def load(net, weights):
 
 class Training(Loop):
     def __init__(self, work, weights, batches):
-        self.weights = weights
-        self.batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches]
-        self.model = model(weights, work.batchnorm)
+        self.work, self.weights = work, weights
+        self.batches = [(rows(work, x), torch.from_numpy(y)) for x, y in batches]
+        self.model = net(work, weights) if work.net else model(weights, work.batchnorm)
         self.loss = self.make_loss()
         self.reset()
 
     def make_loss(self):
-        cross_entropy, net = torch.nn.functional.cross_entropy, self.model
-        return lambda x, y: cross_entropy(net(x), y)
+        cross_entropy = torch.nn.functional.cross_entropy
+        return lambda x, y: cross_entropy(self.model(x), y)
 
     def reset(self):
-        load(self.model, self.weights)
+        if self.work.net:
+            load_net(self.model, self.work, self.weights)
+        else:
+            load(self.model, self.weights)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE, fused=True)
 
     def step(self, x, y):
@@ -137,8 +213,8 @@ class Training(Loop):
 
 class Inference(Loop):
     def __init__(self, work, weights, batches):
-        self.batches = [(torch.from_numpy(x),) for x, _ in batches]
-        self.model = model(weights).eval()
+        self.batches = [(rows(work, x),) for x, _ in batches]
+        self.model = (net(work, weights) if work.net else model(weights)).eval()
 
     def run(self, n):
         with torch.inference_mode():
