@@ -4,11 +4,6 @@
 #endif
 #include "team.h"
 
-#include <pthread.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -34,23 +29,17 @@ static atomic_ulong survivor;
 
 static void in_child(void)
 {
-    atomic_store(&survivor, (unsigned long)pthread_self());
+    atomic_store(&survivor, fnn_this_thread());
     atomic_fetch_add(&forks, 1);
 }
 
-__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, in_child); }
+__attribute__((constructor)) static void watch_forks(void) { fnn_at_fork(in_child); }
 
 unsigned fnn_forks(void) { return atomic_load_explicit(&forks, memory_order_relaxed); }
 
 unsigned long fnn_fork_survivor(void) { return atomic_load_explicit(&survivor, memory_order_relaxed); }
 
 bool fnn_team_is_lost(void) { return fnn_forks() > 0; }
-
-void fnn_nap(void)
-{
-    const struct timespec time = {.tv_nsec = 200000};
-    nanosleep(&time, NULL);
-}
 
 /* ---- OpenMP's limits and places ---- */
 
@@ -90,12 +79,7 @@ static int count_cpus(void)
         return cpus;
     }
 #endif
-#ifdef __linux__
-    cpu_set_t mine;
-    if (sched_getaffinity(0, sizeof mine, &mine) == 0) return CPU_COUNT(&mine);
-#endif
-    const long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online < 1 ? 1 : (int)online;
+    return fnn_online_cpus();
 }
 
 int fnn_cpus(void)
@@ -170,40 +154,14 @@ fnn_autotune *fnn_autotune_for(fnn_autotune *tune, double work)
 /* ---- the team ---- */
 
 #ifdef _OPENMP
-/* OpenMP ends the process where the system refuses it a thread: by a limit on the user's or the control group's threads, or for want of
- * memory for a stack. So before it makes some, as many are made here, to see whether they are to be had. */
-static void *wait_for_gate(void *gate)
-{
-    pthread_mutex_lock(gate);
-    pthread_mutex_unlock(gate);
-    return NULL;
-}
-
-/* How many of so many more threads there may be at once. */
-static int probe(int more)
-{
-    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-    pthread_t *threads = malloc((size_t)more * sizeof *threads);
-    if (!threads) return 0;
-    sigset_t all, before;
-    sigfillset(&all); /* signals are for the threads that wait for them */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_mutex_lock(&gate); /* none ends before all are there */
-    int made = 0;
-    while (made < more && pthread_create(&threads[made], NULL, wait_for_gate, &gate) == 0) made++;
-    pthread_mutex_unlock(&gate);
-    for (int i = 0; i < made; i++) pthread_join(threads[i], NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    free(threads);
-    return made;
-}
-
-/* How many of `threads` there may be in a team of the calling thread, which has the workers of its last team already. */
+/* How many of `threads` there may be in a team of the calling thread, which has the workers of its last team already. OpenMP ends the
+ * process where the system refuses it a thread: by a limit on the user's or the control group's threads, or for want of memory for a
+ * stack. So before it makes some, as many are made here, to see whether they are to be had. */
 static int grow(int threads)
 {
     static _Thread_local int last = 1;
     if (threads > last) {
-        const int made = probe(threads - last);
+        const int made = fnn_threads_to_be_had(threads - last);
         if (last + made < threads) {
             threads = last + made;
             atomic_store(&team.available, threads);

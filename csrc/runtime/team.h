@@ -9,14 +9,13 @@
 #ifndef FNN_TEAM_H
 #define FNN_TEAM_H
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
 
 #include "autotune.h"
+#include "platform.h"
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <xmmintrin.h>
@@ -59,14 +58,6 @@ static inline void fnn_pause(void)
 #endif
 }
 
-/* Seconds of a clock that only goes forward. */
-static inline double fnn_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- how many ---- */
 
 #define FNN_MAX_TEAM 4096
@@ -103,8 +94,7 @@ int fnn_omp_max_threads(void); /* OpenMP's own limit, which others may change at
 int fnn_omp_version(void);     /* _OPENMP, or 0 in a build without */
 bool fnn_team_is_lost(void);   /* a forked process has one thread */
 unsigned fnn_forks(void);      /* how often this process, and those that it comes from, have been forked since the library was loaded */
-unsigned long fnn_fork_survivor(void); /* the thread, as pthread_self() says, that went on in this process at the last fork */
-void fnn_nap(void);            /* lets others work for 0.2 ms */
+unsigned long fnn_fork_survivor(void); /* the thread, as fnn_this_thread() says, that went on in this process at the last fork */
 
 /* ---- the barrier ---- */
 
@@ -147,7 +137,7 @@ static inline bool fnn_barrier_wait(fnn_barrier *b, int id, int count, const ato
             continue;
         }
         if (spins == limit) fnn_team_spread(id, count);
-        sched_yield();
+        fnn_yield();
     }
     return b->leave;
 }

@@ -196,7 +196,7 @@ cdef class Operation:
         try:
             _eager(&op, buffers, run)
         finally:
-            free(run.scratch)
+            fnn_aligned_free(run.scratch)
         return 0
 
     def conv2d_chunk(self, tuple values):

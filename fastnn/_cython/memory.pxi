@@ -6,6 +6,9 @@ cdef extern from *:
     #if defined(__linux__)
     #include <sys/mman.h>
     #endif
+    #if defined(_WIN32)
+    #include <malloc.h>
+    #endif
 
     /* What is set aside for a block of so many bytes: from 1 MB on a whole huge page, beyond it no more than was asked for.
        A product goes through such an array by a short piece of every row; with pages of 4 KB, each with few rows on it and
@@ -22,14 +25,29 @@ cdef extern from *:
         const size_t huge = (size_t)2 << 20, kept = fnn_block_bytes(bytes), alignment = kept >= huge ? huge : 64;
         void *block = NULL;
         if (kept > SIZE_MAX - alignment) return NULL;
-        if (posix_memalign(&block, alignment, (kept + 63) / 64 * 64 + (kept == bytes ? 64 : 0))) return NULL;
+        const size_t size = (kept + 63) / 64 * 64 + (kept == bytes ? 64 : 0);
+    #if defined(_WIN32)
+        block = _aligned_malloc(size, alignment);
+    #else
+        if (posix_memalign(&block, alignment, size)) return NULL;
+    #endif
     #if defined(__linux__) && defined(MADV_HUGEPAGE)
         if (kept >= huge) madvise(block, kept, MADV_HUGEPAGE);
     #endif
         return block;
     }
+
+    static void fnn_aligned_free(void *block)
+    {
+    #if defined(_WIN32)
+        _aligned_free(block);
+    #else
+        free(block);
+    #endif
+    }
     """
     void *fnn_aligned_alloc(size_t bytes) nogil
+    void fnn_aligned_free(void *block) nogil
     size_t fnn_block_bytes(size_t bytes) nogil
 
 
@@ -41,7 +59,7 @@ cdef class _Block:
     cdef void *data
 
     def __dealloc__(self):
-        free(self.data)
+        fnn_aligned_free(self.data)
 
 
 def aligned_zeros(shape, dtype=np.float32):

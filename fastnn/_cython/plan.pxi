@@ -105,7 +105,7 @@ cdef class NativePlan:
 
     def __dealloc__(self):
         free(self.ops)
-        free(self.buffers)
+        fnn_aligned_free(self.buffers)
 
     cdef int _tables_for(self, int threads) except -1:
         """Room for one private table of buffers a thread."""
@@ -115,7 +115,7 @@ cdef class NativePlan:
             if not grown:
                 raise MemoryError
             memcpy(grown, self.buffers, self.n_buffers * sizeof(fnn_buffer))
-            free(self.buffers)
+            fnn_aligned_free(self.buffers)
             self.buffers = grown
             self.tables = threads
         if self.r.scratch_bytes and (self.scratch is None or self.scratch.size < threads * self.r.scratch_bytes):

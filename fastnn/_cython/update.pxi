@@ -98,7 +98,7 @@ cdef class Tensors:
         free(self.spans)
         free(self.update.norms)
         free(self.update.trust)
-        free(self.update.room)
+        fnn_aligned_free(self.update.room)
 
     cdef bint _has_states(self, size_t j, fnn_update_rule rule) except -1:
         """Whether array j has the state arrays of a rule."""
@@ -125,7 +125,7 @@ cdef class Tensors:
         cdef double more = 0
         cdef fnn_op op
         if bytes > self.room:
-            free(self.update.room)
+            fnn_aligned_free(self.update.room)
             self.room, self.update.room = 0, fnn_aligned_alloc(bytes)
             if not self.update.room:
                 raise MemoryError

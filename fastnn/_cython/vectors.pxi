@@ -96,7 +96,7 @@ cdef class Vectors:
     def __dealloc__(self):
         while self.spares:
             self.spares -= 1
-            free(self.spare[self.spares])
+            fnn_aligned_free(self.spare[self.spares])
         free(self.parts)
         free(self.partial)
 
@@ -105,7 +105,7 @@ cdef class Vectors:
             self.spare[self.spares] = data
             self.spares += 1
         else:
-            free(data)
+            fnn_aligned_free(data)
 
     cdef void *_at(self, cnp.ndarray block) except? NULL:
         if cnp.PyArray_TYPE(block) != cnp.NPY_UINT8 or not cnp.PyArray_ISCARRAY(block) or \
