@@ -60,7 +60,7 @@ static void fnn_maxpool2d_forward(const fnn_pool2d *o, size_t first, size_t last
             for (size_t ky = p.rows.begin; ky < p.rows.end; ky++)
                 for (size_t kx = p.columns.begin; kx < p.columns.end; kx++) {
                     const real *restrict x = image + fnn_pixel_at(w, &p, ky, kx) * n;
-                    for (size_t c = 0; c < n; c++) y[c] = (x[c] > y[c]) | (x[c] != x[c]) ? x[c] : y[c];
+                    for (size_t c = 0; c < n; c++) y[c] = ((x[c] > y[c]) | (x[c] != x[c])) ? x[c] : y[c];
                 }
         }
 }

@@ -46,6 +46,7 @@ static bool is_matrix(const fnn_update *o, const fnn_tensor *t) { return t->rows
 bool fnn_updates_whole(const fnn_update *o, const fnn_tensor *t)
 {
     const unsigned flags = fnn_update_infos[o->rules[t->group]].flags;
+    if (t->n == 0) return false; /* there is nothing to do, and no row to take a mean of */
     return flags & FNN_TRAIT_whole || (flags & FNN_TRAIT_matrices && is_matrix(o, t));
 }
 
@@ -294,7 +295,7 @@ void fnn_whole_update(const fnn_update *o, int id, int count, fnn_barrier *barri
     size_t small = 0;
     for (size_t i = 0; i < o->count; i++) {
         const fnn_tensor *t = &o->tensors[i];
-        if (!t->n || !fnn_updates_whole(o, t)) continue;
+        if (!fnn_updates_whole(o, t)) continue;
         if (t->n < FNN_WHOLE_LARGE) {
             if (small++ % (size_t)count == (size_t)id) update_one(o, t, 0, 1, NULL);
             continue;

@@ -10,6 +10,7 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 import traceback
 
 import numpy as np
@@ -189,7 +190,6 @@ class Ranks:
             raise
         except BaseException as error:
             if self._exchanging:
-                traceback.print_exc()
                 self._abort(error)
             if error is not self._told:
                 self._tell(error)
@@ -212,7 +212,9 @@ class Ranks:
         self._heard(f"{type(error).__name__}: {error}")
 
     def _abort(self, error):
-        print(f"fastnn: rank {self.rank} ends the job: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        what = "".join(traceback.format_exception(error))
+        print(f"fastnn: rank {self.rank} ends the job: {type(error).__name__}: {error}\n{what}", end="", file=sys.stderr, flush=True)
+        time.sleep(0.2)  # mpiexec ends without having read what a process wrote last
         self.comm.Abort(1)
 
     def _leave(self):
