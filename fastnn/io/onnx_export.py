@@ -293,7 +293,9 @@ def to_onnx(model, path, opset=18, class_names=None, probabilities=False) -> Non
 
     Parameters
     ----------
-    model : Sequential
+    model : Sequential, or a fitted estimator of fastnn.sklearn
+        An estimator's file is that of `fastnn.sklearn.onnx.to_onnx`, with all that it does to a table first, labels and probabilities;
+        the other arguments are not for it.
     path : str or os.PathLike
         The file appears whole or not at all.
     opset : int, default 18
@@ -321,6 +323,12 @@ def to_onnx(model, path, opset=18, class_names=None, probabilities=False) -> Non
     >>> again.predict(np.ones((1, 4))) == model.predict(np.ones((1, 4)))
     array([[ True,  True,  True]])
     """
+    own = getattr(model, "to_onnx", None)
+    if own is not None:  # an estimator, which knows what it does beside its network
+        if (opset, class_names, probabilities) != (18, None, False):
+            raise ValueError("opset, class_names, probabilities: expected none of them for an estimator, whose file has both already")
+        own(path)
+        return
     if isinstance(opset, bool) or opset not in OPSETS:
         raise ValueError(f"opset: expected an integer from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r:.40}")
     nodes, initializers, taken, turned, shapes = nodes_of(model)

@@ -1,6 +1,7 @@
 """What MLPClassifier and MLPRegressor have in common: parameters, the three solvers, warm start, early stopping, state."""
 
 import contextlib
+import importlib
 import copy
 import warnings
 from numbers import Integral, Real
@@ -76,7 +77,15 @@ class Run:
         self.validation_offset, self.best, self.stopped = 0.0, None, False
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator):
+class OnnxMixin:
+    """Of all estimators: the way out that `fastnn.io.to_onnx` takes."""
+
+    def to_onnx(self, path) -> None:
+        """Write all that the estimator does as an ONNX file: `fastnn.sklearn.onnx.to_onnx`, which needs the package onnx."""
+        importlib.import_module(".onnx", __package__).to_onnx(self, path)  # it stands above the classes that it writes
+
+
+class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
     """The part of both estimators that is not about targets."""
 
     _parameter_constraints = {

@@ -7,6 +7,7 @@ Numbers are float32 in the networks and float64 before them; outputs agree with 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ..core.atomic_files import replacing
 from ..io.onnx_export import nodes_of
 from ..io.onnx_format import MODEL, encode, tensor
 from .mlp_base import BaseMLP
@@ -33,7 +34,7 @@ def to_onnx(estimator, path=None):
     estimator : MLPClassifier, MLPRegressor, TabularClassifier or TabularRegressor
         A fitted one.
     path : str or os.PathLike, optional
-        A file to write.
+        A file to write, which appears whole or not at all.
 
     Returns
     -------
@@ -69,7 +70,8 @@ def to_onnx(estimator, path=None):
         inputs = [("X", estimator.n_features_in_, "number")]
     model = graph.model(estimator, inputs)
     if path is not None:
-        _onnx().save(model, path)
+        with replacing(path) as file:
+            file.write(model.SerializeToString())
     return model
 
 

@@ -21,7 +21,7 @@ from ..nn.serialization import pack, unpack
 from ..training import Trainer
 from ..training.callbacks import Callback
 from .epochs import Tasks
-from .mlp_base import CallbackSupportMixin, threads
+from .mlp_base import CallbackSupportMixin, OnnxMixin, threads
 from .network import hidden_sizes
 from .tables import TableEncoder, columns_of, is_frame
 
@@ -76,7 +76,7 @@ class Watch(Callback):
             self.trainer.stop_training = True
 
 
-class BaseTabular(CallbackSupportMixin, BaseEstimator):
+class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
     """The part of both estimators that is not about targets."""
 
     _parameter_constraints = {

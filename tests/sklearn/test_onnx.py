@@ -4,6 +4,7 @@ pipelines that skl2onnx has converted."""
 import numpy as np
 import pytest
 
+from fastnn import io
 from fastnn.sklearn import MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor
 from fastnn.sklearn.onnx import register, to_onnx
 
@@ -116,3 +117,12 @@ def test_what_is_refused():
         to_onnx(MLPRegressor())
     with pytest.raises(ValueError, match="classes_: expected integers or texts"):
         to_onnx(TabularClassifier(**TAB).fit(X, CLASSES > 0))
+
+
+def test_the_way_of_models(fitted, tmp_path):
+    estimator = fitted[0] if isinstance(fitted, tuple) else fitted
+    io.to_onnx(estimator, tmp_path / "e.onnx")
+    assert (tmp_path / "e.onnx").read_bytes() == to_onnx(estimator).SerializeToString()
+    with pytest.raises(ValueError, match="class_names"):
+        io.to_onnx(estimator, tmp_path / "f.onnx", class_names=["a"])
+    assert not (tmp_path / "f.onnx").exists()
