@@ -1,8 +1,8 @@
 """What MLPClassifier and MLPRegressor have in common: parameters, the three solvers, warm start, early stopping, state."""
 
 import contextlib
-import importlib
 import copy
+import importlib
 import warnings
 from numbers import Integral, Real
 from typing import Any
