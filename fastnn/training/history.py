@@ -51,7 +51,8 @@ class History(dict):
         epochs = max(map(len, self.values()), default=0)
         what = f"{epochs} epoch{'' if epochs == 1 else 's'}"
         if epochs:
-            ends = (f"{k} {v[0]:.4g} -> {v[-1]:.4g}" for k, v in self.items() if k != "seconds")
+            known = {k: [value for value in v if value == value] or v for k, v in self.items()}  # not every epoch has all
+            ends = (f"{k} {v[0]:.4g} -> {v[-1]:.4g}" for k, v in known.items() if k != "seconds")
             what = f"{what}, {sum(self.get('seconds', ())):.3g} s: {', '.join(ends)}"
         return f"<History of {what}>"
 

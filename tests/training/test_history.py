@@ -121,3 +121,12 @@ def test_a_history_belongs_to_the_trainer_from_the_beginning():
     seen = []
     history = fit(trainer, 3, callbacks=[callbacks.Lambda(on_epoch_begin=lambda epoch: seen.append(len(trainer.history.epochs)))])
     assert trainer.history is history and seen == [0, 1, 2]
+
+
+def test_the_summary_leaves_out_epochs_without_validation(capsys):
+    fastnn.manual_seed(0)
+    model = nn.mlp([4, 2])
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), lr=0.1))
+    x, y = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
+    history = trainer.fit(x, y, epochs=3, validation_data=(x, y), validation_freq=2, verbose=0)
+    assert np.isnan(history["val_loss"][0]) and "nan" not in repr(history)
