@@ -205,23 +205,23 @@ def find_activation(activation, alpha=None):
 def activation_forward(x, activation, out=None, *, alpha=None) -> np.ndarray:
     """Apply an activation to every element: y = f(x).
 
-    ==========  ==================================================  ===================================
-    name        f(x)                                                source
-    ==========  ==================================================  ===================================
+    ==========  ====================================================  ===================================
+    name        f(x)                                                  source
+    ==========  ====================================================  ===================================
     identity    x
     sigmoid     1 / (1 + exp(-x))
     tanh        tanh(x)
-    relu        0 if x <= 0 else x                                  Nair & Hinton 2010
-    leaky_relu  x if x > 0 else alpha · x                           Maas, Hannun & Ng 2013
-    elu         x if x >= 0 else alpha · (exp(x) - 1)               Clevert, Unterthiner & Hochreiter 2016
-    selu        1.0507… · (x if x >= 0 else 1.6732… · (exp(x) - 1)) Klambauer et al. 2017
-    gelu        x · Φ(x), Φ the normal distribution (erf)           Hendrycks & Gimpel 2016
-    gelu_tanh   x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))) / 2    Hendrycks & Gimpel 2016
-    silu        x · sigmoid(x)                                      Elfwing, Uchibe & Doya 2018
-    softplus    log(1 + exp(alpha · x)) / alpha                     Dugas et al. 2001
-    hard_tanh   -1 if x < -1 else 1 if x > 1 else x                 Collobert 2004
-    mish        x · tanh(log(1 + exp(x)))                           Misra 2020
-    ==========  ==================================================  ===================================
+    relu        0 if x <= 0 else x                                    Nair & Hinton 2010
+    leaky_relu  x if x > 0 else alpha · x                             Maas, Hannun & Ng 2013
+    elu         x if x >= 0 else alpha · (exp(x) - 1)                 Clevert, Unterthiner & Hochreiter 2016
+    selu        1.0507… · (x if x >= 0 else 1.6732… · (exp(x) - 1))   Klambauer et al. 2017
+    gelu        x · Φ(x), Φ the normal distribution (erf)             Hendrycks & Gimpel 2016
+    gelu_tanh   x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))) / 2      Hendrycks & Gimpel 2016
+    silu        x · sigmoid(x)                                        Elfwing, Uchibe & Doya 2018
+    softplus    log(1 + exp(alpha · x)) / alpha                       Dugas et al. 2001
+    hard_tanh   -1 if x < -1 else 1 if x > 1 else x                   Collobert 2004
+    mish        x · tanh(log(1 + exp(x)))                             Misra 2020
+    ==========  ====================================================  ===================================
 
     NaN stays NaN in all of them; gelu, gelu_tanh, silu and mish are -0 at minus infinity, their limit.
 

@@ -123,7 +123,7 @@ class History(dict):
         Parameters
         ----------
         names : list of str, optional
-            Which numbers, without "val_"; all but seconds by default.
+            Which numbers, without ``val_``; all but seconds by default.
 
         Returns
         -------
