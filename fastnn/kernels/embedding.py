@@ -45,7 +45,7 @@ def embedding_forward(codes, weight, out=None, *, unknown=False) -> np.ndarray:
            [2. , 2. ]], dtype=float32)
     """
     count, dim = matrix(weight, "weight")
-    codes = _codes(codes, count, unknown, weight.dtype)
+    codes = _codes(codes, count, unknown, _own(weight, "weight").dtype)
     rows, columns = codes.shape
     y = output(out, "out", weight, rows, columns * dim)
     if out is not None:
@@ -89,7 +89,7 @@ def embedding_backward(dy, codes, num_embeddings, out=None, *, unknown=False) ->
     """
     num_embeddings = _integer(num_embeddings, "num_embeddings", 1, _MOST)
     width = matrix(dy, "dy")[1]
-    codes = _codes(codes, num_embeddings, unknown, dy.dtype)
+    codes = _codes(codes, num_embeddings, unknown, _own(dy, "dy").dtype)
     rows, columns = codes.shape
     matrix(dy, "dy", rows)
     if width % columns:
