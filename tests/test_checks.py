@@ -106,7 +106,7 @@ def test_what_was_meant():
 
 
 def test_checks_of_an_optimizer_can_be_pickled():
-    for check in (settings.number, settings.any_number, settings.beta, settings.rate, settings.flag):
+    for check in (settings.number, settings.any_number, settings.betas, settings.setting, settings.share):
         assert pickle.loads(pickle.dumps(check)) is check
     assert pickle.loads(pickle.dumps(settings.choice("a", "b")))("b", "x") == "b"
 
