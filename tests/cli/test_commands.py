@@ -154,7 +154,7 @@ def test_other_dtypes_are_taken_as_they_are(run, dtype):
         (["--schedule", "onecycle", "--epochs", "0"], "learning rate 0.001 onecycle"),
         (["--lr", "0.01"], "adam, learning rate 0.01"),
         (["--batch-size", "1000000"], "batches of 1438"),
-        (["--threads", "1"], "with   1 thread,"),
+        (["--threads", "1"], "with   1 thread"),
         (["--test-share", "0.5"], "898 held out"),
         (["--test-share", "0"], "training accuracy"),
         (["--epochs", "0"], "0 epochs"),
