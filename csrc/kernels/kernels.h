@@ -292,15 +292,9 @@ typedef struct fnn_random {
 
 /* A stochastic pooling; see stochastic_pool2d.h. */
 typedef struct fnn_stochastic_pool2d {
-    fnn_window window;
+    fnn_pool2d pool;
     fnn_random draw;
     uint64_t first_row; /* number of the batch's first row, for the draws */
-    const real *x;
-    size_t ldx; /* here and below from one image to the next */
-    real *y; /* backward: holds its gradient */
-    size_t ldy;
-    real *dx;
-    size_t lddx;
 } fnn_stochastic_pool2d;
 
 /* Dropout and Gaussian noise; see noise.h. */

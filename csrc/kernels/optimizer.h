@@ -449,6 +449,26 @@ static void fnn_max_norm_unit(size_t n, const fnn_update_scalars *scalars, real 
     }
 }
 
+/* Sums of the squares of each of at most FNN_LANES columns. */
+static void fnn_square_columns(size_t rows, size_t columns, const real *x, size_t ld, double *sum)
+{
+    for (size_t j = 0; j < columns; j++) sum[j] = 0.0;
+    if (columns == FNN_LANES) {
+        vd sums[FNN_LANES / FNN_VD];
+        for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) sums[h] = vd_set1(0.0);
+        for (size_t i = 0; i < rows; i++) {
+            for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) {
+                const vd v = vd_load_real(x + i * ld + h * FNN_VD);
+                sums[h] = vd_add(sums[h], vd_mul(v, v));
+            }
+        }
+        for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) vd_store(sum + h * FNN_VD, sums[h]);
+    } else { /* the same, one by one */
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < columns; j++) sum[j] += (double)x[i * ld + j] * (double)x[i * ld + j];
+    }
+}
+
 /* The same for each column of w [rows, columns], a unit of its own: at most FNN_LANES columns. Without `limit` only the
  * average. */
 static void fnn_max_norm(size_t rows, size_t columns, bool limit, const fnn_update_scalars *scalars,
@@ -459,20 +479,7 @@ static void fnn_max_norm(size_t rows, size_t columns, bool limit, const fnn_upda
     real factor[FNN_LANES];
     double sum[FNN_LANES] = {0};
     bool scale = false;
-    if (limit && columns == FNN_LANES) {
-        vd sums[FNN_LANES / FNN_VD];
-        for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) sums[h] = vd_set1(0.0);
-        for (size_t i = 0; i < rows; i++) {
-            for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) {
-                const vd x = vd_load_real(w + i * ld + h * FNN_VD);
-                sums[h] = vd_add(sums[h], vd_mul(x, x));
-            }
-        }
-        for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) vd_store(sum + h * FNN_VD, sums[h]);
-    } else if (limit) { /* the same, one by one */
-        for (size_t i = 0; i < rows; i++)
-            for (size_t j = 0; j < columns; j++) sum[j] += (double)w[i * ld + j] * (double)w[i * ld + j];
-    }
+    if (limit) fnn_square_columns(rows, columns, w, ld, sum);
     for (size_t j = 0; j < FNN_LANES; j++) {
         const double norm = __builtin_sqrt(sum[j]);
         const bool above = norm > scalars->max_norm;

@@ -78,7 +78,7 @@ static void fnn_pool_draw(const fnn_window *w, const real *image, const fnn_plac
 
 static void fnn_stochastic_pool2d_forward(const fnn_stochastic_pool2d *o, size_t first, size_t last)
 {
-    const fnn_window *w = &o->window;
+    const fnn_window *w = &o->pool.window;
     const size_t n = w->channels, pixels = w->out_height * w->out_width;
     fnn_words words = {.draw = &o->draw, .group = UINT64_MAX};
     int32_t at[FNN_POOL_CHANNELS];
@@ -86,26 +86,26 @@ static void fnn_stochastic_pool2d_forward(const fnn_stochastic_pool2d *o, size_t
         for (size_t q = 0; q < pixels; q++) {
             const fnn_place p = fnn_place_of(w, q / w->out_width, q % w->out_width);
             FNN_EACH_STRIP(n)
-                fnn_pool_draw(w, o->x + r * o->ldx, &p, begin, count, &words, ((o->first_row + r) * pixels + q) * n + begin,
-                              o->y + r * o->ldy + q * n + begin, at);
+                fnn_pool_draw(w, o->pool.x + r * o->pool.ldx, &p, begin, count, &words, ((o->first_row + r) * pixels + q) * n + begin,
+                              o->pool.y + r * o->pool.ldy + q * n + begin, at);
         }
 }
 
 static void fnn_stochastic_pool2d_backward(const fnn_stochastic_pool2d *o, size_t first, size_t last)
 {
-    const fnn_window *w = &o->window;
+    const fnn_window *w = &o->pool.window;
     const size_t n = w->channels, pixels = w->out_height * w->out_width;
     fnn_words words = {.draw = &o->draw, .group = UINT64_MAX};
     real drawn[FNN_POOL_CHANNELS];
     int32_t at[FNN_POOL_CHANNELS];
     for (size_t r = first; r < last; r++) {
-        real *dx = o->dx + r * o->lddx;
+        real *dx = o->pool.dx + r * o->pool.lddx;
         memset(dx, 0, w->height * w->width * n * sizeof(real));
         for (size_t q = 0; q < pixels; q++) {
             const fnn_place p = fnn_place_of(w, q / w->out_width, q % w->out_width);
             FNN_EACH_STRIP(n) {
-                const real *dy = o->y + r * o->ldy + q * n + begin;
-                fnn_pool_draw(w, o->x + r * o->ldx, &p, begin, count, &words, ((o->first_row + r) * pixels + q) * n + begin, drawn, at);
+                const real *dy = o->pool.y + r * o->pool.ldy + q * n + begin;
+                fnn_pool_draw(w, o->pool.x + r * o->pool.ldx, &p, begin, count, &words, ((o->first_row + r) * pixels + q) * n + begin, drawn, at);
                 for (size_t c = 0; c < count; c++)
                     if (at[c] >= 0) dx[(size_t)at[c] * n + begin + c] += dy[c];
             }
@@ -135,7 +135,7 @@ static void fnn_pool_mean(const fnn_window *w, const real *image, const fnn_plac
 
 static void fnn_stochastic_pool2d_inference(const fnn_stochastic_pool2d *o, size_t first, size_t last)
 {
-    const fnn_window *w = &o->window;
+    const fnn_window *w = &o->pool.window;
     const size_t n = w->channels;
     real sum[FNN_POOL_CHANNELS], mean[FNN_POOL_CHANNELS], most[FNN_POOL_CHANNELS];
     int32_t at[FNN_POOL_CHANNELS];
@@ -143,8 +143,8 @@ static void fnn_stochastic_pool2d_inference(const fnn_stochastic_pool2d *o, size
         for (size_t q = 0; q < w->out_height * w->out_width; q++) {
             const fnn_place p = fnn_place_of(w, q / w->out_width, q % w->out_width);
             FNN_EACH_STRIP(n) {
-                real *y = o->y + r * o->ldy + q * n + begin;
-                fnn_pool_mean(w, o->x + r * o->ldx, &p, begin, count, sum, mean, most, at);
+                real *y = o->pool.y + r * o->pool.ldy + q * n + begin;
+                fnn_pool_mean(w, o->pool.x + r * o->pool.ldx, &p, begin, count, sum, mean, most, at);
                 for (size_t c = 0; c < count; c++) y[c] = sum[c] - sum[c] == 0 ? mean[c] : most[c];
             }
         }
@@ -153,17 +153,17 @@ static void fnn_stochastic_pool2d_inference(const fnn_stochastic_pool2d *o, size
 /* dx = dy (2 a - y) / sum a where a is positive; where the sum is infinite or NaN, dy to the largest. */
 static void fnn_stochastic_pool2d_inference_backward(const fnn_stochastic_pool2d *o, size_t first, size_t last)
 {
-    const fnn_window *w = &o->window;
+    const fnn_window *w = &o->pool.window;
     const size_t n = w->channels;
     real sum[FNN_POOL_CHANNELS], mean[FNN_POOL_CHANNELS], most[FNN_POOL_CHANNELS];
     int32_t at[FNN_POOL_CHANNELS];
     for (size_t r = first; r < last; r++) {
-        real *dx = o->dx + r * o->lddx;
+        real *dx = o->pool.dx + r * o->pool.lddx;
         memset(dx, 0, w->height * w->width * n * sizeof(real));
         for (size_t q = 0; q < w->out_height * w->out_width; q++) {
             const fnn_place p = fnn_place_of(w, q / w->out_width, q % w->out_width);
             FNN_EACH_STRIP(n) {
-                const real *image = o->x + r * o->ldx, *dy = o->y + r * o->ldy + q * n + begin;
+                const real *image = o->pool.x + r * o->pool.ldx, *dy = o->pool.y + r * o->pool.ldy + q * n + begin;
                 fnn_pool_mean(w, image, &p, begin, count, sum, mean, most, at);
                 for (size_t ky = p.rows.begin; ky < p.rows.end; ky++)
                     for (size_t kx = p.columns.begin; kx < p.columns.end; kx++) {

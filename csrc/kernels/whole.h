@@ -36,26 +36,6 @@ static void fnn_momentum_of(size_t n, double weight, bool nesterov, double momen
     }
 }
 
-/* Sums of the squares of each of at most FNN_LANES columns. */
-static void fnn_square_columns(size_t rows, size_t columns, const real *x, size_t ld, double *sum)
-{
-    for (size_t j = 0; j < columns; j++) sum[j] = 0.0;
-    if (columns == FNN_LANES) {
-        vd sums[FNN_LANES / FNN_VD];
-        for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) sums[h] = vd_set1(0.0);
-        for (size_t i = 0; i < rows; i++) {
-            for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) {
-                const vd v = vd_load_real(x + i * ld + h * FNN_VD);
-                sums[h] = vd_add(sums[h], vd_mul(v, v));
-            }
-        }
-        for (size_t h = 0; h < FNN_LANES / FNN_VD; h++) vd_store(sum + h * FNN_VD, sums[h]);
-    } else { /* the same, one by one */
-        for (size_t i = 0; i < rows; i++)
-            for (size_t j = 0; j < columns; j++) sum[j] += (double)x[i * ld + j] * (double)x[i * ld + j];
-    }
-}
-
 /* u <- u / sqrt(v), or where v is below the floor / sqrt(floor): v is row times column, one each, or `variance` */
 static void fnn_divided_by_root(size_t n, double row, const real *column, const real *variance, double floor, real *u)
 {

@@ -248,6 +248,21 @@ static fnn_windows windows_of(const fnn_window *w, const frame *f, size_t depth)
     };
 }
 
+/* Where a product's outputs go, and through which epilogue: those of image r from element `at` on, the filters from `filter` on. */
+static fnn_product outputs_of(const fnn_kernels *kernels, const conv2d *o, size_t r, size_t at, size_t filter)
+{
+    return (fnn_product){
+        .bias = fnn_at(kernels, o->b, filter),
+        .c = fnn_at(kernels, o->y, r * o->ldy + at),
+        .ldc = o->filters,
+        .epilogue = o->activation == FNN_IDENTITY && !o->z ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_ACTIVATION,
+        .activation = o->activation,
+        .alpha = o->alpha,
+        .z = fnn_at(kernels, o->z, r * o->ldz + at),
+        .ldz = o->filters,
+    };
+}
+
 static void forward_lines(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
 {
     const fnn_window *w = &o->window;
@@ -271,16 +286,7 @@ static void forward_lines(const fnn_kernels *kernels, const conv2d *o, fnn_split
                 const size_t end = fnn_min(y + most, w->out_height), at = y * q.line_c + g * wide;
                 q.lines = end - y;
                 q.a = fnn_at(kernels, lines_at(kernels, &f, fnn_at(kernels, o->x, r * o->ldx), y, end, room), g * depth);
-                q.out = (fnn_product){
-                    .bias = fnn_at(kernels, o->b, g * wide),
-                    .c = fnn_at(kernels, o->y, r * o->ldy + at),
-                    .ldc = o->filters,
-                    .epilogue = o->activation == FNN_IDENTITY && !o->z ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_ACTIVATION,
-                    .activation = o->activation,
-                    .alpha = o->alpha,
-                    .z = fnn_at(kernels, o->z, r * o->ldz + at),
-                    .ldz = o->filters,
-                };
+                q.out = outputs_of(kernels, o, r, at, g * wide);
                 kernels->windows_product(&q);
             }
     }
@@ -372,23 +378,13 @@ static void forward(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
                 const void *x = fnn_at(kernels, o->x, r * o->ldx + g * depth);
                 const size_t end = fnn_min(p + block, pixels), at = p * o->filters + g * wide;
                 if (!in_place(w)) windows_of_input(w, w->channels * unit, x, depth * unit, p, end, o->scratch);
-                kernels->gemm(&(fnn_product){
-                    .m = end - p,
-                    .n = wide,
-                    .k = k,
-                    .a = in_place(w) ? x : o->scratch,
-                    .lda = in_place(w) ? w->channels : k,
-                    .b = fnn_at(kernels, o->w, g * wide),
-                    .ldb = o->filters,
-                    .bias = fnn_at(kernels, o->b, g * wide),
-                    .c = fnn_at(kernels, o->y, r * o->ldy + at),
-                    .ldc = o->filters,
-                    .epilogue = o->activation == FNN_IDENTITY && !o->z ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_ACTIVATION,
-                    .activation = o->activation,
-                    .alpha = o->alpha,
-                    .z = fnn_at(kernels, o->z, r * o->ldz + at),
-                    .ldz = o->filters,
-                });
+                fnn_product q = outputs_of(kernels, o, r, at, g * wide);
+                q.m = end - p, q.n = wide, q.k = k;
+                q.a = in_place(w) ? x : o->scratch;
+                q.lda = in_place(w) ? w->channels : k;
+                q.b = fnn_at(kernels, o->w, g * wide);
+                q.ldb = o->filters;
+                kernels->gemm(&q);
             }
 }
 

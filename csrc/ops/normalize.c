@@ -168,46 +168,42 @@ static void backward_weights(const fnn_step *s, const fnn_op *op, fnn_split spli
 }
 
 void fnn_run_layernorm_backward_weights(const fnn_step *s, const fnn_op *op, fnn_split split) { backward_weights(s, op, split, true); }
-void fnn_run_groupnorm_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
+
+/* What both directions are given: x is the buffer with role `x`. */
+static fnn_groupnorm groupnorm_of(const fnn_step *s, const fnn_op *op, fnn_split split, int x)
 {
     const fnn_groupnorm_parameters *p = &op->groupnorm;
-    const fnn_buffer x = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 1, split), statistics = fnn_rows_of(s, op, 2, split);
-    if (split.begin >= split.end) return;
-    s->kernels->groupnorm_forward(&(fnn_groupnorm){
+    const fnn_buffer from = fnn_rows_of(s, op, x, split), statistics = fnn_rows_of(s, op, 2, split);
+    return (fnn_groupnorm){
         .rows = split.end - split.begin,
         .pixels = (size_t)p->pixels,
         .groups = (size_t)p->groups,
         .width = (size_t)(p->columns / p->groups),
-        .x = x.data,
-        .ldx = x.ld,
-        .eps = p->eps,
+        .x = from.data,
+        .ldx = from.ld,
         .statistics = statistics.data,
         .lds = statistics.ld,
-        .y = y.data,
-        .ldy = y.ld,
-    });
+    };
+}
+
+void fnn_run_groupnorm_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    fnn_groupnorm o = groupnorm_of(s, op, split, 0);
+    const fnn_buffer y = fnn_rows_of(s, op, 1, split);
+    if (split.begin >= split.end) return;
+    o.eps = op->groupnorm.eps;
+    o.y = y.data, o.ldy = y.ld;
+    s->kernels->groupnorm_forward(&o);
 }
 
 void fnn_run_groupnorm_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    const fnn_groupnorm_parameters *p = &op->groupnorm;
-    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), x = fnn_rows_of(s, op, 1, split), dx = fnn_rows_of(s, op, 3, split);
-    const fnn_buffer statistics = fnn_rows_of(s, op, 2, split);
+    fnn_groupnorm o = groupnorm_of(s, op, split, 1);
+    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), dx = fnn_rows_of(s, op, 3, split);
     if (split.begin >= split.end) return;
-    s->kernels->groupnorm_backward(&(fnn_groupnorm){
-        .rows = split.end - split.begin,
-        .pixels = (size_t)p->pixels,
-        .groups = (size_t)p->groups,
-        .width = (size_t)(p->columns / p->groups),
-        .x = x.data,
-        .ldx = x.ld,
-        .statistics = statistics.data,
-        .lds = statistics.ld,
-        .dy = dy.data,
-        .lddy = dy.ld,
-        .dx = dx.data,
-        .lddx = dx.ld,
-    });
+    o.dy = dy.data, o.lddy = dy.ld;
+    o.dx = dx.data, o.lddx = dx.ld;
+    s->kernels->groupnorm_backward(&o);
 }
 
 void fnn_run_rmsnorm_backward_weights(const fnn_step *s, const fnn_op *op, fnn_split split) { backward_weights(s, op, split, false); }

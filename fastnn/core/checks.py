@@ -123,12 +123,12 @@ def check_number(value, name, low, high, what):
     return float(value)
 
 
-def check_size(value, name, least=1):
-    """`value` as an int of at least `least` that an array dimension can have."""
+def check_size(value, name, least=1, bits=31):
+    """`value` as an int of at least `least` and of so many bits; by default one that an array dimension can have."""
     try:
         n = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: expected an integer, got {value!r}") from None
-    if not least <= n < 2**31:
-        raise ValueError(f"{name}: expected an integer from {least} to 2**31 - 1, got {n}")
+    if not least <= n < 2**bits:
+        raise ValueError(f"{name}: expected an integer from {least} to 2**{bits} - 1, got {n}")
     return n

@@ -331,22 +331,23 @@ def _window(attributes, kernel, shape=None):
     return {"kernel_size": tuple(kernel), "stride": stride, "padding": "same" if kind == "SAME_UPPER" else pads}
 
 
-def _conv(chain, numbers, attributes):
+def _convolution(numbers, attributes):
+    """(weights, groups, {"bias": bias} or nothing, dilation)"""
     w = _given(numbers, 1, 4, "weights").transpose(2, 3, 1, 0)
     groups, bias = _number(attributes, "group", 1, "i"), {}
     if len(numbers) > 2 and numbers[2] is not None:
         bias = {"bias": _given(numbers, 2, 1, "its bias")}
-    dilation = tuple(_number(attributes, "dilations", [1, 1], "ints"))
+    return w, groups, bias, tuple(_number(attributes, "dilations", [1, 1], "ints"))
+
+
+def _conv(chain, numbers, attributes):
+    w, groups, bias, dilation = _convolution(numbers, attributes)
     how = {**_window(attributes, w.shape[:2], chain.shape), "dilation": dilation, "groups": groups}
     chain.put(nn.Conv2d(w.shape[2] * groups, w.shape[3], **how, bias=bool(bias), init="zeros"), weight=w, **bias)
 
 
 def _conv_transpose(chain, numbers, attributes):
-    w = _given(numbers, 1, 4, "weights").transpose(2, 3, 1, 0)
-    groups, bias = _number(attributes, "group", 1, "i"), {}
-    if len(numbers) > 2 and numbers[2] is not None:
-        bias = {"bias": _given(numbers, 2, 1, "its bias")}
-    dilation = tuple(_number(attributes, "dilations", [1, 1], "ints"))
+    w, groups, bias, dilation = _convolution(numbers, attributes)
     more = tuple(_number(attributes, "output_padding", [0, 0], "ints"))
     how = {**_window(attributes, w.shape[:2]), "dilation": dilation, "groups": groups}
     wanted = _number(attributes, "output_shape", None, "ints")

@@ -227,6 +227,16 @@ def _pool_forward(operation, x, out, window, *more, draws=(0, 0)):
     return y
 
 
+def _pool_backward(operation, dy, x, out, window, *more, draws=(0, 0)):
+    shape = sizes(x, "x", 4)
+    of_shape(dy, "dy", _outputs(shape[0], window, window.channels), x)
+    dx = output_of(out, "out", x, shape)
+    if out is not None:
+        apart(dx, "out", (x, "x"), (dy, "dy"))
+    operation.run(shape[0], (dy, x, dx), (*window, *more), *draws)
+    return dx
+
+
 def maxpool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, out=None) -> np.ndarray:
     """The largest element of each window of an image, channel by channel.
 
@@ -299,13 +309,7 @@ def maxpool2d_backward(dy, x, kernel_size, stride=None, padding=0, dilation=1, c
            [0., 1.]], dtype=float32)
     """
     window = _pooling("x", sizes(x, "x", 4)[1:], kernel_size, stride, padding, ceil_mode, dilation)
-    shape = sizes(x, "x", 4)
-    of_shape(dy, "dy", _outputs(shape[0], window, window.channels), x)
-    dx = output_of(out, "out", x, shape)
-    if out is not None:
-        apart(dx, "out", (x, "x"), (dy, "dy"))
-    _maxpool2d_backward.run(shape[0], (dy, x, dx), tuple(window))
-    return dx
+    return _pool_backward(_maxpool2d_backward, dy, x, out, window)
 
 
 def avgpool2d_forward(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, out=None) -> np.ndarray:
@@ -388,14 +392,19 @@ def avgpool2d_backward(dy, input_size, kernel_size, stride=None, padding=0, ceil
     return dx
 
 
+def _whole_image(name, rows, shape):
+    """The one window of images of this shape."""
+    window = _over(name, shape, shape[:2], (1, 1), (0, 0, 0, 0))
+    _outputs(rows, window, shape[-1])
+    return window
+
+
 def _global_forward(operation, x, out, *more):
     rows, *shape = sizes(x, "x", 4)
     y = output(out, "out", x, rows, shape[-1])
     if out is not None:
         apart(y, "out", (x, "x"))
-    window = _over("x", shape, shape[:2], (1, 1), (0, 0, 0, 0))
-    _outputs(rows, window, shape[-1])
-    operation.run(rows, (x, y), (*window, *more))
+    operation.run(rows, (x, y), (*_whole_image("x", rows, shape), *more))
     return y
 
 
@@ -458,9 +467,7 @@ def global_maxpool2d_backward(dy, x, out=None) -> np.ndarray:
     dx = output_of(out, "out", x, shape)
     if out is not None:
         apart(dx, "out", (x, "x"), (dy, "dy"))
-    window = _over("x", shape[1:], shape[1:3], (1, 1), (0, 0, 0, 0))
-    _outputs(shape[0], window, shape[-1])
-    _maxpool2d_backward.run(shape[0], (dy, x, dx), tuple(window))
+    _maxpool2d_backward.run(shape[0], (dy, x, dx), tuple(_whole_image("x", shape[0], shape[1:])))
     return dx
 
 

@@ -382,7 +382,8 @@ def _normalize_groups(x, y, sizes):
 def _scale_channels(x, y, weight, bias, code=0, alpha=0.0):
     """y = f(x weight + bias)."""
     channels = shape_of(x)[-1]
-    mean, var = np.zeros(channels, np.asarray(y).dtype), np.ones(channels, np.asarray(y).dtype)
+    mean, var = new(x, channels), new(x, channels)
+    mean[...], var[...] = 0, 1
     arrays = (np.asarray(x).reshape(-1, channels), weight, bias, np.asarray(y).reshape(-1, channels), mean, var)
     _batchnorm_inference.run(elements(x, "x") // channels, arrays, (channels, 0.0, code, alpha, 1))
 
@@ -425,10 +426,10 @@ def groupnorm_backward(dy, x, num_groups, weight=None, eps=1e-5, out=None) -> tu
     dx, channels = output_like(out, dy, "dy"), sizes[0]
     if out is not None:
         apart(dx, "out", (x, "x"), (weight, "weight"))
-    normal = np.empty(shape_of(x), np.asarray(dx).dtype)
+    normal = output_like(None, x, "x")
     statistics = _normalize_groups(x, normal, sizes)
     dweight, dbias = new(x, channels), new(x, channels)
-    own = np.repeat(np.array([[0], [0], [1], [1]], np.asarray(dx).dtype), channels, axis=1)  # the statistics of what is normal
+    own = np.repeat(np.array([[0], [0], [1], [1]], normal.dtype), channels, axis=1)  # the statistics of what is normal
     flat = (np.asarray(dy).reshape(-1, channels), normal.reshape(-1, channels))
     _batchnorm_backward.run(len(flat[0]), (*flat, None, own, None, dweight, dbias), (channels, False, 1))
     if weight is not None:

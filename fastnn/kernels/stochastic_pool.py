@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .._native import STREAM_LAYERS, Operation, apart, of_shape, output_of, sizes
+from .._native import STREAM_LAYERS, Operation, sizes
 from ..core.window import Window
 from ._check import _draws
-from .convolution import _outputs, _pool_forward, _pooling
+from .convolution import _pool_backward, _pool_forward, _pooling
 
 _WINDOW = " ".join(Window._fields)
 _forward = Operation("stochastic_pool2d_forward", "x y", f"{_WINDOW} stream")
@@ -57,16 +57,6 @@ def stochastic_pool2d_forward(x, kernel_size, seed, offset=0, stride=None, paddi
     return _pool_forward(_forward, x, out, window, stream, draws=(seed, step))
 
 
-def _carry_back(operation, dy, x, out, window, *more, draws=(0, 0)):
-    shape = sizes(x, "x", 4)
-    of_shape(dy, "dy", _outputs(shape[0], window, window.channels), x)
-    dx = output_of(out, "out", x, shape)
-    if out is not None:
-        apart(dx, "out", (x, "x"), (dy, "dy"))
-    operation.run(shape[0], (dy, x, dx), (*window, *more), *draws)
-    return dx
-
-
 def stochastic_pool2d_backward(dy, x, kernel_size, seed, offset=0, stride=None, padding=0, ceil_mode=False, out=None, *,
                                stream=STREAM_LAYERS) -> np.ndarray:  # fmt: skip
     """Carry a gradient back through `stochastic_pool2d_forward`: dy goes to the element that was drawn, which is drawn anew.
@@ -98,7 +88,7 @@ def stochastic_pool2d_backward(dy, x, kernel_size, seed, offset=0, stride=None, 
     """
     seed, step, stream = _draws(seed, offset, stream)
     window = _pooling("x", sizes(x, "x", 4)[1:], kernel_size, stride, padding, ceil_mode)
-    return _carry_back(_backward, dy, x, out, window, stream, draws=(seed, step))
+    return _pool_backward(_backward, dy, x, out, window, stream, draws=(seed, step))
 
 
 def stochastic_pool2d_inference(x, kernel_size, stride=None, padding=0, ceil_mode=False, out=None) -> np.ndarray:
@@ -160,4 +150,4 @@ def stochastic_pool2d_inference_backward(dy, x, kernel_size, stride=None, paddin
            [ 0.   ,  0.875]], dtype=float32)
     """
     window = _pooling("x", sizes(x, "x", 4)[1:], kernel_size, stride, padding, ceil_mode)
-    return _carry_back(_inference_backward, dy, x, out, window)
+    return _pool_backward(_inference_backward, dy, x, out, window)

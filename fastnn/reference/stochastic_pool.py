@@ -134,7 +134,7 @@ def stochastic_pool2d_backward(dy, x, kernel_size, seed, offset=0, stride=None, 
     Parameters
     ----------
     dy : float32 or float64 array [batch, out height, out width, channels]
-    x : array [batch, height, width, channels], dtype of x
+    x : array [batch, height, width, channels], dtype of dy
     kernel_size, seed, offset, stride, padding, ceil_mode, stream
         As for `stochastic_pool2d_forward`.
     out : array like x, optional
@@ -209,7 +209,7 @@ def stochastic_pool2d_inference_backward(dy, x, kernel_size, stride=None, paddin
     Parameters
     ----------
     dy : float32 or float64 array [batch, out height, out width, channels]
-    x : array [batch, height, width, channels], dtype of x
+    x : array [batch, height, width, channels], dtype of dy
     kernel_size, stride, padding, ceil_mode
         As for `maxpool2d_forward`.
     out : array like x, optional

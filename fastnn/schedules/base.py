@@ -2,12 +2,11 @@
 
 import math
 import numbers
-import operator
 from typing import NamedTuple
 
 import numpy as np
 
-from ..core.checks import number, scalar, suggesting
+from ..core.checks import check_size, number, scalar, suggesting
 
 
 class Clock(NamedTuple):
@@ -21,13 +20,7 @@ class Clock(NamedTuple):
 def _count(value, name, least=1):
     if isinstance(value, bool):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
-    try:
-        n = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
-    if not least <= n < 2**53:
-        raise ValueError(f"{name}: expected an integer from {least} to 2**53 - 1, got {n}")
-    return n
+    return check_size(value, name, least, 53)
 
 
 def _choice(value, name, choices):
