@@ -1233,6 +1233,12 @@ def test_gather_layouts(tmp_path):
     )
 
 
+@pytest.mark.parametrize("source", [np.zeros((3, 0), F32), np.ones((3, 8), F32)[:, :0], np.ones((3, 8, 2), np.uint8)[:, :0]])
+def test_gather_refuses_rows_without_values(source):
+    with pytest.raises(ValueError, match="^source: expected at least one value in a row"):
+        kernels.gather(source, np.array([0]))
+
+
 def test_gather_check_finite():
     cases = []
     for columns in (*TAILS, 100):

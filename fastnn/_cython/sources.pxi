@@ -101,6 +101,8 @@ cdef int _fill_source(fnn_source *s, object obj, str name, size_t features, doub
     cdef int axis
     if ndim < 1 or cnp.PyArray_DIM(a, 0) == 0:
         raise ValueError(f"{name}: expected at least one row, got shape {_shape(a)}")
+    if features == 0: # which a slice of columns may have
+        raise ValueError(f"{name}: expected at least one value in a row, got shape {_shape(a)}")
     for axis in range(ndim - 1, 0, -1):
         if cnp.PyArray_DIM(a, axis) != 1 and <size_t>cnp.PyArray_STRIDE(a, axis) != adjacent:
             raise ValueError(f"{name}: expected the elements of a row side by side in memory, got strides {_strides(a)}")
