@@ -47,7 +47,8 @@ def forward(layers, params, x):
 def backward(layers, params, kept, dy):
     """The gradients of the parameters."""
     gradients = []
-    for layer, p, (shape, seen, y) in list(zip(layers, params, kept))[::-1]:
+    for place in reversed(range(len(layers))):
+        layer, p, (shape, seen, y) = layers[place], params[place], kept[place]
         kind, dy = layer[0], dy.reshape(y.shape)
         if layer[-1] == "relu":
             dy = dy * (y > 0)
@@ -57,7 +58,7 @@ def backward(layers, params, kept, dy):
             _, filters, kernel, padding, _ = layer
             flat = dy.reshape(-1, filters)
             gradients.append(((seen.T @ flat).reshape(p[0].shape), flat.sum(axis=0)))
-            if layer is not layers[0]:
+            if place:
                 dx = np.zeros((shape[0], shape[1] + 2 * padding, shape[2] + 2 * padding, shape[3]))
                 for i in range(kernel):
                     for j in range(kernel):

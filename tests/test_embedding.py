@@ -144,6 +144,26 @@ def test_weights_and_unknown_codes_in_training():
     assert np.isfinite(losses_).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "float16", ">f4"])
+@pytest.mark.parametrize("layout", ["C", "F", "sliced", "1-D"])
+def test_no_code_passes_whatever_array_it_is_in(dtype, layout):
+    model = tabular(False)
+    for column, code in ((2, 3), (2, -1), (3, 0.5), (4, np.nan), (4, np.inf), (4, 2**31), (4, 2.0**40)):
+        x = table(20)
+        x[:, :2] = 1
+        x[7, column] = code
+        if dtype == "int64" and not float(code).is_integer() or dtype == "float16" and 1e5 < code < np.inf:
+            continue
+        x = {"C": np.ascontiguousarray, "F": np.asfortranarray, "sliced": lambda a: np.repeat(a, 2, 0)[::2], "1-D": lambda a: a[7:8]}[layout](
+            x.astype(dtype)
+        )
+        with pytest.raises(ValueError, match=f"expected in column {column} whole numbers from 0 to"):
+            model.predict(x)
+    x = table(20).astype(dtype)
+    assert model.layers[0].are_codes(x) == (dtype in ("float32", "float64"))
+    model.predict(x)
+
+
 def test_bad_arguments():
     for call, error, message in (
         (lambda: nn.Embedding(0, 3), ValueError, "num_embeddings: expected an integer from 1"),

@@ -158,3 +158,41 @@ cdef cnp.ndarray _out_real(object out, str name, cnp.npy_intp m, cnp.npy_intp n,
     _check_real(out, name, 1 if n < 0 else 2, True, like)
     _check_shape(out, name, m, n)
     return out
+
+
+ctypedef fused code:
+    float
+    double
+
+
+cdef bint _are_codes(const code *a, Py_ssize_t rows, Py_ssize_t ld, Py_ssize_t columns, const long long *counts) noexcept nogil:
+    cdef Py_ssize_t i, j
+    for i in range(rows):
+        for j in range(columns):
+            if not (a[i * ld + j] >= 0 and a[i * ld + j] < <code>counts[j]):  # NaN neither
+                return False
+            if a[i * ld + j] != <code><int>a[i * ld + j]:
+                return False
+    return True
+
+
+def are_codes(cnp.ndarray a, Py_ssize_t first, cnp.ndarray counts):
+    """Whether the columns of a [rows, columns] from `first` on hold whole numbers from 0 to below their count each, of which none is
+    above 2^24: True only where all do and it is a plain C-contiguous array of float32 or float64; others are for the caller to look at."""
+    cdef Py_ssize_t columns = cnp.PyArray_SIZE(counts)
+    if cnp.PyArray_TYPE(counts) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY(counts):
+        raise TypeError("counts: expected a C-contiguous array of int64")
+    if (cnp.PyArray_NDIM(a) != 2 or not cnp.PyArray_ISCARRAY_RO(a) or first < 0 or cnp.PyArray_DIM(a, 1) - first != columns
+            or cnp.PyArray_SIZE(a) == 0):
+        return False
+    cdef char *data = <char *>cnp.PyArray_DATA(a)
+    cdef Py_ssize_t rows = cnp.PyArray_DIM(a, 0), ld = cnp.PyArray_DIM(a, 1)
+    cdef const long long *most = <const long long *>cnp.PyArray_DATA(counts)
+    cdef bint fine = False
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        with nogil:
+            fine = _are_codes(<const float *>data + first, rows, ld, columns, most)
+    elif cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT64:
+        with nogil:
+            fine = _are_codes(<const double *>data + first, rows, ld, columns, most)
+    return fine

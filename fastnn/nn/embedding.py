@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from .. import _native
 from .. import init as initialisers
 from ..core.checks import check_size
 from ..core.dtypes import get_default_dtype
@@ -50,10 +51,16 @@ class _Embedding(Layer):
 
     reads_codes = True
 
+    def are_codes(self, X):
+        """Whether X [rows, columns], of float32 or float64, holds codes where they are read: a look at it, in native code. False where
+        it can't tell."""
+        return self.unknown or _native.are_codes(X, *self._where(X))
+
     def check_codes(self, X, name):
         """ValueError where a column of X holds what is no code of its table, unless there is a row for such."""
-        if not self.unknown:
-            check_codes(X, name, self._counts(X))
+        if not self.are_codes(X):
+            first, counts = self._where(X)
+            check_codes(X, name, dict(enumerate(counts.tolist(), first)))
 
     @classmethod
     def from_entry(cls, arguments, inside, known):
@@ -121,8 +128,8 @@ a table a row for all other codes
             raise ValueError(f"{self!r}: expected samples of codes, (n,), got shape {shape}")
         return (*shape, self.embedding_dim)
 
-    def _counts(self, X):
-        return dict.fromkeys(range(math.prod(X.shape[1:])), self.num_embeddings)
+    def _where(self, X):
+        return 0, np.full(math.prod(X.shape[1:]), self.num_embeddings, np.int64)
 
     def emit(self, builder, x):
         return builder.embedding(x, [(self.weight, x.columns)], self.output_shape(x.shape), self.unknown)
@@ -207,8 +214,8 @@ class TabularEmbedding(_Embedding):
             raise ValueError(f"{self!r}: expected {numbers + codes} input features, {numbers} numbers and {codes} codes, got shape {shape}")
         return (self.continuous + sum(self.dim),)
 
-    def _counts(self, X):
-        return dict(enumerate(self.cardinalities, self.continuous))
+    def _where(self, X):
+        return self.continuous, np.array(self.cardinalities, np.int64)
 
     def emit(self, builder, x):
         tables = [(getattr(self, f"weight_{i}"), 1) for i in range(len(self.cardinalities))]

@@ -322,8 +322,8 @@ class Sequential(Chain):
 
     def _infer(self, X, batch_size, out, softmax):
         softmax = softmax and (self.link() or "none")
-        short = batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch and self._codes is None
-        if short and (out is None or self._vectors):
+        short = batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch
+        if short and (self._codes is None or self._codes.are_codes(X)) and (out is None or self._vectors):
             rows = len(X)
             key = ("infer", 1 << (rows - 1).bit_length(), softmax)
             executor = self._idle.pop(key, None)
