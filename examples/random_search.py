@@ -26,7 +26,7 @@ def run(short=False):
         curves[p["lr"], p["decay"]] = history["accuracy"], history["val_accuracy"]
         return history["val_accuracy"][-1]
 
-    return tune.random(objective, SPACE, n=8 if short else 100, direction="maximize"), curves
+    return tune.random(objective, SPACE, n=8 if short else 100, direction="maximize", threads=fastnn.get_num_threads()), curves
 
 
 def draw(found):

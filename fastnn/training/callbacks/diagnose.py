@@ -16,7 +16,7 @@ class Diagnose(Callback):
     Parameters
     ----------
     every : int, optional
-        After each so many epochs; by default after the first, and from then on as often as it takes at most 3 % of the time.
+        After each so many epochs; by default after the first, and from then on as often as all of them take at most 3 % of the time.
     data : (X, y), optional
         What is looked at; by default rows of what `fit` trains on.
     rows : int, default 128
@@ -63,12 +63,12 @@ class Diagnose(Callback):
             self._pair = trainer.data_in_fit
             if self._pair is None:
                 raise ValueError("data: expected a pair (X, y) where fit trains on no arrays, got None")
-        self._probe, self._seen, self._spent, self._begun = None, 0, 0.0, time.perf_counter()
+        self._probe, self._seen, self._spent, self._last, self._begun = None, 0, 0.0, 0.0, time.perf_counter()
 
     def on_epoch_end(self, epoch, logs) -> None:
         self._seen += 1
         now = time.perf_counter()
-        due = self._seen % self.every == 0 if self.every else self._spent * (1 + 1 / self._seen) <= _SHARE * (now - self._begun)
+        due = self._seen % self.every == 0 if self.every else self._spent + self._last <= _SHARE * (now - self._begun)
         if not (due or self.every is None and self._seen == 1):
             return
         if self._probe is None or not self._probe.is_current:
@@ -76,8 +76,8 @@ class Diagnose(Callback):
 
             self._probe = Probe(self.trainer, self._pair, self.rows)
         self.reports[epoch] = self._probe.look()
-        if self._seen > 1:  # the first makes the plan
-            self._spent += time.perf_counter() - now
+        self._last = time.perf_counter() - now  # as much as the next look will take, or more: the first makes the plan
+        self._spent += self._last
 
     def on_train_end(self) -> None:
         self._probe = self._pair = None
