@@ -1,10 +1,11 @@
 """Beside other programs that want the same CPUs: ``python -m bench.neighbours``.
 
-As many programs as there are CPUs spin for two seconds, then stand still for two, over and over. Meanwhile one process after the other
+As many programs as there are CPUs (--programs) spin for two seconds, then stand still for two, over and over. Meanwhile one process after the other
 calls `fit`, `step`, `predict` or Adam's `step` without pause: with the default number of threads and on one thread. What counts is the
 time of a call over windows of 100 ms: by default ÷ on one thread while the others spin (the nearer to 1 the better: a team would wait
 for CPUs that it does not get), and while they stand still (below 1: the team is back), each also for the first second after a change.
-The default's results are the same bits either way.
+Beside the highest tenth of its windows stands that of one thread's own, by the same measure, one thread's median: what no choice of
+threads can better. The default's results are the same bits either way.
 """
 
 import argparse
@@ -94,6 +95,7 @@ def _measure(work, threads, cycles, spinning):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m bench.neighbours", description=__doc__.split("\n\n")[0])
     parser.add_argument("--cycles", type=int, default=5, metavar="N", help="quiet and disturbed stretches of two seconds each (5)")
+    parser.add_argument("--programs", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="that spin (as many as CPUs)")
     parser.add_argument("--only", choices=WORKS, action="append")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -101,8 +103,7 @@ def main(arguments=None):
         work, threads, seconds = options.child
         _child(work, int(threads), float(seconds))
         return
-    cpus = len(os.sched_getaffinity(0))
-    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cpus)]
+    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.programs)]
 
     def spinning(on):
         for spinner in spinners:
@@ -115,9 +116,9 @@ def main(arguments=None):
                 texts = []
                 for fresh, name in ((True, "first second"), (False, "then")):
                     a, b = default[disturbed, fresh], alone[disturbed, fresh]
-                    high = np.quantile(a, 0.9) / np.median(b)
-                    texts.append(f"{name} {np.mean(a) / np.mean(b):.2f} (9 of 10 windows below {high:.2f})")
-                beside = f"beside {cpus} spinning programs" if disturbed else "undisturbed"
+                    high, own = (np.quantile(windows, 0.9) / np.median(b) for windows in (a, b))
+                    texts.append(f"{name} {np.mean(a) / np.mean(b):.2f} (9 of 10 windows below {high:.2f}, one thread's below {own:.2f})")
+                beside = f"beside {options.programs} spinning programs" if disturbed else "undisturbed"
                 print(f"{work} {beside}, default ÷ one thread: {', '.join(texts)}", flush=True)
     finally:
         for spinner in spinners:

@@ -16,7 +16,9 @@ def drive(autotune, cost, seconds, call=1):
         while left:
             n, team = autotune.piece(left, ROWS)
             assert 1 <= n <= left
-            spent = sum(cost(team, now) for _ in range(n))
+            spent = 0.0
+            for _ in range(n):
+                spent += cost(team, now + spent)
             autotune.note(n, n * ROWS, spent)
             now += spent
             done[team] += n
@@ -109,6 +111,21 @@ def test_a_host_that_takes_a_core_away_and_gives_it_back(call, period):
     at, end = np.flatnonzero(inside), later[inside]
     assert ((ends[end] - ends[at]) / (ideal[end] - ideal[at])).max() < 1.2
     assert ends[-1] < 1.04 * ideal[-1]
+
+
+@pytest.mark.parametrize("call", [1, 10, 500])
+@pytest.mark.parametrize("mine, its", [(3e-3, 3e-3), (4e-3, 4e-3), (8e-3, 8e-3), (24e-3, 24e-3), (4e-3, 12e-3), (12e-3, 4e-3)])
+def test_a_neighbour_that_takes_turns_with_a_worker(mine, its, call):
+    """In a worker's turns the team is the faster, in the neighbour's all wait for the worker: what counts is what it takes in all."""
+    autotune = _native.Autotune(True)
+
+    def cost(team, now):
+        turn = now % (mine + its)
+        return 266e-6 if not team else 184e-6 + (mine + its - turn if turn > mine else 0)
+
+    drive(autotune, cost, 1, call)
+    a, b, seconds = drive(autotune, lambda team, now: cost(team, now + 1), 4, call)
+    assert seconds < 1.06 * 266e-6 * (a + b)
 
 
 def test_back_to_the_team_within_a_second_whatever_a_trial_costs():
