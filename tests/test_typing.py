@@ -3,7 +3,9 @@ and the stub of the compiled part, which has its names and parameters.
 """
 
 import ast
+import importlib.util
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -101,19 +103,52 @@ def mypy(folder, *arguments):
     return found
 
 
-@pytest.mark.skipif(not PAGES[0].exists() or len(PAGES) < 2, reason="needs the sources")
-def test_examples_are_clean(tmp_path):
-    """Strictly, but for functions of the examples themselves, which say no types."""
+def pyright(folder):
+    """What pyright says, or basedpyright by pyright's own rules, as {file: [(line, message)]}."""
+    name = next((n for n in ("pyright", "basedpyright") if importlib.util.find_spec(n)), None)
+    if name is None:
+        pytest.skip("needs pyright, or basedpyright")
+    settings = {"typeCheckingMode": "standard", "reportMissingImports": False, "reportMissingModuleSource": False}
+    if PACKAGE.parent.name != "site-packages":
+        settings["extraPaths"] = [str(PACKAGE.parent)]
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    command = [sys.executable, "-m", name, "--outputjson", "--pythonpath", sys.executable]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    found = {}
+    for error in json.loads(done.stdout)["generalDiagnostics"]:
+        if error["severity"] == "error":
+            found.setdefault(Path(error["file"]).name, []).append((error["range"]["start"]["line"] + 1, error["message"]))
+    return found
+
+
+def examples(folder):
+    """The names of modules that are written there, one for each example of README and docs."""
     modules = []
     for page in PAGES:
         for i, block in enumerate(re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)):
             if "fastnn" not in block:
                 continue  # the end of another file
             modules.append(f"{page.stem.replace('-', '_').lower()}_{i}")
-            (tmp_path / f"{modules[-1]}.py").write_text(block, encoding="utf-8")
+            (folder / f"{modules[-1]}.py").write_text(block, encoding="utf-8")
     assert len(modules) > 20
-    own = [f"--untyped-calls-exclude={name}" for name in modules]
+    return modules
+
+
+needs_pages = pytest.mark.skipif(not PAGES[0].exists() or len(PAGES) < 2, reason="needs the sources")
+
+
+@needs_pages
+def test_examples_are_clean(tmp_path):
+    """Strictly, but for functions of the examples themselves, which say no types."""
+    own = [f"--untyped-calls-exclude={name}" for name in examples(tmp_path)]
     assert mypy(tmp_path, "--allow-untyped-defs", "--allow-subclassing-any", *own) == {}
+
+
+@needs_pages
+def test_examples_are_clean_to_pyright(tmp_path):
+    examples(tmp_path)
+    assert pyright(tmp_path) == {}
 
 
 WRONG = """\
@@ -145,7 +180,8 @@ io.to_c(model, "model.c", weight="int8")  # wrong
 """
 
 
-def test_mistakes_in_a_script_are_found(tmp_path):
+@pytest.mark.parametrize("checker", [mypy, pyright])
+def test_mistakes_in_a_script_are_found(checker, tmp_path):
     (tmp_path / "script.py").write_text(textwrap.dedent(WRONG), encoding="utf-8")
     expected = [i for i, line in enumerate(WRONG.splitlines(), 1) if line.endswith("# wrong")]
-    assert sorted({line for line, _ in mypy(tmp_path)["script.py"]}) == expected
+    assert sorted({line for line, _ in checker(tmp_path)["script.py"]}) == expected
