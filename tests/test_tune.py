@@ -97,7 +97,7 @@ def test_a_search_goes_on_from_its_file(tmp_path, cut):
     whole = tune.random(bowl, SPACE, n=12, rounds=2)
     assert [(t.number, t.params, t.value, t.state) for t in study.trials] == [(t.number, t.params, t.value, t.state) for t in whole.trials]
     assert len(path.read_text().splitlines()) == 13 and all(json.loads(line) for line in path.read_text().splitlines())
-    with pytest.raises(ValueError, match="file: expected that of a search with the same space"):
+    with pytest.raises(ValueError, match="file: expected that of the same search"):
         tune.random(bowl, SPACE, n=12, rounds=2, seed=1, file=path)
 
 
@@ -226,6 +226,83 @@ def test_bayes(tmp_path):
     assert {t.state for t in study.trials} <= {"done", "pruned"}
     more = tune.bayes(objective, SPACE, n=15, file=path)
     assert len(more.trials) == 15 and [t.params for t in more.trials[:12]] == [t.params for t in study.trials]
+    assert [t.reports for t in more.trials[:12]] == [t.reports for t in study.trials]
+    whole = tune.bayes(objective, SPACE, n=15)
+    assert [(t.params, t.value, t.state) for t in whole.trials] == [(t.params, t.value, t.state) for t in more.trials]
+    with pytest.raises(ValueError, match="file: expected that of the same search.*where direction is 'minimize', here 'maximize'"):
+        tune.bayes(objective, SPACE, n=16, direction="maximize", file=path)
+    with pytest.raises(ValueError, match="file: expected that of the same search.*where space is"):
+        tune.bayes(objective, {"lr": SPACE["lr"]}, n=16, file=path)
+    path.write_bytes(path.read_bytes()[:-9])
+    for n in (16, 17):  # a line that was cut off does no harm, then or later
+        assert len(tune.bayes(objective, SPACE, n=n, file=path).trials) == n
+    path.write_text("no journal\n")
+    with pytest.raises(ValueError, match="file: expected Optuna's journal"):
+        tune.bayes(objective, SPACE, n=2, file=path)
+
+
+def test_bayes_takes_any_choice_and_any_seed_and_keeps_errors(tmp_path):
+    pytest.importorskip("optuna")
+
+    def objective(p):
+        if p["hidden"] == (8, 8):
+            raise OSError("no room")
+        return sum(p["hidden"])
+
+    for n in (3, 8):
+        study = tune.bayes(objective, {"hidden": [(4,), (8, 8), (4, 4)]}, n=n, seed=2**63, file=tmp_path / "journal")
+    assert {t["hidden"] for t in study.trials} == {(4,), (8, 8), (4, 4)} and study.best.params == {"hidden": (4,)}
+    assert {t.error for t in study.trials if t["hidden"] == (8, 8)} == {"OSError: no room"}
+
+
+def test_lists_may_be_ranges_and_arrays():
+    study = tune.grid(lambda p: p["a"] * p["b"], {"a": range(2), "b": np.array([0.5, 2.0])})
+    assert [t.params for t in study.trials] == [{"a": a, "b": b} for a in (0, 1) for b in (0.5, 2.0)]
+    assert type(study.best["b"]) is float
+
+
+@pytest.mark.parametrize("value", ["0.5", None, np.ones(2), {"loss": 1.0}])
+def test_what_is_no_number_is_noted(value):
+    study = tune.grid(lambda p: value if p["a"] == 1 else 3.0, {"a": [1, 2]})
+    assert [t.state for t in study.trials] == ["failed", "done"] and study.trials[0].error.startswith("TypeError")
+    with pytest.raises(ValueError, match="best: expected at least one trial with a value, got 1 trials without; the first failed by TypeError"):
+        tune.grid(lambda p: value, {"a": [1]}).best  # noqa: B018
+
+
+def test_an_objective_need_not_have_a_signature():
+    assert tune.grid(dict, {"a": [1]}).trials[0].state == "failed"
+
+
+def test_a_file_of_another_search_or_of_none_is_refused_and_kept(tmp_path):
+    path, space = tmp_path / "study", {"a": tune.Uniform(0, 1)}
+    first = tune.random(lambda p: p["a"], space, n=3, file=path)
+    text = path.read_text()
+    for more, match in (
+        ({"n": 4}, "where n is 3, here 4"),
+        ({"seed": 1}, "where seed is 0, here 1"),
+        ({"epochs": 2}, "where epochs is None, here 2"),
+        ({"direction": "maximize"}, "where direction is 'minimize', here 'maximize'"),
+    ):
+        with pytest.raises(ValueError, match="file: expected that of the same search.*" + match):
+            tune.random(lambda p: p["a"], space, **{"n": 3, "file": path, **more})
+    assert path.read_text() == text
+    for wrong in (
+        text + "garbage\n",
+        text + "[1]\n",
+        text.replace('"number": 1', '"numbers": 1'),
+        text.replace('"value": ', '"value": "x", "v": '),
+        text.replace('"reports": []', '"reports": 3'),
+        text.replace("done", "good"),
+        "\ud8ff".encode("utf-8", "surrogatepass").decode("latin-1") + text,
+    ):
+        path.write_text(wrong, encoding="latin-1")
+        with pytest.raises(ValueError, match="file: expected .*, whose line"):
+            tune.random(lambda p: p["a"], space, n=3, file=path)
+        assert path.read_text(encoding="latin-1") == wrong
+    for cut in ("", text[:30], text[:-4]):
+        path.write_text(cut)
+        again = tune.random(lambda p: p["a"], space, n=3, file=path)
+        assert [t.value for t in again.trials] == [t.value for t in first.trials] and len(path.read_text().split("\n")) == 5
 
 
 @pytest.mark.parametrize(
@@ -236,7 +313,7 @@ def test_bayes(tmp_path):
         (lambda: tune.grid(bowl, [1]), TypeError, "space: expected a dict"),
         (lambda: tune.grid(bowl, {"a": 3}), TypeError, r"space\['a'\]: expected"),
         (lambda: tune.grid(bowl, {"a": tune.Uniform(0, 1)}), TypeError, r"space\['a'\]: expected a list"),
-        (lambda: tune.grid(bowl, {"a": []}), ValueError, "at least one"),
+        (lambda: tune.grid(bowl, {"a": []}), ValueError, r"space\['a'\]: expected at least one value"),
         (lambda: tune.random(bowl, SPACE, n=0), ValueError, "n: expected an integer >= 1"),
         (lambda: tune.random(bowl, SPACE, n=2, rounds=3), ValueError, "rounds: expected at most n"),
         (lambda: tune.random(bowl, SPACE, direction="up"), ValueError, "direction: expected 'minimize' or 'maximize'"),

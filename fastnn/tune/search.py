@@ -1,8 +1,10 @@
 """grid, random and bayes: which settings are tried, and in which order."""
 
+import contextlib
 import inspect
 import itertools
 import math
+import os
 import threading
 import time
 
@@ -31,7 +33,10 @@ def _checked(objective, direction, seconds, jobs, epochs, threads=1):
         raise ValueError(f"threads, jobs: expected one of them, threads or processes, got {threads} and {jobs}")
     if epochs is not None:
         count(epochs, "epochs", 1)
-    first = next(iter(inspect.signature(objective).parameters), "")
+    try:
+        first = next(iter(inspect.signature(objective).parameters), "")
+    except ValueError:  # of a function in C that does not tell
+        first = ""
     return first == "trial", math.inf if seconds is None else number(seconds, "seconds", 0.0)
 
 
@@ -150,7 +155,8 @@ def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, j
         on without the interpreter's lock, so that small models train side by side. Ctrl-C waits for the trials that run, which can ask
         ``trial.broken_off``.
     file : path, optional
-        Trials are written to it as they end, and taken from it where it exists: so a search that was stopped goes on.
+        Trials are written to it as they end, and taken from it where it exists: so a search that was stopped goes on. It belongs to
+        a search by its space, direction and epochs, and, of `random`, n, rounds and seed.
 
     Returns
     -------
@@ -176,7 +182,7 @@ def grid(objective, space, *, direction="minimize", seconds=None, epochs=None, j
         if not isinstance(kind, Choice):
             raise TypeError(f"space[{name!r}]: expected a list of values, got {type(kind).__name__}")
     until, study = time.perf_counter() + limit, Study(space, direction)
-    log = None if file is None else Log(file, {"search": "grid", "space": repr(space), "direction": direction})
+    log = None if file is None else Log(file, {"search": "grid", "space": repr(space), "direction": direction, "epochs": epochs})
     every = itertools.product(*(kind.values for kind in space.values()))
     trials = [Trial(i, dict(zip(space, values)), epochs=epochs) for i, values in enumerate(every)]
     with _Trying(objective, takes_trial, jobs, 0, threads) as trying:
@@ -220,7 +226,7 @@ def random(objective, space, n=50, rounds=1, *, seed=0, direction="minimize", se
     space, n, rounds, seed = check_space(space), count(n, "n", 1), count(rounds, "rounds", 1), check_seed(seed)
     if rounds > n:
         raise ValueError(f"rounds: expected at most n, {n}, got {rounds}")
-    head = {"search": "random", "space": repr(space), "direction": direction, "n": n, "rounds": rounds, "seed": seed}
+    head = {"search": "random", "space": repr(space), "direction": direction, "n": n, "rounds": rounds, "seed": seed, "epochs": epochs}
     until, study, here = time.perf_counter() + limit, Study(space, direction), space
     log = None if file is None else Log(file, head)
     ends = [n * (r + 1) // rounds for r in range(rounds)]
@@ -251,7 +257,8 @@ def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None,
     space, n, seed
         As for `random`.
     file : path, optional
-        Optuna's journal: a search goes on with the trials in it.
+        Optuna's journal: a search of the same space, direction and epochs goes on with the trials in it, as it would have done
+        without a stop.
 
     Returns
     -------
@@ -262,7 +269,7 @@ def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None,
     ImportError
         If Optuna is not installed.
     TypeError, ValueError
-        If an argument does not fit.
+        If an argument does not fit, or the file is of another search.
     """
     takes_trial, limit = _checked(objective, direction, seconds, jobs, epochs)
     space, n, seed = check_space(space), count(n, "n", 1), check_seed(seed)
@@ -272,28 +279,35 @@ def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None,
         raise ImportError("tune.bayes needs Optuna: pip install fastnn[tune]") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     kinds = optuna.distributions
-    distributions = {}
+    distributions, numbered = {}, set()  # numbered: choices of what Optuna's files do not hold, such as tuples, go by their numbers
     for name, kind in space.items():
         if isinstance(kind, Choice):
-            distributions[name] = kinds.CategoricalDistribution(kind.values)
+            if not all(v is None or isinstance(v, (bool, int, float, str)) for v in kind.values):
+                numbered.add(name)
+            distributions[name] = kinds.CategoricalDistribution(range(len(kind.values)) if name in numbered else kind.values)
         elif isinstance(kind, Integer):
             distributions[name] = kinds.IntDistribution(kind.low, kind.high)
         else:
             distributions[name] = kinds.FloatDistribution(kind.low, kind.high, log=isinstance(kind, LogUniform))
-    storage = None
-    if file is not None:
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        storage = JournalStorage(JournalFileBackend(str(file)))
     until, study = time.perf_counter() + limit, Study(space, direction)
-    theirs = optuna.create_study(storage=storage, study_name="fastnn", load_if_exists=True, direction=direction,
-                                 sampler=optuna.samplers.TPESampler(seed=seed))  # fmt: skip
+    theirs = _optuna_study(optuna, file, {"space": repr(space), "direction": direction, "epochs": epochs})
     states = optuna.trial.TrialState
     names = {states.COMPLETE: "done", states.PRUNED: "pruned"}
+
+    def settings(theirs):
+        return {name: space[name].values[v] if name in numbered else v for name, v in theirs.params.items()}
+
     for t in theirs.trials:
         if t.state.is_finished():
-            study.trials.append(Trial(t.number, dict(t.params), t.value, names.get(t.state, "failed"), t.duration.total_seconds()))
+            study.trials.append(Trial(t.number, settings(t), t.value if t.state == states.COMPLETE else None, names.get(t.state, "failed"),
+                                      t.duration.total_seconds(), t.user_attrs.get("error"), sorted(t.intermediate_values.items())))  # fmt: skip
+
+    def ask():
+        """What is proposed for a trial is a function of the seed, its number and the trials before, whenever those were tried."""
+        words = np.random.Philox(key=[seed, len(theirs.get_trials(deepcopy=False))]).random_raw()
+        theirs.sampler = optuna.samplers.TPESampler(seed=int(words) % 2**32)
+        return theirs.ask(distributions)
+
     def pruning(asked):
         def prune(trial):
             asked.report(trial.reports[-1][1], trial.reports[-1][0])
@@ -303,12 +317,47 @@ def bayes(objective, space, n=50, *, seed=0, direction="minimize", seconds=None,
 
     with _Trying(objective, takes_trial, jobs, seed) as trying:
         while len(study.trials) < n and time.perf_counter() < until:
-            proposed = [theirs.ask(distributions) for _ in range(min(trying.width, n - len(study.trials)))]
-            for asked, t in zip(proposed, trying([Trial(a.number, dict(a.params), epochs=epochs, _prune=pruning(a)) for a in proposed])):
+            proposed = [ask() for _ in range(min(trying.width, n - len(study.trials)))]
+            for asked, t in zip(proposed, trying([Trial(a.number, settings(a), epochs=epochs, _prune=pruning(a)) for a in proposed])):
                 t._prune = None
+                if t.error is not None:
+                    asked.set_user_attr("error", t.error)
                 if t.state == "done":
                     theirs.tell(asked, t.value)
                 else:
                     theirs.tell(asked, state=states.PRUNED if t.state == "pruned" else states.FAIL)
                 study.trials.append(t)
     return study
+
+
+def _drop_cut_line(file):
+    """A last line that was cut off goes, since Optuna would write the next one behind it."""
+    with contextlib.suppress(FileNotFoundError), open(file, "r+b") as journal:
+        text = journal.read()
+        if not text.endswith(b"\n"):
+            journal.truncate(text.rfind(b"\n") + 1)
+
+
+def _optuna_study(optuna, file, head):
+    """Optuna's study, in memory or in its journal; ValueError where that is of another search."""
+    storage = None
+    try:
+        if file is not None:
+            from optuna.storages import JournalStorage
+            from optuna.storages.journal import JournalFileBackend
+
+            _drop_cut_line(file)
+            storage = JournalStorage(JournalFileBackend(os.fspath(file)))
+        theirs = optuna.create_study(storage=storage, study_name="fastnn", load_if_exists=True, direction=head["direction"])
+        old = theirs.user_attrs
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"file: expected Optuna's journal of this search, got {file}: {error}") from error
+    for name, value in head.items():
+        if name not in old:
+            theirs.set_user_attr(name, value)
+        elif old[name] != value:
+            raise ValueError(
+                f"file: expected that of the same search, got {file}, where {name} is {old[name]!r:.200}, here {value!r:.200}; take another "
+                "file, or the same arguments"
+            )
+    return theirs

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..core.checks import number
 
 
@@ -135,7 +137,7 @@ class Choice:
 
 
 def check_space(space):
-    """A dict from names to the kinds above; a list is a Choice."""
+    """A dict from names to the kinds above; a list, a range and an array of one dimension are a Choice."""
     if not isinstance(space, dict):
         raise TypeError(f"space: expected a dict from names to ranges, got {type(space).__name__}")
     if not space:
@@ -144,8 +146,11 @@ def check_space(space):
     for name, kind in space.items():
         if not isinstance(name, str):
             raise TypeError(f"space: expected names, got {name!r}")
-        if isinstance(kind, (list, tuple)):
-            kind = Choice(kind)
+        if isinstance(kind, (list, tuple, range)) or isinstance(kind, np.ndarray) and kind.ndim == 1:
+            values = kind.tolist() if isinstance(kind, np.ndarray) else kind
+            if not len(values):
+                raise ValueError(f"space[{name!r}]: expected at least one value, got none")
+            kind = Choice(values)
         if not isinstance(kind, (Uniform, LogUniform, Integer, Choice)):
             raise TypeError(f"space[{name!r}]: expected Uniform, LogUniform, Integer, Choice or a list, got {type(kind).__name__}")
         found[name] = kind

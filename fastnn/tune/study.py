@@ -3,11 +3,15 @@
 import json
 import math
 import numbers
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..init import seeded_alone
+
+
+_WRITTEN = ("number", "value", "state", "seconds", "error", "reports", "tries")  # of a trial, in a study's file
 
 
 class Pruned(Exception):
@@ -83,7 +87,8 @@ class Study:
         """The Trial with the best value. ValueError where no trial has one."""
         done = [t for t in self.trials if t.state == "done"]
         if not done:
-            raise ValueError(f"best: expected at least one trial with a value, got {len(self.trials)} trials without")
+            why = next((f"; the first failed by {t.error}" for t in self.trials if t.error), "")
+            raise ValueError(f"best: expected at least one trial with a value, got {len(self.trials)} trials without{why}")
         return (min if self.direction == "minimize" else max)(done, key=lambda t: t.value)
 
     def train(self, function) -> Any:
@@ -119,13 +124,20 @@ class Study:
         return figure
 
 
+def _number(value):
+    """What an objective returned, as a float; a text is none, even if it reads like one."""
+    if value is None or isinstance(value, (str, bytes)):
+        raise TypeError(f"expected the objective to return a number, got {value!r:.40}")
+    return float(value)
+
+
 def tried(objective, trial, takes_trial, seed):
     """Call the objective for a trial; what it raises, and a value that is no number, is noted, and the search goes on. What is initialised
     in it is drawn from the search's seed and the trial's number, in whatever thread or process, after whatever trials."""
     start = time.perf_counter()
     try:
         with seeded_alone((seed + trial.number) % 2**64):
-            trial.value = float(objective(trial if takes_trial else dict(trial.params)))
+            trial.value = _number(objective(trial if takes_trial else dict(trial.params)))
         trial.state = "done"
         if math.isnan(trial.value):
             trial.state, trial.value, trial.error = "failed", None, "the value is NaN"
@@ -138,24 +150,34 @@ def tried(objective, trial, takes_trial, seed):
 
 
 class Log:
-    """Trials in a file, a line of JSON each, so that a search goes on where it was stopped."""
+    """Trials in a file, a line of JSON each behind one that says of which search, so that this goes on where it was stopped."""
 
     def __init__(self, path, head):
         self.path, self.found = path, {}
+        head = {name: value for name, value in head.items() if value is not None}
         try:
-            with open(path, encoding="utf-8") as file:
-                lines = file.read().split("\n")
+            with open(path, "rb") as file:
+                *lines, rest = file.read().split(b"\n")
         except FileNotFoundError:
             self._write(head, "x")
             return
-        complete = [json.loads(line) for line in lines[:-1]]  # a line that was cut off is tried again
-        if not complete or complete[0] != json.loads(json.dumps(head)):
-            raise ValueError(f"file: expected that of a search with the same space, direction and seed, got {path}")
-        if lines[-1]:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write("\n".join(lines[:-1]) + "\n")
-        for entry in complete[1:]:
+        if not lines and _line(head).startswith(rest):  # broken off before its first line was written
+            self._write(head, "w")
+            return
+        entries = [_entry(line, i, path) for i, line in enumerate(lines)]
+        theirs = entries[0] if entries else {}
+        for name in {**head, **theirs}:
+            if theirs.get(name) != head.get(name):
+                raise ValueError(
+                    f"file: expected that of the same search, got {path}, where {name} is {theirs.get(name)!r:.200}, here "
+                    f"{head.get(name)!r:.200}; take another file, or the same arguments"
+                )
+        for i, entry in enumerate(entries[1:], 1):
+            if not _fits(entry):
+                raise ValueError(f"file: expected a trial in each line, got {path}, whose line {i + 1} is none")
             self.found[entry["number"]] = entry
+        if rest:  # a line that was cut off is tried again
+            os.truncate(path, sum(len(line) + 1 for line in lines))
 
     def restore(self, trial):
         """Take over what the file says of a trial."""
@@ -165,9 +187,41 @@ class Log:
     def append(self, trial):
         """Write a trial that is over, once."""
         if trial.number not in self.found:
-            entry = {k: getattr(trial, k) for k in ("number", "value", "state", "seconds", "error", "reports", "tries")}
+            entry = {k: getattr(trial, k) for k in _WRITTEN}
             self._write(entry, "a")
 
     def _write(self, entry, mode):
-        with open(self.path, mode, encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        with open(self.path, mode, encoding="utf-8", newline="\n") as file:
+            file.write(_line(entry).decode())
+
+
+def _line(entry):
+    return json.dumps(entry).encode() + b"\n"
+
+
+def _entry(line, i, path):
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        entry = None
+    if not isinstance(entry, dict):
+        raise ValueError(f"file: expected what a search has written, got {path}, whose line {i + 1} is not of that kind")
+    return entry
+
+
+def _fits(entry):
+    """Whether it says of a trial what `append` writes."""
+    value, done = entry.get("value"), entry.get("state") == "done"
+    try:
+        pairs = all(len(pair) == 2 for pair in entry.get("reports"))
+    except TypeError:
+        return False
+    return (
+        pairs
+        and set(entry) == set(_WRITTEN)
+        and type(entry["number"]) is int
+        and entry["state"] in ("done", "failed", "pruned")
+        and (type(value) is float and not math.isnan(value) if done else value is None)
+        and type(entry["seconds"]) is float
+        and type(entry["tries"]) is int
+    )
