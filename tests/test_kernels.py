@@ -198,6 +198,9 @@ def test_every_kernel_has_a_test():
         "prelu_forward": test_prelu,
         "prelu_backward": test_prelu,
         "prelu_slope_gradient": test_prelu,
+        # in test_numerical.py
+        **dict.fromkeys(f"pbld_{what}" for what in ("forward", "backward_input", "backward_frequencies", "backward_weights")),
+        **dict.fromkeys(f"parametric_activation_{what}" for what in ("forward", "backward", "gradient")),
         "softmax_cross_entropy": test_softmax_cross_entropy,
         "batchnorm_forward": test_batchnorm,
         "batchnorm_inference": test_batchnorm_inference,

@@ -88,6 +88,10 @@ MODELS = {
         nn.Residual(nn.Softmax()), nn.RMSNorm(16), nn.Activation("elu"),
         nn.Residual(nn.DropConnect(nn.Dense(16, 16, activation="prelu"), 0.2)), nn.LogSoftmax(), nn.Dense(16, 5, activation="selu"),
     ),
+    "numbers embedded": lambda: nn.Sequential(
+        nn.PBLD(12, 5, 3, embedded=7), nn.Scale(None), nn.Dense(26, 8), nn.ParametricActivation(8, "selu"), nn.PBLD(8, 17, 6),
+        nn.Dense(48, 9), nn.Residual(nn.ParametricActivation(9, "mish"), nn.ParametricActivation(9, "leaky_relu", 0.3)), nn.Dense(9, 5),
+    ),
     "batchnorm frozen": lambda: frozen(
         nn.Dense(12, 17), nn.BatchNorm(17), nn.Activation("tanh"), nn.Residual(nn.BatchNorm(17, affine=False), nn.Activation("relu")),
         nn.Dense(17, 5),

@@ -14,6 +14,7 @@
 #include "../kernels/batchnorm.h"
 #include "../kernels/rownorm.h"
 #include "../kernels/groupnorm.h"
+#include "../kernels/pbld.h"
 #include "../kernels/random.h"
 #include "../kernels/noise.h"
 #include "../kernels/pieces.h"

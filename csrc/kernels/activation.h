@@ -235,4 +235,88 @@ static void fnn_prelu_slope_gradient(size_t rows, size_t columns, const real *dy
     if (!step) *dslope = accumulate ? *dslope + v_sum(all) : v_sum(all);
 }
 
+/* An activation of which each column takes a part that is learned: y = x + w (f(x) - x). y may be x.
+ * Backward: dx = dy + w (dy f'(x) - dy), from the input x; dx may be dy or x. dw = sum over rows of dy (f(x) - x), one chain for each
+ * column in the order of the batch, in blocks of many rows (sums.h). */
+FNN_INLINE vec fnn_partly_differentiate(fnn_activation f, bool of_output, vec dy, vec x, vec w, vec alpha)
+{
+    const vec whole = fnn_differentiate(f, dy, of_output ? fnn_activate(f, x, alpha) : x, alpha);
+    return v_fma(w, v_sub(whole, dy), dy);
+}
+
+FNN_INLINE void fnn_parametric_forward_run(fnn_activation f, real alpha, size_t n, const real *x, const real *weight, real *y)
+{
+    const vec a = v_set1(alpha);
+    for (size_t i = 0; i < n; i += FNN_LANES) {
+        const vt t = vt_first(n - i);
+        const vec v = v_load_t(x + i, t);
+        v_store_t(y + i, v_fma(v_load_t(weight + i, t), v_sub(fnn_activate(f, v, a), v), v), t);
+    }
+}
+
+FNN_INLINE void fnn_parametric_backward_run(fnn_activation f, bool of_output, real alpha, size_t n, const real *dy, const real *x,
+                                            const real *weight, real *dx)
+{
+    const vec a = v_set1(alpha);
+    for (size_t i = 0; i < n; i += FNN_LANES) {
+        const vt t = vt_first(n - i);
+        v_store_t(dx + i, fnn_partly_differentiate(f, of_output, v_load_t(dy + i, t), v_load_t(x + i, t), v_load_t(weight + i, t), a), t);
+    }
+}
+
+FNN_INLINE void fnn_parametric_gradient_run(fnn_activation f, real alpha, size_t rows, size_t columns, const real *dy, size_t lddy,
+                                            const real *x, size_t ldx, bool accumulate, real *dw)
+{
+    const vec a = v_set1(alpha);
+    for (size_t j = 0; j < columns; j += FNN_LANES) {
+        const vt t = vt_first(columns - j);
+        vec total = v_zero();
+        for (size_t from = 0, end; from < rows; from = end) {
+            end = fnn_block_end(from, rows);
+            vec block = v_zero();
+            for (size_t r = from; r < end; r++) {
+                const vec v = v_load_t(x + r * ldx + j, t);
+                block = v_fma(v_load_t(dy + r * lddy + j, t), v_sub(fnn_activate(f, v, a), v), block);
+            }
+            total = fnn_add_block(from, total, block);
+        }
+        v_store_t(dw + j, accumulate ? v_add(v_load_t(dw + j, t), total) : total, t);
+    }
+}
+
+static void fnn_parametric_activation_forward(fnn_activation f, double alpha, size_t n, const real *x, const real *weight, real *y)
+{
+    switch (f) {
+#define FNN_ACTIVATION(code, name, saves, alpha_, lowest) \
+    case code: fnn_parametric_forward_run(code, (real)alpha, n, x, weight, y); break;
+#include "../defs/activations.def"
+#undef FNN_ACTIVATION
+    default: break;
+    }
+}
+
+static void fnn_parametric_activation_backward(fnn_activation f, double alpha, size_t n, const real *dy, const real *x,
+                                               const real *weight, real *dx)
+{
+    switch (f) {
+#define FNN_ACTIVATION(code, name, saves, alpha_, lowest) \
+    case code: fnn_parametric_backward_run(code, (saves)[0] == 'y', (real)alpha, n, dy, x, weight, dx); break;
+#include "../defs/activations.def"
+#undef FNN_ACTIVATION
+    default: break;
+    }
+}
+
+static void fnn_parametric_activation_gradient(fnn_activation f, double alpha, size_t rows, size_t columns, const real *dy,
+                                               size_t lddy, const real *x, size_t ldx, bool accumulate, real *dw)
+{
+    switch (f) {
+#define FNN_ACTIVATION(code, name, saves, alpha_, lowest) \
+    case code: fnn_parametric_gradient_run(code, (real)alpha, rows, columns, dy, lddy, x, ldx, accumulate, dw); break;
+#include "../defs/activations.def"
+#undef FNN_ACTIVATION
+    default: break;
+    }
+}
+
 #endif

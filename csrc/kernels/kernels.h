@@ -284,6 +284,23 @@ typedef struct fnn_groupnorm {
     size_t lddx;
 } fnn_groupnorm;
 
+/* Periodic embeddings of numbers; see pbld.h. */
+typedef struct fnn_pbld {
+    size_t rows, columns, embedded, frequencies, dim;
+    const real *x;
+    size_t ldx;
+    const real *w, *b; /* [embedded, frequencies] */
+    const real *v, *c; /* [embedded, dim, frequencies], [embedded, dim] */
+    real *y; /* forward */
+    size_t ldy;
+    const real *dy; /* backward */
+    size_t lddy;
+    real *dx;
+    size_t lddx;
+    real *dw, *db, *dv, *dc; /* any may be NULL */
+    bool accumulate; /* add to what they hold */
+} fnn_pbld;
+
 /* Where random draws come from: draw i is a function of these and i. */
 typedef struct fnn_random {
     uint64_t seed;

@@ -1,4 +1,5 @@
-/* Operations on every element or every row alone: activations, sums, maxout, softmax, PReLU; and the gradient of PReLU's slopes. */
+/* Operations on every element or every row alone: activations, sums, maxout, softmax, PReLU, periodic embeddings; and the gradients of
+ * what of them is learned. */
 #include "step.h"
 
 const fnn_activation_info fnn_activations[FNN_ACTIVATIONS] = {
@@ -113,4 +114,104 @@ void fnn_run_prelu_slope_gradient(const fnn_step *s, const fnn_op *op, fnn_split
     s->kernels->prelu_slope_gradient(s->rows * (size_t)p->pixels, mine.end - mine.begin, fnn_at(s->kernels, dy.data, mine.begin), dy.ld,
                                      fnn_at(s->kernels, x.data, mine.begin), x.ld, each, p->accumulate,
                                      fnn_array_of(s, op, 2, each ? mine.begin : 0));
+}
+
+void fnn_run_parametric_activation_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    const fnn_activation_parameters *p = &op->activation;
+    const fnn_buffer x = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 2, split);
+    for (size_t i = 0; split.begin + i < split.end; i++)
+        s->kernels->parametric_activation_forward((fnn_activation)p->activation, p->alpha, (size_t)p->columns, row(s, x, i),
+                                                  fnn_array_of(s, op, 1, 0), row(s, y, i));
+}
+
+void fnn_run_parametric_activation_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    const fnn_activation_parameters *p = &op->activation;
+    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), x = fnn_rows_of(s, op, 1, split), dx = fnn_rows_of(s, op, 3, split);
+    for (size_t i = 0; split.begin + i < split.end; i++)
+        s->kernels->parametric_activation_backward((fnn_activation)p->activation, p->alpha, (size_t)p->columns, row(s, dy, i),
+                                                   row(s, x, i), fnn_array_of(s, op, 2, 0), row(s, dx, i));
+}
+
+void fnn_run_parametric_activation_gradient(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    const fnn_parametric_gradient_parameters *p = &op->parametric_gradient;
+    const fnn_split mine = fnn_columns_of((size_t)p->columns, split);
+    if (mine.begin >= mine.end) return;
+    const fnn_buffer dy = fnn_buffer_of(s, op, 0), x = fnn_buffer_of(s, op, 1);
+    s->kernels->parametric_activation_gradient((fnn_activation)p->activation, p->alpha, s->rows, mine.end - mine.begin,
+                                               fnn_at(s->kernels, dy.data, mine.begin), dy.ld, fnn_at(s->kernels, x.data, mine.begin), x.ld,
+                                               p->accumulate, fnn_array_of(s, op, 2, mine.begin));
+}
+
+/* The weights of periodic embeddings, and x: the buffers from role `x` on. */
+static fnn_pbld pbld_of(const fnn_step *s, const fnn_op *op, int x)
+{
+    const fnn_pbld_parameters *p = &op->pbld; /* those of the gradients begin with the same */
+    const fnn_buffer from = fnn_buffer_of(s, op, x);
+    return (fnn_pbld){
+        .rows = s->rows,
+        .columns = (size_t)p->columns,
+        .embedded = (size_t)p->embedded,
+        .frequencies = (size_t)p->frequencies,
+        .dim = (size_t)p->dim,
+        .x = from.data,
+        .ldx = from.ld,
+        .w = fnn_array_of(s, op, x + 1, 0),
+        .b = fnn_array_of(s, op, x + 2, 0),
+    };
+}
+
+static void only_rows(const fnn_step *s, fnn_pbld *o, fnn_split split)
+{
+    o->rows = split.end - split.begin;
+    o->x = fnn_at(s->kernels, o->x, split.begin * o->ldx);
+}
+
+void fnn_run_pbld_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    if (split.begin >= split.end) return;
+    fnn_pbld o = pbld_of(s, op, 0);
+    const fnn_buffer y = fnn_rows_of(s, op, 5, split);
+    only_rows(s, &o, split);
+    o.v = fnn_array_of(s, op, 3, 0), o.c = fnn_array_of(s, op, 4, 0);
+    o.y = y.data, o.ldy = y.ld;
+    s->kernels->pbld_forward(&o);
+}
+
+void fnn_run_pbld_backward_input(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    if (split.begin >= split.end) return;
+    fnn_pbld o = pbld_of(s, op, 1);
+    const fnn_buffer dy = fnn_rows_of(s, op, 0, split), dx = fnn_rows_of(s, op, 5, split);
+    only_rows(s, &o, split);
+    o.v = fnn_array_of(s, op, 4, 0);
+    o.dy = dy.data, o.lddy = dy.ld;
+    o.dx = dx.data, o.lddx = dx.ld;
+    s->kernels->pbld_backward_input(&o);
+}
+
+/* Of the weights of embeddings each thread has those of some columns. */
+void fnn_run_pbld_backward_frequencies(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    const fnn_split mine = fnn_split_of(split.id, split.count, (size_t)op->pbld.embedded);
+    const fnn_buffer dy = fnn_buffer_of(s, op, 0);
+    fnn_pbld o = pbld_of(s, op, 1);
+    o.v = fnn_array_of(s, op, 4, 0);
+    o.dy = dy.data, o.lddy = dy.ld;
+    o.dw = fnn_array_of(s, op, 5, 0), o.db = fnn_array_of(s, op, 6, 0);
+    o.accumulate = op->pbld_gradient.accumulate;
+    if (mine.begin < mine.end) s->kernels->pbld_backward_frequencies(&o, mine.begin, mine.end);
+}
+
+void fnn_run_pbld_backward_weights(const fnn_step *s, const fnn_op *op, fnn_split split)
+{
+    const fnn_split mine = fnn_split_of(split.id, split.count, (size_t)op->pbld.embedded);
+    const fnn_buffer dy = fnn_buffer_of(s, op, 0);
+    fnn_pbld o = pbld_of(s, op, 1);
+    o.dy = dy.data, o.lddy = dy.ld;
+    o.dv = fnn_array_of(s, op, 4, 0), o.dc = fnn_array_of(s, op, 5, 0);
+    o.accumulate = op->pbld_gradient.accumulate;
+    if (mine.begin < mine.end) s->kernels->pbld_backward_weights(&o, mine.begin, mine.end);
 }

@@ -1,7 +1,7 @@
 """The elementwise activations in the languages that models are exported to: ONNX operators, a C expression, a NumPy expression.
 
 All are functions of `x` and of `alpha`, the activation's parameter. What they compute is what `fastnn.reference` has under the
-name; an activation of the package that has no line here cannot be exported. Nothing of fastnn's is imported.
+name, and the cosine, of which periodic embeddings are made; an activation of the package that has no line here cannot be exported. Nothing of fastnn's is imported.
 """
 
 import re
@@ -57,10 +57,11 @@ FORMULAS = {
         "x * tanh((x > 0 ? x : 0) + log1p(exp(-fabs(x))))",
         "x * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))",
     ),
+    "cos": Formula((("Cos", "x"),), "cos(x)", "np.cos(x)"),
     "hard_tanh": Formula((("Clip", "x", -1.0, 1.0),), "x < -1 ? -1 : x > 1 ? 1 : x", "np.clip(x, -1, 1)"),
 }  # fmt: skip
 
-_FUNCTIONS = re.compile(r"\b(exp|expm1|log|log1p|tanh|erfc|sqrt|fabs|floor)\b(?=\()")
+_FUNCTIONS = re.compile(r"\b(cos|exp|expm1|log|log1p|tanh|erfc|sqrt|fabs|floor)\b(?=\()")
 _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d*(?:e[-+]?\d+)?|e[-+]?\d+)")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..core.window import Window
 from ..nn import Parameter, Sequential
 
 TOLERANCE = 1e-4  # a written model whose outputs differ from the model's by more is wrong, not rounded
@@ -169,6 +170,24 @@ class Graph:
         """x > 0 ? x : slope x, with one slope or one for each feature."""
         return self._node("prelu", (x,), x.shape, self._arrays(slope=slope))
 
+    def parametric_activation(self, x, weight, name, alpha=0.0):
+        """x + weight (f(x) - x), as the sum of both parts."""
+        rest = self._arrays(mean=np.zeros(x.shape), scale=1 - weight.data.astype(np.float64))
+        return self.add(self._node("rescale", (x,), x.shape, rest), self.scale(self.activation(x, name, alpha), weight))
+
+    def pbld(self, x, frequency, phase, weight, bias):
+        """Waves and linear functions of each column are convolutions of a pixel whose channels are in so many groups."""
+        embedded, dim, frequencies = weight.shape
+        columns, channels = x.columns, embedded * frequencies
+        chosen = x if columns == embedded else self.dense(x, np.eye(columns, embedded), None)
+        angle = self._by_groups(chosen, embedded, 2 * np.pi * frequency.data.reshape(1, 1, 1, -1), phase.data.ravel())
+        waves = self._node("activation", (angle,), angle.shape, name="cos", alpha=0.0)
+        mixed = np.moveaxis(weight.data, 2, 0).reshape(1, 1, frequencies, -1)
+        made = self.reshape(self._by_groups(waves, embedded, mixed, bias.data.ravel()), (embedded * dim,))
+        width = columns + embedded * dim
+        behind = self.dense(made, np.eye(embedded * dim, width, columns), None)
+        return self.add(self.dense(x, np.eye(columns, width), None), behind)
+
     def maxout(self, x, pieces):
         """The largest of the pieces that stand side by side."""
         return self._node("maxout", (x,), (x.columns // pieces,), pieces=pieces)
@@ -206,6 +225,11 @@ class Graph:
 
     # ---- nodes ----
 
+    def _by_groups(self, x, groups, weights, bias):
+        """Groups of x's columns that stand side by side, each times weights of its own, [1, 1, columns of a group, all outputs], plus b."""
+        pixel = self.reshape(x, (1, 1, x.columns))
+        return self.conv2d(pixel, weights, bias, Window.over(pixel.shape, (1, 1), groups=groups))
+
     def _node(self, kind, inputs, shape, arrays=None, **settings):
         node = Node(kind, inputs, Value(tuple(shape)), arrays or {}, settings, self._where())
         self.nodes.append(node)
@@ -220,8 +244,9 @@ class Graph:
 
     def _array(self, role, a):
         if not isinstance(a, Parameter):
-            name = f"{self._where().partition(':')[0] or 'model'}.{role}"
-            held = Array(name, np.asarray(a))
+            name, taken = f"{self._where().partition(':')[0] or 'model'}.{role}", {known.name for known in self.arrays}
+            again = next((f"{name}.{i}" for i in range(2, len(taken) + 2) if f"{name}.{i}" not in taken), "") if name in taken else name
+            held = Array(again, np.asarray(a))
         elif id(a) in self._known:
             return self._known[id(a)]
         else:

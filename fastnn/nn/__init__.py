@@ -15,6 +15,7 @@ from .activation import (
     LeakyReLU,
     LogSoftmax,
     Mish,
+    ParametricActivation,
     PReLU,
     ReLU,
     Sigmoid,
@@ -35,7 +36,7 @@ from .layer import Layer
 from .mlp import mlp
 from .model import Sequential, last_activation
 from .noise import DropConnect, Dropout, Dropout2d, GaussianNoise
-from .numerical import PiecewiseLinear, Scale
+from .numerical import PBLD, PiecewiseLinear, Scale
 from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from .rows import as_array, as_rows
 from .shared import Maxout, Tied
@@ -76,8 +77,10 @@ __all__ = [
     "MaxPool2d",
     "Maxout",
     "Mish",
+    "PBLD",
     "PReLU",
     "Parameter",
+    "ParametricActivation",
     "PiecewiseLinear",
     "RMSNorm",
     "ReLU",

@@ -9,7 +9,7 @@ from ..executors import NativeExecutor
 from ..plan import Builder
 from .layer import Layer
 
-_ACTIVATIONS = ("activation_forward", "softmax_forward", "log_softmax_forward", "prelu_forward")
+_ACTIVATIONS = ("activation_forward", "softmax_forward", "log_softmax_forward", "prelu_forward", "parametric_activation_forward")
 
 
 class Hidden(NamedTuple):

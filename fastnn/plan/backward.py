@@ -314,6 +314,35 @@ def _prelu(builder, op):
         builder.add_gradient(x, dx)
 
 
+def _parametric_activation(builder, op):
+    dy, x, w = builder.gradient(op.buffers["y"]), op.buffers["x"], op.buffers["w"]
+    if dy is None:
+        return
+    wanted = _wanted(builder, op, dw="w")
+    if wanted:
+        _contribute(builder, "parametric_activation_gradient", {"dy": dy, "x": x}, wanted, **op.parameters())
+    if builder.requires_grad(x):
+        # the weight's gradient reads dy, at a time of its own
+        dx = builder.buffer(f"d{x.name}", x.shape, role="gradient") if wanted else builder.changed(dy)
+        builder.emit("parametric_activation_backward", {"dy": dy, "x": x, "w": w, "dx": dx}, **op.parameters())
+        builder.add_gradient(x, dx)
+
+
+def _pbld(builder, op):
+    dy, x, sizes = builder.gradient(op.buffers["y"]), op.buffers["x"], op.parameters()
+    if dy is None:
+        return
+    given = {"dy": dy, **{role: op.buffers[role] for role in ("x", "w", "b")}}
+    if builder.requires_grad(x):
+        dx = builder.buffer(f"d{x.name}", x.shape, role="gradient")
+        builder.emit("pbld_backward_input", {**given, "v": op.buffers["v"], "dx": dx}, **sizes)
+        builder.add_gradient(x, dx)
+    if wanted := _wanted(builder, op, dw="w", db="b"):
+        _contribute(builder, "pbld_backward_frequencies", {**given, "v": op.buffers["v"]}, wanted, **sizes)
+    if wanted := _wanted(builder, op, dv="v", dc="c"):
+        _contribute(builder, "pbld_backward_weights", given, wanted, **sizes)
+
+
 def _embedding(builder, op):
     dy = builder.gradient(op.buffers["y"])
     if dy is not None and (wanted := _wanted(builder, op, dw="w")):
@@ -339,6 +368,8 @@ RULES = {
     "dropout": _dropout,
     "drop_weights": _drop_weights,
     "gaussian_noise": _gaussian_noise,
+    "parametric_activation_forward": _parametric_activation,
+    "pbld_forward": _pbld,
     "embedding_forward": _embedding,
     "maxout_forward": _maxout,
     "softmax_forward": _softmax,

@@ -420,6 +420,23 @@ class Builder:
         self.emit("prelu_forward", {"x": x, "slope": self.parameter(slope), "y": y}, **sizes)
         return y
 
+    def parametric_activation(self, x, weight, name, alpha=0.0):
+        """x + weight (f(x) - x), weight having a number for each column."""
+        y = self.buffer(f"a{self._count('parametric_activation_forward')}", x.shape)
+        fields = {"columns": x.columns, "activation": name, "alpha": alpha}
+        self.emit("parametric_activation_forward", {"x": x, "w": self.parameter(weight), "y": y}, **fields)
+        return y
+
+    def pbld(self, x, frequency, phase, weight, bias):
+        """The columns of x, and behind them Σ_f weight cos(2π frequency x + phase) + bias of those for which there are weights: frequency
+        and phase [embedded, frequencies], weight [embedded, dim, frequencies], bias [embedded, dim]."""
+        embedded, dim, frequencies = weight.shape
+        y = self.buffer("embedded", (x.columns + embedded * dim,))
+        weights = {"w": frequency, "b": phase, "v": weight, "c": bias}
+        buffers = {"x": x, **{role: self.parameter(p) for role, p in weights.items()}, "y": y}
+        self.emit("pbld_forward", buffers, columns=x.columns, embedded=embedded, frequencies=frequencies, dim=dim)
+        return y
+
     def constant(self, name, array):
         """The buffer of an array that nobody changes."""
         return self.buffer(name, array.shape, role="constant", array=np.ascontiguousarray(array, self.dtype))

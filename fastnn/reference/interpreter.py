@@ -23,6 +23,7 @@ from .embedding import table_rows
 from .rows import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
 from .maxout import maxout_backward, maxout_forward
+from .numerical import _parametric_backward, _parametric_forward, _pbld_backward, _pbld_forward
 from .noise import drop_rows, dropout2d_forward, dropout_forward, gaussian_noise
 from .normalization import (
     _groupnorm_backward,
@@ -534,6 +535,38 @@ class _Batch:
 
     def maxout_backward(self, op):
         maxout_backward(self.at(op, "dy"), self.at(op, "x"), op.pieces, out=self.at(op, "dx"))
+
+    def parametric_activation_forward(self, op):
+        self.at(op, "y")[...] = _parametric_forward(self.at(op, "x"), self.at(op, "w"), op.activation, op.alpha)
+
+    def parametric_activation_backward(self, op):
+        given = self.at(op, "dy"), self.at(op, "x"), self.at(op, "w")
+        self.at(op, "dx")[...] = _parametric_backward(*given, op.activation, op.alpha)[0]
+
+    def parametric_activation_gradient(self, op):
+        x, out = self.at(op, "x"), self.at(op, "dw")
+        found = _parametric_backward(self.at(op, "dy"), x, np.zeros(x.shape[1], x.dtype), op.activation, op.alpha)[1]
+        out[...] = out + found if op.accumulate else found
+
+    def pbld_forward(self, op):
+        self.at(op, "y")[...] = _pbld_forward(*(self.at(op, role) for role in ("x", "w", "b", "v", "c")))
+
+    def pbld_backward_input(self, op):
+        self.at(op, "dx")[...] = _pbld_backward(*(self.at(op, role) for role in ("dy", "x", "w", "b", "v")))[0]
+
+    def _pbld_gradients(self, op, **found):
+        for role, gradient in found.items():
+            if (out := self.at(op, role)) is not None:
+                out[...] = out + gradient if op.accumulate else gradient
+
+    def pbld_backward_frequencies(self, op):
+        _, dw, db, _, _ = _pbld_backward(*(self.at(op, role) for role in ("dy", "x", "w", "b", "v")))
+        self._pbld_gradients(op, dw=dw, db=db)
+
+    def pbld_backward_weights(self, op):
+        given = [self.at(op, role) for role in ("dy", "x", "w", "b")]
+        *_, dv, dc = _pbld_backward(*given, np.zeros((op.embedded, op.dim, op.frequencies), given[0].dtype))
+        self._pbld_gradients(op, dv=dv, dc=dc)
 
     def reduce_loss(self, op):
         self.loss_sum += float(self.at(op, "loss").sum())

@@ -254,6 +254,9 @@ class _Graph:
             if len(e.classes_) == 1:
                 p = self.add("Gather", self.add("Add", self.add("Mul", p, self.constant(0)), self.constant(1)), self.constant([0], np.int64), axis=1)
             return [self.labels(self.add("ArgMax", p, axis=1, keepdims=0), e.classes_), p]
+        if e._range is not None:
+            low, high = (self.constant(limit) for limit in e._range)
+            outputs = [self.add("Max", self.add("Min", y, high), low) for y in outputs]
         y = self.cast(self.add("Mean", *outputs), np.float64)
         y = self.add("Add", self.add("Mul", y, self.constant(e._deviation, np.float64)), self.constant(e._mean, np.float64))
         y = self.cast(y, np.float32)
@@ -279,9 +282,12 @@ class _Graph:
                     raise ValueError(f"inputs: expected numbers for a column that had numbers in training, got texts in {x!r}")
                 found = self.numbers(self.cast(x, np.float64), column)
             else:
-                found = [self.category(x, kind, column["keys"])]
+                found = [self.category(x, kind, column["keys"], encoder.is_coded(column))]
             parts += found
-        return self.cast(parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=1), np.float32)
+        whole = parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=1)
+        if (np.diff(encoder.order) < 0).any():
+            whole = self.add("Gather", whole, self.constant(encoder.order, np.int64), axis=1)
+        return self.cast(whole, np.float32)
 
     def numbers(self, x, column):
         """z / √(1 + (z / 3)²) of z = (x - center) · factor, 0 where it is missing; and whether it is."""
@@ -294,8 +300,8 @@ class _Graph:
             return [z]
         return [z, self.add("Where", missing, self.constant(1, np.float64), self.constant(-1, np.float64))]
 
-    def category(self, x, kind, keys):
-        """A column for each category, of two one of -1 and 1; 0 for others."""
+    def category(self, x, kind, keys, coded):
+        """A column for each category, of two one of -1 and 1; 0 for others. Or one of codes, and -1 for others."""
         if not keys:
             text = kind == "text"
             any_ = self.add("OneHotEncoder", x, domain="ai.onnx.ml", cats_strings=["0"], zeros=1) if text else self.add("IsNaN", x)
@@ -308,4 +314,6 @@ class _Graph:
             numbers = [float(k) if _is_number(k) else np.nan for k in keys]  # NaN is equal to nothing
             hot = self.add("Equal", self.cast(x, np.float32), self.constant([numbers]))
         hot = self.cast(hot, np.float64)
+        if coded:
+            return self.add("Sub", self.add("MatMul", hot, self.constant(np.arange(1, len(keys) + 1)[:, None], np.float64)), self.constant([1], np.float64))
         return hot if len(keys) != 2 else self.add("MatMul", hot, self.constant([[-1], [1]], np.float64))

@@ -4,10 +4,11 @@ Numbers: less the median, divided by the interquartile range (by half the range 
 √(1 + (x / 3)²), which keeps what lies far off within ±3. Categories: one column for each, 1 where it is that; of two, one column of
 -1 and 1; 0 where it is missing, or none that training has seen. (D. Holzmüller, L. Grinsztajn and I. Steinwart, "Better by default:
 strong pre-tuned MLPs and boosted trees on tabular data", 2024.) A missing number becomes the median, and where training has seen
-such, a column more says with -1 and 1 whether it is missing.
+such, a column more says with -1 and 1 whether it is missing. Categories of many can also become codes, for tables of embeddings.
 """
 
 import datetime
+import math
 import numbers
 
 import numpy as np
@@ -134,6 +135,9 @@ class TableEncoder:
         Columns that are categories whatever their type.
     max_categories : int
         Of a column, the most frequent get a column of their own.
+    code_above : int or None, default None
+        Columns of more categories become one column each of their codes, -1 where it is none. The encoded columns then stand in the
+        order: numbers; whether they are missing, and categories; codes.
 
     Attributes
     ----------
@@ -141,12 +145,14 @@ class TableEncoder:
         What is done with each column, as JSON can hold it.
     width : int
         Numbers of an encoded row.
-    places : list of (int, int)
+    places : list of array of int
         The encoded columns that each column became.
+    numbers, codes : int
+        How many columns are numbers, and codes.
     """
 
-    def __init__(self, categorical=frozenset(), max_categories=1000):
-        self.categorical, self.max_categories = categorical, max_categories
+    def __init__(self, categorical=frozenset(), max_categories=1000, code_above=None):
+        self.categorical, self.max_categories, self.code_above = categorical, max_categories, code_above
 
     def fit(self, columns, names):
         """Learn from columns, as `columns_of` gives them. names: for messages."""
@@ -155,17 +161,32 @@ class TableEncoder:
 
     def _settle(self):
         """What follows from `columns`."""
-        widths = [c["indicator"] + 1 if c["kind"] == "number" else _width(c) for c in self.columns]
-        ends = np.cumsum(widths).tolist()
-        self.places = [(end - width, end) for end, width in zip(ends, widths)]
-        self.width = ends[-1] if ends else 0
+        widths = [c["indicator"] + 1 if c["kind"] == "number" else 1 if self.is_coded(c) else _width(c) for c in self.columns]
+        is_number = np.array([c["kind"] == "number" for c in self.columns], bool)
+        coded = np.array([self.is_coded(c) for c in self.columns], bool)
+        self.numbers, self.codes, self.width = int(is_number.sum()), int(coded.sum()), sum(widths)
+        columns = np.repeat(np.arange(len(widths)), widths)  # of each encoded one, as they follow from the table
+        first = np.concatenate([[True], np.diff(columns) > 0]) if len(columns) else columns
+        kind = np.where(coded[columns], 2, np.where(is_number[columns] & first, 0, 1)) if self.code_above is not None else 0 * columns
+        self.order = np.argsort(kind, kind="stable")  # which of those stands at each place
+        at = np.argsort(self.order)
+        self.places = [at[columns == i] for i in range(len(widths))]
         self._known = [{key: n for n, key in enumerate(c.get("keys", ()))} for c in self.columns]
         self.all_numbers = all(c["kind"] == "number" for c in self.columns)
         if self.all_numbers:
             self._centers, self._factors = (np.array([c[name] for c in self.columns]) for name in ("center", "factor"))
-            self._firsts = np.array([begin for begin, _ in self.places], np.intp)
+            self._firsts = np.array([place[0] for place in self.places], np.intp)
             self._indicated = np.array([c["indicator"] for c in self.columns], bool)
+            self._seconds = np.array([place[1] for place in self.places if len(place) > 1], np.intp)
         return self
+
+    def is_coded(self, column):
+        """Whether a column of `columns` becomes codes."""
+        return self.code_above is not None and column["kind"] == "category" and len(column["keys"]) > self.code_above
+
+    def cardinalities(self):
+        """How many categories each column of codes has."""
+        return [len(c["keys"]) for c in self.columns if self.is_coded(c)]
 
     def _learn(self, i, values, told, name):
         if told or i in self.categorical or _tells_category(values):
@@ -186,38 +207,46 @@ class TableEncoder:
         """The rows as numbers, float32 [rows, width]."""
         rows = len(columns[0][0]) if columns else 0
         out = np.zeros((rows, self.width), np.float32)
-        for (values, _), c, known, (begin, end), name in zip(columns, self.columns, self._known, self.places, names):
+        for (values, _), c, known, place, name in zip(columns, self.columns, self._known, self.places, names):
             if c["kind"] == "number":
                 x = _as_numbers(values, name)
                 missing = np.isnan(x)
                 z = (x - c["center"]) * c["factor"]
                 _refuse_infinite(z[~missing] if missing.any() else z, name)
                 z /= np.sqrt(1 + (z / 3) ** 2)
-                out[:, begin] = np.where(missing, 0, z)
+                out[:, place[0]] = np.where(missing, 0, z)
                 if c["indicator"]:
-                    out[:, begin + 1] = np.where(missing, 1, -1)
+                    out[:, place[1]] = np.where(missing, 1, -1)
                 continue
             keys, inverse = _uniques(values)
             codes = np.array([known.get(k, -1) for k in keys], np.intp)[inverse]
             there = codes >= 0
-            if len(known) == 2:
-                out[there, begin] = 2 * codes[there] - 1
+            if self.is_coded(c):
+                out[:, place[0]] = codes
+            elif len(known) == 2:
+                out[there, place[0]] = 2 * codes[there] - 1
             elif known:
-                out[np.flatnonzero(there), begin + codes[there]] = 1
+                out[np.flatnonzero(there), place[codes[there]]] = 1
         return out
 
     def transform_numbers(self, X):
         """As `transform`, for an array of floats where all columns are numbers."""
-        missing, z = np.isnan(X), (X - self._centers) * self._factors
-        z[missing] = 0
-        if not np.isfinite(z).all():
-            _refuse_infinite(np.full(1, np.inf), int((~np.isfinite(z)).any(axis=0).argmax()))
-        z /= np.sqrt(1 + (z / 3) ** 2)
+        z = (X - self._centers) * self._factors
+        missing = None
+        if not math.isfinite(z.sum()):  # few calls, for a single row: the sum tells of all that is not finite
+            missing = np.isnan(X)
+            z[missing] = 0
+            if not np.isfinite(z).all():
+                _refuse_infinite(np.full(1, np.inf), int((~np.isfinite(z)).any(axis=0).argmax()))
+        root = z / 3
+        root *= root
+        root += 1
+        z /= np.sqrt(root, out=root)
         if self.width == len(self.columns):
             return z.astype(np.float32)
         out = np.empty((len(X), self.width), np.float32)
         out[:, self._firsts] = z
-        out[:, self._firsts[self._indicated] + 1] = 2 * missing[:, self._indicated] - 1.0
+        out[:, self._seconds] = -1 if missing is None else 2 * missing[:, self._indicated] - 1.0
         return out
 
     def state(self):
@@ -225,7 +254,7 @@ class TableEncoder:
         return self.columns
 
     @classmethod
-    def from_state(cls, columns):
+    def from_state(cls, columns, code_above=None):
         """An encoder of what `state` gave; ValueError where it is nothing like it."""
         for c in columns if isinstance(columns, list) else [None]:
             number = isinstance(c, dict) and c.get("kind") == "number"
@@ -234,7 +263,7 @@ class TableEncoder:
             keys = c.get("keys") if isinstance(c, dict) and c.get("kind") == "category" else None
             if not good and not (isinstance(keys, list) and all(isinstance(k, str) for k in keys)):
                 raise ValueError(f"a column that is neither number nor category, {c!r:.60}")
-        made = cls()
+        made = cls(code_above=code_above)
         made.columns = columns
         return made._settle()
 

@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, check_i
 
 from .. import nn, optim, schedules
 from ..core import safetensors
+from ..kernels import activation_forward
 from ..nn.serialization import pack, unpack
 from ..training import Trainer
 from ..training.callbacks import Callback
@@ -29,6 +30,9 @@ FORMAT, VERSION = "fastnn-tabular", "1"
 _FEW = 1000  # rows below which none are held back
 _WORK = 3e13  # floating-point operations of a training that the recipe may take: about ten minutes on two cores
 _HELD = 2000  # rows that are kept for the importances of columns
+_START = 4096  # rows by which first weights are chosen
+_CODE_ABOVE = 9  # categories of a column that "td" gives a table of embeddings, of this width:
+_EMBEDDED = 8
 
 
 class BestEpoch(Callback):
@@ -80,7 +84,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
     """The part of both estimators that is not about targets."""
 
     _parameter_constraints = {
-        "preset": [StrOptions({"td-s"})],
+        "preset": [StrOptions({"td-s", "td"})],
         "n_models": [Interval(Integral, 1, None, closed="left")],
         "n_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -97,7 +101,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
 
     # ---- what a subclass says ----
 
-    _rate = None  # of the recipe
+    _rates = {}  # of the recipe, by preset
     _activation = None
 
     def _check_targets(self, y):
@@ -200,7 +204,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         if weights is not None and not weights.any():
             raise ValueError("sample_weight: expected at least one above 0, got none: the weights of all rows are zero")
         names = self._names()
-        self._encoder = TableEncoder(self._categorical(), self.max_categories).fit(columns, names)
+        self._encoder = TableEncoder(self._categorical(), self.max_categories, self._code_above()).fit(columns, names)
         encoded = self._encoder.transform(columns, names)
         del columns
         own = None
@@ -232,11 +236,20 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
             return sample_weight if more is None else more
         return more * sample_weight
 
+    def _code_above(self):
+        return _CODE_ABOVE if self.preset == "td" else None
+
+    def _sizes(self):
+        """Columns of the first product, units of the hidden layers, outputs."""
+        e = self._encoder
+        first = e.width + e.codes * (_EMBEDDED - 1) + 3 * e.numbers if self.preset == "td" else e.width
+        return [first, *hidden_sizes(self.hidden_layer_sizes), self._outputs_count]
+
     def _epochs(self, rows):
         """The recipe's 256; fewer, but at least 32, where these would take more than the work of `_WORK`."""
         if self.n_epochs != "auto":
             return self.n_epochs
-        sizes = [self._encoder.width, *hidden_sizes(self.hidden_layer_sizes), self._outputs_count]
+        sizes = self._sizes()
         work = 6.0 * rows * sum(a * b for a, b in zip(sizes, sizes[1:]))
         epochs = int(min(256, max(32, _WORK / work)))
         if epochs < 256 and self.verbose:
@@ -244,8 +257,8 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         return epochs
 
     def _build(self, random):
-        """A network with first weights, and its parameters as (parameters, factor of the rate)."""
-        sizes = [self._encoder.width, *hidden_sizes(self.hidden_layer_sizes), self._outputs_count]
+        """The network of "td-s" with first weights, and its parameters as (parameters, factor of the rate, of the decay)."""
+        sizes = self._sizes()
         layers, groups, biases = [nn.Scale(sizes[0])], [], []
         for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
             last = i == len(sizes) - 2
@@ -254,9 +267,56 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
                 dense.weight.data = random.standard_normal((n_in, n_out)) / np.sqrt(n_in)
                 dense.bias.data = random.standard_normal(n_out)
             layers.append(dense)
-            groups.append(([dense.weight], 1 / np.sqrt(n_in)))
+            groups.append(([dense.weight], 1 / np.sqrt(n_in), 0.0))
             biases.append(dense.bias)
-        return nn.Sequential(*layers, dtype="float32"), [([layers[0].weight], 6.0), *groups, (biases, 0.1)]
+        return nn.Sequential(*layers, dtype="float32"), [([layers[0].weight], 6.0, 0.0), *groups, (biases, 0.1, 0.0)]
+
+    def _build_td(self, random, X, steps):
+        """The same of "td": numbers embedded in waves, categories of many in tables, activations of which a part is taken, dropout.
+
+        First weights make what a unit gets of the rows X vary by 1, and first biases place its bend at a random point among what it
+        gets of five of them. Decays go by the square of the factor of the rate, as in the authors' code.
+        """
+        encoder, (first, *sizes) = self._encoder, self._sizes()
+        layers, groups = [], []
+        if encoder.codes:
+            table = nn.TabularEmbedding(encoder.width - encoder.codes, encoder.cardinalities(), _EMBEDDED, unknown=True, init="zeros")
+            for p in table.parameters():
+                p.data[:-1] = random.standard_normal((len(p.data) - 1, _EMBEDDED))
+            layers.append(table)
+            groups.append((table.parameters(), 1.0, 1.0))
+        if encoder.numbers:
+            waves = nn.PBLD(first - 3 * encoder.numbers, embedded=encoder.numbers)
+            bound = 1 / np.sqrt(waves.frequencies)
+            waves.frequency.data = random.normal(0, 0.1, waves.frequency.shape)
+            waves.phase.data = random.uniform(-np.pi, np.pi, waves.phase.shape)
+            waves.weight.data = random.uniform(-bound, bound, waves.weight.shape)
+            waves.bias.data = random.uniform(-bound, bound, waves.bias.shape)
+            layers.append(waves)
+            groups.append((waves.parameters(), 0.1, 0.1))
+        h = X[random.permutation(len(X))[:_START]]
+        h = nn.Sequential(*layers, dtype="float32").predict(h) if layers else h
+        layers.append(nn.Scale(first))
+        groups.append(([layers[-1].weight], 6.0, 6.0))
+        biases, parts = [], []
+        for i, (n_in, n_out) in enumerate(zip((first, *sizes), sizes)):
+            dense = nn.Dense(n_in, n_out, init="zeros")
+            weight = random.standard_normal((n_in, n_out)).astype(np.float32)
+            z = h @ weight
+            spread = z.std(axis=0)
+            spread[~(spread > 1e-6)] = np.sqrt(n_in)
+            z /= spread
+            chosen, shares = random.randint(len(z), size=(5, n_out)), random.exponential(size=(5, n_out))
+            dense.weight.data = weight / spread
+            dense.bias.data = bias = -(z[chosen, np.arange(n_out)] * shares / shares.sum(axis=0)).sum(axis=0)
+            layers.append(dense)
+            groups.append(([dense.weight], 1 / np.sqrt(n_in), np.sqrt(n_in)))
+            biases.append(dense.bias)
+            if i < len(sizes) - 1:
+                layers += [nn.ParametricActivation(n_out, self._activation), nn.Dropout(_flat_then_cosine(0.15, steps))]
+                parts.append(layers[-2].weight)
+                h = activation_forward(z + bias.astype(np.float32), self._activation)
+        return nn.Sequential(*layers, dtype="float32"), [*groups, (biases, 0.1, 0.0), (parts, 0.1, 0.1)]
 
     def _split(self, encoded, y, weights, seed):
         """(X, y, weights) to train on, and those held back, or None: below 1,000 rows all are trained on."""
@@ -276,11 +336,17 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         X, y, weights, held = (encoded, y, weights, own) if own is not None else self._split(encoded, y, weights, seed)
         rows = len(X)
         batch = min(self.batch_size, rows)
-        model, groups = self._build(random)
-        rate = self._rate if self.learning_rate is None else float(self.learning_rate)
         total = self.n_epochs_ * (rows // batch)
-        groups = [{"params": p, "lr": schedules.CosLog(rate * factor, total)} for p, factor in groups]
-        trainer = Trainer(model, self._make_loss(), optim.Adam(groups, betas=(0.9, 0.95)), seed=seed)
+        td = self.preset == "td"
+        model, groups = self._build_td(random, X, total) if td else self._build(random)
+        rate = self._rates[self.preset] if self.learning_rate is None else float(self.learning_rate)
+        groups = [
+            {"params": p, "lr": schedules.CosLog(rate * factor, total)}
+            | ({"weight_decay": _flat_then_cosine(0.02 * decay, total)} if td and decay else {})
+            for p, factor, decay in groups
+        ]
+        kind = {"decoupled_weight_decay": True} if td else {}
+        trainer = Trainer(model, self._make_loss(), optim.Adam(groups, betas=(0.9, 0.95), **kind), seed=seed)
         callbacks = [Watch(tasks, self.verbose, f"network {number + 1} of {self.n_models}")]
         if held is not None:
             callbacks.append(BestEpoch(lambda outputs: self._error(outputs, held[1], held[2]), held[0]))
@@ -334,11 +400,11 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         X, y = self._held
         random, found = np.random.RandomState(0), []
         whole = self._score_of(self._mean_of(X), y)
-        for begin, end in self._encoder.places:
+        for place in self._encoder.places:
             falls = []
             for _ in range(5):
                 mixed = X.copy()
-                mixed[:, begin:end] = X[random.permutation(len(X)), begin:end]
+                mixed[:, place] = X[random.permutation(len(X))][:, place]
                 falls.append(whole - self._score_of(self._mean_of(mixed), y))
             found.append(np.mean(falls))
         return np.array(found)
@@ -415,7 +481,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
     def _made(cls, described, members, tensors):
         parameters = {name: tuple(v) if isinstance(v, list) else v for name, v in described["parameters"].items()}
         made = cls(**parameters)
-        made._encoder = TableEncoder.from_state(described["columns"])
+        made._encoder = TableEncoder.from_state(described["columns"], made._code_above())
         made.n_features_in_ = len(made._encoder.columns)
         if described["names"] is not None:
             if len(described["names"]) != made.n_features_in_:
@@ -439,6 +505,12 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
         tags.non_deterministic = False
         return tags
+
+
+def _flat_then_cosine(value, steps):
+    """A schedule that stays for half of the steps, then falls to 0 as half a cosine."""
+    half = steps // 2
+    return schedules.Sequence([value, schedules.Cosine(value, max(steps - half, 1))], [half])
 
 
 def _plain(value):

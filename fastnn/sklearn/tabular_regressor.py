@@ -15,7 +15,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     """Numbers of the rows of a raw table, by a network that is good without tuning.
 
     As `TabularClassifier`, whose parameters these are; the recipe has Mish in place of SELU, squared errors of standardised
-    targets, and a rate of 0.07.
+    targets, and a rate of 0.07. With ``preset="td"`` the rate is 0.2, and what is predicted stays within the range of the targets in
+    training.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ max_categories, max_seconds, random_state, verbose, n_threads
     """
 
     _parameter_constraints = {**BaseTabular._parameter_constraints, "quantiles": ["array-like", None]}
-    _rate, _activation = 0.07, "mish"
+    _rates, _activation = {"td-s": 0.07, "td": 0.2}, "mish"
 
     def __init__(self, preset="td-s", *, n_models=1, n_epochs: Any = "auto", batch_size=256, learning_rate=None,
                  hidden_layer_sizes=(256, 256, 256), validation_fraction="auto", categorical_features="auto", max_categories=1000,
@@ -93,7 +94,9 @@ max_categories, max_seconds, random_state, verbose, n_threads
         self._outputs_count = len(self._levels) or self.n_outputs_
         self._mean, self._deviation = y.mean(axis=0), y.std(axis=0)
         self._deviation[~(self._deviation > 1e-12 * np.abs(self._mean))] = 1.0
-        return self._standard(y)
+        y = self._standard(y)
+        self._range = (y.min(axis=0), y.max(axis=0)) if self.preset == "td" else None
+        return y
 
     def _standard(self, y):
         return ((y - self._mean) / self._deviation).astype(np.float32)
@@ -108,6 +111,7 @@ max_categories, max_seconds, random_state, verbose, n_threads
         return losses.Quantile(self._levels) if self._levels else losses.MeanSquaredError()
 
     def _error(self, outputs, y, weights):
+        outputs = self._read(outputs)
         if self._levels:
             levels, off = np.array(self._levels), y - outputs
             return np.average(np.maximum(levels * off, (levels - 1) * off).mean(axis=1), weights=weights)
@@ -121,7 +125,7 @@ max_categories, max_seconds, random_state, verbose, n_threads
         return int(np.abs(np.array(self._levels) - 0.5).argmin())
 
     def _read(self, outputs):
-        return outputs
+        return outputs if self._range is None else np.clip(outputs, *self._range)
 
     # ---- what it gives ----
 
@@ -168,12 +172,17 @@ max_categories, max_seconds, random_state, verbose, n_threads
 
     def _described(self):
         targets = {"mean": self._mean.tolist(), "deviation": self._deviation.tolist()}
-        return {**targets, "flat": self._flat, "levels": list(self._levels)}
+        held = None if self._range is None else [limit.tolist() for limit in self._range]
+        return {**targets, "flat": self._flat, "levels": list(self._levels), "range": held}
 
     def _restore(self, described):
         self._mean, self._deviation = (np.array(described[name], np.float64) for name in ("mean", "deviation"))
         self._flat, self._levels = bool(described["flat"]), tuple(map(float, described["levels"]))
         if self._mean.ndim != 1 or self._mean.shape != self._deviation.shape or not len(self._mean):
             raise ValueError("no means and deviations of targets")
+        held = described.get("range")
+        self._range = None if held is None else tuple(np.array(limit, np.float32) for limit in held)
+        if held is not None and [limit.shape for limit in self._range] != [self._mean.shape] * 2:
+            raise ValueError("no range of targets")
         self.n_outputs_ = len(self._mean)
         self._outputs_count = len(self._levels) or self.n_outputs_

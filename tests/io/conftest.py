@@ -65,6 +65,13 @@ class _Random:
     def prelu(self, features):
         return [nn.PReLU(features if self.random.integers(2) else 1)]
 
+    def waves(self, features):
+        return [nn.PBLD(features, 3, int(self.random.integers(2, 5)), embedded=int(self.random.integers(1, features + 1)))]
+
+    def partly(self, features):
+        name = next(n for n in self.names if n in ACTIVATIONS)
+        return [nn.ParametricActivation(features, name)]
+
     def alone(self, features):
         activation = self.activation()
         return (
@@ -156,7 +163,8 @@ class _Random:
         return [nn.TabularEmbedding(int(self.random.integers(3)), (4, 7), dim=(2, 3), unknown=unknown)], None
 
 
-_KINDS = ("plain", "tied", "maxout", "batchnorm", "layernorm", "rmsnorm", "prelu", "alone", "noise", "rows", "residual", "nested")
+_KINDS = ("plain", "tied", "maxout", "batchnorm", "layernorm", "rmsnorm", "prelu", "alone", "noise", "rows", "residual", "nested", "waves",
+          "partly")  # fmt: skip
 
 
 def random_model(seed):

@@ -31,6 +31,8 @@ CASES = {
     "table": lambda: (TabularClassifier(n_models=2, **TAB), TABLE, CLASSES),
     "table of texts": lambda: (TabularClassifier(**TAB), TABLE, NAMES),
     "table of numbers": lambda: (TabularRegressor(n_models=2, **TAB), TABLE, 3 + 9 * X[:, 0]),
+    "waves": lambda: (TabularClassifier("td", **TAB), TABLE, CLASSES),
+    "waves and numbers": lambda: (TabularRegressor("td", n_models=2, **TAB), TABLE, 3 + 9 * X[:, 0]),
     "quantiles": lambda: (TabularRegressor(quantiles=(0.9, 0.1, 0.5), **TAB), TABLE, 3 + 9 * X[:, 0]),
 }
 

@@ -12,6 +12,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
+from fastnn import nn
 from fastnn.core import safetensors
 from fastnn.sklearn import TabularClassifier, TabularRegressor
 from fastnn.sklearn.tables import TableEncoder, columns_of
@@ -156,6 +157,77 @@ def test_the_recipe_is_that_of_numpy():
             step = m[k] / (1 - 0.9 ** (t + 1)) / (np.sqrt(v[k] / (1 - 0.95 ** (t + 1))) + 1e-8)
             parameter -= factors[k] * rate * step
     np.testing.assert_allclose(clf.predict_proba(X), forward()[1], atol=2e-3)
+
+
+# ---- the larger recipe ----
+
+
+def many_kinds(rows=160):
+    """Numbers with some missing, a category of two, one of three, and one of 12: (table, classes)."""
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(2, rows))
+    town, yes, size = random.integers(0, 12, rows), random.integers(0, 2, rows), random.integers(0, 3, rows)
+    y = (np.sin(4 * a) + (town % 3) + yes > 1).astype(int)
+    X = np.array([[f"t{t}", None if i % 9 == 0 else x, "ny"[k], z, "abc"[s]] for i, (t, x, k, z, s) in enumerate(zip(town, a, yes, b, size))], object)
+    return X, y
+
+
+def test_codes():
+    X, _ = many_kinds()
+    first, later = encoded(X, [["t3", None, "y", 0.5, "c"], ["new", 1.0, None, 0.5, None]], code_above=9)
+    assert first.shape == (160, 2 + 1 + 1 + 3 + 1)  # two numbers; what is missing, one of two, one of three; codes
+    assert later[0, 2:].tolist() == [1, 1, 0, 0, 1, 5] and later[1, 2:].tolist() == [-1, 0, 0, 0, 0, -1]  # t0 t1 t10 t11 t2 t3
+    plain = encoded(X)[0]
+    np.testing.assert_array_equal(first[:, :7], plain[:, [12, 15, 13, 14, 16, 17, 18]])
+    encoder = TableEncoder(code_above=9).fit(columns_of(X), range(5))
+    assert [p.tolist() for p in encoder.places] == [[7], [0, 2], [3], [1], [4, 5, 6]] and encoder.cardinalities() == [12]
+    assert (encoder.numbers, encoder.codes, encoder.width) == (2, 1, 8)
+    numbers = np.where(np.random.default_rng(0).random((9, 3)) < 0.3, np.nan, 1.0)
+    encoder = TableEncoder(code_above=9).fit(columns_of(numbers), range(3))
+    np.testing.assert_array_equal(encoder.transform_numbers(numbers), encoder.transform(columns_of(numbers), range(3)))
+
+
+def test_first_weights_of_td():
+    """What a unit gets varies by 1, and its bend lies among what it gets; the layers stand in the recipe's order."""
+    X, y = many_kinds()
+    clf = TabularClassifier("td", n_epochs=1, hidden_layer_sizes=(40, 30)).fit(X, y)
+    rows = clf._encoder.transform(columns_of(X), range(5))
+    model, groups = clf._build_td(np.random.RandomState(0), rows, 100)
+    kinds = ["TabularEmbedding", "PBLD", "Scale", *["Dense", "ParametricActivation", "Dropout"] * 2, "Dense"]
+    assert [type(layer).__name__ for layer in model.layers] == kinds
+    h = rows
+    for layer in model.layers:
+        h = nn.Sequential(nn.Input(h.shape[1]), layer).predict(h)
+        if isinstance(layer, nn.Dense):
+            np.testing.assert_allclose(h.std(axis=0), 1, rtol=1e-3)
+            z = h - layer.bias.data
+            assert (z.min(axis=0) <= -layer.bias.data).all() and (-layer.bias.data <= z.max(axis=0)).all() and layer.bias.data.std() > 0.2
+    assert {id(p) for p in model.parameters()} == {id(p) for parameters, _, _ in groups for p in parameters}
+    weights = next(g for g in groups if g[0][0] is model.layers[3].weight)
+    assert weights[1] * weights[2] == pytest.approx(1) and weights[1] == pytest.approx(len(weights[0][0].data) ** -0.5)
+    shares = [layer.p.table(0, 101) for layer in model.layers if isinstance(layer, nn.Dropout)]
+    assert len(shares) == 2 and (shares[0][:50] == 0.15).all() and shares[0][75] == pytest.approx(0.075) and shares[0][100] < 1e-9
+
+
+def test_td(tmp_path):
+    X, y = many_kinds()
+    for kind, least in ((TabularClassifier, 0.8), (TabularRegressor, 0.4)):
+        made = kind("td", n_epochs=60, random_state=0)
+        fitted = made.fit(X, y)
+        assert fitted.score(X, y) > least
+        assert (clone(made).fit(X, y).predict(X) == fitted.predict(X)).all()
+        fitted.save(tmp_path / "t.safetensors")
+        again = type(made).load(tmp_path / "t.safetensors")
+        assert (again.predict(X) == fitted.predict(X)).all() and again.preset == "td"
+        assert (pickle.loads(pickle.dumps(fitted)).predict(X) == fitted.predict(X)).all()
+        found = fitted.feature_importances_
+        assert found.shape == (5,) and found[0] == found.max()
+    far = np.vstack([X, np.array([["t1", 50.0, "y", -70.0, "a"]], object)])
+    assert fitted.predict(far).max() <= 1 + 1e-6 and fitted.predict(far).min() >= -1e-6  # within what training had
+    held = TabularRegressor("td", n_epochs=3, quantiles=(0.1, 0.9), hidden_layer_sizes=(8,)).fit(X, y).predict_quantiles(far)
+    assert held.shape == (161, 2) and held.max() <= 1 + 1e-6
+    only = np.array([["a"], ["b"]] * 20, object)  # no numbers
+    assert TabularClassifier("td", n_epochs=20, random_state=0).fit(only, only[:, 0]).score(only, only[:, 0]) == 1
 
 
 def test_good_without_tuning():
