@@ -7,18 +7,7 @@ is as it must be, or the error names it, what was expected and what came, before
 """
 
 from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
-from .convolution import (
-    avgpool2d_backward,
-    avgpool2d_forward,
-    conv2d_backward,
-    conv2d_forward,
-    global_avgpool2d_backward,
-    global_avgpool2d_forward,
-    global_maxpool2d_backward,
-    global_maxpool2d_forward,
-    maxpool2d_backward,
-    maxpool2d_forward,
-)
+from .convolution import conv2d_backward, conv2d_forward
 from .dense import bias_gradient, dense_backward, dense_forward
 from .embedding import embedding_backward, embedding_forward
 from .rows import gather, gather_labels
@@ -50,6 +39,16 @@ from .normalization import (
 )
 from .optimizer import adam_update, sgd_update
 from .penalty import penalty_backward, penalty_forward
+from .pooling import (
+    avgpool2d_backward,
+    avgpool2d_forward,
+    global_avgpool2d_backward,
+    global_avgpool2d_forward,
+    global_maxpool2d_backward,
+    global_maxpool2d_forward,
+    maxpool2d_backward,
+    maxpool2d_forward,
+)
 from .random import permutation, random_bits
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 from .stochastic_pool import (

@@ -5,7 +5,7 @@ import numpy as np
 from .._native import STREAM_LAYERS, Operation, sizes
 from ..core.window import Window
 from ._check import _draws
-from .convolution import _pool_backward, _pool_forward, _pooling
+from .pooling import _pool_backward, _pool_forward, _pooling
 
 _WINDOW = " ".join(Window._fields)
 _forward = Operation("stochastic_pool2d_forward", "x y", f"{_WINDOW} stream")

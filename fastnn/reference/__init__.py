@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 # Each twin is imported when it is first asked for: module -> its public names.
 _NAMES = {
     "activation": "ACTIVATIONS activation_backward activation_forward prelu_backward prelu_forward",
-    "convolution": "avgpool2d_backward avgpool2d_forward conv2d_backward conv2d_forward global_avgpool2d_backward global_avgpool2d_forward "
-    "global_maxpool2d_backward global_maxpool2d_forward maxpool2d_backward maxpool2d_forward",
+    "convolution": "conv2d_backward conv2d_forward",
     "dense": "bias_gradient dense_backward dense_forward",
     "embedding": "embedding_backward embedding_forward",
     "lbfgs": "lbfgs_direction",
@@ -24,6 +23,8 @@ _NAMES = {
     "groupnorm_backward groupnorm_forward layernorm_backward layernorm_forward rmsnorm_backward rmsnorm_forward",
     "optimizer": "adam_update sgd_update",
     "penalty": "penalty_backward penalty_forward",
+    "pooling": "avgpool2d_backward avgpool2d_forward global_avgpool2d_backward global_avgpool2d_forward "
+    "global_maxpool2d_backward global_maxpool2d_forward maxpool2d_backward maxpool2d_forward",
     "rng": "normal permutation philox random_bits random_bits64 uniform",
     "rows": "gather gather_labels",
     "stochastic_pool": "stochastic_pool2d_backward stochastic_pool2d_forward stochastic_pool2d_inference "
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not run what is 
     from .normalization import *
     from .optimizer import *
     from .penalty import *
+    from .pooling import *
     from .rng import *
     from .rows import *
     from .softmax import *

@@ -10,14 +10,7 @@ import numpy as np
 
 from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
 from .augment import augment_rows
-from .convolution import (
-    _avgpool2d_backward,
-    _avgpool2d_forward,
-    _conv2d_backward,
-    _conv2d_forward,
-    _maxpool2d_backward,
-    _maxpool2d_forward,
-)
+from .convolution import _conv2d_backward, _conv2d_forward
 from .dense import bias_gradient, dense_forward
 from .embedding import table_rows
 from .rows import gather, gather_labels
@@ -36,6 +29,14 @@ from .normalization import (
 )
 from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_update
 from .penalty import penalty_backward, penalty_forward
+from .pooling import (
+    _avgpool2d_backward,
+    _avgpool2d_forward,
+    _maxpool2d_backward,
+    _maxpool2d_forward,
+    _maxpool2d_from,
+    _maxpool2d_winners,
+)
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 from .stochastic_pool import (
     _stochastic_pool2d_backward,
@@ -240,10 +241,17 @@ class _Batch:
                 out[...] = (out if op.accumulate else 0) + value.reshape(out.shape)
 
     def maxpool2d_forward(self, op):
-        self.images(op, "y", True)[...] = _maxpool2d_forward(self.images(op, "x"), op.window)
+        x = self.images(op, "x")
+        self.images(op, "y", True)[...] = _maxpool2d_forward(x, op.window)
+        if op.buffers.get("winner") is not None:
+            self.images(op, "winner", True)[...] = _maxpool2d_winners(x, op.window)
 
     def maxpool2d_backward(self, op):
-        self.images(op, "dx")[...] = _maxpool2d_backward(self.images(op, "dy", True), self.images(op, "x"), op.window)
+        dy, x, winners = self.images(op, "dy", True), self.images(op, "x"), self.images(op, "winner", True)
+        if op.buffers.get("saved") is not None:
+            dy = activation_backward(dy, self.images(op, "saved", True), "relu")
+        dx = _maxpool2d_backward(dy, x, op.window) if winners is None else _maxpool2d_from(dy, winners, op.window)
+        self.images(op, "dx")[...] = dx
 
     def avgpool2d_forward(self, op):
         self.images(op, "y", True)[...] = _avgpool2d_forward(self.images(op, "x"), op.window, op.count_padding)

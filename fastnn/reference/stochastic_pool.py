@@ -3,8 +3,9 @@
 import numpy as np
 
 from ._check import check_array, check_out
-from .convolution import _inside, _maxpool2d_backward, _maxpool2d_forward, _padded, _pooling, _shape, _tap, _taps
+from .convolution import _inside, _padded, _shape, _tap, _taps
 from .noise import LAYER_STREAM
+from .pooling import _maxpool2d_backward, _maxpool2d_forward, _pooling
 from .rng import random_bits
 
 
