@@ -187,7 +187,7 @@ def test_checker_sees_guards():
 def test_every_kernel_has_a_test():
     tested = {
         "gemm": test_dense_exact,
-        **dict.fromkeys(("windows_pack", "windows_product", "windows_gradient")),  # in test_convolution.py
+        **dict.fromkeys(("windows_pack", "windows_product", "windows_gradient", "depthwise_product", "depthwise_gradient")),  # in test_convolution.py
         "activation_forward": test_activation_forward,
         "activation_backward": test_activation_backward,
         "bias_gradient": test_bias_gradient,
@@ -1376,6 +1376,10 @@ CONVOLUTIONS = [  # image, filters, kernel, how it goes over the image
     ((9, 5, 5), 10, (2, 3), {"padding": (0, 2, 1, 0), "dilation": (2, 1), "groups": 5}),
     ((8, 8, 17), 33, (1, 1), {}),
     ((6, 9, 1), 1, (4, 4), {"padding": "same", "stride": (1, 3)}),
+    ((9, 11, 5), 6, (3, 3), {"stride": 2, "padding": 1}),  # a gradient of its inputs as four of stride 1
+    ((13, 17, 4), 7, (3, 2), {"stride": (3, 4), "padding": (2, 0, 1, 3), "dilation": (2, 1)}),  # of pixels that no window reads
+    ((8, 9, 20), 20, (3, 3), {"padding": 1, "groups": 20}),  # each channel with a filter of its own
+    ((7, 6, 33), 33, (2, 4), {"padding": "same", "stride": 2, "groups": 33}),
 ]
 
 

@@ -17,6 +17,7 @@
  *   row.h               a product of one row
  *   wide.h, narrow.h    whole products for 32 registers and for fewer
  *   windows.h           convolutions, whose A are windows of an image
+ *   depthwise.h         those of each channel with a filter of its own
  *
  * This file chooses among them, and has the forms for few k and for few columns. */
 #ifndef FNN_GEMM_GEMM_H

@@ -1,7 +1,8 @@
 /* Products with the windows of an image, which are read where they lie: convolutions and their gradients.
  *
  * The pixels of an image lie in lines. A window has `depth` elements side by side at each of its taps, and those of the next
- * pixel of a line begin `step` further on, so a tile of pixels of one line is one of the kernel of matrices that jumps at each tap.
+ * pixel of a line begin `step` further on, so a tile of pixels is one of the kernel of matrices that jumps at each tap. Where nothing lies
+ * between the lines of C, tiles of more than one register go on from one line to the next.
  * Nothing is copied but B, once for all images: in panels of whole vectors, [panel][k][vectors], zero beyond the columns.
  *
  *   fnn_windows_pack      B in panels
@@ -18,8 +19,9 @@
 typedef struct fnn_window_task {
     size_t lines, runs, depth;
     ptrdiff_t line_step, run_step; /* of A */
-    const real *a;
-    size_t step; /* of A from row to row, or, transposed, from one k to the next */
+    const real *row[FNN_MR]; /* A: of a tile of more than one register each row, */
+    const real *a;           /* else the first one, */
+    size_t step; /* and from row to row; transposed, from one k to the next */
     const real *b;
     size_t ldb;
     size_t masked; /* steps at the very end in which a whole vector would reach beyond the end of B */
@@ -31,16 +33,37 @@ typedef struct fnn_window_task {
     fnn_tile_epilogue epilogue;
 } fnn_window_task;
 
-FNN_INLINE void fnn_window_tile(const int rows, const int vectors, const bool transposed, const fnn_window_task *t)
+/* One k of a tile whose rows lie anywhere; B is packed. */
+FNN_INLINE void fnn_window_step(const int rows, const int vectors, vr sum[][FNN_NV], const real *const *row, ptrdiff_t at, const real *b)
 {
-    vr sum[FNN_MR_NARROW][FNN_NV];
-    const bool whole = vt_count(t->last) == FNN_VR;
+    vr line[FNN_NV];
+    FNN_UNROLL
+    for (int v = 0; v < vectors; v++) line[v] = vr_load(b + v * FNN_VR);
+    FNN_UNROLL
+    for (int i = 0; i < rows; i++) {
+        const vr element = vr_set1(row[i][at]);
+        FNN_UNROLL
+        for (int v = 0; v < vectors; v++) sum[i][v] = vr_fma(element, line[v], sum[i][v]);
+    }
+}
+
+FNN_INLINE void fnn_window_rows(const int rows, const int vectors, vr sum[][FNN_NV], const fnn_window_task *t)
+{
+    const size_t ldb = t->ldb;
+    const real *row[FNN_MR], *b = t->b;
+    FNN_UNROLL
+    for (int i = 0; i < rows; i++) row[i] = t->row[i];
+    for (size_t y = 0; y < t->lines; y++)
+        for (size_t x = 0; x < t->runs; x++) {
+            const ptrdiff_t from = (ptrdiff_t)y * t->line_step + (ptrdiff_t)x * t->run_step, end = from + (ptrdiff_t)t->depth;
+            for (ptrdiff_t at = from; at < end; at++, b += ldb) fnn_window_step(rows, vectors, sum, row, at, b);
+        }
+}
+
+FNN_INLINE void fnn_window_even_rows(const int rows, const int vectors, const bool transposed, vr sum[][FNN_NV], const fnn_window_task *t)
+{
     const size_t step = t->step, ldb = t->ldb;
     const real *line = t->a, *b = t->b, *a = line;
-    if (whole)
-        fnn_tile_start(rows, vectors, true, sum, t->start, t->start_ld, t->last);
-    else
-        fnn_tile_start(rows, vectors, false, sum, t->start, t->start_ld, t->last);
     for (size_t y = t->lines; y > 0; y--, line += t->line_step) {
         const real *run = line;
         for (size_t x = t->runs; x > 0; x--, run += t->run_step) {
@@ -57,6 +80,20 @@ FNN_INLINE void fnn_window_tile(const int rows, const int vectors, const bool tr
         a += transposed ? step : 1;
         b += ldb;
     }
+}
+
+FNN_INLINE void fnn_window_tile(const int rows, const int vectors, const bool transposed, const fnn_window_task *t)
+{
+    vr sum[FNN_MR_NARROW][FNN_NV];
+    const bool whole = vt_count(t->last) == FNN_VR;
+    if (whole)
+        fnn_tile_start(rows, vectors, true, sum, t->start, t->start_ld, t->last);
+    else
+        fnn_tile_start(rows, vectors, false, sum, t->start, t->start_ld, t->last);
+    if (!transposed && vectors > 1)
+        fnn_window_rows(rows, vectors, sum, t);
+    else
+        fnn_window_even_rows(rows, vectors, transposed, sum, t);
     if (whole) {
         fnn_tile_apply(rows, vectors, true, sum, &t->epilogue, t->last);
         fnn_tile_store(rows, vectors, true, sum, t->c, t->ldc, t->last);
@@ -102,12 +139,37 @@ static void fnn_windows_pack(const fnn_windows *g, real *packed)
     for (size_t panel = 0; panel < panels; panel++) {
         const fnn_block q = fnn_block_of(&product, panels, 1, panel);
         const size_t wide = q.vectors * FNN_VR;
-        for (size_t tap = 0; tap < g->taps_y * g->taps_x; tap++)
-            for (size_t p = 0; p < g->depth; p++, packed += wide) {
-                const real *b = g->b + tap * g->b_tap + p * g->b_row + q.j * g->b_column;
-                for (size_t j = 0; j < wide; j++) packed[j] = j < q.width ? b[j * g->b_column] : (real)0;
-            }
+        for (size_t y = 0; y < g->taps_y; y++)
+            for (size_t x = 0; x < g->taps_x; x++)
+                for (size_t p = 0; p < g->depth; p++, packed += wide) {
+                    const real *b = g->b + y * g->b_line + x * g->b_tap + p * g->b_row + q.j * g->b_column;
+                    for (size_t j = 0; j < wide; j++) packed[j] = j < q.width ? b[j * g->b_column] : (real)0;
+                }
     }
+}
+
+/* Whether nothing lies between the lines of C, z and `saved`, so that their rows are those of one matrix. */
+static bool fnn_windows_joined(const fnn_windows *g)
+{
+    const fnn_product *o = &g->out;
+    return g->line_c == g->width * o->ldc && (!o->z || g->line_saved == g->width * o->ldz) &&
+           (!o->saved || g->line_saved == g->width * o->ldsaved);
+}
+
+/* Nor between the rows, so that an epilogue may go over all of them as one array. */
+static bool fnn_windows_together(const fnn_windows *g)
+{
+    const fnn_product *o = &g->out;
+    return fnn_windows_joined(g) && o->ldc == g->n && (!o->z || o->ldz == g->n) && (!o->saved || o->ldsaved == g->n);
+}
+
+/* What is said of the outputs in line y, as rows from 0 on. */
+static fnn_product fnn_windows_line(const fnn_windows *g, size_t y)
+{
+    fnn_product o = g->out;
+    if (o.z) o.z += y * g->line_saved;
+    if (o.saved) o.saved += y * g->line_saved;
+    return o;
 }
 
 static void fnn_windows_product(const fnn_windows *g)
@@ -116,22 +178,33 @@ static void fnn_windows_product(const fnn_windows *g)
     const size_t k = g->taps_y * g->taps_x * g->depth, panels = fnn_window_panels(g->n);
     const fnn_product product = {.n = g->n, .k = k};
     const real *b = g->packed;
+    /* An epilogue that tiles do not have for theirs is done to all of C at once where nothing lies between its rows. */
+    const bool has_epilogue = o->epilogue != FNN_EPILOGUE_NONE && fnn_tile_epilogue_of(o, 0, 0).kind == FNN_TILE_EPILOGUE_NONE;
+    const bool together = has_epilogue && fnn_windows_together(g);
     for (size_t panel = 0; panel < panels; panel++) {
         const fnn_block q = fnn_block_of(&product, panels, 1, panel);
-        const size_t max = fnn_window_max_rows(q.vectors), tiles = (g->width + max - 1) / max;
+        const bool joined = q.vectors > 1 && fnn_windows_joined(g);
+        const size_t lines = joined ? 1 : g->lines, pixels = joined ? g->lines * g->width : g->width;
+        const size_t max = fnn_window_max_rows(q.vectors), tiles = (pixels + max - 1) / max;
+        const size_t each = pixels / tiles, more = pixels % tiles;
         fnn_window_task t = {.lines = g->taps_y, .runs = g->taps_x, .depth = g->depth, .line_step = g->tap_y, .run_step = g->tap_x,
                              .step = g->step, .b = b, .ldb = q.vectors * FNN_VR, .start = o->bias ? o->bias + q.j : NULL,
                              .ldc = o->ldc, .last = fnn_block_last(&q)};
-        for (size_t y = 0, pixel = 0; y < g->lines; y++) {
-            t.a = g->a + y * g->line;
+        for (size_t y = 0; y < lines; y++) {
+            const fnn_product line = fnn_windows_line(g, y);
+            const real *from = g->a + y * g->line; /* of the line that a tile is in */
+            t.a = from;
             t.c = o->c + y * g->line_c + q.j;
-            for (size_t tile = 0; tile < tiles; tile++) {
-                const size_t rows = fnn_part(g->width, tiles, tile + 1) - fnn_part(g->width, tiles, tile);
+            for (size_t tile = 0, pixel = 0, x = 0; tile < tiles; tile++) {
+                const size_t rows = each + (tile < more);
+                for (size_t i = 0; q.vectors > 1 && i < rows; i++) {
+                    t.row[i] = from + x * g->step;
+                    if (++x == g->width) x = 0, from += g->line;
+                }
                 if (o->accumulate) t.start = t.c, t.start_ld = t.ldc;
-                t.epilogue = fnn_tile_epilogue_of(o, pixel, q.j);
+                t.epilogue = fnn_tile_epilogue_of(&line, pixel, q.j);
                 fnn_window_tiles[0][q.vectors - 1][rows - 1](&t);
-                if (t.epilogue.kind == FNN_TILE_EPILOGUE_NONE && o->epilogue != FNN_EPILOGUE_NONE)
-                    fnn_finish(o, pixel, q.j, rows, q.width, t.c, t.ldc);
+                if (has_epilogue && !together) fnn_finish(&line, pixel, q.j, rows, q.width, t.c, t.ldc);
                 t.a += rows * g->step;
                 t.c += rows * t.ldc;
                 pixel += rows;
@@ -139,6 +212,7 @@ static void fnn_windows_product(const fnn_windows *g)
         }
         b += k * q.vectors * FNN_VR;
     }
+    if (together) fnn_finish(o, 0, 0, 1, g->lines * g->width * g->n, o->c, 0);
 }
 
 static void fnn_windows_gradient(const fnn_windows *g)
@@ -152,6 +226,7 @@ static void fnn_windows_gradient(const fnn_windows *g)
         for (size_t panel = 0; panel < panels; panel++) {
             const fnn_block q = fnn_block_of(&product, panels, 1, panel);
             const size_t max = fnn_window_max_rows(q.vectors), tiles = (g->depth + max - 1) / max;
+            const size_t each = g->depth / tiles, more = g->depth % tiles;
             fnn_window_task t = {.lines = lines, .runs = 1, .depth = g->width, .line_step = (ptrdiff_t)g->line, .step = g->step,
                                  .b = g->b + y * g->width * g->b_row + q.j, .ldb = g->b_row, .ldc = o->ldc,
                                  .last = fnn_block_last(&q), .epilogue = {.kind = FNN_TILE_EPILOGUE_NONE}};
@@ -160,7 +235,7 @@ static void fnn_windows_gradient(const fnn_windows *g)
             for (size_t tap = 0; tap < g->taps_y * g->taps_x; tap++) {
                 t.a = g->a + y * g->line + (ptrdiff_t)(tap / g->taps_x) * g->tap_y + (ptrdiff_t)(tap % g->taps_x) * g->tap_x;
                 for (size_t tile = 0; tile < tiles; tile++) {
-                    const size_t rows = fnn_part(g->depth, tiles, tile + 1) - fnn_part(g->depth, tiles, tile);
+                    const size_t rows = each + (tile < more);
                     if (o->accumulate || block > 0) t.start = t.c, t.start_ld = t.ldc;
                     fnn_window_tiles[1][q.vectors - 1][rows - 1](&t);
                     t.a += rows;

@@ -7,6 +7,7 @@
 #include "../kernels/penalty.h"
 #include "../gemm/gemm.h"
 #include "../gemm/windows.h"
+#include "../gemm/depthwise.h"
 #include "../kernels/bias.h"
 #include "../kernels/softmax.h"
 #include "../kernels/loss.h"

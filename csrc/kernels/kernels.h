@@ -194,10 +194,10 @@ typedef struct fnn_windows {
     size_t taps_y, taps_x, depth; /* k: at each tap so many elements side by side */
     ptrdiff_t tap_y, tap_x;       /* from a tap to the next one */
     const real *b;     /* weights: at each tap [depth, n]; of a gradient [pixels, n] */
-    size_t b_tap, b_row, b_column; /* elements from one to the next */
+    size_t b_line, b_tap, b_row, b_column; /* elements from a line of taps to the next one, from tap to tap, and so on */
     const real *packed; /* of a product: what fnn_windows_pack has made of b */
-    size_t line_c;      /* from a line of C to the next one */
-    fnn_product out;    /* what is said of C there, and of the epilogue; the rows of z and `saved` are the pixels in order */
+    size_t line_c, line_saved; /* from a line of C to the next one, and of z and `saved` */
+    fnn_product out;    /* what is said of C there, and of the epilogue; a row of C, z and `saved` is a pixel of a line */
 } fnn_windows;
 
 #define FNN_PACKED_COLUMNS 16 /* packed weights have so many columns or a multiple: room for any number of them */
@@ -212,6 +212,10 @@ typedef struct fnn_pool2d {
     size_t ldy;
     real *dx;
     size_t lddx;
+    uint8_t *winner; /* of a maximum: forward notes there which tap it is, and backward reads it in place of x; or NULL */
+    size_t ldwinner;
+    const real *saved; /* backward of a maximum: what came out of it, where x was made by ReLU, whose derivative is applied; or NULL */
+    size_t ldsaved;
 } fnn_pool2d;
 
 /* Batch normalisation over the rows of these columns; see batchnorm.h. */

@@ -1,10 +1,10 @@
 /* Pooling of images [height, width, channels] over windows, of the rows [first, last) of a batch.
  *
  *   maximum   the first of the largest in the order of the window; NaN if any is. What lies beyond the image is left out, and the
- *             gradient goes to that element alone
+ *             gradient goes to that element alone. Forward may note the number of its tap; backward then does not look at x again
  *   average   the sum over the window divided by its elements, those of the padding among them where they count
  *
- * Plain loops over the channels: the compiler vectorises them. */
+ * A vector of channels at a time. */
 #ifndef FNN_KERNELS_POOL2D_H
 #define FNN_KERNELS_POOL2D_H
 
@@ -19,6 +19,7 @@ typedef struct fnn_range {
 static fnn_range fnn_range_of(size_t at, size_t stride, size_t kernel, size_t dilation, size_t pad, size_t size, size_t pad_end)
 {
     const ptrdiff_t from = (ptrdiff_t)(at * stride) - (ptrdiff_t)pad;
+    if (from >= 0 && from + (ptrdiff_t)((kernel - 1) * dilation) < (ptrdiff_t)size) return (fnn_range){0, kernel, kernel};
     fnn_range r = {0, 0, 0};
     for (size_t k = 0; k < kernel; k++) { /* in taps */
         const ptrdiff_t i = from + (ptrdiff_t)(k * dilation);
@@ -47,54 +48,151 @@ static size_t fnn_pixel_at(const fnn_window *w, const fnn_place *p, size_t ky, s
     return (size_t)(p->top + (ptrdiff_t)(ky * w->dilation_y)) * w->width + (size_t)(p->left + (ptrdiff_t)(kx * w->dilation_x));
 }
 
+FNN_INLINE vec fnn_pool_load(const real *p, vt t) { return vt_count(t) >= FNN_LANES ? v_load(p) : v_load_t(p, t); }
+FNN_INLINE void fnn_pool_store(real *p, vec a, vt t)
+{
+    if (vt_count(t) >= FNN_LANES)
+        v_store(p, a);
+    else
+        v_store_t(p, a, t);
+}
+
+/* Numbers of taps, whole ones up to 255, as bytes. */
+FNN_INLINE void fnn_pool_put_taps(uint8_t *to, vec taps, vt t)
+{
+    real lanes[FNN_LANES];
+    v_store(lanes, taps);
+    if (vt_count(t) >= FNN_LANES)
+        for (size_t c = 0; c < FNN_LANES; c++) to[c] = (uint8_t)(int32_t)lanes[c];
+    else
+        for (size_t c = 0; c < vt_count(t); c++) to[c] = (uint8_t)(int32_t)lanes[c];
+}
+
+FNN_INLINE vec fnn_pool_taps(const uint8_t *from, vt t)
+{
+    real lanes[FNN_LANES] = {0};
+    if (vt_count(t) >= FNN_LANES)
+        for (size_t c = 0; c < FNN_LANES; c++) lanes[c] = (real)(int32_t)from[c];
+    else
+        for (size_t c = 0; c < vt_count(t); c++) lanes[c] = (real)(int32_t)from[c];
+    return v_load(lanes);
+}
+
+/* Whether no pixel is in two windows: gradients are stored in place of being added. */
+static bool fnn_pool_disjoint(const fnn_window *w)
+{
+    return w->stride_y > (w->kernel_height - 1) * w->dilation_y && w->stride_x > (w->kernel_width - 1) * w->dilation_x;
+}
+
+/* And whether every pixel is in one. */
+static bool fnn_pool_covers(const fnn_window *w)
+{
+    return fnn_pool_disjoint(w) && w->stride_y == w->kernel_height && w->stride_x == w->kernel_width &&
+           w->out_height * w->stride_y >= w->height + w->pad_top && w->out_width * w->stride_x >= w->width + w->pad_left;
+}
+
+/* The windows of images: of each what lies inside the image, from its first tap there on. */
+typedef struct fnn_pool_window {
+    size_t begin; /* element of the image: the first tap's first channel */
+    size_t rows, columns; /* taps inside */
+    size_t row, column; /* elements from tap to tap */
+    real number, skip; /* the first tap's, and those left out behind a row of taps */
+} fnn_pool_window;
+
+static fnn_pool_window fnn_pool_window_of(const fnn_window *w, const fnn_place *p)
+{
+    const size_t columns = p->columns.end - p->columns.begin;
+    return (fnn_pool_window){
+        .begin = fnn_pixel_at(w, p, p->rows.begin, p->columns.begin) * w->channels,
+        .rows = p->rows.end - p->rows.begin,
+        .columns = columns,
+        .row = w->dilation_y * w->width * w->channels,
+        .column = w->dilation_x * w->channels,
+        .number = (real)(p->rows.begin * w->kernel_width + p->columns.begin),
+        .skip = (real)(w->kernel_width - columns),
+    };
+}
+
+/* Of a window at x its largest elements, and where `taps` is not NULL the numbers of their taps. */
+FNN_INLINE vec fnn_pool_largest(const fnn_pool_window *q, const real *x, vt t, vec *taps)
+{
+    vec most = fnn_pool_load(x, t), of = v_set1(q->number);
+    real number = q->number;
+    for (size_t y = q->rows; y > 0; y--, x += q->row, number += q->skip) {
+        const real *at = x;
+        for (size_t k = q->columns; k > 0; k--, at += q->column, number += 1) {
+            const vec v = fnn_pool_load(at, t);
+            /* the first NaN stays: nothing is larger, and only what was a number gives way to it */
+            if (taps) of = v_select(v_eq(most, most), v_select(v_le(v, most), of, v_set1(number)), of);
+            most = v_select(v_lt(most, v), v, v_select(v_eq(v, v), most, v));
+        }
+    }
+    if (taps) *taps = of;
+    return most;
+}
+
 static void fnn_maxpool2d_forward(const fnn_pool2d *o, size_t first, size_t last)
 {
     const fnn_window *w = &o->window;
     const size_t n = w->channels;
-    for (size_t r = first; r < last; r++)
-        for (size_t q = 0; q < w->out_height * w->out_width; q++) {
-            const fnn_place p = fnn_place_of(w, q / w->out_width, q % w->out_width);
-            const real *image = o->x + r * o->ldx;
-            real *restrict y = o->y + r * o->ldy + q * n;
-            memcpy(y, image + fnn_pixel_at(w, &p, p.rows.begin, p.columns.begin) * n, n * sizeof(real));
-            for (size_t ky = p.rows.begin; ky < p.rows.end; ky++)
-                for (size_t kx = p.columns.begin; kx < p.columns.end; kx++) {
-                    const real *restrict x = image + fnn_pixel_at(w, &p, ky, kx) * n;
-                    for (size_t c = 0; c < n; c++) y[c] = ((x[c] > y[c]) | (x[c] != x[c])) ? x[c] : y[c];
+    for (size_t r = first; r < last; r++) {
+        const real *image = o->x + r * o->ldx;
+        real *y = o->y + r * o->ldy;
+        uint8_t *winner = o->winner ? o->winner + r * o->ldwinner : NULL;
+        for (size_t i = 0; i < w->out_height; i++)
+            for (size_t j = 0; j < w->out_width; j++, y += n) {
+                const fnn_place p = fnn_place_of(w, i, j);
+                const fnn_pool_window q = fnn_pool_window_of(w, &p);
+                for (size_t c = 0; c < n; c += FNN_LANES) {
+                    const vt t = vt_first(n - c);
+                    if (winner) {
+                        vec taps;
+                        fnn_pool_store(y + c, fnn_pool_largest(&q, image + q.begin + c, t, &taps), t);
+                        fnn_pool_put_taps(winner + c, taps, t);
+                    } else {
+                        fnn_pool_store(y + c, fnn_pool_largest(&q, image + q.begin + c, t, NULL), t);
+                    }
                 }
-        }
+                if (winner) winner += n;
+            }
+    }
 }
 
 static void fnn_maxpool2d_backward(const fnn_pool2d *o, size_t first, size_t last)
 {
     const fnn_window *w = &o->window;
     const size_t n = w->channels;
+    const bool disjoint = fnn_pool_disjoint(w), covers = fnn_pool_covers(w);
     for (size_t r = first; r < last; r++) {
-        const real *image = o->x + r * o->ldx;
-        real *dx = o->dx + r * o->lddx;
-        memset(dx, 0, w->height * w->width * n * sizeof(real));
-        for (size_t q = 0; q < w->out_height * w->out_width; q++) {
-            const fnn_place p = fnn_place_of(w, q / w->out_width, q % w->out_width);
-            const real *dy = o->y + r * o->ldy + q * n;
-            for (size_t begin = 0; begin < n; begin += 64) { /* channels at a time */
-                const size_t count = n - begin < 64 ? n - begin : 64;
-                real most[64];
-                int32_t at[64];
-                for (size_t ky = p.rows.begin; ky < p.rows.end; ky++)
-                    for (size_t kx = p.columns.begin; kx < p.columns.end; kx++) {
-                        const size_t pixel = fnn_pixel_at(w, &p, ky, kx);
-                        const real *x = image + pixel * n + begin;
-                        const bool is_first = ky == p.rows.begin && kx == p.columns.begin;
-                        for (size_t c = 0; c < count; c++) {
-                            /* the first NaN stays: nothing is larger, and only what was a number gives way to it */
-                            const bool take = is_first | (x[c] > most[c]) | ((x[c] != x[c]) & (most[c] == most[c]));
-                            most[c] = take ? x[c] : most[c];
-                            at[c] = take ? (int32_t)pixel : at[c];
+        const real *image = o->winner ? NULL : o->x + r * o->ldx, *saved = o->saved ? o->saved + r * o->ldsaved : NULL;
+        const uint8_t *winner = o->winner ? o->winner + r * o->ldwinner : NULL;
+        const real *dy = o->y + r * o->ldy;
+        real *gradient = o->dx + r * o->lddx;
+        if (!covers) memset(gradient, 0, w->height * w->width * n * sizeof(real));
+        for (size_t i = 0; i < w->out_height; i++)
+            for (size_t j = 0; j < w->out_width; j++, dy += n) {
+                const fnn_place p = fnn_place_of(w, i, j);
+                const fnn_pool_window q = fnn_pool_window_of(w, &p);
+                for (size_t c = 0; c < n; c += FNN_LANES) {
+                    const vt t = vt_first(n - c);
+                    vec of, part = fnn_pool_load(dy + c, t);
+                    if (winner)
+                        of = fnn_pool_taps(winner + c, t);
+                    else
+                        fnn_pool_largest(&q, image + q.begin + c, t, &of);
+                    if (saved) part = v_select(v_le(fnn_pool_load(saved + c, t), v_zero()), v_zero(), part);
+                    real *to = gradient + q.begin + c, number = q.number;
+                    for (size_t y = q.rows; y > 0; y--, to += q.row, number += q.skip) {
+                        real *at = to;
+                        for (size_t k = q.columns; k > 0; k--, at += q.column, number += 1) {
+                            const vec mine = v_select(v_eq(of, v_set1(number)), part, v_zero());
+                            fnn_pool_store(at, v_add(disjoint ? v_zero() : fnn_pool_load(at, t), mine), t);
                         }
                     }
-                for (size_t c = 0; c < count; c++) dx[(size_t)at[c] * n + begin + c] += dy[begin + c];
+                }
+                if (winner) winner += n;
+                if (saved) saved += n;
             }
-        }
     }
 }
 
@@ -109,38 +207,53 @@ static void fnn_avgpool2d_forward(const fnn_pool2d *o, size_t first, size_t last
 {
     const fnn_window *w = &o->window;
     const size_t n = w->channels;
-    for (size_t r = first; r < last; r++)
-        for (size_t q = 0; q < w->out_height * w->out_width; q++) {
-            const fnn_place p = fnn_place_of(w, q / w->out_width, q % w->out_width);
-            real *restrict y = o->y + r * o->ldy + q * n;
-            memset(y, 0, n * sizeof(real));
-            for (size_t ky = p.rows.begin; ky < p.rows.end; ky++)
-                for (size_t kx = p.columns.begin; kx < p.columns.end; kx++) {
-                    const real *restrict x = o->x + r * o->ldx + fnn_pixel_at(w, &p, ky, kx) * n;
-                    for (size_t c = 0; c < n; c++) y[c] += x[c];
+    for (size_t r = first; r < last; r++) {
+        const real *image = o->x + r * o->ldx;
+        real *y = o->y + r * o->ldy;
+        for (size_t i = 0; i < w->out_height; i++)
+            for (size_t j = 0; j < w->out_width; j++, y += n) {
+                const fnn_place p = fnn_place_of(w, i, j);
+                const fnn_pool_window q = fnn_pool_window_of(w, &p);
+                const vec count = v_set1(fnn_pool_count(o, &p));
+                for (size_t c = 0; c < n; c += FNN_LANES) {
+                    const vt t = vt_first(n - c);
+                    const real *line = image + q.begin + c;
+                    vec sum = v_zero();
+                    for (size_t ky = q.rows; ky > 0; ky--, line += q.row) {
+                        const real *at = line;
+                        for (size_t kx = q.columns; kx > 0; kx--, at += q.column) sum = v_add(sum, fnn_pool_load(at, t));
+                    }
+                    fnn_pool_store(y + c, v_div(sum, count), t);
                 }
-            const real count = fnn_pool_count(o, &p);
-            for (size_t c = 0; c < n; c++) y[c] /= count;
-        }
+            }
+    }
 }
 
 static void fnn_avgpool2d_backward(const fnn_pool2d *o, size_t first, size_t last)
 {
     const fnn_window *w = &o->window;
     const size_t n = w->channels;
+    const bool disjoint = fnn_pool_disjoint(w), covers = fnn_pool_covers(w);
     for (size_t r = first; r < last; r++) {
-        real *image = o->dx + r * o->lddx;
-        memset(image, 0, w->height * w->width * n * sizeof(real));
-        for (size_t q = 0; q < w->out_height * w->out_width; q++) {
-            const fnn_place p = fnn_place_of(w, q / w->out_width, q % w->out_width);
-            const real *restrict dy = o->y + r * o->ldy + q * n;
-            const real count = fnn_pool_count(o, &p);
-            for (size_t ky = p.rows.begin; ky < p.rows.end; ky++)
-                for (size_t kx = p.columns.begin; kx < p.columns.end; kx++) {
-                    real *restrict dx = image + fnn_pixel_at(w, &p, ky, kx) * n;
-                    for (size_t c = 0; c < n; c++) dx[c] += dy[c] / count;
+        const real *dy = o->y + r * o->ldy;
+        real *gradient = o->dx + r * o->lddx;
+        if (!covers) memset(gradient, 0, w->height * w->width * n * sizeof(real));
+        for (size_t i = 0; i < w->out_height; i++)
+            for (size_t j = 0; j < w->out_width; j++, dy += n) {
+                const fnn_place p = fnn_place_of(w, i, j);
+                const fnn_pool_window q = fnn_pool_window_of(w, &p);
+                const vec count = v_set1(fnn_pool_count(o, &p));
+                for (size_t c = 0; c < n; c += FNN_LANES) {
+                    const vt t = vt_first(n - c);
+                    const vec part = v_div(fnn_pool_load(dy + c, t), count);
+                    real *to = gradient + q.begin + c;
+                    for (size_t ky = q.rows; ky > 0; ky--, to += q.row) {
+                        real *at = to;
+                        for (size_t kx = q.columns; kx > 0; kx--, at += q.column)
+                            fnn_pool_store(at, v_add(disjoint ? v_zero() : fnn_pool_load(at, t), part), t);
+                    }
                 }
-        }
+            }
     }
 }
 

@@ -6,7 +6,8 @@
  *
  * Products by the kernels of windows, which read an image where it lies, or lines of it copied between zeros where windows reach
  * beyond it; for few columns or narrow images by the kernel of matrices, whose A is then a block of windows, copied together in this
- * thread's scratch. So each output is one chain of fused multiply-adds, the same by either way.
+ * thread's scratch. So each output is one chain of fused multiply-adds, the same by either way. Where each channel has one filter of
+ * its own the windows are those of all channels at once, whose products stand side by side.
  * The gradient of the weights is one chain for each chunk of fnn_conv2d_chunk images, which the shape alone decides; chunks are
  * added in order. Groups of channels and filters are products of their own. */
 #include "step.h"
@@ -215,19 +216,85 @@ static frame frame_of_input(const fnn_window *w)
                    (w->out_height - 1) * w->stride_y + reach, (w->out_width - 1) * w->stride_x + across, reach, w->stride_y};
 }
 
-/* And at a stride of 1 those of the inputs' gradient, of the outputs', whose taps go backwards. */
-static frame frame_of_output(const fnn_window *w, size_t filters)
+/* And those of the inputs' gradient, of the outputs'. Along one side every `stride`th input pixel, from one of the first on, has the same
+ * taps, every `step`th from the first on, and the outputs that read it there stand `back` before each other: for these pixels alone it
+ * is a convolution of stride 1, whose taps go backwards. */
+typedef struct side {
+    size_t pixels, taps, first, step, back;
+    ptrdiff_t from; /* the output that reads the first pixel at the last of its taps; it may be outside */
+} side;
+
+static size_t common_divisor(size_t a, size_t b)
 {
-    const size_t down = (w->kernel_height - 1) * w->dilation_y, across = (w->kernel_width - 1) * w->dilation_x;
-    return (frame){w->out_height, w->out_width, filters, (ptrdiff_t)w->pad_top - (ptrdiff_t)down,
-                   (ptrdiff_t)w->pad_left - (ptrdiff_t)across, w->height + down, w->width + across, down + 1, 1};
+    while (b > 0) {
+        const size_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
 }
 
-static bool in_lines(size_t width, size_t columns) { return width >= LEAST && columns >= LEAST; }
-static bool forward_in_lines(const fnn_window *w, size_t filters) { return in_lines(w->out_width, filters / w->groups); }
-static bool backward_in_lines(const fnn_window *w)
+static side side_of(size_t pixel, size_t size, size_t stride, size_t kernel, size_t dilation, size_t pad)
 {
-    return w->stride_y == 1 && w->stride_x == 1 && in_lines(w->width, w->channels / w->groups);
+    const size_t divisor = common_divisor(stride, dilation);
+    side s = {.pixels = pixel < size ? (size - pixel - 1) / stride + 1 : 0, .step = stride / divisor, .back = dilation / divisor};
+    const ptrdiff_t at = (ptrdiff_t)(pixel + pad);
+    while (s.first < kernel && s.first < s.step && (at - (ptrdiff_t)(s.first * dilation)) % (ptrdiff_t)stride != 0) s.first++;
+    if (s.first >= kernel || s.first >= s.step) return s; /* no window reads it */
+    s.taps = (kernel - 1 - s.first) / s.step + 1;
+    s.from = (at - (ptrdiff_t)((s.first + (s.taps - 1) * s.step) * dilation)) / (ptrdiff_t)stride;
+    return s;
+}
+
+static side side_y(const fnn_window *w, size_t pixel)
+{
+    return side_of(pixel, w->height, w->stride_y, w->kernel_height, w->dilation_y, w->pad_top);
+}
+
+static side side_x(const fnn_window *w, size_t pixel)
+{
+    return side_of(pixel, w->width, w->stride_x, w->kernel_width, w->dilation_x, w->pad_left);
+}
+
+/* Of all the sides together: the first output that is read, how many from there on, and how many for one pixel. */
+typedef struct span {
+    ptrdiff_t from;
+    size_t size, reach;
+} span;
+
+static span span_of(const fnn_window *w, side (*of)(const fnn_window *w, size_t pixel), size_t stride)
+{
+    ptrdiff_t from = PTRDIFF_MAX, end = 0, reach = 0;
+    for (size_t pixel = 0; pixel < stride; pixel++) {
+        const side s = of(w, pixel);
+        if (!s.pixels || !s.taps) continue;
+        const ptrdiff_t until = s.from + (ptrdiff_t)((s.taps - 1) * s.back) + 1;
+        if (from == PTRDIFF_MAX) from = s.from, reach = until, end = until + (ptrdiff_t)s.pixels - 1;
+        from = s.from < from ? s.from : from;
+        reach = until > reach ? until : reach;
+        end = until + (ptrdiff_t)s.pixels - 1 > end ? until + (ptrdiff_t)s.pixels - 1 : end;
+    }
+    if (from == PTRDIFF_MAX) return (span){0, 1, 1};
+    return (span){from, (size_t)(end - from), (size_t)(reach - from)};
+}
+
+static frame frame_of_output(const fnn_window *w, size_t filters)
+{
+    const span y = span_of(w, side_y, w->stride_y), x = span_of(w, side_x, w->stride_x);
+    return (frame){w->out_height, w->out_width, filters, y.from, x.from, y.size, x.size, y.reach, 1};
+}
+
+/* Whether each channel has one filter, its own. */
+static bool depthwise(const fnn_window *w, size_t filters) { return w->groups > 1 && w->channels == w->groups && filters == w->groups; }
+
+static bool in_lines(size_t width, size_t columns) { return width >= LEAST && columns >= LEAST; }
+static bool forward_in_lines(const fnn_window *w, size_t filters)
+{
+    return depthwise(w, filters) || in_lines(w->out_width, filters / w->groups);
+}
+static bool backward_in_lines(const fnn_window *w, size_t filters)
+{
+    return depthwise(w, filters) || in_lines(w->width / w->stride_x, w->channels / w->groups);
 }
 
 static size_t packed(size_t k, size_t n) { return (n + FNN_PACKED_COLUMNS - 1) / FNN_PACKED_COLUMNS * FNN_PACKED_COLUMNS * k; }
@@ -266,91 +333,116 @@ static fnn_product outputs_of(const fnn_kernels *kernels, const conv2d *o, size_
 static void forward_lines(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
 {
     const fnn_window *w = &o->window;
-    const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * depth;
+    const bool alone = depthwise(w, o->filters);
+    const size_t groups = alone ? 1 : w->groups, depth = w->channels / w->groups, wide = o->filters / groups, k = taps(w) * depth;
     const frame f = frame_of_input(w);
     const size_t most = lines_of(&f, w->out_height);
-    void *weights = o->scratch, *room = fnn_at(kernels, o->scratch, packed(k, wide));
+    void *weights = o->scratch, *room = fnn_at(kernels, o->scratch, packed(k, o->filters / w->groups));
     if (s.begin >= s.end) return;
-    for (size_t g = 0; g < w->groups; g++) {
+    for (size_t g = 0; g < groups; g++) {
         fnn_windows q = windows_of(w, &f, depth);
         q.n = wide;
         q.b = fnn_at(kernels, o->w, g * wide);
         q.b_tap = q.depth * o->filters;
+        q.b_line = q.taps_x * q.b_tap;
         q.b_row = o->filters;
         q.b_column = 1;
         q.packed = weights;
-        q.line_c = w->out_width * o->filters;
-        kernels->windows_pack(&q, weights);
+        q.line_c = q.line_saved = w->out_width * o->filters;
+        if (!alone) kernels->windows_pack(&q, weights);
         for (size_t r = s.begin; r < s.end; r++)
             for (size_t y = 0; y < w->out_height; y += most) {
                 const size_t end = fnn_min(y + most, w->out_height), at = y * q.line_c + g * wide;
                 q.lines = end - y;
                 q.a = fnn_at(kernels, lines_at(kernels, &f, fnn_at(kernels, o->x, r * o->ldx), y, end, room), g * depth);
                 q.out = outputs_of(kernels, o, r, at, g * wide);
-                kernels->windows_product(&q);
+                (alone ? kernels->depthwise_product : kernels->windows_product)(&q);
             }
     }
+}
+
+/* The windows of the outputs' gradient for the inputs of these sides, which stand `down` and `across` pixels apart. */
+static fnn_windows windows_of_output_sides(const fnn_window *w, const frame *f, const side *y, const side *x, size_t filters)
+{
+    const size_t tap = w->channels / w->groups * filters;
+    return (fnn_windows){
+        .width = x->pixels,
+        .step = filters,
+        .line = pitch(f),
+        .taps_y = y->taps,
+        .taps_x = x->taps,
+        .tap_y = -(ptrdiff_t)(y->back * pitch(f)),
+        .tap_x = -(ptrdiff_t)(x->back * filters),
+        .b_line = y->step * w->kernel_width * tap,
+        .b_tap = x->step * tap,
+        .b_row = 1,
+        .b_column = filters,
+        .line_c = w->stride_y * w->width * w->channels,
+        .line_saved = w->stride_y * w->width * w->channels,
+    };
 }
 
 static void backward_input_lines(const fnn_kernels *kernels, const conv2d *o, fnn_split s)
 {
     const fnn_window *w = &o->window;
-    const size_t depth = w->channels / w->groups, wide = o->filters / w->groups, k = taps(w) * wide;
+    const bool alone = depthwise(w, o->filters);
+    const size_t groups = alone ? 1 : w->groups, depth = w->channels / groups, wide = o->filters / groups;
+    const size_t tap = w->channels / w->groups * o->filters; /* weights of one */
+    const size_t k = taps(w) * (o->filters / w->groups);
     const frame f = frame_of_output(w, o->filters);
-    const size_t most = lines_of(&f, w->height), line = pitch(&f);
-    void *weights = o->scratch, *room = fnn_at(kernels, o->scratch, packed(k, depth));
+    const size_t lines = side_y(w, 0).pixels, most = lines_of(&f, lines);
+    void *room = fnn_at(kernels, o->scratch, packed(k, w->channels / w->groups));
     if (s.begin >= s.end) return;
-    for (size_t g = 0; g < w->groups; g++) {
-        fnn_windows q = {
-            .width = w->width,
-            .n = depth,
-            .step = o->filters,
-            .line = line,
-            .taps_y = w->kernel_height,
-            .taps_x = w->kernel_width,
-            .depth = wide,
-            .tap_y = -(ptrdiff_t)(w->dilation_y * line),
-            .tap_x = -(ptrdiff_t)(w->dilation_x * o->filters),
-            .b = fnn_at(kernels, o->w, g * wide),
-            .b_tap = depth * o->filters,
-            .b_row = 1,
-            .b_column = o->filters,
-            .packed = weights,
-            .line_c = w->width * w->channels,
-        };
-        kernels->windows_pack(&q, weights);
-        const size_t first = (w->kernel_height - 1) * w->dilation_y * line + (w->kernel_width - 1) * w->dilation_x * o->filters;
+    for (size_t g = 0; g < groups; g++)
         for (size_t r = s.begin; r < s.end; r++)
-            for (size_t y = 0; y < w->height; y += most) {
-                const size_t end = fnn_min(y + most, w->height), at = y * q.line_c + g * depth;
-                q.lines = end - y;
-                q.a = fnn_at(kernels, lines_at(kernels, &f, fnn_at(kernels, o->y, r * o->ldy), y, end, room), first + g * wide);
-                q.out = (fnn_product){
-                    .accumulate = o->accumulate,
-                    .c = fnn_at(kernels, o->dx, r * o->lddx + at),
-                    .ldc = w->channels,
-                    .epilogue = o->activation == FNN_IDENTITY ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_DERIVATIVE,
-                    .activation = o->activation,
-                    .alpha = o->alpha,
-                    .saved = fnn_at(kernels, o->saved, r * o->ldsaved + at),
-                    .ldsaved = w->channels,
-                };
-                kernels->windows_product(&q);
+            for (size_t begin = 0; begin < lines; begin += most) {
+                const void *image = lines_at(kernels, &f, fnn_at(kernels, o->y, r * o->ldy), begin, fnn_min(begin + most, lines), room);
+                void *weights = o->scratch;
+                for (size_t i = 0; i < w->stride_y * w->stride_x; i++) {
+                    const size_t pixel_y = i / w->stride_x, pixel_x = i % w->stride_x;
+                    const side y = side_y(w, pixel_y), x = side_x(w, pixel_x);
+                    const size_t at = ((begin * w->stride_y + pixel_y) * w->width + pixel_x) * w->channels + g * depth;
+                    const size_t end = fnn_min(begin + most, y.pixels);
+                    const bool inside = y.taps && x.taps; /* else nothing of the outputs' gradient is read */
+                    const ptrdiff_t row = y.from - f.top + (ptrdiff_t)((y.taps - 1) * y.back);
+                    const ptrdiff_t column = x.from - f.left + (ptrdiff_t)((x.taps - 1) * x.back);
+                    fnn_windows q = windows_of_output_sides(w, &f, &y, &x, o->filters);
+                    q.n = depth;
+                    q.depth = wide;
+                    q.b = fnn_at(kernels, o->w, (y.first * w->kernel_width + x.first) * tap + g * wide);
+                    q.packed = weights;
+                    if (!alone && r == s.begin && begin == 0) kernels->windows_pack(&q, weights);
+                    weights = fnn_at(kernels, weights, packed(y.taps * x.taps * wide, depth));
+                    if (begin >= end || !x.pixels) continue;
+                    q.lines = end - begin;
+                    q.a = inside ? fnn_at(kernels, image, (size_t)row * q.line + (size_t)column * o->filters + g * wide) : image;
+                    q.out = (fnn_product){
+                        .accumulate = o->accumulate,
+                        .c = fnn_at(kernels, o->dx, r * o->lddx + at),
+                        .ldc = w->stride_x * w->channels,
+                        .epilogue = o->activation == FNN_IDENTITY ? FNN_EPILOGUE_NONE : FNN_EPILOGUE_DERIVATIVE,
+                        .activation = o->activation,
+                        .alpha = o->alpha,
+                        .saved = fnn_at(kernels, o->saved, r * o->ldsaved + at),
+                        .ldsaved = w->stride_x * w->channels,
+                    };
+                    (alone ? kernels->depthwise_product : kernels->windows_product)(&q);
+                }
             }
-    }
 }
 
 /* The sum over the pixels of one image, added to dw where there is one. */
 static void weights_of_lines(const fnn_kernels *kernels, const conv2d *o, const void *x, const void *dy, bool accumulate, void *dw)
 {
     const fnn_window *w = &o->window;
-    const size_t depth = w->channels / w->groups, wide = o->filters / w->groups;
+    const bool alone = depthwise(w, o->filters);
+    const size_t groups = alone ? 1 : w->groups, depth = w->channels / w->groups, wide = o->filters / groups;
     const frame f = frame_of_input(w);
     const size_t most = lines_of(&f, w->out_height);
     for (size_t y = 0; y < w->out_height; y += most) {
         const size_t end = fnn_min(y + most, w->out_height);
         const void *lines = lines_at(kernels, &f, x, y, end, o->scratch);
-        for (size_t g = 0; g < w->groups; g++) {
+        for (size_t g = 0; g < groups; g++) {
             fnn_windows q = windows_of(w, &f, depth);
             q.lines = end - y;
             q.n = wide;
@@ -358,7 +450,7 @@ static void weights_of_lines(const fnn_kernels *kernels, const conv2d *o, const 
             q.b = fnn_at(kernels, dy, y * w->out_width * o->filters + g * wide);
             q.b_row = o->filters;
             q.out = (fnn_product){.accumulate = accumulate || y > 0, .c = fnn_at(kernels, dw, g * wide), .ldc = o->filters};
-            kernels->windows_gradient(&q);
+            (alone ? kernels->depthwise_gradient : kernels->windows_gradient)(&q);
         }
     }
 }
@@ -401,7 +493,7 @@ static void backward_input(const fnn_kernels *kernels, const conv2d *o, fnn_spli
     const size_t block = block_pixels(k, pixels), unit = words(kernels);
     void *turned = fnn_at(kernels, o->scratch, block * k); /* the group's weights [ky, kx, filter, channel] */
     if (s.begin >= s.end) return;
-    if (backward_in_lines(w)) {
+    if (backward_in_lines(w, o->filters)) {
         backward_input_lines(kernels, o, s);
         return;
     }
@@ -505,9 +597,9 @@ size_t fnn_conv2d_scratch(const fnn_op *op)
     const fnn_window window = fnn_window_of(op), *w = &window;
     const size_t filters = (size_t)op->conv.filters, depth = w->channels / w->groups, wide = filters / w->groups;
     const size_t k = taps(w) * (backward_input ? wide : depth);
-    if (backward_input && backward_in_lines(w)) {
+    if (backward_input && backward_in_lines(w, filters)) {
         const frame f = frame_of_output(w, filters);
-        return packed(k, depth) + copied(&f, w->height);
+        return packed(k, depth) + copied(&f, side_y(w, 0).pixels);
     }
     if (!backward_input && forward_in_lines(w, filters)) {
         const frame f = frame_of_input(w);

@@ -12,13 +12,16 @@ static fnn_pool2d pool_of(const fnn_step *s, const fnn_op *op, int x, int y, int
 
 void fnn_run_maxpool2d_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    const fnn_pool2d o = pool_of(s, op, 0, 1, -1);
+    fnn_pool2d o = pool_of(s, op, 0, 1, -1);
+    o.winner = fnn_buffer_of(s, op, 2).data, o.ldwinner = fnn_buffer_of(s, op, 2).ld;
     s->kernels->maxpool2d_forward(&o, split.begin, split.end);
 }
 
 void fnn_run_maxpool2d_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
-    const fnn_pool2d o = pool_of(s, op, 1, 0, 2);
+    fnn_pool2d o = pool_of(s, op, 1, 0, 4);
+    o.winner = fnn_buffer_of(s, op, 2).data, o.ldwinner = fnn_buffer_of(s, op, 2).ld;
+    o.saved = fnn_buffer_of(s, op, 3).data, o.ldsaved = fnn_buffer_of(s, op, 3).ld;
     s->kernels->maxpool2d_backward(&o, split.begin, split.end);
 }
 
