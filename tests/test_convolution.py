@@ -194,6 +194,12 @@ LAYERS = [
     lambda: nn.ConvTranspose2d(3, 6, (2, 3), (1, 3), "same", groups=3, bias=False, activation="gelu"),
     lambda: nn.MaxPool2d(3, 2, "same"),
     lambda: nn.AvgPool2d(2, 3, 1, True, False),
+    lambda: nn.Sequential(nn.Conv2d(3, 5, 3, 2, activation="relu"), nn.MaxPool2d(2)),
+    lambda: nn.Sequential(nn.Conv2d(3, 17, 3, padding=1, activation="relu"), nn.MaxPool2d(3, 2, 1, True)),
+    lambda: nn.Sequential(nn.BatchNorm(3), nn.ReLU(), nn.MaxPool2d((3, 2), 1, (1, 0), dilation=2), nn.Conv2d(3, 3, 3, groups=3)),
+    lambda: nn.Sequential(nn.Conv2d(3, 5, 3, activation="tanh"), nn.MaxPool2d(3, (2, 1))),
+    lambda: nn.Sequential(nn.Residual(nn.MaxPool2d(3, 1, 1)), nn.ReLU(), nn.GlobalMaxPool2d()),
+    lambda: nn.Sequential(nn.ConvTranspose2d(3, 18, 2, 2, groups=3, activation="relu"), nn.MaxPool2d(17, 2, "same")),
     lambda: nn.GlobalMaxPool2d(),
     lambda: nn.GlobalAvgPool2d(),
     lambda: nn.BatchNorm(3),
@@ -218,7 +224,7 @@ def test_like_the_twins_and_the_same_bits_in_every_way(make):
     for options in ({"fused": False}, {"threads": 1}, {"threads": 3}, {"threads": 5}, {"schedule": "layers"}):
         for found, expected in zip(run(layer, x, dy, **options), first, strict=True):
             assert found.tobytes() == expected.tobytes(), options
-    if not isinstance(layer, (nn.BatchNorm, nn.Dropout2d, nn.StochasticPool2d)):  # rows do not know of each other
+    if not any(isinstance(part, (nn.BatchNorm, nn.Dropout2d, nn.StochasticPool2d)) for _, part in layer.walk()):  # rows do not know of each other
         assert run(layer, x[3:5], dy[3:5])[0].tobytes() == first[0][3:5].tobytes()
 
 
@@ -362,6 +368,37 @@ def test_max_pooling_of_nan_and_infinity():
     y, dx, *_ = run(nn.MaxPool2d(2), x, np.ones((1, 2, 2, 1), np.float32))
     assert np.isnan(y[0, 0, 0, 0]) and y[0, 1, 1, 0] == np.inf and y[0, 0, 1, 0] == -np.inf
     assert dx[0, :, :, 0].tolist() == [[0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_max_pooling_behind_relu_of_nan_and_infinity():
+    """The gradient goes through both at once, to the first NaN too; what is not above 0 gets none, whatever its window's gradient."""
+    layer = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))
+    x = rows(3, 6, 6, 5)
+    x[0, :2, :2] = -1
+    x[0, 2:4, :4] = np.nan
+    x[1, 1, 1], x[1, 3, 3], x[1, 4:, 4:] = np.inf, -np.inf, 0
+    dy = rows(3, 3, 3, 5, seed=1)
+    dy[0, 0, 0, :3], dy[1, 2, 2, :3], dy[2, 0, 0, :3] = ([np.nan, np.inf, -0.0],) * 3
+    found = run(layer, x, dy)
+    for a, b, c in zip(found, run(layer, x, dy, fused=False), run(layer, x, dy, ReferenceExecutor), strict=True):
+        assert a.tobytes() == b.tobytes()
+        np.testing.assert_array_equal(a, c)
+
+
+@pytest.mark.parametrize("schedule, hidden, more", [("rows", 10, 20), ("layers", 128, 14)])
+def test_images_are_kept_no_longer_than_the_gradients_need_them(schedule, hidden, more):
+    """Beyond what enters the layers once, pooled where there is pooling, some megabytes: gradients take the place of what came before."""
+    model = nn.Sequential(
+        nn.Input(32, 32, 3), nn.Conv2d(None, 32, 3, padding=1, activation="relu"), nn.Conv2d(None, 32, 3, padding=1, activation="relu"),
+        nn.MaxPool2d(2), nn.Conv2d(None, 64, 3, padding=1, activation="relu"), nn.Conv2d(None, 64, 3, padding=1, activation="relu"),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Dense(None, hidden, activation="relu"), nn.Dense(None, 10),
+    )  # fmt: skip
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters()))
+    kept = 64 * 4 * (32 * 32 * (3 + 32) + 16 * 16 * (32 + 64) + 8 * 8 * 64)
+    plan = trainer.plan(64)
+    assert plan.schedule == schedule and plan.workspace_bytes < kept + (more << 20)
+    ends = {b.name: i for i, op in enumerate(plan.ops) for b in [*op.reads(), *op.writes()]}
+    assert {plan.ops[ends[name]].kind for name in ("c2", "c4")} == {"maxpool2d_forward"}
 
 
 def network(dtype=None):

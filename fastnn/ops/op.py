@@ -86,7 +86,7 @@ class Buffer:
 
     @property
     def itemsize(self):
-        return {"float32": 4, "int32": 4, "float64": 8, "uint32": 4}[self.dtype]
+        return {"float32": 4, "int32": 4, "float64": 8, "uint32": 4, "uint8": 1}[self.dtype]
 
     @property
     def ld(self):

@@ -24,10 +24,14 @@ def _saved(op):
 
 
 def _through_activation(builder, op, dy, saved):
-    """The gradient before the activation. In a fused plan, the product that made dy multiplies by the derivative."""
+    """The gradient before the activation. In a fused plan, the product that made dy multiplies by the derivative, or the max-pooling does,
+    for which ReLU's outputs are the largest of them: it has a gradient for no others."""
     if op.activation == "identity":
         return dy
     producer = builder.producer(dy)
+    if producer.kind == "maxpool2d_backward" and "winner" in producer.buffers and op.activation == "relu" and not builder.is_shared(dy):
+        producer.buffers["saved"] = builder.producer(producer.buffers["winner"]).buffers["y"]
+        return dy
     fits = producer.has("fuses_derivative") and not producer.accumulate and producer.activation == "identity"
     if builder.fused and fits and not builder.is_shared(dy):
         producer.activation, producer.alpha = op.activation, op.alpha
@@ -101,9 +105,9 @@ def _conv2d(builder, op):
     if dy is None:
         return
     dz, sizes = _through_activation(builder, op, dy, _saved(op)), {**op.window._asdict(), "filters": op.filters}
-    _input(builder, op, "conv2d_backward_input", dz, **sizes)
     if wanted := _wanted(builder, op, dw="w", db="b"):
         _conv2d_weights(builder, {"x": op.buffers["x"], "dy": dz}, op.buffers["w"], sizes, wanted)
+    _input(builder, op, "conv2d_backward_input", dz, **sizes)
 
 
 def _conv_transpose2d(builder, op):
@@ -113,12 +117,12 @@ def _conv_transpose2d(builder, op):
     if dy is None:
         return
     sizes = {**op.window._asdict(), "filters": op.filters}
+    if wanted := _wanted(builder, op, dw="w"):
+        _conv2d_weights(builder, {"x": dy, "dy": x}, op.buffers["w"], sizes, wanted)
     if builder.requires_grad(x):
         dx = builder.buffer(f"d{x.name}", x.shape, role="gradient")
         builder.emit("conv2d_forward", {"x": dy, "w": op.buffers["w"], "y": dx}, **sizes)
         builder.add_gradient(x, dx)
-    if wanted := _wanted(builder, op, dw="w"):
-        _conv2d_weights(builder, {"x": dy, "dy": x}, op.buffers["w"], sizes, wanted)
 
 
 def _conv2d_weights(builder, images, w, sizes, wanted):
@@ -133,8 +137,8 @@ def _pool2d(builder, op):
     dy, x = builder.gradient(op.buffers["y"]), op.buffers["x"]
     if dy is None or not builder.requires_grad(x):
         return
-    dx = builder.buffer(f"d{x.name}", x.shape, role="gradient")
-    buffers = {"dy": dy, "x": x if op.kind == "maxpool2d_forward" else None, "dx": dx}
+    dx, winner = builder.buffer(f"d{x.name}", x.shape, role="gradient"), op.buffers.get("winner")
+    buffers = {"dy": dy, "x": x if op.kind == "maxpool2d_forward" and winner is None else None, "winner": winner, "dx": dx}
     builder.emit(op.kind.replace("forward", "backward"), buffers, **op.parameters())
     builder.add_gradient(x, dx)
 

@@ -235,10 +235,13 @@ class Builder:
         return y if bias is None else self.affine(y, None, bias)
 
     def pool2d(self, kind, x, window, count_padding=False):
-        """The largest element of each window ("maxpool2d"), or their mean ("avgpool2d")."""
+        """The largest element of each window ("maxpool2d"), or their mean ("avgpool2d"). Fused, the gradient of a maximum goes by the
+        numbers of the largest elements in their windows, so that nobody need keep x for it."""
         y = self.buffer("pooled", (window.out_height, window.out_width, window.channels))
-        more = {"count_padding": count_padding} if kind == "avgpool2d" else {}
-        self.emit(f"{kind}_forward", {"x": x, "y": y}, **window._asdict(), **more)
+        buffers, more = {"x": x, "y": y}, {"count_padding": count_padding} if kind == "avgpool2d" else {}
+        if kind == "maxpool2d" and self.fused and self.requires_grad(x) and window.kernel_height * window.kernel_width <= 256:
+            buffers["winner"] = self.buffer("winner", y.shape, dtype="uint8", role="scratch")
+        self.emit(f"{kind}_forward", buffers, **window._asdict(), **more)
         return y
 
     def stochastic_pool2d(self, x, window):

@@ -8,8 +8,11 @@ rows    each thread takes its rows of the batch through all forward layers, the 
 layers  the team shares every product by tiles; dW of a layer, with its update, stands beside the dX of the layer below.
         For weights much larger than a cache.
 
+In both a convolution's dW, which needs images and their gradients, stands where these are, before its dX, so that nobody keeps them.
+
 A barrier stands where an operation touches what another of the same phase has written, or writes what it has read,
-unless both go by rows, when each thread meets only its own rows.
+unless both go by rows, when each thread meets only its own rows; and behind the sum of the parts of a convolution's dW, whose
+memory its dX may then have.
 """
 
 from collections import Counter
@@ -22,22 +25,24 @@ def _order(ops, schedule, apart):
     behind everything else."""
     weights = [op for op in ops if op.spec.when == "weights"]
     last = sorted((op for op in ops if op.spec.when == "last"), key=lambda op: (apart and op.kind in UPDATES, op.spec.code))
-    chain = [op for op in ops if op.spec.when == "chain"]
+    writers = Counter(id(b) for op in weights for b in op.writes())
+    # what several operations add up keeps its order, at the end
+    sole = {id(op) for op in weights if all(writers[id(b)] == 1 for b in op.writes())}
+    of_images = {id(op) for op in weights if op.has("windows") and id(op) in sole}
+    chain = [op for op in ops if op.spec.when == "chain" or id(op) in of_images]
+    weights = [op for op in weights if id(op) not in of_images]
     if schedule == "rows":
         return [*chain, *weights, *last]
-    writers = Counter(id(b) for op in weights for b in op.writes())
     ordered, pending = [], []
     for op in chain:
+        if id(op) in of_images:
+            ordered += pending
+            pending = []
         ordered.append(op)
         if op.has("fuses_derivative") and op.buffers["dx"].role == "gradient":
-            # dX of a layer, then the dW of the layer above, whose weights nobody reads any more; what several operations
-            # add up keeps its order, at the end
+            # dX of a layer, then the dW of the layer above, whose weights nobody reads any more
             ordered += pending
-            pending = [
-                w for w in weights
-                if w.has("fuses_update") and w.buffers["dy"] is op.buffers["dy"]
-                and all(writers[id(b)] == 1 for b in w.writes())
-            ]
+            pending = [w for w in weights if w.has("fuses_update") and w.buffers["dy"] is op.buffers["dy"] and id(w) in sole]
     done = {id(op) for op in [*ordered, *pending]}
     return [*ordered, *pending, *(w for w in weights if id(w) not in done), *last]
 
@@ -60,7 +65,8 @@ def _place_barriers(ops):
     phases, start = [], 0
     for i, op in enumerate(ops):
         op.barrier = False
-        if any(_meets(op, earlier) for earlier in ops[start:i]):
+        summed = i > 0 and ops[i - 1].kind == "conv2d_combine_weights" and op.spec.when == "chain"
+        if summed or any(_meets(op, earlier) for earlier in ops[start:i]):
             ops[i - 1].barrier = True
             start = i
         phases.append(phases[-1] + (start == i and i > 0) if phases else 0)
@@ -68,12 +74,14 @@ def _place_barriers(ops):
 
 
 def _lives(ops, phases, buffers, kept):
-    """For each buffer its first and last (phase, operation); kept ones live to the end."""
+    """For each buffer its first and last (phase, operation), and by phase whether all that use it there go by rows; kept ones live to the
+    end."""
     lives = {}
     for i, (op, phase) in enumerate(zip(ops, phases)):
         for b in [*op.reads(), *op.writes()]:
-            first, _, rows = lives.get(id(b), ((phase, i), None, True))
-            lives[id(b)] = (first, (phase, i), rows and op.by_rows)
+            first, _, rows = lives.get(id(b), ((phase, i), None, {}))
+            rows[phase] = rows.get(phase, True) and op.by_rows
+            lives[id(b)] = (first, (phase, i), rows)
     end = (len(ops), len(ops))
     for b in buffers:
         if id(b) in kept and id(b) in lives:
@@ -85,21 +93,29 @@ def _lives(ops, phases, buffers, kept):
 def _may_share(a, b, lives):
     """Whether two buffers are never needed at the same time.
 
-    Within a phase threads are at different operations. Two buffers may then share memory only if both go by rows and
+    Within a phase threads are at different operations. Two buffers may then share memory only if both go by rows there and
     have rows of one length in bytes, so that a thread's rows of one lie where its rows of the other do.
     """
     (a_first, a_last, a_rows), (b_first, b_last, b_rows) = lives[id(a)], lives[id(b)]
     if a_last[0] < b_first[0] or b_last[0] < a_first[0]:
         return True
     same_rows = a.ld * a.itemsize == b.ld * b.itemsize and not a.whole and not b.whole
-    return a_rows and b_rows and same_rows and (a_last[1] < b_first[1] or b_last[1] < a_first[1])
+    if not same_rows or not (a_last[1] < b_first[1] or b_last[1] < a_first[1]):
+        return False
+    phase = a_last[0] if a_last[1] < b_first[1] else b_last[0]  # the one in which one's life ends and the other's begins
+    return a_rows[phase] and b_rows[phase]
 
 
 def _allocate(buffers, lives, batch):
-    """First fit, largest first. Returns the bytes of the workspace."""
+    """First fit, largest first, of one size the longest-lived. Returns the bytes of the workspace."""
     placed, total = [], 0
     mine = [b for b in buffers if b.array is None and id(b) in lives]
-    for b in sorted(mine, key=lambda b: (-b.nbytes(batch), b.index)):
+
+    def order(b):
+        (first, _), (last, _), _ = lives[id(b)]
+        return -b.nbytes(batch), first - last, b.index
+
+    for b in sorted(mine, key=order):
         size = b.nbytes(batch)
         taken = sorted((o.offset, o.offset + o.nbytes(batch)) for o in placed if not _may_share(b, o, lives))
         exact = [o for o in placed if o.nbytes(batch) == size and _may_share(b, o, lives)]
