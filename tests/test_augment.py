@@ -408,6 +408,11 @@ def test_bad_rows_are_named_as_they_stand_in_the_data(digits):
 
 @pytest.mark.parametrize("change, kind, message", [
     ({"augment": [a.RandomFlip()]}, TypeError, r"write augment.Compose\(\[...\]\) for a list"),
+    ({"augment": a.RandomFlip}, TypeError, "got the class RandomFlip; write it with its arguments"),
+    ({"augment": lambda *given: None}, TypeError, "augment: expected the function to return an array of real numbers, got NoneType"),
+    ({"augment": lambda x, *given: x.astype(str)}, TypeError, "augment: expected .* an array of real numbers, got dtype <U"),
+    ({"augment": lambda x, *given: x[:0]}, ValueError, "augment: expected the function to return as many images as it gets, 1, got 0"),
+    ({"augment": a.Augmentation()}, NotImplementedError, r"Augmentation: expected a method change\(images, draws\)"),
     ({"augment": a.RandomCrop(6)}, ValueError, r"augment: expected images of \(8, 8, 1\) to stay so"),
     ({"augment": a.ColorJitter(saturation=0.1)}, ValueError, "saturation: expected images of three channels, got 1"),
     ({"augment": a.RandomCrop(20)}, ValueError, "size: expected a window within"),
@@ -425,6 +430,30 @@ def test_what_fit_refuses(digits, change, kind, message):
     with pytest.raises(kind, match=message):
         t.fit(X, y, verbose=0, **change)
     assert bits(t) == before
+
+
+def test_fit_refuses_channels_first_and_sparse_rows(digits):
+    X, y = digits
+    model = nn.Sequential(nn.Input(1, 8, 8, data_format="channels_first"), nn.Flatten(), nn.Dense(None, 10))
+    t = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters()))
+    with pytest.raises(ValueError, match=r"channels last, got a model whose nn.Input has them first; write nn.Input\(height"):
+        t.fit(X.reshape(-1, 1, 8, 8), y, augment=a.RandomFlip(), verbose=0)
+    sparse = pytest.importorskip("scipy.sparse")
+    model = nn.Sequential(nn.Dense(64, 10))
+    t = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters()))
+    with pytest.raises(ValueError, match=r"got sparse rows; write X.toarray\(\)"):
+        t.fit(sparse.csr_matrix(X.reshape(-1, 64)), y, augment=a.Compose([a.RandomFlip()], shape=(8, 8)), verbose=0)
+
+
+@pytest.mark.parametrize("steps, shape, message", [
+    (a.RandomFlip(), None, "steps: expected a list of augmentations, got RandomFlip"),
+    ([a.RandomFlip], None, r"steps\[0\]: expected .*; write it with its arguments"),
+    ([lambda *given: 0], None, r"steps\[0\]: expected .*; in a chain a function is the method `change`"),
+    ([], 28, r"shape: expected \(height, width\)"),
+])
+def test_what_compose_refuses(steps, shape, message):
+    with pytest.raises(TypeError, match=message):
+        a.Compose(steps, shape=shape)
 
 
 def test_mixup_wants_a_loss_that_it_can_mix(digits):

@@ -113,6 +113,9 @@ def test_an_exception_ends_the_others(team):
     ({"settings": [1, 2], "seeds": [1]}, ValueError, "settings, seeds: expected lists of one length"),
     ({"settings": []}, ValueError, "settings, seeds"),
     ({"seeds": [-1]}, ValueError, "seeds"),
+    ({"seeds": 3}, TypeError, "seeds: expected a list, of one for each member, got int"),
+    ({"settings": {"lr": 1e-3}}, TypeError, "settings: expected a list, of one for each member, got dict"),
+    ({"callbacks": lambda i: callbacks.TerminateOnNaN()}, TypeError, "callbacks: expected a function that returns a list"),
     ({"make_model": 3}, TypeError, "make_model: expected a function"),
     ({"make_model": lambda: 3}, TypeError, "make_model: expected it to return a fastnn.nn.Sequential, got int"),
     ({"make_optimizer": None}, TypeError, "make_optimizer: expected a function"),
@@ -251,6 +254,16 @@ def test_what_resampling_refuses(function):
         function(make_trainer, x, y, n=2, callbacks=[callbacks.TerminateOnNaN()])
 
 
+@pytest.mark.parametrize("function", [ensemble.bagging, ensemble.kfold])
+def test_resampling_of_sparse_rows(function):
+    sparse = pytest.importorskip("scipy.sparse")
+    x, y = samples(60)
+    x[abs(x) < 0.5] = 0
+    dense, found = (function(make_trainer, rows, y, n=2, epochs=2) for rows in (x, sparse.coo_array(x)))
+    assert [bits(m) for m in found.models] == [bits(m) for m in dense.models] and found.scores == dense.scores
+    np.testing.assert_array_equal(found.held_out, dense.held_out)
+
+
 def test_what_kfold_refuses():
     x, y = samples()
     with pytest.raises(ValueError, match="n: expected at most as many folds as rows, 200, got 201"):
@@ -318,8 +331,12 @@ def test_members_that_do_not_fit_together():
         ensemble.Ensemble([make_model(), nn.Sequential(nn.Dense(5, 3))])
     other = make_model()
     other.head = "largest"
-    with pytest.raises(ValueError, match="expected one of head None, as models.0. has, got largest"):
+    with pytest.raises(ValueError, match="expected one without a Trainer, as models.0. is, got one of answers of the kind 'largest'"):
         ensemble.Ensemble([make_model(), other])
+    both = ensemble.Ensemble([make_model(), make_model()])
+    for given, message in ((None, "got NoneType"), (make_model(), "got Sequential"), (both, "got Ensemble; write .models behind it")):
+        with pytest.raises(TypeError, match="models: expected a list of models, " + message):
+            ensemble.Ensemble(given)
 
 
 # --- files ---

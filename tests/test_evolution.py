@@ -1,5 +1,7 @@
 """fastnn.evolution: a model trained without gradients."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -112,6 +114,38 @@ def test_callbacks_stop_and_what_a_loss_raises():
     assert weights(model) == before
 
 
+def test_a_first_generation_without_a_number_is_not_the_best():
+    model, calls, lock = make(), [0], threading.Lock()
+
+    def loss(outputs, labels):
+        with lock:
+            calls[0] += 1
+            return np.nan if calls[0] <= 6 else errors(outputs, labels)
+
+    history = GeneticAlgorithm(6, 4).fit(model, loss, X, Y, verbose=0)
+    assert np.isnan(history["loss"][0]) and errors(model.predict(X), Y) == min(history["loss"][1:])
+
+
+def test_callbacks_see_the_best_of_each_generation(tmp_path):
+    model, seen = make(), []
+
+    class Look(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            seen.append((logs["loss"], errors(self.trainer.model.predict(X), Y)))
+
+    stop, log = callbacks.EarlyStopping("val_loss", patience=2), callbacks.CSVLogger(tmp_path / "log.csv")
+    history = GeneticAlgorithm(8, 12, elitism=0).fit(
+        model, errors, X, Y, (X[:40], Y[:40]), callbacks=[Look(), stop, log, callbacks.TerminateOnNaN()], verbose=0
+    )
+    assert len(history["loss"]) < 12 and len((tmp_path / "log.csv").read_text().splitlines()) == len(seen) + 1
+    assert all(told == found for told, found in seen)
+    assert errors(model.predict(X[:40]), Y[:40]) == stop.best == min(history["val_loss"])
+    with pytest.raises(ValueError, match="monitor: expected one of loss, mean_loss, seconds"):
+        GeneticAlgorithm(8, 2).fit(model, errors, X, Y, callbacks=[callbacks.EarlyStopping()], verbose=0)
+    with pytest.raises(TypeError, match=r"callbacks\[0\]: expected one that needs no Trainer.*got Diagnose"):
+        GeneticAlgorithm(8, 2).fit(model, errors, X, Y, callbacks=[callbacks.Diagnose()], verbose=0)
+
+
 @pytest.mark.parametrize(
     "arguments, error, match",
     [
@@ -136,6 +170,7 @@ def test_bad_settings(arguments, error, match):
         ({"model": 3}, TypeError, "model"),
         ({"loss": "mse"}, TypeError, "loss: expected a loss of fastnn.losses or a function"),
         ({"loss": lambda z, y: None}, TypeError, "loss: expected the function to return a number, got NoneType"),
+        ({"loss": lambda z, y: "0.5"}, TypeError, "loss: expected the function to return a number, got str"),
         ({"loss": errors, "y": Y[:-1]}, ValueError, "y: expected 300 targets"),
         ({"y": Y + 4}, ValueError, "labels from 0 to 9"),
         ({"X": X[:, :5]}, ValueError, "X"),

@@ -366,6 +366,12 @@ def test_a_training_is_judged_by_rows_that_it_does_not_see():
     assert "monitor" in tune.grid(tune.Training(make_trainer, X, Y, monitor="f1"), {"lr": [0.01]}).trials[0].error
 
 
+def test_a_training_on_sparse_rows():
+    sparse = pytest.importorskip("scipy.sparse")
+    values = [tune.grid(tune.Training(make_trainer, rows, Y), {"lr": [0.01]}).best.value for rows in (X, sparse.csr_array(X))]
+    assert values[0] == values[1]
+
+
 @pytest.mark.parametrize(
     "arguments, error, match",
     [

@@ -88,7 +88,7 @@ class Augmentation:
     def change(self, images, draws) -> np.ndarray:
         """What becomes of images [n, height, width, channels], of the dtype that is computed in, by what `draws` gives."""
         if self._name is None:
-            raise NotImplementedError
+            raise NotImplementedError(f"{type(self).__name__}: expected a method change(images, draws), got none")
         return _native_images([self], images, draws.seed, draws.epoch, draws.samples, draws.position, images.dtype)
 
     def __call__(self, images, seed=0, epoch=0, samples=None, *, dtype="float32") -> np.ndarray:
@@ -468,11 +468,20 @@ class Compose(Augmentation):
     """
 
     def __init__(self, steps, shape=None) -> None:
+        if not hasattr(steps, "__iter__"):
+            raise TypeError(f"steps: expected a list of augmentations, got {type(steps).__name__}")
         self.steps = list(steps)
         for i, step in enumerate(self.steps):
             if not isinstance(step, Augmentation):
-                raise TypeError(f"steps[{i}]: expected a fastnn.data.augment.Augmentation, got {type(step).__name__}")
+                hint = ""
+                if isinstance(step, type) and issubclass(step, Augmentation):
+                    hint = "; write it with its arguments"
+                elif callable(step):
+                    hint = "; in a chain a function is the method `change` of a class of its own"
+                raise TypeError(f"steps[{i}]: expected a fastnn.data.augment.Augmentation, got {type(step).__name__}{hint}")
         if shape is not None:
+            if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+                raise TypeError(f"shape: expected (height, width) or (height, width, channels), got {shape!r}")
             shape = tuple(count(s, "shape", 1) for s in shape)
             if len(shape) not in (2, 3):
                 raise ValueError(f"shape: expected (height, width) or (height, width, channels), got {shape}")

@@ -29,8 +29,8 @@ class Ensemble:
     scores : list of dict
         Of each member what `Trainer.evaluate` says of the rows that it was not trained on; likewise.
     held_out : numpy.ndarray or None
-        float32 [rows, outputs]: for each row of the data the mean outputs of the members that were not trained on it, NaN where all
-        were; likewise.
+        [rows, outputs] of the models' dtype: for each row of the data the mean outputs of the members that were not trained on it, NaN
+        where all were; likewise.
 
     Raises
     ------
@@ -50,6 +50,9 @@ class Ensemble:
     """
 
     def __init__(self, models) -> None:
+        if isinstance(models, Sequential) or not hasattr(models, "__iter__"):
+            hint = "; write .models behind it" if hasattr(models, "models") else ""
+            raise TypeError(f"models: expected a list of models, got {type(models).__name__}{hint}")
         self.models = list(models)
         if not self.models:
             raise ValueError("models: expected at least one, got none")
@@ -58,10 +61,13 @@ class Ensemble:
                 raise TypeError(f"models[{i}]: expected a fastnn.nn.Sequential, got {type(model).__name__}")
             model.check_settled()
             first = self.models[0]
-            for what in ("in_shape", "out_shape", "head"):
+            for what in ("in_shape", "out_shape"):
                 mine, others = getattr(model, what), getattr(first, what)
                 if mine != others:
                     raise ValueError(f"models[{i}]: expected one of {what} {others}, as models[0] has, got {mine}")
+            if model.head != first.head:
+                mine, others = (f"of answers of the kind {h!r}" if h else "without a Trainer" for h in (model.head, first.head))
+                raise ValueError(f"models[{i}]: expected one {others}, as models[0] is, got one {mine}")
         self.histories, self.scores = [], []
         self.held_out: Any = None
 

@@ -101,6 +101,9 @@ def train_many(make_model, loss, make_optimizer, X, y, settings=None, seeds=None
             raise TypeError(f"{name}: expected a function, got {type(function).__name__}")
     if settings is None and seeds is None:
         raise ValueError("settings, seeds: expected a list of at least one, got none")
+    for name, given in (("settings", settings), ("seeds", seeds)):
+        if given is not None and (isinstance(given, (str, dict)) or not hasattr(given, "__iter__")):
+            raise TypeError(f"{name}: expected a list, of one for each member, got {type(given).__name__}")
     settings = list(settings) if settings is not None else None
     seeds = [check_seed(s, "seeds") for s in (range(len(settings)) if seeds is None else seeds)]
     settings = [None] * len(seeds) if settings is None else settings

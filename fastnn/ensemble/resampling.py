@@ -5,7 +5,7 @@ import numpy as np
 from .. import _native
 from ..core.checks import flag
 from ..init import check_seed
-from ..training.checks import count
+from ..training.checks import by_rows, count
 from .averaging import Ensemble
 from .processes import member_of_samples, train_members
 from .side_by_side import checked_trainers, fit_all
@@ -19,8 +19,8 @@ def bagging(make_trainer, X, y, n=10, *, seed=0, jobs=None, **fit) -> Ensemble:
     make_trainer : function
         Takes a member's number, from 0, and returns a Trainer of a new model.
     X, y : array_like
-        As for `Trainer.fit`. Each member has as many rows as there are, about 63 % of them different, in memory of its own while
-        it trains.
+        As for `Trainer.fit`, sparse ones too, but no iterables. Each member has as many rows as there are, about 63 % of them
+        different, in memory of its own while it trains.
     n : int, default 10
     seed : int, default 0
         Of the draws; with the member's number they are a function of it.
@@ -60,8 +60,9 @@ def bagging(make_trainer, X, y, n=10, *, seed=0, jobs=None, **fit) -> Ensemble:
     """
     n, seed = count(n, "n", 1), check_seed(seed)
     X, y, weight = _arrays(X, y, fit)
-    rows = [np.random.Generator(np.random.Philox(key=[seed, i])).integers(0, len(X), len(X)) for i in range(n)]
-    held = [np.setdiff1d(np.arange(len(X)), r) for r in rows]
+    size = X.shape[0]
+    rows = [np.random.Generator(np.random.Philox(key=[seed, i])).integers(0, size, size) for i in range(n)]
+    held = [np.setdiff1d(np.arange(size), r) for r in rows]
     return _trained(make_trainer, X, y, weight, rows, held, fit, jobs)
 
 
@@ -113,16 +114,17 @@ def kfold(make_trainer, X, y, n=5, *, shuffle=True, stratify=None, seed=0, jobs=
     """
     n, shuffle, seed = count(n, "n", 2), flag(shuffle, "shuffle"), check_seed(seed)
     X, y, weight = _arrays(X, y, fit)
-    if n > len(X):
-        raise ValueError(f"n: expected at most as many folds as rows, {len(X)}, got {n}")
-    order = _native.permutation(len(X), seed, 0) if shuffle else np.arange(len(X))
-    fold = np.empty(len(X), np.int64)
+    size = X.shape[0]
+    if n > size:
+        raise ValueError(f"n: expected at most as many folds as rows, {size}, got {n}")
+    order = _native.permutation(size, seed, 0) if shuffle else np.arange(size)
+    fold = np.empty(size, np.int64)
     if stratify is not None:
         classes = np.asarray(stratify)
-        if classes.shape != (len(X),):
-            raise ValueError(f"stratify: expected one class for each of the {len(X)} rows, got shape {classes.shape}")
+        if classes.shape != (size,):
+            raise ValueError(f"stratify: expected one class for each of the {size} rows, got shape {classes.shape}")
         order = order[np.argsort(np.unique(classes, return_inverse=True)[1][order], kind="stable")]
-        fold[order] = np.arange(len(X)) % n
+        fold[order] = np.arange(size) % n
     else:
         fold[order] = np.repeat(np.arange(n), [len(part) for part in np.array_split(order, n)])
     held = [np.flatnonzero(fold == i) for i in range(n)]
@@ -131,16 +133,14 @@ def kfold(make_trainer, X, y, n=5, *, shuffle=True, stratify=None, seed=0, jobs=
 
 def _arrays(X, y, fit):
     """(X, y, weights of the rows or None), taken out of `fit`."""
-    X, y, weight = np.asarray(X), np.asarray(y), fit.pop("sample_weight", None)
-    for name, a in (("X", X), ("y", y)):
-        if a.ndim == 0:
-            raise ValueError(f"{name}: expected an array of rows, got a single {a.dtype}")
+    X, y, weight = by_rows(X, "X"), by_rows(y, "y"), fit.pop("sample_weight", None)
     weight = None if weight is None else np.asarray(weight)
+    rows = X.shape[0]
     for name, a in (("y", y), ("sample_weight", weight)):
-        if a is not None and (a.ndim == 0 or len(a) != len(X)):
-            raise ValueError(f"{name}: expected one for each of X's {len(X)} rows, got shape {a.shape}")
-    if len(X) < 2:
-        raise ValueError(f"X: expected at least 2 rows, got {len(X)}")
+        if a is not None and (a.ndim == 0 or a.shape[0] != rows):
+            raise ValueError(f"{name}: expected one for each of X's {rows} rows, got shape {a.shape}")
+    if rows < 2:
+        raise ValueError(f"X: expected at least 2 rows, got {rows}")
     return X, y, weight
 
 
@@ -151,7 +151,7 @@ def _trained(make_trainer, X, y, weight, rows, held, fit, jobs):
     if jobs is not None:
         items = list(zip(range(len(rows)), rows, held))
         models, histories, scores, outputs = zip(*train_members(member_of_samples, (make_trainer, X, y, weight, fit), items, jobs))
-        return _ensemble(models, list(histories), list(zip(scores, outputs)), len(X), held)
+        return _ensemble(models, list(histories), list(zip(scores, outputs)), X.shape[0], held)
     trainers = checked_trainers((make_trainer(i) for i in range(len(rows))), "make_trainer")
 
     def data(i):
@@ -164,7 +164,7 @@ def _trained(make_trainer, X, y, weight, rows, held, fit, jobs):
         return trainers[i].evaluate(X[held[i]], y[held[i]]), trainers[i].model.predict(X[held[i]])
 
     histories, found = fit_all(trainers, data, len(rows[0]), fit, judged)
-    return _ensemble([t.model for t in trainers], histories, found, len(X), held)
+    return _ensemble([t.model for t in trainers], histories, found, X.shape[0], held)
 
 
 def _ensemble(models, histories, found, rows, held):

@@ -48,7 +48,10 @@ def member_callbacks(callbacks, i):
             f"callbacks: expected a function of a member's number that returns a new list, got {type(callbacks).__name__}; "
             "write callbacks=lambda i: [...]"
         )
-    return list(callbacks(i) or ())
+    made = callbacks(i)
+    if isinstance(made, Callback):
+        raise TypeError(f"callbacks: expected a function that returns a list, got one that returns a single {type(made).__name__}")
+    return list(made or ())
 
 
 def _left_to_the_team(trainers, rows, batch):

@@ -14,11 +14,13 @@ from ..init import check_seed
 from ..losses import Loss
 from ..training import History
 from ..training.arrays import ArrayData
+from ..training.callbacks import Checkpoint, Diagnose, LearningRateLogger, StochasticWeightAveraging
 from ..training.callbacks.base import check_callbacks
 from ..training.checks import check_end, check_model, count
 from ..training.functional import loss_plan
 from ..training.progress import progress
 
+_OF_TRAINERS = (Checkpoint, Diagnose, LearningRateLogger, StochasticWeightAveraging)
 _SELECTIONS = ("tournament", "truncation", "rank")
 _CROSSOVERS = ("uniform", "one_point", "two_point", "blend", "none")
 
@@ -89,6 +91,7 @@ class GeneticAlgorithm:
             raise ValueError(f"elitism: expected fewer than the population, {self.population}, got {elitism}")
         self.seed = check_seed(seed)
         self.stop_training = False
+        self.model, self.epochs_done, self.loss_so_far = None, 0, math.nan  # what callbacks look at
 
     def fit(self, model, loss, X, y, validation_data=None, callbacks=None, verbose=1) -> History:
         """Evolve the model's parameters; in the end it has those of the best individual that was found.
@@ -104,7 +107,9 @@ class GeneticAlgorithm:
         validation_data : (X, y), optional
             Evaluated for the best individual of every generation.
         callbacks : list of callbacks.Callback, optional
-            A generation counts as an epoch; their `trainer` is this object.
+            A generation counts as an epoch; their `trainer` is this object, whose `model` has the generation's best individual then.
+            With `EarlyStopping` that restores the best, the model ends as what that has watched. Checkpoint, Diagnose,
+            LearningRateLogger and StochasticWeightAveraging need a Trainer, and are refused.
         verbose : {0, 1, 2}, default 1
 
         Returns
@@ -123,6 +128,9 @@ class GeneticAlgorithm:
         if not isinstance(loss, Loss) and not callable(loss):
             raise TypeError(f"loss: expected a loss of fastnn.losses or a function of (outputs, y), got {type(loss).__name__}")
         callbacks = check_callbacks(callbacks)
+        for i, c in enumerate(callbacks):
+            if isinstance(c, _OF_TRAINERS):
+                raise TypeError(f"callbacks[{i}]: expected one that needs no Trainer with an optimizer, got {type(c).__name__}")
         parameters = [p for p in model.parameters() if not p.frozen]
         if not parameters:
             raise ValueError("model: expected parameters that are not frozen, got none")
@@ -134,9 +142,19 @@ class GeneticAlgorithm:
         validation = None
         if validation_data is not None:
             validation = _Evaluator(model, loss, *validation_data, ("validation_data[0]", "validation_data[1]"))
+        names = ["loss", *["accuracy"] * evaluators[0].has_accuracy, "mean_loss"]
+        if validation is not None:
+            names += ["val_loss", *["val_accuracy"] * validation.has_accuracy]
+        for c in callbacks:
+            c.check_names([*names, "seconds"])
+        self.model, self.epochs_done = model, 0
         try:
             with ThreadPoolExecutor(workers) as pool:
                 return self._evolve(parameters, evaluators, validation, pool, callbacks, display)
+        except BaseException as error:
+            for c in callbacks:
+                c.on_exception(error)
+            raise
         finally:
             display.close()
 
@@ -162,7 +180,7 @@ class GeneticAlgorithm:
                 scores = _evaluated(genomes, evaluators, pool)
                 losses = np.array([s[0] for s in scores])
                 at = _order(scores)[0]
-                if losses[at] < best[0] or best[1] is None:
+                if losses[at] < best[0] or best[1] is None or math.isnan(best[0]) > math.isnan(losses[at]):
                     best = losses[at], genomes[at].copy()
                 finite = losses[np.isfinite(losses)]
                 logs = {"loss": float(losses[at])}
@@ -173,6 +191,8 @@ class GeneticAlgorithm:
                     value, accuracy = validation(genomes[at])
                     logs |= {"val_loss": value} | ({} if accuracy is None else {"val_accuracy": accuracy})
                 logs["seconds"] = time.perf_counter() - start
+                _put(parameters, genomes[at])  # for callbacks
+                self.epochs_done, self.loss_so_far = generation + 1, logs["loss"]
                 history.add(generation, self.population, logs, logs)
                 display.advance(self.population, logs)
                 display.end(generation + 1, logs)
@@ -250,6 +270,10 @@ class _Evaluator:
             if len(self._X) != (len(self._y) if self._y.ndim else 0):
                 raise ValueError(f"{names[1]}: expected {len(self._X)} targets, one for each row of {names[0]}, got shape {self._y.shape}")
 
+    @property
+    def has_accuracy(self):
+        return isinstance(self._loss, Loss) and self._loss.accurate
+
     def __call__(self, genome):
         _put(self._parameters, genome)
         if self._executor is None:
@@ -266,6 +290,8 @@ class _Evaluator:
 def number_of(value):
     """A loss that a user's function gave, as a float."""
     try:
+        if isinstance(value, (str, bytes)):  # even if it reads like a number
+            raise TypeError
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"loss: expected the function to return a number, got {type(value).__name__}") from None

@@ -26,6 +26,14 @@ def watched(plateau, names):
     return name
 
 
+def by_rows(a, name):
+    """An array, or a sparse matrix, of which rows can be taken by their numbers."""
+    found = a.tocsr() if callable(getattr(a, "tocsr", None)) else np.asarray(a)
+    if found.ndim == 0:
+        raise ValueError(f"{name}: expected an array of rows, got {type(a).__name__}")
+    return found
+
+
 def check_model(model):
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a fastnn.nn.Sequential, got {type(model).__name__}")

@@ -92,10 +92,16 @@ def _arrays(trainer, train, batch_size, shuffle, drop_last, accumulate, augment)
             check_batch(model, trainer.together.smallest(batch, part), name, hint)
     if augment is None:
         return ArraySource(train, rows, whole, shuffle, accumulate * parts)
-    if not callable(augment):
-        raise TypeError(f"augment: expected one of fastnn.data.augment, got {type(augment).__name__}; write augment.Compose([...]) for a list")
-    if not isinstance(train.X, np.ndarray) or model.channels_first:
-        raise ValueError("augment: expected a dense array of images with the channels last")
+    if not callable(augment) or isinstance(augment, type):
+        got = f"the class {augment.__name__}; write it with its arguments" if isinstance(augment, type) else type(augment).__name__
+        raise TypeError(f"augment: expected one of fastnn.data.augment, or a function, got {got}; write augment.Compose([...]) for a list")
+    if not isinstance(train.X, np.ndarray):
+        raise ValueError("augment: expected a dense array of images with the channels last, got sparse rows; write X.toarray()")
+    if model.channels_first:
+        raise ValueError(
+            "augment: expected images with the channels last, got a model whose nn.Input has them first; write nn.Input(height, width, "
+            "channels) and numpy.moveaxis(X, 1, -1)"
+        )
     source = AugmentedSource(augment, train, rows, whole, shuffle, accumulate * parts)
     if source.mixes and (loss.ignore_index is not None or "any" in loss.kinds):
         what = f"{type(loss).__name__}" + " with ignore_index" * (loss.ignore_index is not None)

@@ -112,6 +112,11 @@ class AugmentedSource(ArraySource):
     def _changed(self, rows, seed=0, epoch=0):
         more = {"dtype": self.data.dtype} if self._compiled and self.data.dtype != "float32" else {}
         x = self._augment(self.data.X[rows], seed, epoch, rows, **more)
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
+            got = f"dtype {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+            raise TypeError(f"augment: expected the function to return an array of real numbers, got {got}")
+        if len(x) != len(rows):
+            raise ValueError(f"augment: expected the function to return as many images as it gets, {len(rows)}, got {len(x)}")
         if x.shape[1:] != self.data.X.shape[1:]:
             raise ValueError(f"augment: expected images of {self.data.X.shape[1:]} to stay so, as the model takes them, got {x.shape[1:]}")
         return x

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numpy as np
-
 from .. import _native
 from ..core.checks import number
 from ..init import check_seed
+from ..training.checks import by_rows
 from ..training.callbacks import Callback
 
 
@@ -64,9 +63,9 @@ class Training:
         if not callable(make_trainer):
             raise TypeError(f"make_trainer: expected a function, got {type(make_trainer).__name__}")
         self.make_trainer, self.monitor, self.fit = make_trainer, monitor, {"verbose": 0, **fit}
-        self.X, self.y = np.asarray(X), np.asarray(y)
-        rows = len(self.X)
-        if self.y.ndim == 0 or len(self.y) != rows:
+        self.X, self.y = by_rows(X, "X"), by_rows(y, "y")
+        rows = self.X.shape[0]
+        if self.y.shape[0] != rows:
             raise ValueError(f"y: expected {rows} targets, one for each row of X, got shape {self.y.shape}")
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:

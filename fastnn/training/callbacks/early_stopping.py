@@ -111,8 +111,9 @@ class EarlyStopping(Callback):
 
     def _arrays(self):
         """All arrays that make the model what it is."""
-        model, optimizer = self.trainer.model, self.trainer.optimizer
-        return [p.data for _, p in (*model.named_parameters(), *model.named_buffers())] + optimizer.weight_states()
+        model, optimizer = self.trainer.model, getattr(self.trainer, "optimizer", None)  # a genetic algorithm has none
+        states = [] if optimizer is None else optimizer.weight_states()
+        return [p.data for _, p in (*model.named_parameters(), *model.named_buffers())] + states
 
     def _keep(self):
         if not self.restore_best:
