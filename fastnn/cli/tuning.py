@@ -63,7 +63,7 @@ def tune(args):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of losses that are not finite: such a trial has failed
             study = search.random(objective, space, n=args.trials, rounds=min(args.rounds, args.trials), seed=args.seed,
-                                  seconds=args.seconds, threads=args.jobs, file=args.study)  # fmt: skip
+                                  seconds=args.seconds, epochs=args.epochs, threads=args.jobs, file=args.study)  # fmt: skip
         best = study.best
     except ValueError as error:
         if study is None:

@@ -59,5 +59,6 @@ def test_what_is_refused(run, moons, options, message):
 
 def test_a_study_of_another_search(run, moons):
     assert run("tune", *moons, "--trials", 2, "--epochs", 1, "--study", "s")[0] == 0
-    code, _, err = run("tune", *moons, "--trials", 3, "--epochs", 1, "--study", "s")
-    assert code == 2 and "argument --study: expected that of a search with the same space" in err
+    for more, where in ((("--trials", 3, "--epochs", 1), "n is 2, here 3"), (("--trials", 2, "--epochs", 2), "epochs is 1, here 2")):
+        code, _, err = run("tune", *moons, *more, "--study", "s")
+        assert code == 2 and "argument --study: expected that of the same search" in err and f"where {where}" in err
