@@ -17,7 +17,7 @@ _DAY = 86_400_000_000_000  # nanoseconds
 _DATES = (datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
 
 
-def _is_missing(value):
+def is_missing(value):
     """Whether it is None, NaN, NaT or pandas' NA."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
@@ -26,7 +26,7 @@ def _is_missing(value):
 
 def _key(value):
     """A category as a string; None for a missing one. 1 and 1.0 are one category."""
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         return str(value)
@@ -58,7 +58,7 @@ def _as_numbers(values, name):
     if values.dtype.kind in "Mm":
         days = values.astype(f"{values.dtype.kind}8[ns]").astype(np.int64) / _DAY
         return np.where(np.isnat(values), np.nan, days)
-    given = [None if _is_missing(v) else v for v in values.tolist()]
+    given = [None if is_missing(v) else v for v in values.tolist()]
     try:
         if any(isinstance(v, _DATES) for v in given):
             spans = any(isinstance(v, (datetime.timedelta, np.timedelta64)) for v in given)
@@ -91,7 +91,7 @@ def _tells_category(values):
         return False
     if values.dtype.kind != "O":
         return True
-    given = [v for v in values.tolist() if not _is_missing(v)]
+    given = [v for v in values.tolist() if not is_missing(v)]
     real = all(isinstance(v, numbers.Real) and not isinstance(v, (bool, np.bool_)) for v in given)
     return bool(given) and not real and not all(isinstance(v, _DATES) for v in given)
 

@@ -2,10 +2,12 @@
 
 import json
 import os
+import threading
 import time
 import warnings
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -17,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, check_i
 
 from .. import nn, optim, schedules
 from ..core import safetensors
+from ..core.runtime import get_num_threads
 from ..kernels import activation_forward
 from ..nn.serialization import pack, unpack
 from ..training import Trainer
@@ -65,19 +68,30 @@ class BestEpoch(Callback):
 
 
 class Watch(Callback):
-    """Tells the callbacks of scikit-learn of each epoch."""
+    """Tells the callbacks of scikit-learn of each epoch; ends where another network's training has failed."""
 
-    def __init__(self, tasks, verbose, name):
-        self.tasks, self.verbose, self.name = tasks, verbose, name
+    def __init__(self, tasks, verbose, name, others):
+        self.tasks, self.verbose, self.name, self.others = tasks, verbose, name, others
 
     def on_epoch_begin(self, epoch):
         self.tasks.begin()
+        if self.others is not None and self.others.is_set():
+            self.trainer.stop_training = True
 
     def on_epoch_end(self, epoch, logs):
         if self.verbose > 1:
             print(f"{self.name}, epoch {epoch + 1}, loss = {logs['loss']:.6f}")
         if self.tasks.end():
             self.trainer.stop_training = True
+
+
+class Trained(NamedTuple):
+    """A network: its validation errors, its losses, and of the first rows for the importances of columns."""
+
+    model: nn.Sequential
+    curve: list
+    losses: list
+    held: tuple | None
 
 
 class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
@@ -193,6 +207,8 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         """
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val, y_val: expected both or neither")
+        if sample_weight_val is not None and X_val is None:
+            raise ValueError("sample_weight_val: expected with X_val and y_val, got it alone")
         columns = self._table(X, True)
         y = self._check_targets(y)
         rows = _num_samples(columns[0][0])
@@ -210,25 +226,53 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         own = None
         if X_val is not None:
             own = (self._encoder.transform(self._table(X_val, False), names), self._encode(y_val), sample_weight_val)
+            if len(own[0]) != len(own[1]):
+                raise ValueError(f"X_val, y_val: expected as many rows in both, got {len(own[0])} and {len(own[1])}")
             if own[2] is not None:
                 own = (*own[:2], _check_sample_weight(own[2], own[0], ensure_non_negative=True))
         random = check_random_state(self.random_state)
-        self._models, self.validation_curves_ = [], []
         self.n_epochs_ = self._epochs(rows)
-        begun = time.perf_counter()
         tasks = Tasks(self, self.n_models * self.n_epochs_, X, y)
         with threads(self.n_threads):
-            for i in range(self.n_models):
-                left = None if self.max_seconds is None else self.max_seconds - (time.perf_counter() - begun)
-                if i and left is not None and left <= 0:
-                    warnings.warn(f"max_seconds={self.max_seconds}: {i} of {self.n_models} networks have been trained")
-                    break
-                share = None if left is None else max(left, 0.0) / (self.n_models - i)
-                self._train(i, encoded, y, weights, own, random, tasks, share)
+            trained = self._train_all(encoded, y, weights, own, random, tasks)
         tasks.close()
-        self.n_iter_ = max(len(curve) for curve in self._lengths)
-        del self._lengths
+        if len(trained) < self.n_models:
+            warnings.warn(f"max_seconds={self.max_seconds}: {len(trained)} of {self.n_models} networks have been trained")
+        self._models, self.validation_curves_ = [t.model for t in trained], [t.curve for t in trained]
+        self.loss_curve_, self.n_iter_ = trained[0].losses, max(len(t.losses) for t in trained)
+        self._held = trained[0].held
         return self
+
+    def _train_all(self, encoded, y, weights, own, random, tasks):
+        """The networks, as Trained: one on each thread while there are as many as threads, and what is left one after the other by all
+        of them; no result depends on that. With callbacks of scikit-learn's, which know of one fit at a time, all go one by one."""
+        begun, team = time.perf_counter(), get_num_threads()
+        beside = 0 if team == 1 or tasks.root is not None else self.n_models // team * team
+        event, trained = threading.Event(), []
+
+        def run(i, start, others):
+            left = None if self.max_seconds is None else self.max_seconds - (time.perf_counter() - begun)
+            if event.is_set() or i and left is not None and left <= 0:
+                return None
+            rounds = -(-(beside - i) // team) + self.n_models - beside if i < beside else self.n_models - i
+            share = None if left is None else max(left, 0.0) / rounds
+            return self._train(i, start, encoded, y, weights, own, tasks, share, others)
+
+        if beside:
+            starts = [self._start(encoded, y, weights, own, random) for _ in range(beside)]
+            with ThreadPoolExecutor(team) as pool:
+                waiting = [pool.submit(run, i, start, event) for i, start in enumerate(starts)]
+                try:
+                    wait(waiting, return_when=FIRST_EXCEPTION)
+                    trained = [future.result() for future in waiting if future.done()]
+                except BaseException:
+                    event.set()
+                    for future in waiting:
+                        future.cancel()
+                    raise
+        for i in range(beside, self.n_models):
+            trained.append(run(i, self._start(encoded, y, weights, own, random), None))
+        return [t for t in trained if t is not None]
 
     def _combined(self, sample_weight, y):
         more = self._row_weights(y)
@@ -318,27 +362,37 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
                 h = activation_forward(z + bias.astype(np.float32), self._activation)
         return nn.Sequential(*layers, dtype="float32"), [*groups, (biases, 0.1, 0.0), (parts, 0.1, 0.1)]
 
-    def _split(self, encoded, y, weights, seed):
-        """(X, y, weights) to train on, and those held back, or None: below 1,000 rows all are trained on."""
+    def _split(self, y, seed):
+        """(rows to train on, rows that are held back), or None: below 1,000 rows all are trained on."""
         share = self.validation_fraction
         if share == "auto":
-            share = 0.2 if len(encoded) >= _FEW else 0
-        if not share or len(encoded) < 3:
-            return encoded, y, weights, None
-        index = np.arange(len(encoded))
-        train, held = train_test_split(index, test_size=share, random_state=seed, stratify=self._to_stratify(y, share))
-        chosen = (lambda at: None) if weights is None else (lambda at: weights[at])
-        return encoded[train], y[train], chosen(train), (encoded[held], y[held], chosen(held))
+            share = 0.2 if len(y) >= _FEW else 0
+        if not share or len(y) < 3:
+            return None
+        return train_test_split(np.arange(len(y)), test_size=share, random_state=seed, stratify=self._to_stratify(y, share))
 
-    def _train(self, number, encoded, y, weights, own, random, tasks, seconds):
-        """One network."""
+    def _start(self, encoded, y, weights, own, random):
+        """All that is drawn for a network: (seed, split, model, groups of its parameters, rows of a batch, steps)."""
         seed = int(random.randint(np.iinfo(np.int32).max))
-        X, y, weights, held = (encoded, y, weights, own) if own is not None else self._split(encoded, y, weights, seed)
-        rows = len(X)
+        split = self._split(y, seed) if own is None else None
+        rows = len(y) if split is None else len(split[0])
         batch = min(self.batch_size, rows)
         total = self.n_epochs_ * (rows // batch)
-        td = self.preset == "td"
-        model, groups = self._build_td(random, X, total) if td else self._build(random)
+        if self.preset == "td":
+            model, groups = self._build_td(random, encoded if split is None else encoded[split[0]], total)
+        else:
+            model, groups = self._build(random)
+        return seed, split, model, groups, batch, total
+
+    def _train(self, number, start, encoded, y, weights, own, tasks, seconds, others):
+        """One network, beside others if there are such (an event that ends all); a Trained."""
+        seed, split, model, groups, batch, total = start
+        X, held, td = encoded, own, self.preset == "td"
+        if split is not None:
+            train, back = split
+            held = encoded[back], y[back], None if weights is None else weights[back]
+            X, y, weights = encoded[train], y[train], None if weights is None else weights[train]
+        rows = len(X)
         rate = self._rates[self.preset] if self.learning_rate is None else float(self.learning_rate)
         groups = [
             {"params": p, "lr": schedules.CosLog(rate * factor, total)}
@@ -347,7 +401,8 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         ]
         kind = {"decoupled_weight_decay": True} if td else {}
         trainer = Trainer(model, self._make_loss(), optim.Adam(groups, betas=(0.9, 0.95), **kind), seed=seed)
-        callbacks = [Watch(tasks, self.verbose, f"network {number + 1} of {self.n_models}")]
+        trainer.one_thread = others is not None
+        callbacks = [Watch(tasks, self.verbose, f"network {number + 1} of {self.n_models}", others)]
         if held is not None:
             callbacks.append(BestEpoch(lambda outputs: self._error(outputs, held[1], held[2]), held[0]))
         if weights is not None:
@@ -358,30 +413,30 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         )
         if not all(np.isfinite(p.data).all() for p in model.parameters()):
             raise ValueError("the training has come to weights that are not finite; a smaller learning_rate may help")
-        curve = callbacks[-1].errors if held is not None else []
-        self.validation_curves_.append(curve)
-        self._models.append(model)
-        if not number:
-            kept = (X, y) if held is None else held[:2]
-            chosen = np.random.RandomState(seed).permutation(len(kept[0]))[:_HELD]
-            self._held = kept[0][chosen], kept[1][chosen]
-            self._lengths = []
-            self.loss_curve_ = list(history["loss"])
-        self._lengths.append(history["loss"])
         if self.verbose:
             end = "" if held is None else f", best validation error {callbacks[-1].best:.6f}"
             print(f"network {number + 1} of {self.n_models}: {len(history['loss'])} epochs{end}")
+        kept = None
+        if not number:
+            some = (X, y) if held is None else held[:2]
+            chosen = np.random.RandomState(seed).permutation(len(some[0]))[:_HELD]
+            kept = some[0][chosen], some[1][chosen]
+        return Trained(model, callbacks[-1].errors if held is not None else [], list(history["loss"]), kept)
 
     # ---- what it gives ----
 
-    def _mean_outputs(self, X):
-        """What the networks give for X, as `_read` makes numbers of outputs; the mean over networks."""
+    def _encoded(self, X):
+        """The rows of X as the networks take them."""
         encoder = vars(self).get("_encoder")
         plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind == "f" and len(X) and encoder is not None
         if plain and encoder.all_numbers and X.shape[1] == len(encoder.columns) and "feature_names_in_" not in vars(self):
-            return self._mean_of(encoder.transform_numbers(X))  # which finds what scikit-learn's checks would
+            return encoder.transform_numbers(X)  # which finds what scikit-learn's checks would
         check_is_fitted(self, "_encoder")
-        return self._mean_of(encoder.transform(self._table(X, False), self._names()))
+        return encoder.transform(self._table(X, False), self._names())
+
+    def _mean_outputs(self, X):
+        """What the networks give for X, as `_read` makes numbers of outputs; the mean over networks."""
+        return self._mean_of(self._encoded(X))
 
     def _mean_of(self, encoded):
         total = self._read(self._models[0].predict(encoded))

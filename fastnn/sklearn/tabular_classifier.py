@@ -12,6 +12,7 @@ from sklearn.utils.validation import column_or_1d
 
 from .. import losses
 from .network import softmax
+from .tables import is_missing
 from .tabular_base import BaseTabular
 
 
@@ -118,9 +119,9 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         if y is None:
             raise ValueError("This TabularClassifier estimator requires y to be passed, but the target y is None.")
         y = column_or_1d(y, warn=True)
+        if y.dtype.kind == "O" and any(map(is_missing, y.tolist())):
+            raise ValueError("Input y contains NaN, None or NA: rows without a class cannot be trained on; leave them out.")
         check_classification_targets(y)
-        if y.dtype.kind == "O" and any(v is None or v != v for v in y.tolist()):
-            raise ValueError("Input y contains NaN.")
         self.classes_, codes = np.unique(y, return_inverse=True)
         self._outputs_count = max(len(self.classes_), 2)
         return codes.astype(np.int64)
@@ -182,8 +183,11 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         -------
         ndarray of shape (n_samples,)
         """
-        best = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[best]
+        encoded = self._encoded(X)
+        if len(self.classes_) == 1:
+            return self.classes_[np.zeros(len(encoded), int)]
+        found = self._models[0].predict(encoded) if len(self._models) == 1 else self._mean_of(encoded)
+        return self.classes_[found.argmax(axis=1)]
 
     # ---- files ----
 

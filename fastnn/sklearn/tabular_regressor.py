@@ -92,7 +92,10 @@ max_categories, max_seconds, random_state, verbose, n_threads
         else:
             self._levels = ()
         self._outputs_count = len(self._levels) or self.n_outputs_
-        self._mean, self._deviation = y.mean(axis=0), y.std(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._mean, self._deviation = y.mean(axis=0), y.std(axis=0)
+        if not (np.isfinite(self._mean) & np.isfinite(self._deviation)).all():
+            raise ValueError(f"y: expected numbers with a finite variance, got some as large as {np.abs(y).max():.3g}; scale them before")
         self._deviation[~(self._deviation > 1e-12 * np.abs(self._mean))] = 1.0
         y = self._standard(y)
         self._range = (y.min(axis=0), y.max(axis=0)) if self.preset == "td" else None
@@ -125,7 +128,7 @@ max_categories, max_seconds, random_state, verbose, n_threads
         return int(np.abs(np.array(self._levels) - 0.5).argmin())
 
     def _read(self, outputs):
-        return outputs if self._range is None else np.clip(outputs, *self._range)
+        return outputs if self._range is None else np.minimum(np.maximum(outputs, self._range[0]), self._range[1])
 
     # ---- what it gives ----
 

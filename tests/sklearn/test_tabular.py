@@ -263,6 +263,7 @@ def test_weights_and_classes():
     assert set(only.predict(X)) == {3} and only.predict_proba(X).shape == (len(X), 1)
 
 
+@pytest.mark.filterwarnings("ignore:the loss became")
 def test_several_networks_and_random_state():
     X, y = load_iris(return_X_y=True)
     three = TabularClassifier(n_models=3, validation_fraction=0.2, **QUICK).fit(X, y)
@@ -272,6 +273,10 @@ def test_several_networks_and_random_state():
     assert (three.predict_proba(X) == again.predict_proba(X)).all()
     assert np.abs(three.predict_proba(X) - one.predict_proba(X)).max() > 1e-3
     np.testing.assert_allclose(three.predict_proba(X).sum(axis=1), 1, atol=1e-5)
+    alone = TabularClassifier(n_models=3, validation_fraction=0.2, n_threads=1, **QUICK).fit(X, y)
+    assert (three.predict_proba(X) == alone.predict_proba(X)).all()  # side by side or one after the other
+    with pytest.raises(ValueError, match="weights that are not finite"):
+        TabularRegressor(n_models=4, learning_rate=1e30, **QUICK).fit(X, X[:, 0])
 
 
 def test_quantiles_and_outputs():
@@ -386,6 +391,15 @@ def test_errors():
         clf.fit(X, y, sample_weight=-np.ones(150))
     with pytest.raises(ValueError, match="y contains NaN"):
         TabularRegressor().fit(X, np.where(y == 1, np.nan, y))
+    for missing in (None, np.nan):
+        with pytest.raises(ValueError, match="y contains NaN, None or NA"):
+            clf.fit(X, np.array([missing, "a", "b"], object)[y])
+    with pytest.raises(ValueError, match="y: expected numbers with a finite variance, got some as large as 1e[+]300"):
+        TabularRegressor().fit(X, np.where(y == 1, 1e300, 0.0))
+    with pytest.raises(ValueError, match="X_val, y_val: expected as many rows in both, got 150 and 9"):
+        clf.fit(X, y, X_val=X, y_val=y[:9])
+    with pytest.raises(ValueError, match="sample_weight_val: expected with X_val"):
+        clf.fit(X, y, sample_weight_val=np.ones(3))
     with pytest.raises(ValueError, match="quantiles: expected numbers above 0"):
         TabularRegressor(quantiles=[0.5, 1.0]).fit(X, y)
     with pytest.raises(ValueError, match="expected an estimator that was fitted with quantiles"):
