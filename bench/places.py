@@ -1,8 +1,9 @@
 """In how many source files a thing is named: `python -m bench.places`, or `python -m bench.places NAME ...` for other names.
 
-What code says counts, comments and docstrings do not. Three columns: the files that make the thing and let models use it; `__init__`
-files that only hand it on; and what brings models in and out: files' formats, the command line, estimators. Fewer is better: one
-fact, one place.
+Every source file below csrc/ and fastnn/ that is written by hand counts where its code has the name; comments and docstrings do not.
+Three columns: the files that make the thing and let models use it; `__init__` files, which only hand it on; and what brings models in
+and out: files' formats, the command line, estimators. Left out are tests, docs, benches and examples, which show a thing and do not make
+it. Fewer is better: one fact, one place.
 """
 
 import ast
@@ -63,7 +64,7 @@ def table(names):
     for name in names:
         made, inits, ways = places(name, found)
         lines.append(f"| {name}{f', {THINGS[name]}' if name in THINGS else ''} | {len(made)} | {len(inits)} | {len(ways)} |")
-        lines += [f"|   {p} | | | |" for p in made]
+        lines += [f"|   {p} | | | |" for p in [*made, *inits, *ways]]
     return "\n".join(lines)
 
 

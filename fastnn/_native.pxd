@@ -144,6 +144,8 @@ cdef extern from "fastnn.h" nogil:
         const char *name
         const char *saves
         double alpha, lowest
+        const char *init
+        const char *layer
 
     const fnn_activation_info *fnn_activations
     const char *const *fnn_loss_names

@@ -20,6 +20,7 @@ import threading
 import numpy as np
 
 from . import _native
+from .core.activations import ACTIVATIONS, LEARNED, SLOPE
 from .core.checks import number, scalar
 from .reference.rng import to_normal, to_uniform
 
@@ -449,17 +450,12 @@ def calculate_gain(activation, alpha=None) -> float:
     return _GAINS[name]
 
 
-# What a layer starts from when it is not told; activations that are not listed get Xavier's.
-_DEFAULTS = {name: he_normal for name in ("relu", "leaky_relu", "prelu", "elu", "gelu", "gelu_tanh", "silu", "softplus", "mish")}
-_DEFAULTS["selu"] = lecun_normal
-_SLOPES = {"leaky_relu": None, "prelu": 0.25}  # the slope for negative inputs that it starts from; None: its `alpha`
-
-
 def default_for(activation, alpha=0.0):
-    """What a layer uses when it is not told: He's for the rectifiers and the like, LeCun's for selu, Xavier's for the others."""
-    if activation in _SLOPES:
-        return he_normal(slope=_SLOPES[activation] if _SLOPES[activation] is not None else alpha)
-    return _DEFAULTS.get(activation, xavier_normal)()
+    """What a layer uses when it is not told, as the register of activations says; He's for the slope that a leaky one has or starts from."""
+    if activation == "leaky_relu" or activation in LEARNED:
+        return he_normal(slope=SLOPE if activation in LEARNED else alpha)
+    suits = ACTIVATIONS[activation].init if activation in ACTIVATIONS else "xavier"
+    return {"he": he_normal, "lecun": lecun_normal, "xavier": xavier_normal}[suits]()
 
 
 def resolve(init, activation, alpha):

@@ -9,14 +9,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 bench = pytest.importorskip("bench.places", reason="needs the sources")
 del sys.path[0]
 
-MOST = {"maxout": 10, "prelu": 15, "mish": 5, "quantile": 5, "lion": 5, "adafactor": 6}
+MOST = {"maxout": 8, "prelu": 8, "mish": 3, "quantile": 5, "lion": 4, "adafactor": 6}
 
 
 def test_things_stand_in_few_files():
     found = bench.sources()
     counts = {name: len(bench.places(name, found)[0]) for name in bench.THINGS}
     assert counts.keys() == MOST.keys() and all(1 < counts[name] <= MOST[name] for name in counts), counts
-    assert "| lion, an elementwise optimizer | 5 | 1 | 1 |" in bench.table(["lion"])
+    assert "| lion, an elementwise optimizer | 4 | 1 | 1 |" in bench.table(["lion"])
 
 
 def test_comments_and_docstrings_do_not_count(tmp_path):

@@ -25,7 +25,7 @@ static void fnn_finish_derivative(const fnn_product *g, size_t i, size_t j, size
 }
 
 static fnn_update_rule_fn *const fnn_update_rules[FNN_UPDATE_RULES] = {
-#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits) [code] = fnn_##name,
+#define FNN_UPDATE(code, name, ...) [code] = fnn_##name,
 #include "../defs/update_rules.def"
 #undef FNN_UPDATE
 };

@@ -38,7 +38,7 @@ const fnn_kernels FNN_TABLE = {
     .isa = FNN_TEXT(FNN_ISA_NAME),
     .dtype = FNN_PICK(FNN_F32, FNN_F64),
     .item = sizeof(real),
-#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits) .update[code] = fnn_##name,
+#define FNN_UPDATE(code, name, ...) .update[code] = fnn_##name,
 #include "../defs/update_rules.def"
 #undef FNN_UPDATE
 #define FNN_KERNEL(name, result, arguments) .name = fnn_##name,

@@ -150,7 +150,7 @@ FNN_INLINE void fnn_differentiate_run(fnn_activation f, real alpha, size_t n, co
 static void fnn_activation_forward(fnn_activation f, double alpha, size_t n, const real *x, real *y)
 {
     switch (f) {
-#define FNN_ACTIVATION(code, name, saves, alpha_, lowest) \
+#define FNN_ACTIVATION(code, name, ...) \
     case code: fnn_activate_run(code, (real)alpha, n, x, y); break;
 #include "../defs/activations.def"
 #undef FNN_ACTIVATION
@@ -162,7 +162,7 @@ static void fnn_activation_backward(fnn_activation f, double alpha, size_t n, co
                                     real *dx)
 {
     switch (f) {
-#define FNN_ACTIVATION(code, name, saves, alpha_, lowest) \
+#define FNN_ACTIVATION(code, name, ...) \
     case code: fnn_differentiate_run(code, (real)alpha, n, dy, saved, dx); break;
 #include "../defs/activations.def"
 #undef FNN_ACTIVATION
@@ -287,7 +287,7 @@ FNN_INLINE void fnn_parametric_gradient_run(fnn_activation f, real alpha, size_t
 static void fnn_parametric_activation_forward(fnn_activation f, double alpha, size_t n, const real *x, const real *weight, real *y)
 {
     switch (f) {
-#define FNN_ACTIVATION(code, name, saves, alpha_, lowest) \
+#define FNN_ACTIVATION(code, name, saves, ...) \
     case code: fnn_parametric_forward_run(code, (real)alpha, n, x, weight, y); break;
 #include "../defs/activations.def"
 #undef FNN_ACTIVATION
@@ -299,7 +299,7 @@ static void fnn_parametric_activation_backward(fnn_activation f, double alpha, s
                                                const real *weight, real *dx)
 {
     switch (f) {
-#define FNN_ACTIVATION(code, name, saves, alpha_, lowest) \
+#define FNN_ACTIVATION(code, name, saves, ...) \
     case code: fnn_parametric_backward_run(code, (saves)[0] == 'y', (real)alpha, n, dy, x, weight, dx); break;
 #include "../defs/activations.def"
 #undef FNN_ACTIVATION
@@ -311,7 +311,7 @@ static void fnn_parametric_activation_gradient(fnn_activation f, double alpha, s
                                                size_t lddy, const real *x, size_t ldx, bool accumulate, real *dw)
 {
     switch (f) {
-#define FNN_ACTIVATION(code, name, saves, alpha_, lowest) \
+#define FNN_ACTIVATION(code, name, saves, ...) \
     case code: fnn_parametric_gradient_run(code, (real)alpha, rows, columns, dy, lddy, x, ldx, accumulate, dw); break;
 #include "../defs/activations.def"
 #undef FNN_ACTIVATION

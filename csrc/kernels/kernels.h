@@ -19,7 +19,7 @@ typedef FNN_REAL real;
 
 /* Elementwise activations y = f(z). */
 typedef enum {
-#define FNN_ACTIVATION(code, name, saves, alpha, lowest) code,
+#define FNN_ACTIVATION(code, name, ...) code,
 #include "../defs/activations.def"
 #undef FNN_ACTIVATION
     FNN_ACTIVATIONS
@@ -28,11 +28,12 @@ typedef enum {
 typedef struct fnn_activation_info {
     const char *name, *saves;
     double alpha, lowest;
+    const char *init, *layer;
 } fnn_activation_info;
 
 /* Update rules of the optimizers, and what some need beside their loop over the elements. */
 typedef enum {
-#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits) code,
+#define FNN_UPDATE(code, name, ...) code,
 #include "../defs/update_rules.def"
 #undef FNN_UPDATE
     FNN_UPDATE_RULES

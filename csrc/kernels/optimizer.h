@@ -1,5 +1,5 @@
-/* The optimizers' update rules. What a new one needs in C: its body here, its line in defs/update_rules.def and its scalars in
- * ops/optimizer.c.
+/* The optimizers' update rules. What a new one needs in C: its body here, and its line in
+ * defs/update_rules.def.
  *
  * One frame for all: prepare the gradient (scale, clip, weight decay), apply the rule, finish (shrink, average). A rule is
  * a function on registers: from the weight w, the prepared gradient g and its states it makes the new states and returns
@@ -359,7 +359,7 @@ FNN_INLINE void fnn_update_loop(fnn_rule * rule, const int states, const unsigne
 
 #define FNN_STATE(name) +1
 #define FNN_TRAIT(name) | FNN_TRAIT_##name
-#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits)                                           \
+#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits, ...)                                      \
     static void fnn_##name(size_t rows, size_t n, const fnn_update_scalars *s, real *w, size_t ldw,                    \
                            const real *g, size_t ldg, real *const state[FNN_STATES])                                   \
     {                                                                                                                  \

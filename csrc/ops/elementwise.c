@@ -3,7 +3,7 @@
 #include "step.h"
 
 const fnn_activation_info fnn_activations[FNN_ACTIVATIONS] = {
-#define FNN_ACTIVATION(code, name, saves, alpha, lowest) [code] = {#name, saves, alpha, lowest},
+#define FNN_ACTIVATION(code, name, ...) [code] = {#name, __VA_ARGS__},
 #include "../defs/activations.def"
 #undef FNN_ACTIVATION
 };

@@ -35,7 +35,7 @@ static const fnn_setting_info none_settings[] = {{NULL, false, 0, 0, 0}};
 #define FNN_COLUMN_STATE(name) +1
 #define FNN_TRAIT(name) | FNN_TRAIT_##name
 enum {
-#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits) \
+#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits, ...) \
     name##_states = 0 states, name##_matrix_states = 0 matrix_states, name##_flags = 0 traits,
 #include "../defs/update_rules.def"
 #undef FNN_UPDATE
@@ -50,7 +50,7 @@ enum {
 #define FNN_COLUMN_STATE(name) #name "/column "
 #define FNN_TRAIT(name) #name " "
 const fnn_update_rule_info fnn_update_infos[FNN_UPDATE_RULES] = {
-#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits)                                                   \
+#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits, ...)                                              \
     [code] = {#name,         "" states,           "" matrix_states, memory,          "" traits,                                \
               name##_states, name##_matrix_states, name##_flags,     hyper##_settings},
 #include "../defs/update_rules.def"
@@ -141,50 +141,58 @@ static void prepare_schedule_free(fnn_update_scalars *s, const fnn_schedule_free
     s->memory[1] = largest;
 }
 
+static void prepare_adagrad(fnn_update_scalars *s, const fnn_adagrad_hyper *h, double lr, uint64_t t)
+{
+    s->lr = lr / (1.0 + (double)(t - 1) * h->lr_decay);
+    s->eps = h->eps;
+}
+
+static void prepare_adamax(fnn_update_scalars *s, const fnn_moments_hyper *h, double lr, uint64_t t)
+{
+    prepare_moments(s, h->beta1, h->beta2, h->eps, t);
+    s->lr = lr / (1.0 - pow(h->beta1, (double)t));
+}
+
+static void prepare_lamb(fnn_update_scalars *s, const fnn_lamb_hyper *h, uint64_t t)
+{
+    prepare_moments(s, h->beta1, h->beta2, h->eps, t);
+    s->mix = 1.0 / (1.0 - pow(h->beta1, (double)t));
+}
+
+/* The weight of the newest squares, and the relative rate. */
+static void prepare_adafactor(fnn_update_scalars *s, const fnn_adafactor_hyper *h, double lr, uint64_t t)
+{
+    s->mix = pow((double)t, h->beta2_decay);
+    s->second_lr = fmin(lr, 1.0 / sqrt((double)t));
+}
+
+/* AdamW's; the rate of matrices apart. */
+static void prepare_muon(fnn_update_scalars *s, const fnn_muon_hyper *h, double lr, uint64_t t)
+{
+    prepare_moments(s, h->beta1, h->beta2, h->adamw_eps, t);
+    s->second_lr = lr;
+    s->lr = lr / (1.0 - pow(h->beta1, (double)t));
+}
+
+/* What the register says of the group's rule. */
+static void prepare(fnn_update_scalars *s, const fnn_group *g, double lr, uint64_t t)
+{
+    switch (g->rule) {
+#define FNN_UPDATE(code, name, states, matrix_states, hyper, memory, traits, scalars) \
+    case code: scalars; break;
+#include "../defs/update_rules.def"
+#undef FNN_UPDATE
+    default: break;
+    }
+}
+
 /* Scalars in double; the kernels round each once to the arrays' type. */
 static fnn_update_scalars scalars_of(const fnn_group *g, double lr)
 {
     const uint64_t t = g->t + 1;
     const bool own_decay = fnn_update_infos[g->rule].flags & FNN_TRAIT_own_decay;
     fnn_update_scalars s = {.lr = lr, .start = t == 1, .gradient_scale = 1.0, .max_norm = g->max_norm};
-    switch (g->rule) {
-    case FNN_MOMENTUM:
-    case FNN_NESTEROV: prepare_momentum(&s, &g->momentum, lr, t); break;
-    case FNN_ADAGRAD:
-        s.lr = lr / (1.0 + (double)g->t * g->adagrad.lr_decay);
-        s.eps = g->adagrad.eps;
-        break;
-    case FNN_ADADELTA: prepare_moments(&s, 0.0, g->adadelta.rho, g->adadelta.eps, t); break;
-    case FNN_RMSPROP:
-    case FNN_RMSPROP_MOMENTUM:
-    case FNN_RMSPROP_CENTERED:
-    case FNN_RMSPROP_CENTERED_MOMENTUM: prepare_moments(&s, g->rmsprop.momentum, g->rmsprop.alpha, g->rmsprop.eps, t); break;
-    case FNN_ADAM:
-    case FNN_AMSGRAD: prepare_adam(&s, &g->adam, lr, t); break;
-    case FNN_NADAM: prepare_nadam(&s, &g->nadam, lr, t, g->memory[0]); break;
-    case FNN_ADAMAX:
-        prepare_moments(&s, g->moments.beta1, g->moments.beta2, g->moments.eps, t);
-        s.lr = lr / (1.0 - pow(g->moments.beta1, (double)t));
-        break;
-    case FNN_RADAM: prepare_radam(&s, &g->moments, lr, t); break;
-    case FNN_LION: prepare_moments(&s, g->lion.beta1, g->lion.beta2, 0.0, t); break;
-    case FNN_SCHEDULE_FREE: prepare_schedule_free(&s, &g->schedule_free, lr, t, g->memory); break;
-    case FNN_LAMB:
-        prepare_moments(&s, g->lamb.beta1, g->lamb.beta2, g->lamb.eps, t);
-        s.mix = 1.0 / (1.0 - pow(g->lamb.beta1, (double)t));
-        break;
-    case FNN_ADAFACTOR: /* the weight of the newest squares, and the relative rate */
-        s.mix = pow((double)t, g->adafactor.beta2_decay);
-        s.second_lr = fmin(lr, 1.0 / sqrt((double)t));
-        break;
-    case FNN_MUON: /* AdamW's; the rate of matrices apart */
-        prepare_moments(&s, g->muon.beta1, g->muon.beta2, g->muon.adamw_eps, t);
-        s.second_lr = lr;
-        s.lr = lr / (1.0 - pow(g->muon.beta1, (double)t));
-        break;
-    default: break; /* the rate alone, and what whole_update.c works out */
-    }
-
+    prepare(&s, g, lr, t);
     if (g->maximize) {
         s.gradient_scale = -1.0;
         s.options |= FNN_SCALE;

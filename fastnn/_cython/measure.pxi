@@ -17,12 +17,13 @@ def losses():
 
 
 def activations():
-    """The register of activations (csrc/defs/activations.def), in the order of their codes: (name, saves, alpha, lowest)."""
+    """The register of activations (csrc/defs/activations.def), in the order of their codes: (name, saves, alpha, lowest,
+    init, layer)."""
     cdef const fnn_activation_info *a
     found = []
     for i in range(FNN_ACTIVATIONS):
         a = &fnn_activations[i]
-        found.append((a.name.decode(), a.saves.decode(), a.alpha, a.lowest))
+        found.append((a.name.decode(), a.saves.decode(), a.alpha, a.lowest, a.init.decode(), a.layer.decode()))
     return found
 
 

@@ -188,9 +188,9 @@ def _sizes(text):
 
 def make_parser():
     """The parser of the whole command line."""
-    from ..core.activations import ACTIVATIONS
+    from ..core.activations import ACTIVATIONS, LEARNED
 
-    activations = (*ACTIVATIONS, "prelu")
+    activations = (*ACTIVATIONS, *LEARNED)
     plain = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog="fastnn", description="Trains neural networks on the CPU.", epilog=EXAMPLES, formatter_class=plain, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"fastnn {__version__}")

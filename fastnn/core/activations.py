@@ -19,10 +19,17 @@ class Activation(NamedTuple):
     alpha: float  # the default of its parameter
     saves: str  # what its derivative is computed from: "y" the output, "z" the input, "" nothing
     lowest: float  # the least value of its parameter; -1: it has none
+    init: str  # whose initialiser suits it: "he", "lecun", "xavier"
+    layer: str  # PyTorch's name of a layer of it, if that takes no arguments
 
 
-ACTIVATIONS = {name: Activation(code, alpha, saves, lowest) for code, (name, saves, alpha, lowest) in enumerate(_native.activations())}
+ACTIVATIONS = {name: Activation(code, alpha, saves, *more) for code, (name, saves, alpha, *more) in enumerate(_native.activations())}
 PARAMETRIC = tuple(name for name, a in ACTIVATIONS.items() if a.lowest >= 0)  # those that look at alpha
+
+_own = {kind.removesuffix("_forward"): roles for kind, _, roles, _, _, traits in _native.op_kinds() if "is_activation" in traits}
+ROWWISE = tuple(name for name, roles in _own.items() if name != "activation" and len(roles) == 2)  # those that look across a row
+LEARNED = tuple(name for name, roles in _own.items() if "slope" in roles)  # those whose slope for negative inputs is a Parameter
+SLOPE = 0.25  # where it starts
 
 FORMS = {name: code for code, name in enumerate(_native.losses())}  # of elementwise losses
 

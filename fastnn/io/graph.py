@@ -2,7 +2,7 @@
 
 `trace` calls the layers' own `emit` with a `Graph` in place of the plan's builder. It has the builder's methods for what layers
 emit in inference, and each notes one node: so a layer made of known operations, one of a user's own too, needs nothing here to
-be exported, and a new operation needs its method in `Graph` and its line in each format's table. What a node computes is said
+be exported, and a new operation needs its method in `Graph` and its line in `nodes`, for all formats. What a node computes is said
 there alone; what a layer is made of, by the layer alone.
 """
 

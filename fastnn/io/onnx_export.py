@@ -12,7 +12,8 @@ import numpy as np
 from .._version import __version__
 from ..core.atomic_files import replacing
 from .formulas import FORMULAS
-from .graph import pads, trace
+from .graph import trace
+from .nodes import KINDS
 from .onnx_format import MODEL, encode, node, tensor, value
 
 OPSETS = range(18, 25)  # in which the operators used here mean the same
@@ -88,183 +89,15 @@ class _Writer:
 
     def layout(self, n):
         """The layout that a node is written in: of elementwise ones that in which their input is there."""
-        elementwise = n.kind in ("activation", "add") or n.kind == "prelu" and n.arrays["slope"].data.size == 1
-        return FIRST if n.kind in _CHANNELS_FIRST else next(iter(self.names[n.input])) if elementwise else LAST
+        form = KINDS[n.kind]
+        elementwise = form.elementwise and all(a.data.size == 1 for a in n.arrays.values())
+        return FIRST if form.channels_first else next(iter(self.names[n.input])) if elementwise else LAST
 
     def run(self):
         for n in self.graph.nodes:
             layout = self.layout(n)
-            made = KINDS[n.kind](self, n, *(self.name(v, layout) for v in n.inputs))
+            made = KINDS[n.kind].onnx(self, n, *(self.name(v, layout) for v in n.inputs))
             self.names[n.output] = {layout: made}
-
-
-def _dense(w, n, x):
-    arrays = [w.array(n.arrays[role]) for role in ("w", "b") if role in n.arrays]
-    return w.add("Gemm", x, *arrays, **({"transB": 1} if n.settings["transposed"] else {}))
-
-
-def _activation(w, n, x):
-    return w.formula(n.settings["name"], n.settings["alpha"], x)
-
-
-def _maxout(w, n, x):
-    pieces, width = n.settings["pieces"], n.output.columns
-    if pieces == 1:
-        return w.add("Identity", x)
-    names = [w.value() for _ in range(pieces)]
-    sizes = w.constant([width] * pieces, np.int64)
-    w.nodes.append(node("Split", [x, sizes], names, f"Split_{len(w.nodes)}", {"axis": -1}))
-    return w.add("Max", *names)
-
-
-def _window(n):
-    window = n.settings["window"]
-    return {
-        "kernel_shape": [window.kernel_height, window.kernel_width],
-        "strides": [window.stride_y, window.stride_x],
-        "pads": list(pads(window)),
-    }
-
-
-_FILTERS = (3, 2, 0, 1)  # the axes of weights [height, width, in, out] in ONNX's order
-
-
-def _filters(w, n):
-    """The names of a convolution's weights and bias."""
-    held = n.arrays["w"]
-    w.turned[held.name] = _FILTERS
-    if held.shape is not None:
-        w.shapes[held.name] = held.shape
-    weight = w.initializer(held.name, np.asarray(held.data.transpose(_FILTERS), w.dtype))
-    return [weight, *([w.array(n.arrays["b"])] if "b" in n.arrays else [])]
-
-
-def _conv2d(w, n, x):
-    window = n.settings["window"]
-    return w.add("Conv", x, *_filters(w, n), **_window(n), dilations=[window.dilation_y, window.dilation_x], group=window.groups)
-
-
-def _conv_transpose2d(w, n, x):
-    o = n.settings["window"]
-    more = [o.height - (o.out_height - 1) * o.stride_y - o.dilation_y * (o.kernel_height - 1) - 1 + o.pad_top + o.pad_bottom,
-            o.width - (o.out_width - 1) * o.stride_x - o.dilation_x * (o.kernel_width - 1) - 1 + o.pad_left + o.pad_right]  # fmt: skip
-    how = {**_window(n), "pads": [o.pad_top, o.pad_left, o.pad_bottom, o.pad_right], "output_padding": more}
-    return w.add("ConvTranspose", x, *_filters(w, n), **how, dilations=[o.dilation_y, o.dilation_x], group=o.groups)
-
-
-def _maxpool2d(w, n, x):
-    window = n.settings["window"]
-    dilation = [window.dilation_y, window.dilation_x]
-    return w.add("MaxPool", x, **_window(n), **({} if dilation == [1, 1] else {"dilations": dilation}))
-
-
-def _avgpool2d(w, n, x):
-    """The mean over the whole kernel, zeros around the image included; times what other counts make of it."""
-    window = n.settings["window"]
-    taps = window.kernel_height * window.kernel_width
-    y = w.add("AveragePool", x, **_window(n), count_include_pad=1)
-    if "count" in n.arrays:
-        return w.add("Mul", y, w.constant(taps / n.arrays["count"].data[..., 0]))
-    return y if n.settings["count"] == taps else w.add("Mul", y, w.constant(taps / n.settings["count"]))
-
-
-def _stochastic_pool2d(w, n, x):
-    """Of the means over windows, padding included, of squares and of the elements themselves."""
-    x = w.add("Relu", x)
-    square, mean = (w.add("AveragePool", v, **_window(n), count_include_pad=1) for v in (w.add("Mul", x, x), x))
-    return w.add("Div", square, w.add("Max", mean, w.constant(np.finfo(w.dtype).tiny)))
-
-
-def _groupnorm(w, n, x):
-    """Channels first: each group as one channel, over all that stands behind; then the channels' own factors."""
-    groups, *sizes, channels = n.settings["groups"], *n.output.shape
-    one, zero = w.constant(np.ones(groups)), w.constant(np.zeros(groups))
-    x = w.add("Reshape", x, w.constant([0, groups, -1], np.int64))
-    x = w.add("InstanceNormalization", x, one, zero, epsilon=n.settings["eps"])
-    x = w.add("Reshape", x, w.constant([0, channels, *sizes], np.int64))
-    for kind, role in (("Mul", "w"), ("Add", "b")):
-        if role in n.arrays:
-            factors = w.array(n.arrays[role])
-            x = w.add(kind, x, w.add("Reshape", factors, w.constant([channels, *[1] * len(sizes)], np.int64)) if sizes else factors)
-    return x
-
-
-def _embedding(w, n, x):
-    """Rows of tables; what is no code is the row behind the codes: that for unknown ones, or none, which is the runtime's error."""
-    columns, parts = n.settings["columns"], [x]
-    if len(columns) > 1:
-        parts = [w.value() for _ in columns]
-        w.nodes.append(node("Split", [x, w.constant(columns, np.int64)], parts, f"Split_{len(w.nodes)}", {"axis": 1}))
-    for i, part in enumerate(parts):
-        if f"w{i}" in n.arrays:
-            table = n.arrays[f"w{i}"]
-            count = w.constant(len(table.data) - n.settings["unknown"])
-            whole = w.add("Equal", part, w.add("Floor", part))
-            within = w.add("And", w.add("GreaterOrEqual", part, w.constant(0)), w.add("Less", part, count))
-            code = w.add("Cast", w.add("Where", w.add("And", whole, within), part, count), to=7)
-            rows = w.add("Gather", w.array(table), code, axis=0)
-            parts[i] = w.add("Reshape", rows, w.constant([0, columns[i] * table.data.shape[1]], np.int64))
-    y = parts[0] if len(parts) == 1 else w.add("Concat", *parts, axis=1)
-    return y if len(n.output.shape) == 1 else w.add("Reshape", y, w.constant([0, *n.output.shape], np.int64))
-
-
-def _batchnorm(w, n, x):
-    shape = n.arrays["mean"].data.shape
-    given = [
-        w.array(n.arrays[role]) if role in n.arrays else w.constant(np.full(shape, start)) for role, start in (("w", 1), ("b", 0))
-    ]
-    return w.add("BatchNormalization", x, *given, w.array(n.arrays["mean"]), w.array(n.arrays["var"]), epsilon=n.settings["eps"])
-
-
-def _layernorm(w, n, x):
-    weight = w.array(n.arrays["w"]) if "w" in n.arrays else w.constant(np.ones(n.output.shape[-1]))
-    bias = [w.array(n.arrays["b"])] if "b" in n.arrays else []
-    return w.add("LayerNormalization", x, weight, *bias, axis=-1, epsilon=n.settings["eps"])
-
-
-def _rmsnorm(w, n, x):
-    square = w.add("ReduceMean", w.add("Mul", x, x), w.constant([-1], np.int64), keepdims=1)
-    y = w.add("Div", x, w.add("Sqrt", w.add("Add", square, w.constant(n.settings["eps"]))))
-    return w.add("Mul", y, w.array(n.arrays["w"])) if "w" in n.arrays else y
-
-
-def _rescale(w, n, x):
-    if n.arrays["mean"].data.any():
-        x = w.add("Sub", x, w.array(n.arrays["mean"]))
-    x = w.add("Mul", x, w.array(n.arrays["scale"]))
-    return w.add("Add", x, w.array(n.arrays["shift"])) if "shift" in n.arrays else x
-
-
-def _channels_last(w, n, x):
-    axes = range(1, len(n.output.shape) + 1)
-    return w.add("Transpose", x, perm=[0, *axes[1:], 1])
-
-
-KINDS = {
-    "dense": _dense,
-    "activation": _activation,
-    "softmax": lambda w, n, x: w.add("Softmax", x, axis=-1),
-    "log_softmax": lambda w, n, x: w.add("LogSoftmax", x, axis=-1),
-    "prelu": lambda w, n, x: w.add("PRelu", x, w.array(n.arrays["slope"])),
-    "maxout": _maxout,
-    "add": lambda w, n, a, b: w.add("Add", a, b),
-    "channels_last": _channels_last,
-    "reshape": lambda w, n, x: w.add("Reshape", x, w.constant([0, *n.output.shape], np.int64)),
-    "conv2d": _conv2d,
-    "conv_transpose2d": _conv_transpose2d,
-    "maxpool2d": _maxpool2d,
-    "avgpool2d": _avgpool2d,
-    "stochastic_pool2d": _stochastic_pool2d,
-    "embedding": _embedding,
-    "batchnorm": _batchnorm,
-    "layernorm": _layernorm,
-    "rmsnorm": _rmsnorm,
-    "groupnorm": _groupnorm,
-    "rescale": _rescale,
-}
-
-
-_CHANNELS_FIRST = ("batchnorm", "conv2d", "conv_transpose2d", "maxpool2d", "avgpool2d", "stochastic_pool2d", "groupnorm")
 
 
 def nodes_of(model):

@@ -99,7 +99,7 @@ def _activation(name, slope=None):
     """The modules of an activation behind a layer's product."""
     if name == "identity":
         return []
-    return [[_Entry("weight", slope)] if name == "prelu" else []]
+    return [[] if slope is None else [_Entry("weight", slope)]]
 
 
 def _dense(walk, layer, shape, out):

@@ -1,32 +1,53 @@
 """Activations as layers of their own."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from ..core.activations import ACTIVATIONS, FLOAT32_MAX, PARAMETRIC, check_activation
+from ..core.activations import ACTIVATIONS, FLOAT32_MAX, LEARNED, PARAMETRIC, ROWWISE, SLOPE, check_activation
 from ..core.parameter import Parameter
 from ..core.checks import check_number, check_size
 from .layer import Layer, register
 
-ROWWISE = ("softmax", "log_softmax")  # those that look across a row
 
-
-def check_layer_activation(name, alpha=None, more=()):
-    """(name, alpha) of an elementwise activation, one across rows, or one of `more`."""
-    if isinstance(name, str) and name in (*ROWWISE, *more):
+def check_layer_activation(name, alpha=None, learned=False):
+    """(name, alpha) of an elementwise activation, one across rows, or one that is learned."""
+    more = ROWWISE + (LEARNED if learned else ())
+    if isinstance(name, str) and name in more:
         return name, 0.0
     if isinstance(name, str) and name not in ACTIVATIONS:
-        hint = "; write nn.PReLU()" if name == "prelu" else ""
-        raise ValueError(f"activation: expected one of {', '.join((*ACTIVATIONS, *ROWWISE, *more))}, got {name!r}{hint}")
+        hint = "; write nn.PReLU()" if name in LEARNED else ""
+        raise ValueError(f"activation: expected one of {', '.join((*ACTIVATIONS, *more))}, got {name!r}{hint}")
     return check_activation(name, alpha)
 
 
+def given_activation(given, learned=True):
+    """(name, alpha) of what a layer gets as its activation: an Activation or a name."""
+    return (given.name, given.alpha) if isinstance(given, Activation) else check_layer_activation(given, learned=learned)
+
+
+def add_slope(layer):
+    """The Parameter of a layer's own activation, if that is learned."""
+    if layer.activation in LEARNED:
+        layer.slope = Parameter(np.full(1, SLOPE), "slope")
+
+
+def for_layer(name, alpha=None):
+    """An activation as a layer's argument."""
+    return name if name in LEARNED else Activation(name, alpha)
+
+
+def as_layer(name, alpha=None):
+    """An activation as a layer of its own."""
+    return PReLU() if name in LEARNED else Activation(name, alpha)
+
+
 def emit_activation(builder, x, name, alpha, slope=None):
-    """Emit f(x); slope: the Parameter of prelu."""
-    if name == "softmax":
-        return builder.softmax(x)
-    if name == "log_softmax":
-        return builder.log_softmax(x)
-    return builder.prelu(x, slope) if name == "prelu" else builder.activation(x, name, alpha)
+    """Emit f(x); slope: the Parameter of one that is learned. The builder has a method for each that is no elementwise one."""
+    if name in ROWWISE:
+        return getattr(builder, name)(x)
+    return builder.prelu(x, slope) if name in LEARNED else builder.activation(x, name, alpha)
 
 
 @register
@@ -67,30 +88,20 @@ class Activation(Layer):
         return shape
 
 
-def Identity() -> Activation:
-    """``Activation("identity")``: does nothing."""
-    return Activation("identity")
+def _named(name, spelled):
+    def make() -> Activation:
+        return Activation(name)
+
+    make.__name__ = make.__qualname__ = spelled
+    make.__doc__ = f'``Activation("{name}")``, as PyTorch calls it.'
+    return make
 
 
-def Sigmoid() -> Activation:
-    """``Activation("sigmoid")``, as PyTorch calls it."""
-    return Activation("sigmoid")
+globals().update({a.layer: _named(name, a.layer) for name, a in ACTIVATIONS.items() if a.layer})
 
+if TYPE_CHECKING:
 
-def Tanh() -> Activation:
-    """``Activation("tanh")``, as PyTorch calls it."""
-    return Activation("tanh")
-
-
-def ReLU() -> Activation:
-    """``Activation("relu")``, as PyTorch and Keras call it.
-
-    Examples
-    --------
-    >>> nn.ReLU()
-    Activation(name='relu')
-    """
-    return Activation("relu")
+    def __getattr__(name: str) -> Callable[[], Activation]: ...  # of the register's names
 
 
 def LeakyReLU(negative_slope=0.01) -> Activation:
@@ -103,11 +114,6 @@ def ELU(alpha=1.0) -> Activation:
     return Activation("elu", alpha)
 
 
-def SELU() -> Activation:
-    """``Activation("selu")``, as PyTorch calls it."""
-    return Activation("selu")
-
-
 def GELU(approximate="none") -> Activation:
     """``Activation("gelu")``, or "gelu_tanh" with ``approximate="tanh"``, as PyTorch calls it."""
     if approximate not in ("none", "tanh"):
@@ -115,24 +121,9 @@ def GELU(approximate="none") -> Activation:
     return Activation("gelu" if approximate == "none" else "gelu_tanh")
 
 
-def SiLU() -> Activation:
-    """``Activation("silu")``, as PyTorch calls it; also called swish."""
-    return Activation("silu")
-
-
-def Mish() -> Activation:
-    """``Activation("mish")``, as PyTorch calls it."""
-    return Activation("mish")
-
-
 def Softplus(beta=1.0) -> Activation:
     """``Activation("softplus", alpha=beta)``, as PyTorch calls it."""
     return Activation("softplus", beta)
-
-
-def Hardtanh() -> Activation:
-    """``Activation("hard_tanh")``, as PyTorch calls it."""
-    return Activation("hard_tanh")
 
 
 @register
@@ -199,7 +190,7 @@ class PReLU(Layer):
     array([0.25, 0.25, 0.25], dtype=float32)
     """
 
-    def __init__(self, num_parameters=1, init=0.25) -> None:
+    def __init__(self, num_parameters=1, init=SLOPE) -> None:
         self.num_parameters = check_size(num_parameters, "num_parameters")
         init = check_number(init, "init", -FLOAT32_MAX, FLOAT32_MAX, "a number, finite in float32")
         self.slope = Parameter(np.full(self.num_parameters, init), "slope")

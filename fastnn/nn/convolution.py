@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from .. import init as initialisers
-from ..core.activations import PARAMETRIC
+from ..core.activations import PARAMETRIC, ROWWISE
 from ..core.checks import check_size, flag
 from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..core.window import Window, pair, paddings
 from ..regularizers import check_penalty
-from .activation import Activation, check_layer_activation, emit_activation
+from .activation import add_slope, emit_activation, given_activation
 from .dense import with_settings
 from .layer import Layer, register
 
@@ -66,11 +66,8 @@ class Convolution(_Windows):
         self.padding, self.dilation = paddings(padding), pair(dilation, "dilation")
         self.groups = check_size(groups, "groups")
         self._check_channels(self.in_channels)
-        if isinstance(activation, Activation):
-            self.activation, self.alpha = activation.name, activation.alpha
-        else:
-            self.activation, self.alpha = check_layer_activation(activation, more=("prelu",))
-        if self.activation in ("softmax", "log_softmax"):
+        self.activation, self.alpha = given_activation(activation)
+        if self.activation in ROWWISE:
             raise ValueError(f"activation: expected one that is elementwise, got {self.activation!r}")
         self.penalty = check_penalty(penalty)
         self._init = init  # until there are weights
@@ -79,8 +76,7 @@ class Convolution(_Windows):
         if self.in_channels is not None:
             self._make_weight(self.in_channels)
         self.bias = Parameter(np.zeros(self.out_channels), "bias") if bias else None
-        if self.activation == "prelu":
-            self.slope = Parameter(np.full(1, 0.25), "slope")
+        add_slope(self)
 
     def _check_channels(self, in_channels):
         for name, n in (("in_channels", in_channels), ("out_channels", self.out_channels)):

@@ -10,7 +10,7 @@ from ..core.activations import PARAMETRIC
 from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..regularizers import check_penalty, from_config
-from .activation import Activation, check_layer_activation, emit_activation
+from .activation import Activation, add_slope, emit_activation, for_layer, given_activation
 from .layer import Layer, register
 
 
@@ -84,10 +84,7 @@ class Dense(Layer):
         self.in_features = None if in_features is None else check_size(in_features, "in_features")
         self.out_features = check_size(out_features, "out_features")
         self._check_product(self.in_features)
-        if isinstance(activation, Activation):
-            self.activation, self.alpha = activation.name, activation.alpha
-        else:
-            self.activation, self.alpha = check_layer_activation(activation, more=("prelu",))
+        self.activation, self.alpha = given_activation(activation)
         self.penalty = check_penalty(penalty)
         self._init = init  # until there are weights
         initialisers.resolve(init, self.activation, self.alpha)
@@ -95,8 +92,7 @@ class Dense(Layer):
         if self.in_features is not None:
             self._make_weight(self.in_features)
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
-        if self.activation == "prelu":
-            self.slope = Parameter(np.full(1, 0.25), "slope")
+        add_slope(self)
 
     def _check_product(self, in_features):
         if (in_features or 1) * self.out_features >= 2**60:
@@ -140,9 +136,9 @@ class Dense(Layer):
 
     def with_weights(self, w, b):
         """A Dense like this one with other weights [in_features, out_features] and bias."""
-        activation = self.activation if self.activation == "prelu" else Activation(self.activation, self.alpha)
+        activation = for_layer(self.activation, self.alpha)
         new = Dense(self.in_features, self.out_features, activation, init="zeros").to_dtype(self.weight.dtype)
-        if self.activation == "prelu":
+        if hasattr(self, "slope"):
             new.slope.data = self.slope.data
         new.weight.data, new.bias.data = w, b
         return new

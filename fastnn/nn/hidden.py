@@ -9,8 +9,6 @@ from ..executors import NativeExecutor
 from ..plan import Builder
 from .layer import Layer
 
-_ACTIVATIONS = ("activation_forward", "softmax_forward", "log_softmax_forward", "prelu_forward", "parametric_activation_forward")
-
 
 class Hidden(NamedTuple):
     """A layer that computes something: its path, itself, the buffer of its output, and the operation of its activation, if it has one.
@@ -30,7 +28,7 @@ def hidden(model, builder):
         if not any(op.kind != "gather" for op in builder.ops[first:end]):
             continue  # it passes on what it gets
         leaf = not any(_holds(layer, inner) for inner, *_ in builder.layers[i + 1 :])
-        activation = next((op for op in reversed(builder.ops[first:end]) if leaf and op.kind in _ACTIVATIONS), None)
+        activation = next((op for op in reversed(builder.ops[first:end]) if leaf and op.has("is_activation")), None)
         found.append(Hidden(paths[id(layer)], layer, y, activation, leaf))
     return found
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import init as initialisers
 from ..core.checks import check_size, suggesting
-from .activation import Activation, PReLU, check_layer_activation
+from .activation import as_layer, for_layer, given_activation
 from .dense import Dense
 from .model import Sequential
 from .noise import Dropout
@@ -74,32 +74,23 @@ def mlp(sizes, activation: Any = "relu", output_activation=None, batchnorm: Any 
         raise ValueError(f"batchnorm: expected False, True, 'before' or 'after', got {batchnorm!r}")
     place, hidden = _PLACES[batchnorm], sizes[1:-1]
     shares = _shares(dropout, len(hidden))
-    activation, output_activation = _activation(activation, "activation"), _activation(output_activation, "output_activation")
+    activation, output = _activation(activation, "activation"), _activation(output_activation, "output_activation")
     layers = []
-    suits = ("prelu",) if activation == "prelu" else (activation.name, activation.alpha)
     for n_in, n_out, share in zip(sizes, hidden, shares):
-        first = init if init is not None else initialisers.default_for(*suits)
+        first = init if init is not None else initialisers.default_for(*activation)
         normal = [BatchNorm(n_out)] if place else []
-        layers.append(Dense(n_in, n_out, None if place == "before" else activation, bias, first, penalty))
-        layers += [*normal, _layer(activation)] if place == "before" else normal
+        layers.append(Dense(n_in, n_out, None if place == "before" else for_layer(*activation), bias, first, penalty))
+        layers += [*normal, as_layer(*activation)] if place == "before" else normal
         layers += [Dropout(share)] if share else []
-    layers.append(Dense(sizes[-2], sizes[-1], output_activation, bias, init, penalty))
+    layers.append(Dense(sizes[-2], sizes[-1], for_layer(*output), bias, init, penalty))
     return Sequential(*layers, dtype=dtype)
 
 
 def _activation(activation, name):
-    """An Activation, or "prelu"."""
-    if isinstance(activation, Activation) or isinstance(activation, str) and activation == "prelu":
-        return activation
     try:
-        return Activation(*check_layer_activation(activation, more=("prelu",)))
+        return given_activation(activation)
     except (TypeError, ValueError) as error:
         raise type(error)(str(error).replace("activation", name, 1)) from None
-
-
-def _layer(activation):
-    """A layer of its own: no layer may stand in a model twice."""
-    return PReLU() if activation == "prelu" else Activation(activation.name, activation.alpha)
 
 
 def _shares(dropout, count):

@@ -8,7 +8,7 @@ from ..core.activations import PARAMETRIC
 from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..regularizers import check_penalty
-from .activation import Activation, check_layer_activation, emit_activation
+from .activation import Activation, emit_activation, given_activation
 from .dense import Dense, affine_input, affine_output, with_settings
 from .layer import Layer, register
 
@@ -58,10 +58,7 @@ class Tied(Layer):
         self.in_features, self.out_features = dense.in_features, dense.out_features
         if self.transpose:
             self.in_features, self.out_features = self.out_features, self.in_features
-        if isinstance(activation, Activation):
-            self.activation, self.alpha = activation.name, activation.alpha
-        else:
-            self.activation, self.alpha = check_layer_activation(activation)
+        self.activation, self.alpha = given_activation(activation, learned=False)
         self.weight = dense.weight
         self.bias = Parameter(np.zeros(self.out_features), "bias") if bias else None
 

@@ -6,7 +6,6 @@ the others.
 """
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from .. import _native
@@ -50,7 +49,6 @@ class Kind(NamedTuple):
 KINDS = {name: Kind(code, *more) for code, (name, *more) in enumerate(_native.op_kinds())}
 
 
-@dataclass(eq=False)
 class Buffer:
     """Memory that operations read and write: a sample of shape `shape` for each row of the batch, or a whole array of that shape.
 
@@ -59,17 +57,14 @@ class Buffer:
     the workspace, as for parameters, whose memory is their owner's.
     """
 
-    name: str
-    shape: tuple
-    dtype: str = "float32"
-    real: bool = True  # whether its dtype is the one that the model computes in
-    role: str = "activation"  # input, activation, gradient, scratch, constant, parameter or parameter gradient
-    array: object = None
-    whole: bool = False
-    index: int = -1
-    offset: int = -1  # in the workspace, in bytes
-    base: object = None  # the buffer that this one is another view of
-    gapless: bool = False  # an operation goes from one sample to the next as if they were one
+    def __init__(self, name, shape, dtype="float32", real=True, role="activation", array=None, whole=False, index=-1, base=None):
+        self.name, self.shape, self.dtype = name, shape, dtype
+        self.real = real  # whether its dtype is the one that the model computes in
+        self.role = role  # input, activation, gradient, scratch, constant, parameter or parameter gradient
+        self.array, self.whole, self.index = array, whole, index
+        self.offset = -1  # in the workspace, in bytes
+        self.base = base  # the buffer that this one is another view of
+        self.gapless = False  # an operation goes from one sample to the next as if they were one
 
     @property
     def columns(self):

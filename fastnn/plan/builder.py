@@ -11,12 +11,16 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _native
-from ..core.activations import ACTIVATIONS
 from ..core.dtypes import check_dtype
-from . import backward
-from ..ops import Buffer, Input, Op
-from .plan import Plan
+from ..ops import RULES, Buffer, Input, Op, add_penalty
+from ..ops.convolution import Windows
+from ..ops.dense import Products
+from ..ops.elementwise import Elementwise
+from ..ops.embedding import Embeddings
+from ..ops.noise import Noise
+from ..ops.normalization import Normalizations
 from .execution_order import arrange
+from .plan import Plan
 
 
 def _chunks(size):
@@ -43,8 +47,8 @@ class Update(NamedTuple):
         return self.clip_norm > 0 or self.skip_nonfinite
 
 
-class Builder:
-    """Collects operations and buffers, then makes a Plan of them.
+class Builder(Products, Windows, Elementwise, Normalizations, Noise, Embeddings):
+    """Collects operations and buffers, then makes a Plan of them. What emits an operation stands with its family, in `fastnn.ops`.
 
     Parameters
     ----------
@@ -171,274 +175,9 @@ class Builder:
         """Gradients are wanted of these parameters, but for the frozen ones; they alone will change."""
         self.trainable = self.changing = {id(p) for p in parameters if not p.frozen}
 
-    def rescale(self, x, scale, shift):
-        """x * scale + shift for numbers, done while the rows are gathered: `x` must be the input, which nothing has read yet. Or for
-        arrays, one of each for a column, by an operation of its own; it may follow one of its kind."""
-        storage = x.base or x
-        first = len(self.ops) == 1 and storage.role == "input"
-        if not first and id(storage) not in self._rescaled:
-            raise ValueError("rescaling: expected to be the first layer, got one behind others")
-        if np.ndim(scale) or np.ndim(shift) or not first:
-            return self._rescale_columns(x, scale, shift)
-        given = self.inputs["x"]
-        self.inputs["x"] = given._replace(scale=given.scale * scale, shift=given.shift * scale + shift)
-        return x
-
-    def _rescale_columns(self, x, scale, shift):
-        """(x - mean) scale, as a normalisation whose statistics are given: where mean = -shift / scale is large, nothing is lost. Of
-        images the numbers are those of the channels."""
-        scale, shift = (np.broadcast_to(np.asarray(a, np.float64), x.shape).ravel() for a in (scale, shift))
-        with np.errstate(all="ignore"):
-            mean = (-shift / scale).astype(self.dtype)
-        given = np.isfinite(mean)
-        constants = {"w": scale, "mean": np.where(given, mean, 0), "var": np.ones(x.columns)}
-        if not given.all():
-            constants["b"] = np.where(given, 0, shift)
-        y = self.buffer("rescaled", x.shape)
-        self._rescaled.add(id(y))
-        buffers = {role: self.constant(f"rescaling.{role}", a) for role, a in constants.items()}
-        self.emit("batchnorm_inference", {"x": x, **buffers, "y": y}, columns=x.columns, pixels=1, eps=0.0)
-        return y
-
-    def dense(self, x, weight, bias, activation="identity", alpha=0.0):
-        """f(x w + b). `weight`: a Parameter, or what `drop_weights` makes of one."""
-        n_in, n_out = weight.shape
-        if x.shape != (n_in,):
-            raise ValueError(f"{weight.name}: expected inputs of {n_in} features, got shape {x.shape}")
-        w = weight if isinstance(weight, Buffer) else self.parameter(weight)
-        buffers = {"x": x, "w": w, "b": self.optional(bias)}
-        y = self.buffer(f"y{self._count('dense_forward')}", (n_out,))
-        self.emit("dense_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
-        return self.activation(y, activation, alpha)
-
-    def fixed_dense(self, x, weight, bias, activation="identity"):
-        """f(x w + b) for arrays that nobody changes."""
-        n_in, n_out = weight.shape
-        w, b = self.constant("fixed.w", weight), self.constant("fixed.b", bias)
-        y = self.buffer(f"y{self._count('dense_forward')}", (n_out,))
-        self.emit("dense_forward", {"x": x, "w": w, "b": b, "y": y}, n_in=n_in, n_out=n_out)
-        return self.activation(y, activation)
-
-    def conv2d(self, x, weight, bias, window):
-        """Windows of images x weights [kernel height, kernel width, channels / groups, filters] + bias."""
-        filters = weight.shape[-1]
-        y = self.buffer(f"c{self._count('conv2d_forward')}", (window.out_height, window.out_width, filters))
-        buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias), "y": y}
-        self.emit("conv2d_forward", buffers, filters=filters, **window._asdict())
-        return y
-
-    def conv_transpose2d(self, x, weight, bias, window):
-        """What the convolution with these windows and weights gives for the gradient of its input, if x is that of its outputs, + bias."""
-        y = self.buffer(f"u{self._count('conv2d_backward_input')}", (window.height, window.width, window.channels))
-        buffers = {"dy": x, "w": self.parameter(weight), "dx": y}
-        self.emit("conv2d_backward_input", buffers, filters=weight.shape[-1], accumulate=False, **window._asdict())
-        return y if bias is None else self.affine(y, None, bias)
-
-    def pool2d(self, kind, x, window, count_padding=False):
-        """The largest element of each window ("maxpool2d"), or their mean ("avgpool2d"). Fused, the gradient of a maximum goes by the
-        numbers of the largest elements in their windows, so that nobody need keep x for it."""
-        y = self.buffer("pooled", (window.out_height, window.out_width, window.channels))
-        buffers, more = {"x": x, "y": y}, {"count_padding": count_padding} if kind == "avgpool2d" else {}
-        if kind == "maxpool2d" and self.fused and self.requires_grad(x) and window.kernel_height * window.kernel_width <= 256:
-            buffers["winner"] = self.buffer("winner", y.shape, dtype="uint8", role="scratch")
-        self.emit(f"{kind}_forward", buffers, **window._asdict(), **more)
-        return y
-
-    def stochastic_pool2d(self, x, window):
-        """An element of each window that is drawn, anew every step; in inference what is drawn on average."""
-        y = self.buffer("drawn", (window.out_height, window.out_width, window.channels))
-        kind, more = ("forward", {"stream": self.stream()}) if self.training else ("inference", {})
-        self.emit(f"stochastic_pool2d_{kind}", {"x": x, "y": y}, **window._asdict(), **more)
-        return y
-
-    def activation(self, x, name, alpha=0.0):
-        """f(x); in a fused plan the dense operation that makes x does it, if nothing came between."""
-        if name == "identity":
-            return x
-        last, storage = self.ops[-1], x.base or x
-        fits = last.has("fuses_activation") and last.buffers.get("y") is storage and last.activation == "identity"
-        fits = fits and id(storage) not in self._pinned and ("z" in last.spec.roles or ACTIVATIONS[name].saves != "z")
-        if self.fused and fits:
-            last.activation, last.alpha = name, alpha
-            if ACTIVATIONS[name].saves == "z" and self.requires_grad(x):
-                last.buffers["z"] = self.buffer(f"z{x.name[1:]}", x.shape)
-            return x
-        y = self.buffer(f"a{self._count('activation_forward')}", x.shape)
-        self.emit("activation_forward", {"x": x, "y": y}, columns=x.columns, activation=name, alpha=alpha)
-        return y
-
     def pin(self, x):
         """`x` will be read again: no operation that follows may be done within the one that makes it."""
         self._pinned.add(id(x.base or x))
-
-    def add(self, a, b):
-        """a + b, two buffers of one shape."""
-        if a.shape != b.shape:
-            raise ValueError(f"add: expected two buffers of one shape, got {a.shape} and {b.shape}")
-        y = self.buffer(f"sum{self._count('add')}", a.shape)
-        self.emit("add", {"a": a, "b": b, "y": y}, columns=a.columns)
-        return y
-
-    def tied(self, x, weight, bias, activation="identity", alpha=0.0):
-        """f(x w^T + b), w being another layer's weights [out, in]."""
-        n_out, n_in = weight.shape
-        if x.shape != (n_in,):
-            raise ValueError(f"{weight.name}, transposed: expected inputs of {n_in} features, got shape {x.shape}")
-        buffers = {"x": x, "w": self.parameter(weight), "b": self.optional(bias)}
-        y = self.buffer(f"t{self._count('tied_forward')}", (n_out,))
-        self.emit("tied_forward", {**buffers, "y": y}, n_in=n_in, n_out=n_out)
-        return self.activation(y, activation, alpha)
-
-    def keeps_statistics(self, weight, bias, mean):
-        """Whether a batch normalisation uses and keeps its running statistics in training too: one that has parameters none of which
-        will change, or one without parameters that is frozen."""
-        own = [p for p in (weight, bias) if p is not None]
-        if own and self.changing is not None:
-            return not any(id(p) in self.changing for p in own)
-        return all(p.frozen for p in own or [mean])
-
-    def batchnorm(self, x, weight, bias, mean, var, momentum, eps, count=None):
-        """Each column with mean 0 and variance 1: over the batch in training, by the running statistics in inference. count: of the
-        steps, where the running statistics are means over all of them."""
-        channels, pixels = x.shape[-1], math.prod(x.shape[:-1])
-        fields = {"columns": channels, "pixels": pixels, "eps": eps}
-        buffers = {"x": x, "w": self.optional(weight), "b": self.optional(bias)}
-        y = self.buffer("normal", x.shape)
-        if not self.training or self.keeps_statistics(weight, bias, mean):
-            buffers |= {"y": y, "mean": self.parameter(mean), "var": self.parameter(var)}
-            self.emit("batchnorm_inference", buffers, **fields)
-            return y
-        statistics = self.buffer("statistics", (4, channels), role="scratch", whole=True)
-        self.emit("batchnorm_forward", {**buffers, "y": y, "statistics": statistics}, **fields)
-        count = self.constant("steps", np.zeros(1)) if self.anew else self.optional(count)
-        self._running.append((statistics, self.parameter(mean), self.parameter(var), count, momentum or 0.0, pixels))
-        return y
-
-    def scale(self, x, weight):
-        """Each column times a number of its own."""
-        return self.affine(x, weight, None)
-
-    def affine(self, x, weight, bias):
-        """x w + b, with numbers for each column, or for each channel of images; one of both may be None. A normalisation by mean 0 and
-        variance 1."""
-        columns = next(p.size for p in (weight, bias) if p is not None)
-        mean, var = (self.constant(name, np.full(columns, value, np.float32)) for name, value in (("zero", 0), ("one", 1)))
-        y = self.buffer("scaled", x.shape)
-        buffers = {"x": x, "w": self.optional(weight), "b": self.optional(bias), "y": y, "mean": mean, "var": var}
-        self.emit("batchnorm_inference", buffers, columns=columns, pixels=x.columns // columns, eps=0.0)
-        return y
-
-    def rownorm(self, kind, x, weight, bias, eps):
-        """Each row with mean 0 and variance 1 ("layernorm"), or mean square 1 ("rmsnorm")."""
-        y = self.buffer("normal", x.shape)
-        buffers = {
-            "x": x,
-            "w": self.optional(weight),
-            "b": self.optional(bias),
-            "y": y,
-            "statistics": self.buffer("statistics", (3,), role="scratch"),
-        }
-        self.emit(f"{kind}_forward", buffers, columns=x.columns, eps=eps)
-        return y
-
-    def groupnorm(self, x, groups, weight, bias, eps):
-        """Each of so many groups of an image's channels with mean 0 and variance 1 over its pixels, then x w + b for each channel."""
-        y = self.buffer("normal", x.shape)
-        buffers = {"x": x, "y": y, "statistics": self.buffer("statistics", (3 * groups,), role="scratch")}
-        self.emit("groupnorm_forward", buffers, columns=x.shape[-1], pixels=math.prod(x.shape[:-1]), groups=groups, eps=eps)
-        return y if weight is None and bias is None else self.affine(y, weight, bias)
-
-    def stream(self):
-        """The number of a random stream that no other operation of the plan draws from."""
-        self._streams += 1
-        return _native.STREAM_LAYERS + self._streams - 1
-
-    def _share(self, p):
-        """The parameters of an operation for a share p, a number or a schedule."""
-        if not callable(p):
-            return {"p": p, "schedule": -1}
-        self._schedules.append(p)
-        return {"p": 0.0, "schedule": len(self._schedules) - 1}
-
-    def dropout(self, x, p, rows=False, channels=False):
-        """x without a share p of its elements, of its rows, or of its images' channels, drawn anew every step; the others grow by as much. p
-        may be a schedule."""
-        y, columns = self.buffer("kept", x.shape), x.shape[-1] if channels else x.columns
-        sizes = {"columns": columns, "pixels": x.columns // columns}
-        self.emit("dropout", {"x": x, "y": y}, **sizes, **self._share(p), whole_rows=rows, stream=self.stream())
-        return y
-
-    def drop_weights(self, weight, p):
-        """A copy of a weight matrix with some of its elements dropped, drawn anew every step: a buffer for `dense`."""
-        y = self.buffer(f"kept {weight.name}", weight.shape, whole=True)
-        rows, columns = weight.shape
-        self.emit("drop_weights", {"x": self.parameter(weight), "y": y}, rows=rows, columns=columns, **self._share(p), stream=self.stream())
-        return y
-
-    def gaussian_noise(self, x, std):
-        """x + std times standard normal numbers, drawn anew every step."""
-        y = self.buffer("noisy", x.shape)
-        self.emit("gaussian_noise", {"x": x, "y": y}, columns=x.columns, std=std, stream=self.stream())
-        return y
-
-    def embedding(self, x, parts, shape, unknown=False):
-        """Samples of this shape. `parts` say, from the first column of x on, what becomes of how many of them: (table, n) are rows of a
-        table, a Parameter, for n columns of codes, (None, n) are n numbers as they are. unknown: the last row of each table is for
-        codes that are no other row's."""
-        if self.requires_grad(x):
-            raise ValueError("embedding: expected codes of the model's input, got what a layer computes")
-        y, first, last = self.buffer("embedded", shape), 0, 0
-        for table, columns in parts:
-            count, dim = (0, 1) if table is None else table.shape
-            buffers = {"x": x, "w": self.optional(table), "y": y}
-            sizes = {"columns": columns, "dim": dim, "count": count, "unknown": unknown}
-            self.emit("embedding_forward", buffers, **sizes, first_in=first, first_out=last)
-            first, last = first + columns, last + columns * dim
-        return y
-
-    def maxout(self, x, pieces):
-        """The largest of `pieces` pieces of x, which stand side by side."""
-        y = self.buffer("largest", (x.columns // pieces,))
-        self.emit("maxout_forward", {"x": x, "y": y}, columns=y.columns, pieces=pieces)
-        return y
-
-    def softmax(self, x):
-        """softmax over each row."""
-        y = self.buffer("probabilities", x.shape)
-        self.emit("softmax_forward", {"x": x, "y": y}, columns=x.columns)
-        return y
-
-    def log_softmax(self, x):
-        """The logarithm of softmax over each row."""
-        y = self.buffer("log_probabilities", x.shape)
-        self.emit("log_softmax_forward", {"x": x, "y": y}, columns=x.columns)
-        return y
-
-    def prelu(self, x, slope):
-        """x where it is above 0, else slope * x; slope: a Parameter, [1] or one for each column, or each channel of images."""
-        if slope.shape not in ((1,), x.shape[-1:]):
-            raise ValueError(f"{slope.name}: expected inputs of {slope.size} features, got shape {x.shape}")
-        y, columns = self.buffer(f"a{self._count('prelu_forward')}", x.shape), slope.size if slope.size > 1 else x.columns
-        sizes = {"columns": columns, "slopes": slope.size, "pixels": x.columns // columns}
-        self.emit("prelu_forward", {"x": x, "slope": self.parameter(slope), "y": y}, **sizes)
-        return y
-
-    def parametric_activation(self, x, weight, name, alpha=0.0):
-        """x + weight (f(x) - x), weight having a number for each column."""
-        y = self.buffer(f"a{self._count('parametric_activation_forward')}", x.shape)
-        fields = {"columns": x.columns, "activation": name, "alpha": alpha}
-        self.emit("parametric_activation_forward", {"x": x, "w": self.parameter(weight), "y": y}, **fields)
-        return y
-
-    def pbld(self, x, frequency, phase, weight, bias):
-        """The columns of x, and behind them Σ_f weight cos(2π frequency x + phase) + bias of those for which there are weights: frequency
-        and phase [embedded, frequencies], weight [embedded, dim, frequencies], bias [embedded, dim]."""
-        embedded, dim, frequencies = weight.shape
-        y = self.buffer("embedded", (x.columns + embedded * dim,))
-        weights = {"w": frequency, "b": phase, "v": weight, "c": bias}
-        buffers = {"x": x, **{role: self.parameter(p) for role, p in weights.items()}, "y": y}
-        self.emit("pbld_forward", buffers, columns=x.columns, embedded=embedded, frequencies=frequencies, dim=dim)
-        return y
 
     def constant(self, name, array):
         """The buffer of an array that nobody changes."""
@@ -514,11 +253,13 @@ class Builder:
 
     def differentiate(self):
         """Emit the backward operations of everything emitted so far."""
-        for op in reversed([op for op in self.ops if op.kind in backward.RULES]):
-            backward.RULES[op.kind](self, op)
+        for op in reversed([op for op in self.ops if op.kind in RULES]):
+            dy = self.gradient(op.buffers[op.spec.writes[0]])
+            if dy is not None:
+                RULES[op.kind](self, op, dy)
         for w, l1, l2, _ in self._penalties:
             if self.requires_grad(w):
-                backward.add_penalty(self, w, l1, l2)
+                add_penalty(self, w, l1, l2)
 
     def gradient(self, buffer):
         """The gradient's buffer of an activation, or None where nothing wanted depends on it."""

@@ -1,6 +1,6 @@
 """Plan: the immutable result of the builder, and the table that shows it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,7 @@ from ..ops import Buffer
 _SIZES = ("rows", "n_in", "n_out", "out_height", "out_width", "channels", "filters", "columns", "size")  # what a table shows
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """A step (or an inference) as a flat list of operations over buffers. Executors run it; see `fastnn.executors`.
 
     Attributes

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 # Each twin is imported when it is first asked for: module -> its public names.
 _NAMES = {
     "activation": "ACTIVATIONS activation_backward activation_forward prelu_backward prelu_forward",
+    "class_loss": "multiclass_hinge softmax_cross_entropy softmax_cross_entropy_correct softmax_cross_entropy_rows",
     "convolution": "conv2d_backward conv2d_forward",
     "dense": "bias_gradient dense_backward dense_forward",
     "embedding": "embedding_backward embedding_forward",
     "lbfgs": "lbfgs_direction",
-    "loss": "binary_cross_entropy binary_hinge huber mean_absolute_error mean_squared_error "
-    "multiclass_hinge poisson quantile softmax_cross_entropy softmax_cross_entropy_correct softmax_cross_entropy_rows",
+    "loss": "binary_cross_entropy binary_hinge huber mean_absolute_error mean_squared_error poisson quantile",
     "maxout": "maxout_backward maxout_forward",
     "noise": "dropout2d_backward dropout2d_forward dropout_backward dropout_forward dropout_mask gaussian_noise",
     "normalization": "batchnorm_backward batchnorm_forward batchnorm_inference "
@@ -37,6 +37,7 @@ __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:  # the same names for type checkers, which do not run what is below
     from .activation import *
+    from .class_loss import *
     from .convolution import *
     from .dense import *
     from .embedding import *

@@ -401,11 +401,17 @@ def prelu_backward(dy, x, slope, out=None) -> tuple[np.ndarray, np.ndarray]:
         raise TypeError(f"out must be None or a tuple (dx, dslope), got {type(out).__name__}")
     dx, dslope = check_out(out[0], "out[0]", dy.shape, dy.dtype), check_out(out[1], "out[1]", slope.shape, dy.dtype)
     with np.errstate(all="ignore"):
-        products = np.where(x > 0, 0, dy * x)
-        result = np.where(x > 0, dy, slope * dy)
-        dslope[...] = products.sum() if slope.size == 1 else sum_rows(products)
-        dx[...] = result
+        dslope[...], dx[...] = _prelu_slope_gradient(dy, x, slope.size), _prelu_backward(dy, x, slope)
     return dx, dslope
+
+
+def _prelu_backward(dy, x, slope):
+    return np.where(x > 0, dy, slope * dy)
+
+
+def _prelu_slope_gradient(dy, x, slopes):
+    products = np.where(x > 0, 0, dy * x)
+    return products.sum() if slopes == 1 else sum_rows(products)
 
 
 def _check_slope(x, slope):

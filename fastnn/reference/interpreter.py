@@ -4,18 +4,20 @@ It takes any object with a plan's attributes (operations, buffers, batch, tensor
 Not for speed: threads, barriers, shared memory and schedules do not exist here.
 """
 
+import functools
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
 
-from .activation import activation_backward, activation_forward, prelu_backward, prelu_forward
+from . import _NAMES
+from .activation import activation_backward, activation_forward
 from .augment import augment_rows
 from .convolution import _conv2d_backward, _conv2d_forward
-from .dense import bias_gradient, dense_forward
+from .dense import bias_gradient
 from .embedding import table_rows
 from .rows import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
-from .maxout import maxout_backward, maxout_forward
 from .numerical import _parametric_backward, _parametric_forward, _pbld_backward, _pbld_forward
 from .noise import drop_rows, dropout2d_forward, dropout_forward, gaussian_noise
 from .normalization import (
@@ -29,21 +31,7 @@ from .normalization import (
 )
 from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_update
 from .penalty import penalty_backward, penalty_forward
-from .pooling import (
-    _avgpool2d_backward,
-    _avgpool2d_forward,
-    _maxpool2d_backward,
-    _maxpool2d_forward,
-    _maxpool2d_from,
-    _maxpool2d_winners,
-)
-from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
-from .stochastic_pool import (
-    _stochastic_pool2d_backward,
-    _stochastic_pool2d_forward,
-    _stochastic_pool2d_inference,
-    _stochastic_pool2d_inference_backward,
-)
+from .pooling import _maxpool2d_backward, _maxpool2d_forward, _maxpool2d_from, _maxpool2d_winners
 
 _ORDINARY = {"float32": np.float32(1e18), "float64": 1e150}  # inputs of this size leave room for what layers make of them
 
@@ -110,7 +98,7 @@ class Interpreter:
         batch = _Batch(self, x, y, index, groups, rates, check_finite, random, weights, shares, augment)
         with np.errstate(all="ignore"):  # what is not finite comes through; it is nobody's surprise
             for op in self.plan.ops[first:last]:
-                getattr(batch, op.kind)(op)
+                getattr(batch, op.kind, batch.by_twin)(op)
                 if batch.problem and op.barrier:
                     break
         if batch.problem:
@@ -119,8 +107,15 @@ class Interpreter:
         return Outcome(batch.loss_sum, batch.loss, batch.correct, skipped=batch.skip, ignored=ignored)
 
 
+@functools.cache
+def _twin(kind):
+    """The function that computes an operation: its name, or what its checks go around, with a _ in front; in whatever module."""
+    modules = [vars(import_module(f"{__package__}.{name}")) for name in _NAMES]
+    return next(module[name] for name in (f"_{kind}", kind) for module in modules if name in module)
+
+
 class _Batch:
-    """The operations, each a method named as its kind, on the first `rows` rows of every buffer."""
+    """The operations, on the first `rows` rows of every buffer: each a method named as its kind, or else what its twin computes."""
 
     mixture = None  # (rows that are mixed in, shares of the rows themselves)
 
@@ -142,6 +137,29 @@ class _Batch:
             return None
         a = self.interpreter.arrays[b.name]
         return a if b.is_whole else a[: self.rows]
+
+    def by_twin(self, op):
+        """What the function of the operation's name gives for the buffers and parameters that its arguments are named after, into the first
+        buffer that the operation writes."""
+        function = _twin(op.kind)
+        code, known = function.__code__, {**op.parameters(), **self.random, "before": self.rows_before}
+        if op.has("windows"):
+            known["window"] = op.window
+        arguments = {}
+        for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+            if name in op.spec.roles:
+                arguments[name] = self.shaped(op, name)
+            elif name in known:
+                arguments[name] = known[name]
+        out, found = self.shaped(op, op.spec.writes[0]), function(**arguments)
+        out[...] = out + found if op.get("accumulate") else found
+
+    def shaped(self, op, role):
+        """The array of a role in the shape that the twin knows: images, or rows that are pixels."""
+        if op.has("windows"):
+            return self.images(op, role, role in ("y", "dy"))
+        b = op.buffers.get(role)
+        return self.pixels(op, role) if b is not None and not b.is_whole and op.get("pixels", 1) > 1 else self.at(op, role)
 
     def report(self, bad, what):
         """Note the first of the rows that are bad; of several problems in one row index, then label, then not finite."""
@@ -201,10 +219,6 @@ class _Batch:
         self.at(op, "out")[:, 0] = np.where(ignored, -1, gather_labels(labels, None, y.classes))
         self.counted = self.rows - int(np.count_nonzero(ignored))
 
-    def dense_forward(self, op):
-        dense_forward(self.at(op, "x"), self.at(op, "w"), self.at(op, "b"), op.activation, out=self.at(op, "y"),
-                      z=self.at(op, "z"), alpha=op.alpha)
-
     def images(self, op, role, out=False):
         """The array of a role as images: those that windows go over, or that come out of them."""
         a, w = self.at(op, role), op.window
@@ -239,72 +253,6 @@ class _Batch:
             if op.buffers.get(role) is not None:
                 out = self.at(op, role)
                 out[...] = (out if op.accumulate else 0) + value.reshape(out.shape)
-
-    def maxpool2d_forward(self, op):
-        x = self.images(op, "x")
-        self.images(op, "y", True)[...] = _maxpool2d_forward(x, op.window)
-        if op.buffers.get("winner") is not None:
-            self.images(op, "winner", True)[...] = _maxpool2d_winners(x, op.window)
-
-    def maxpool2d_backward(self, op):
-        dy, x, winners = self.images(op, "dy", True), self.images(op, "x"), self.images(op, "winner", True)
-        if op.buffers.get("saved") is not None:
-            dy = activation_backward(dy, self.images(op, "saved", True), "relu")
-        dx = _maxpool2d_backward(dy, x, op.window) if winners is None else _maxpool2d_from(dy, winners, op.window)
-        self.images(op, "dx")[...] = dx
-
-    def avgpool2d_forward(self, op):
-        self.images(op, "y", True)[...] = _avgpool2d_forward(self.images(op, "x"), op.window, op.count_padding)
-
-    def avgpool2d_backward(self, op):
-        self.images(op, "dx")[...] = _avgpool2d_backward(self.images(op, "dy", True), op.window, op.count_padding)
-
-    def draws(self, op):
-        return self.random["seed"], self.random["offset"], op.stream, self.rows_before
-
-    def stochastic_pool2d_forward(self, op):
-        self.images(op, "y", True)[...] = _stochastic_pool2d_forward(self.images(op, "x"), op.window, *self.draws(op))
-
-    def stochastic_pool2d_backward(self, op):
-        dx = _stochastic_pool2d_backward(self.images(op, "dy", True), self.images(op, "x"), op.window, *self.draws(op))
-        self.images(op, "dx")[...] = dx
-
-    def stochastic_pool2d_inference(self, op):
-        self.images(op, "y", True)[...] = _stochastic_pool2d_inference(self.images(op, "x"), op.window)
-
-    def stochastic_pool2d_inference_backward(self, op):
-        dx = _stochastic_pool2d_inference_backward(self.images(op, "dy", True), self.images(op, "x"), op.window)
-        self.images(op, "dx")[...] = dx
-
-    def activation_forward(self, op):
-        activation_forward(self.at(op, "x"), op.activation, out=self.at(op, "y"), alpha=op.alpha)
-
-    def activation_backward(self, op):
-        dx = self.at(op, "dx")
-        dx[...] = activation_backward(self.at(op, "dy"), self.at(op, "saved"), op.activation, alpha=op.alpha)
-
-    def softmax_forward(self, op):
-        softmax_forward(self.at(op, "x"), out=self.at(op, "y"))
-
-    def log_softmax_forward(self, op):
-        log_softmax_forward(self.at(op, "x"), out=self.at(op, "y"))
-
-    def softmax_backward(self, op):
-        softmax_backward(self.at(op, "dy"), self.at(op, "y"), out=self.at(op, "dx"))
-
-    def log_softmax_backward(self, op):
-        log_softmax_backward(self.at(op, "dy"), self.at(op, "y"), out=self.at(op, "dx"))
-
-    def prelu_forward(self, op):
-        self.pixels(op, "y")[...] = prelu_forward(self.pixels(op, "x"), self.at(op, "slope"))
-
-    def prelu_backward(self, op):
-        self.pixels(op, "dx")[...] = prelu_backward(self.pixels(op, "dy"), self.pixels(op, "x"), self.at(op, "slope"))[0]
-
-    def prelu_slope_gradient(self, op):
-        out = self.at(op, "dslope")
-        gradient = prelu_backward(self.pixels(op, "dy"), self.pixels(op, "x"), np.ones_like(out))[1]
-        out[...] = out + gradient if op.accumulate else gradient
 
     def gather_weights(self, op):
         self._gather(op, self.weights, 1.0, 0.0)
@@ -538,12 +486,6 @@ class _Batch:
         np.add.at(dw, rows.ravel(), self.at(op, "dy")[:, place].reshape(rows.size, -1))
         self.at(op, "dw")[...] = dw
 
-    def maxout_forward(self, op):
-        maxout_forward(self.at(op, "x"), op.pieces, out=self.at(op, "y"))
-
-    def maxout_backward(self, op):
-        maxout_backward(self.at(op, "dy"), self.at(op, "x"), op.pieces, out=self.at(op, "dx"))
-
     def parametric_activation_forward(self, op):
         self.at(op, "y")[...] = _parametric_forward(self.at(op, "x"), self.at(op, "w"), op.activation, op.alpha)
 
@@ -559,9 +501,6 @@ class _Batch:
     def pbld_forward(self, op):
         self.at(op, "y")[...] = _pbld_forward(*(self.at(op, role) for role in ("x", "w", "b", "v", "c")))
 
-    def pbld_backward_input(self, op):
-        self.at(op, "dx")[...] = _pbld_backward(*(self.at(op, role) for role in ("dy", "x", "w", "b", "v")))[0]
-
     def _pbld_gradients(self, op, **found):
         for role, gradient in found.items():
             if (out := self.at(op, role)) is not None:
@@ -575,6 +514,22 @@ class _Batch:
         given = [self.at(op, role) for role in ("dy", "x", "w", "b")]
         *_, dv, dc = _pbld_backward(*given, np.zeros((op.embedded, op.dim, op.frequencies), given[0].dtype))
         self._pbld_gradients(op, dv=dv, dc=dc)
+
+    def pbld_backward_input(self, op):
+        self.at(op, "dx")[...] = _pbld_backward(*(self.at(op, role) for role in ("dy", "x", "w", "b", "v")))[0]
+
+    def maxpool2d_forward(self, op):
+        x = self.images(op, "x")
+        self.images(op, "y", True)[...] = _maxpool2d_forward(x, op.window)
+        if op.buffers.get("winner") is not None:
+            self.images(op, "winner", True)[...] = _maxpool2d_winners(x, op.window)
+
+    def maxpool2d_backward(self, op):
+        dy, x, winners = self.images(op, "dy", True), self.images(op, "x"), self.images(op, "winner", True)
+        if op.buffers.get("saved") is not None:
+            dy = activation_backward(dy, self.images(op, "saved", True), "relu")
+        dx = _maxpool2d_backward(dy, x, op.window) if winners is None else _maxpool2d_from(dy, winners, op.window)
+        self.images(op, "dx")[...] = dx
 
     def reduce_loss(self, op):
         self.loss_sum += float(self.at(op, "loss").sum())

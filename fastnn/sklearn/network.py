@@ -4,10 +4,12 @@ import numpy as np
 
 from .. import nn, optim, schedules
 from ..core.activations import ACTIVATIONS as ELEMENTWISE
+from ..core.activations import LEARNED
+from ..nn.activation import as_layer, given_activation
 
 # scikit-learn's names of activations, in fastnn's words; every other name is fastnn's own
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
-OTHER_ACTIVATIONS = {*ELEMENTWISE, "prelu"}
+OTHER_ACTIVATIONS = {*ELEMENTWISE, *LEARNED}
 
 # the rules that train by steps, by their names in small letters
 OPTIMIZERS = {name.lower(): getattr(optim, name) for name in optim.__all__ if name not in ("Optimizer", "LBFGS")}
@@ -96,7 +98,7 @@ def build(sizes, activation, output_activation, batchnorm, dropout, random, dtyp
             break
         normal = [nn.BatchNorm(n_out)] if place else []
         if place == "before":
-            normal.append(_layer(own))
+            normal.append(as_layer(*given_activation(own)))
         layers += normal
         if shares[i]:
             layers.append(nn.Dropout(shares[i]))
@@ -104,13 +106,6 @@ def build(sizes, activation, output_activation, batchnorm, dropout, random, dtyp
     for layer, (weight, bias) in zip(dense, first):
         layer.weight.data, layer.bias.data = weight, bias
     return model
-
-
-def _layer(activation):
-    """A layer of its own: none may stand in a model twice."""
-    if isinstance(activation, nn.Activation):
-        return nn.Activation(activation.name, activation.alpha)
-    return nn.PReLU() if activation == "prelu" else nn.Activation(activation)
 
 
 def dense_layers(model):

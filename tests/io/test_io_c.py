@@ -79,12 +79,6 @@ def test_random_models(command, which, written, tmp_path):
         assert difference(got, y) < limit
 
 
-def test_every_kind_and_activation_is_in_the_tables():
-    from fastnn.io import numpy_source, onnx_export
-
-    assert set(c_source.KINDS) == set(numpy_source.KINDS) == set(onnx_export.KINDS)
-
-
 def test_digits_in_int8(digits, tmp_path):
     """Under 40 KB; the error that it states is that of its outputs over the sample, and the classes stay."""
     model, X, _ = digits

@@ -10,8 +10,8 @@ from fastnn.core.activations import ACTIVATIONS
 from fastnn.ops import op as ops
 
 TRAITS = {
-    "by_rows", "is_product", "fuses_activation", "fuses_derivative", "fuses_update", "updates", "accumulates", "by_one", "in_python",
-    "windows",
+    "by_rows", "is_product", "is_activation", "fuses_activation", "fuses_derivative", "fuses_update", "updates", "accumulates", "by_one",
+    "in_python", "windows",
 }
 REGISTER = Path(__file__).parents[2] / "csrc/defs/ops.def"
 

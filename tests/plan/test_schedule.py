@@ -250,7 +250,7 @@ def test_without_sharing_the_results_are_the_same(team, schedule, fused, widths)
         opt = optim.Adam(model.parameters(), lr=0.01)
         plan = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), opt).plan(16, fused=fused, schedule=schedule)
         if not share:
-            object.__setattr__(plan, "workspace_bytes", unshared(plan))
+            plan = plan._replace(workspace_bytes=unshared(plan))
         executor = NativeExecutor(plan)
         with team(3):
             for _ in range(3):
