@@ -72,6 +72,8 @@ typedef struct fnn_tensor {
     size_t room;                    /* bytes before its own in the room for whole arrays */
     size_t units;       /* for max-norm: how many units there are (0: the array has none) ... */
     bool unit_together; /* ... and whether the weights of one lie side by side, or in a column */
+    const unsigned char *named; /* of a table whose rows are updated alone: a flag for each, whether it is; else NULL */
+    size_t width;               /* elements of such a row */
 } fnn_tensor;
 
 #define FNN_UPDATE_CHUNK 4096 /* elements dealt out at a time: 16 KB an array, a few microseconds */

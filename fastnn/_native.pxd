@@ -66,6 +66,8 @@ cdef extern from "fastnn.h" nogil:
         bint transposed
         size_t units
         bint unit_together
+        const unsigned char *named
+        size_t width
 
     ctypedef union fnn_number:
         int64_t i

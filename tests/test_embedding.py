@@ -183,3 +183,126 @@ def test_bad_arguments():
     ):
         with pytest.raises(error, match=message):
             call()
+
+
+# ---- sparse tables, of whose rows those alone are updated that a batch has ----
+
+LAZY = {
+    "sgd": lambda p: optim.SGD(p, lr=0.1, weight_decay=0.01),
+    "momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "adagrad": lambda p: optim.Adagrad(p, lr=0.1),
+    "adadelta": lambda p: optim.Adadelta(p),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+    "adam": lambda p: optim.Adam(p, lr=0.01, ema=0.9),
+    "adamw": lambda p: optim.AdamW(p, lr=0.01, amsgrad=True),
+    "nadam": lambda p: optim.NAdam(p, lr=0.01),
+    "adamax": lambda p: optim.Adamax(p, lr=0.01),
+    "radam": lambda p: optim.RAdam(p, lr=0.01),
+    "lion": lambda p: optim.Lion(p, lr=0.01),
+}
+
+
+def lazy_model(sparse, dtype="float32"):
+    fastnn.manual_seed(4)
+    layers = nn.TabularEmbedding(1, (700, 7), dim=(9, 3), sparse=sparse), nn.Dense(None, 5, activation="tanh"), nn.Dense(5, 2)
+    return nn.Sequential(*layers, dtype=dtype)
+
+
+def lazy_data(rows=48, seed=0, below=700):
+    r = np.random.default_rng(seed)
+    return np.column_stack([r.normal(size=rows), r.integers(0, below, rows), r.integers(0, 7, rows)]), r.integers(0, 2, rows)
+
+
+def steps(model, make, batches, threads=1, backend="native", clip_norm=None):
+    """Weights, states and averages, after a step on each batch."""
+    opt = make(model.parameters())
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), opt, backend=backend, clip_norm=clip_norm)
+    before = fastnn.get_num_threads()
+    fastnn.set_num_threads(threads)
+    try:
+        for x, y in batches:
+            trainer.step(x, y)
+    finally:
+        fastnn.set_num_threads(before)
+    tensors = [(np.asarray(p).copy(), *(s.copy() for s in states)) for p, states, _ in opt.update_tensors()]
+    return [a for tensor in tensors for a in tensor] + [a.copy() for a in opt.weight_states()]
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.1])
+@pytest.mark.parametrize("name", LAZY)
+def test_rows_of_a_sparse_table_are_updated_alone(name, clip_norm):
+    batches = [lazy_data(48, seed) for seed in range(3)]
+    found = steps(lazy_model(True), LAZY[name], batches, clip_norm=clip_norm)
+    for threads in (2, 3):
+        assert all((a == b).all() for a, b in zip(steps(lazy_model(True), LAZY[name], batches, threads, clip_norm=clip_norm), found))
+    for a, b in zip(steps(lazy_model(True), LAZY[name], batches, backend="reference", clip_norm=clip_norm), found):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+    start, never = steps(lazy_model(True), LAZY[name], []), np.setdiff1d(range(700), np.concatenate([x[:, 1] for x, _ in batches]))
+    assert len(never) > 500
+    tables = [i for i, a in enumerate(start) if a.shape == (700, 9)]
+    assert tables and all((found[i][never] == start[i][never]).all() for i in tables)
+    once = np.setdiff1d(batches[0][0][:, 1], np.concatenate([x[:, 1] for x, _ in batches[1:]])).astype(int)
+    first = steps(lazy_model(True), LAZY[name], batches[:1], clip_norm=clip_norm)
+    assert len(once) and all((found[i][once] == first[i][once]).all() for i in tables)  # later steps leave them
+    assert (found[tables[0]][once] != start[tables[0]][once]).any()
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_a_sparse_table_all_of_whose_rows_occur_is_a_dense_one(name):
+    def batch(seed):
+        x, y = lazy_data(1400, seed)
+        x[:, 1] = np.arange(1400) % 700
+        return x, y
+
+    batches = [batch(seed) for seed in range(2)]
+    for a, b in zip(steps(lazy_model((True, False)), LAZY[name], batches), steps(lazy_model(False), LAZY[name], batches)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_sparse_adam_is_that_of_pytorch():
+    torch = pytest.importorskip("torch")
+    fastnn.manual_seed(2)
+    model = nn.Sequential(nn.Input(2), nn.Embedding(20, 3, sparse=True), nn.Flatten(), nn.Dense(None, 2), dtype="float64")
+    table, weight, bias = (torch.nn.Parameter(torch.tensor(p.data.copy())) for p in model.parameters())
+    theirs = torch.optim.SparseAdam([table], lr=0.05), torch.optim.Adam([weight, bias], lr=0.05)
+    groups = [{"params": model.parameters()[:1], "epsilon_hat": True}, {"params": model.parameters()[1:]}]
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(groups, lr=0.05))
+    for seed in range(5):
+        r = np.random.default_rng(seed)
+        x, y = r.integers(0, 20, (6, 2)), r.integers(0, 2, 6)
+        trainer.step(x, y)
+        h = torch.nn.functional.embedding(torch.tensor(x), table, sparse=True).reshape(6, -1)
+        loss = torch.nn.functional.cross_entropy(h @ weight + bias, torch.tensor(y))
+        for o in theirs:
+            o.zero_grad()
+        loss.backward()
+        for o in theirs:
+            o.step()
+    for p, q in zip(model.parameters(), (table, weight, bias)):
+        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_sparse_tables_in_files_and_copies(tmp_path):
+    model = lazy_model((True, False))
+    model.save(tmp_path / "m.safetensors")
+    again = nn.load(tmp_path / "m.safetensors")
+    assert repr(again) == repr(model) and [p.sparse for p in again.parameters()[:2]] == [True, False]
+    assert "sparse" not in repr(lazy_model(False)) and "sparse=True" in repr(nn.Embedding(3, 2, sparse=True))
+
+
+def test_what_sparse_tables_refuse():
+    x, y = lazy_data()
+    for make, what in (
+        (optim.LAMB, "LAMB"), (optim.Adafactor, "Adafactor"), (optim.Muon, "Muon"), (optim.ScheduleFreeAdamW, "ScheduleFreeAdamW"),
+        (optim.LBFGS, "L-BFGS"), (lambda p: optim.SGD(p, lr=0.1, max_norm=1.0), "max_norm"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"^params\[0\]: {what} works on all rows of an array; expected a table without sparse=True"):
+            make(lazy_model(True).parameters())
+    model = lazy_model(True)
+    before = [p.data.copy() for p in model.parameters()]
+    trainer = fastnn.Trainer(model, losses.SoftmaxCrossEntropy(), optim.Adam(model.parameters()))
+    with pytest.raises(ValueError, match="weight_0: expected a table without sparse=True where gradients of several parts"):
+        trainer.fit(x, y, batch_size=8, accumulate=2, verbose=0)
+    assert all((p.data == b).all() for p, b in zip(model.parameters(), before))
+    with pytest.raises(ValueError, match="sparse: expected True, False or 2 of them"):
+        nn.TabularEmbedding(1, (3, 4), sparse=(True,))

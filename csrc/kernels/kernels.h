@@ -39,7 +39,7 @@ typedef enum {
     FNN_UPDATE_RULES
 } fnn_update_rule;
 
-enum { FNN_TRAIT_own_decay = 1, FNN_TRAIT_trust = 2, FNN_TRAIT_whole = 4, FNN_TRAIT_matrices = 8 };
+enum { FNN_TRAIT_own_decay = 1, FNN_TRAIT_trust = 2, FNN_TRAIT_whole = 4, FNN_TRAIT_matrices = 8, FNN_TRAIT_every_step = 16 };
 
 #define FNN_STATES 4  /* arrays beside a parameter: at most three of its rule's own, then */
 #define FNN_AVERAGE 3 /* the moving average of the parameter, where one is kept */

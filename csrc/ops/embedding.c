@@ -37,17 +37,23 @@ void fnn_run_embedding_backward(const fnn_step *s, const fnn_op *op, fnn_split s
     const fnn_buffer dy = fnn_buffer_of(s, op, 0), x = fnn_buffer_of(s, op, 1);
     const fnn_kernels *k = s->kernels;
     void *dw = fnn_buffer_of(s, op, 2).data;
+    unsigned char *named = fnn_buffer_of(s, op, 3).data;
+    const bool lazy = op->embedding_gradient.lazy, accumulate = op->embedding_gradient.accumulate;
     const size_t columns = (size_t)p->columns, dim = (size_t)p->dim;
     const fnn_split mine = fnn_split_of(split.id, split.count, (size_t)p->count);
     if (mine.begin >= mine.end) return;
-    if (!op->embedding_gradient.accumulate) memset(fnn_at(k, dw, mine.begin * dim), 0, (mine.end - mine.begin) * dim * k->item);
+    if (named && !accumulate) memset(named + mine.begin, 0, mine.end - mine.begin);
+    if (!lazy && !accumulate) memset(fnn_at(k, dw, mine.begin * dim), 0, (mine.end - mine.begin) * dim * k->item);
     for (size_t r = 0; r < s->rows; r++) {
         const void *codes = fnn_at(k, x.data, r * x.ld + (size_t)p->first_in);
         const void *from = fnn_at(k, dy.data, r * dy.ld + (size_t)p->first_out);
         for (size_t j = 0; j < columns; j++) {
             const size_t row = table_row(s, p, fnn_value(k, codes, j), r);
             void *to = fnn_at(k, dw, row * dim);
-            if (row >= mine.begin && row < mine.end) k->add(dim, to, fnn_at(k, from, j * dim), to);
+            if (row < mine.begin || row >= mine.end) continue;
+            if (lazy && !named[row]) memset(to, 0, dim * k->item);
+            if (named) named[row] = 1;
+            k->add(dim, to, fnn_at(k, from, j * dim), to);
         }
     }
 }

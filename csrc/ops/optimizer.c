@@ -298,6 +298,19 @@ static void begin_update(fnn_update *o)
 
 #define FNN_TRUST_BLOCK 1024 /* elements that stay in the nearest cache from LAMB's moments to its norms; divides a chunk */
 
+/* Of a table whose rows are updated alone: those that the batch names. */
+static void update_rows(const fnn_kernels *k, fnn_update_rule rule, const fnn_update_scalars *scalars, const fnn_tensor *t, size_t from,
+                        size_t upto)
+{
+    for (size_t row = from / t->width; from < upto; row++) {
+        const size_t end = (row + 1) * t->width < upto ? (row + 1) * t->width : upto, n = end - from;
+        void *state[FNN_STATES];
+        fnn_states_at(k, state, t->state, from);
+        if (t->named[row]) k->update[rule](1, n, scalars, fnn_at(k, t->w, from), n, fnn_at(k, t->g, from), n, state);
+        from = end;
+    }
+}
+
 static void update_part(const fnn_kernels *k, const fnn_update *o, const fnn_tensor *t, size_t from, size_t upto, size_t chunk,
                         size_t first)
 {
@@ -306,6 +319,10 @@ static void update_part(const fnn_kernels *k, const fnn_update *o, const fnn_ten
     const fnn_update_rule rule = o->rules[t->group];
     const bool later = trusted(rule);
     const fnn_update_scalars *scalars = &o->scalars[t->group];
+    if (t->named) {
+        update_rows(k, rule, scalars, t, from, upto);
+        return;
+    }
     fnn_update_scalars moments;
     if (later) { /* the moments now, the weights later */
         moments = *scalars;

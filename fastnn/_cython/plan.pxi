@@ -23,7 +23,8 @@ cdef class NativePlan:
 
     ops: (kind's code, slots, values, by_rows, barrier, updates, bytes of scratch), see `_fill_op`; buffers: (array or None,
     leading dimension); tensors: what the updates update, or None; gradients: for each tensor the array of its gradient, or None
-    where the update is fused; double: whether the model computes in float64.
+    where the update is fused; double: whether the model computes in float64; named: for each tensor the array of flags that says which
+    of its rows are updated, or None.
     """
 
     cdef public bint alone  # always one thread: others work on plans of their own meanwhile
@@ -53,7 +54,7 @@ cdef class NativePlan:
     def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
                   size_t features, size_t targets, int64_t classes, int output, size_t outputs, double scale,
                   double shift, size_t weighted, ignore, bint double, size_t n_groups, StepCounter counter not None, Lock lock,
-                  size_t n_shares=0):
+                  size_t n_shares=0, list named=None):
         cdef size_t i
         cdef fnn_op *op
         self.n_ops = len(ops)
@@ -85,6 +86,10 @@ cdef class NativePlan:
                 if gradients[i] is not None:
                     self.arrays.append(gradients[i])
                     tensors.tensors[i].g = cnp.PyArray_DATA(gradients[i])
+                if named is not None and named[i] is not None:
+                    self.arrays.append(named[i])
+                    tensors.tensors[i].named = <const unsigned char *>cnp.PyArray_DATA(named[i])
+                    tensors.tensors[i].width = tensors.tensors[i].n // <size_t>cnp.PyArray_SIZE(named[i])
             self.r.update = &tensors.update
             self.n_groups = n_groups
             if lock is None:

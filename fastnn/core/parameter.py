@@ -37,12 +37,13 @@ class Parameter:
         self._data[...] = data
         self.name = name
         self.trained = trained
+        self.sparse = False  # whether training changes, of its rows, those alone that a batch names: of a table
         self.settled = False  # whether it stands in a model, whose dtype it has from then on
         self._frozen = False
         self._watchers = None
 
     def __reduce__(self):
-        return Parameter, (np.array(self._data), self.name, self.trained, self._data.dtype), {"_frozen": self._frozen}
+        return Parameter, (np.array(self._data), self.name, self.trained, self._data.dtype), {"_frozen": self._frozen, "sparse": self.sparse}
 
     def convert(self, dtype):
         """Give it another dtype, and another block of memory: for one that stands in no model. Values are rounded where they must be."""

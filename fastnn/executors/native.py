@@ -39,7 +39,7 @@ class NativeExecutor:
             self._arrays[b.name] = array
             buffers.append((array, b.ld))
         ops = [(*op.native(), op.by_rows, op.barrier, op.updates, op.scratch_bytes(plan.batch)) for op in plan.ops]
-        tensors, gradients = None, []
+        tensors, gradients, named = None, [], None
         if plan.update:
             params = [p.data for p, _, _ in plan.update.tensors]
             tensors = _native.Tensors(
@@ -55,6 +55,7 @@ class NativeExecutor:
             for p, _, _ in plan.update.tensors:
                 g = by_parameter.get(id(p))
                 gradients.append(None if g is None else self._arrays[g.name])
+            named = [self._arrays[plan.lazy[i].name] if i in plan.lazy else None for i in range(len(gradients))]
         self.lock = _native.Lock("this plan") if lock is None else lock
         self.counter = _native.StepCounter() if counter is None else counter
         x, y, weights = map(plan.input, ("x", "y", "weights"))
@@ -79,6 +80,7 @@ class NativeExecutor:
             self.counter,
             lock,
             len(plan.schedules),
+            named,
         )
         self._host = next((i for i, op in enumerate(plan.ops) if op.has("in_python")), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise

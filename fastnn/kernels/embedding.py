@@ -7,7 +7,7 @@ from ._check import _integer, _own
 
 _SIZES = "columns dim count unknown first_in first_out"
 _forward = Operation("embedding_forward", "x w y", _SIZES)
-_backward = Operation("embedding_backward", "dy x dw", _SIZES + " accumulate")
+_backward = Operation("embedding_backward", "dy x dw", _SIZES + " accumulate lazy")
 
 _MOST = 2**24  # rows of a table: numbers that float32 can tell apart
 
@@ -97,7 +97,7 @@ def embedding_backward(dy, codes, num_embeddings, out=None, *, unknown=False) ->
     dw = output(out, "out", dy, num_embeddings, width // columns)
     if out is not None:
         apart(dw, "out", (dy, "dy"))
-    _backward.run(rows, (dy, codes, dw), (columns, width // columns, num_embeddings, bool(unknown), 0, 0, False))
+    _backward.run(rows, (dy, codes, dw), (columns, width // columns, num_embeddings, bool(unknown), 0, 0, False, False))
     return dw
 
 

@@ -1,6 +1,7 @@
 """Embeddings of categories: Embedding, one table for codes of one kind, and TabularEmbedding, a table for each column."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +23,11 @@ def _check_count(value, name):
     return n
 
 
-def _table(count, unknown, dim, init, deviation, name):
+def _table(count, unknown, dim, init, deviation, name, sparse):
     start = initialisers.resolve(deviation if init is None else init, "identity", 0.0)
-    return Parameter(start((count + unknown, dim), get_default_dtype()), name)
+    table = Parameter(start((count + unknown, dim), get_default_dtype()), name)
+    table.sparse = sparse
+    return table
 
 
 def check_codes(X, name, columns):
@@ -72,8 +75,9 @@ class Embedding(_Embedding):
     """A table of vectors, one for each code: samples of n codes become samples of [n, embedding_dim].
 
     Codes are whole numbers from 0 to num_embeddings - 1, of any real dtype. It stands before any layer that computes; `Input(n)` in
-    front of it says how many codes a sample has. The gradient of the table is dense: an optimizer updates all rows, as PyTorch's does with
-    ``sparse=False``. Each element of it is one sum in the order of the batch.
+    front of it says how many codes a sample has. An optimizer updates all rows of the table, as PyTorch's does with ``sparse=False``:
+    moments go on, and weights decay, of rows that a batch does not have too. Each element of the gradient is one sum in the order of the
+    batch.
 
     Parameters
     ----------
@@ -86,6 +90,11 @@ class Embedding(_Embedding):
         refused.
     init : str, fastnn.init initialiser or float, optional
         By default a Gaussian of deviation 1, as in PyTorch.
+    sparse : bool, default False
+        Whether a step of a `Trainer` updates those rows alone that occur in its batch: their weights, moments and averages; all others stay
+        as they are. Counts of steps are the optimizer's, for all rows, so that ``Adam(epsilon_hat=True)`` is ``torch.optim.SparseAdam``.
+        For large tables, where it saves most of the memory traffic. Not with optimizers that work on whole arrays (LAMB, Adafactor, Muon,
+        ScheduleFreeAdamW, L-BFGS), `max_norm`, a penalty on the table, or gradients that are accumulated: these are refused.
 
     Attributes
     ----------
@@ -110,13 +119,14 @@ a table a row for all other codes
 
     needs_shape = True
 
-    def __init__(self, num_embeddings, embedding_dim, unknown=False, init=None) -> None:
+    def __init__(self, num_embeddings, embedding_dim, unknown=False, init=None, sparse=False) -> None:
         self.num_embeddings = _check_count(num_embeddings, "num_embeddings")
         self.embedding_dim, self.unknown = check_size(embedding_dim, "embedding_dim"), bool(unknown)
-        self.weight = _table(self.num_embeddings, self.unknown, self.embedding_dim, init, 1.0, "weight")
+        self.weight = _table(self.num_embeddings, self.unknown, self.embedding_dim, init, 1.0, "weight", bool(sparse))
 
     def config(self):
-        return {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim, "unknown": self.unknown}
+        sparse = {"sparse": True} if self.weight.sparse else {}
+        return {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim, "unknown": self.unknown, **sparse}
 
     @classmethod
     def tensor_shapes(cls, entry):
@@ -155,6 +165,8 @@ class TabularEmbedding(_Embedding):
         refused.
     init : str, fastnn.init initialiser or float, optional
         By default a Gaussian of deviation 1 / √dim: a vector's length is about 1.
+    sparse : bool or sequence of bool, default False
+        For all tables or for each: as in `Embedding`.
 
     Attributes
     ----------
@@ -176,7 +188,7 @@ class TabularEmbedding(_Embedding):
     (1, 1)
     """
 
-    def __init__(self, continuous, cardinalities, dim=None, unknown=False, init=None) -> None:
+    def __init__(self, continuous, cardinalities, dim=None, unknown=False, init=None, sparse: Any = False) -> None:
         self.continuous = check_size(continuous, "continuous") if continuous else 0
         try:
             counts = tuple(cardinalities)
@@ -191,14 +203,18 @@ class TabularEmbedding(_Embedding):
         if len(dims) != len(counts):
             raise ValueError(f"dim: expected an integer or {len(counts)} of them, one for each column of codes, got {len(dims)}")
         self.dim = tuple(check_size(d, f"dim[{i}]" if isinstance(dim, (list, tuple)) else "dim") for i, d in enumerate(dims))
+        lazy = tuple(map(bool, sparse)) if isinstance(sparse, (list, tuple)) else (bool(sparse),) * len(counts)
+        if len(lazy) != len(counts):
+            raise ValueError(f"sparse: expected True, False or {len(counts)} of them, one for each column of codes, got {len(lazy)}")
         self.unknown = bool(unknown)
         self.in_features = self.continuous + len(counts)
-        for i, (n, d) in enumerate(zip(self.cardinalities, self.dim)):
-            setattr(self, f"weight_{i}", _table(n, self.unknown, d, init, d**-0.5, f"weight_{i}"))
+        for i, (n, d, s) in enumerate(zip(self.cardinalities, self.dim, lazy)):
+            setattr(self, f"weight_{i}", _table(n, self.unknown, d, init, d**-0.5, f"weight_{i}", s))
 
     def config(self):
         sizes = {"cardinalities": list(self.cardinalities), "dim": list(self.dim)}
-        return {"continuous": self.continuous, **sizes, "unknown": self.unknown}
+        lazy = [getattr(self, f"weight_{i}").sparse for i in range(len(self.dim))]
+        return {"continuous": self.continuous, **sizes, "unknown": self.unknown, **({"sparse": lazy} if any(lazy) else {})}
 
     @classmethod
     def tensor_shapes(cls, entry):

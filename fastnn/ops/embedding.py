@@ -37,7 +37,7 @@ class Embeddings:
 
 def _embedding(builder, op, dy):
     if wanted := wanted_of(builder, op, dw="w"):
-        contribute(builder, "embedding_backward", {"x": op.buffers["x"], "dy": dy}, wanted, **op.parameters())
+        contribute(builder, "embedding_backward", {"x": op.buffers["x"], "dy": dy}, wanted, lazy=False, **op.parameters())
 
 
 def _pbld(builder, op, dy):

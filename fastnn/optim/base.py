@@ -137,6 +137,14 @@ class Optimizer(Copied, Scheduled, Listed):
     def _check_param(self, p, name):
         """Raise where an array is none that the optimizer can update."""
 
+    def _check_sparse(self, group, names):
+        """ValueError where rows of a sparse table cannot be updated alone."""
+        sparse = [name for p, name in zip(group["params"], names) if getattr(p, "sparse", False)]
+        whole = RULES[self._rule(group)].traits & {"trust", "whole", "matrices", "every_step"}
+        if sparse and (whole or group["max_norm"] is not None):
+            what = type(self).__name__ if whole else "max_norm"
+            raise ValueError(f"{sparse[0]}: {what} works on all rows of an array; expected a table without sparse=True")
+
     @property
     def memory(self):
         """Names of the numbers that a group keeps from step to step."""
@@ -191,6 +199,7 @@ class Optimizer(Copied, Scheduled, Listed):
                 self._check_param(p, n)
             merged = {**self.defaults, **group, "params": tuple(values)}
             self._check_group(merged)
+            self._check_sparse(merged, labels)
             objects += values
             names += labels
             group_of += [len(self.param_groups) + len(new)] * len(values)

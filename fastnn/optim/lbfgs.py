@@ -130,6 +130,9 @@ class LBFGS(Listed):
         self._keys, self._objects, self._names = listed(given, "params")
         if not self._objects:
             raise ValueError("params: expected at least one array, got none")
+        for p, name in zip(self._objects, self._names):
+            if getattr(p, "sparse", False):
+                raise ValueError(f"{name}: L-BFGS works on all rows of an array; expected a table without sparse=True")
         self._bind()
         self.param_groups = ({**self._checked({**self.defaults, **own}), "params": tuple(self._objects)},)
         self._descent = None

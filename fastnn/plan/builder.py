@@ -90,6 +90,7 @@ class Builder(Products, Windows, Elementwise, Normalizations, Noise, Embeddings)
         self._rescaled = set()  # ids of buffers that `rescale` has made
         self._streams = 0  # random streams handed out
         self._schedules = []  # of shares that are dropped
+        self._lazy = {}  # number of a tensor whose rows are updated alone -> the buffer that says which
         self._norms = ()  # what updates must wait for, where they may be left out
         self._wanted = set()  # ids of buffers that depend on a trainable parameter
         self._update = None
@@ -321,6 +322,8 @@ class Builder(Products, Windows, Elementwise, Normalizations, Noise, Embeddings)
         apart = []
         for i, (p, _, group) in enumerate(update.tensors):
             _, gradient, ops = self.parameter_gradients[id(p)]
+            if p.sparse:
+                self._lazy[i] = self._named_rows(p, ops, update)
             buffer = self._parameters[id(p)][1]
             alone = len(ops) == 1 and ops[0].has("fuses_update")
             if self.fused and alone and not self.apart and not update.needs_norm and group not in update.trusted | update.whole:
@@ -352,6 +355,17 @@ class Builder(Products, Windows, Elementwise, Normalizations, Noise, Embeddings)
                 size=sum(b.array.size for b in limited),
             )
 
+    def _named_rows(self, p, ops, update):
+        """The flags of the rows of a sparse table that a batch names; its gradient is made of these rows alone, unless a norm needs all."""
+        if self.apart:
+            raise ValueError(f"{p.name}: expected a table without sparse=True where gradients of several parts of a batch are added up")
+        if not all("named" in op.spec.roles for op in ops):
+            raise ValueError(f"{p.name}: expected a table without sparse=True where a penalty, or another layer, has a gradient of all rows")
+        named = self.buffer(f"{p.name}.named", p.shape[:1], dtype="uint8", role="scratch", whole=True)
+        for op in ops:
+            op.buffers["named"], op.lazy = named, not update.needs_norm
+        return named
+
     def _emit_norm(self, update, apart):
         """The norm of all gradients, and what follows from it. Returns the buffers that updates must wait for."""
         chunks = sum(_chunks(b.array.size) for _, b, _ in apart)
@@ -376,7 +390,7 @@ class Builder(Products, Windows, Elementwise, Normalizations, Noise, Embeddings)
             {"trust": trust},
             first=first,
             last=last,
-            reads_also=(*(b for _, *pair in run for b in pair), *norms),
+            reads_also=(*(b for _, *pair in run for b in pair), *(self._lazy[i] for i, *_ in run if i in self._lazy), *norms),
             writes_also=parameters,
             size=size,
         )
@@ -428,6 +442,7 @@ class Builder(Products, Windows, Elementwise, Normalizations, Noise, Embeddings)
             output_shape=self.output.shape if self.output else None,
             update=self._update,
             gradients=tuple(gradients),
+            lazy=self._lazy,
             parameters=tuple(p for p, _ in self._parameters.values()),
             workspace_bytes=workspace_bytes,
             schedules=tuple(self._schedules),

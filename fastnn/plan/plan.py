@@ -33,6 +33,8 @@ class Plan(NamedTuple):
         What the optimizer updates.
     gradients : tuple of (Parameter, Buffer)
         Gradients that stand in the workspace after a step.
+    lazy : dict
+        Number of a tensor of the update of which some rows alone are updated: Buffer of the flags that say which.
     workspace_bytes : int
         Memory of all buffers.
     schedules : tuple
@@ -50,6 +52,7 @@ class Plan(NamedTuple):
     output_shape: tuple
     update: object
     gradients: tuple
+    lazy: dict
     parameters: tuple
     workspace_bytes: int
     schedules: tuple = ()

@@ -482,6 +482,10 @@ class _Batch:
 
     def embedding_backward(self, op):
         rows, _, place = self._table(op)
+        named = self.at(op, "named")
+        if named is not None:
+            named[...] = named * bool(op.accumulate)
+            named[rows] = 1
         dw = self.at(op, "dw") if op.accumulate else np.zeros_like(self.at(op, "dw"))
         np.add.at(dw, rows.ravel(), self.at(op, "dy")[:, place].reshape(rows.size, -1))
         self.at(op, "dw")[...] = dw
@@ -563,6 +567,13 @@ class _Batch:
 
     def _update(self, i, gradient):
         p, _, number = self.interpreter.plan.update.tensors[i]
-        if not self.skip:
-            optimizer_update(self.interpreter.parameters[id(p.data)], gradient, self.interpreter.states[i],
-                             self.interpreter.averages[i], self.groups[number], self.rates[number], self.scale)
+        if self.skip:
+            return
+        arrays = (self.interpreter.parameters[id(p.data)], *self.interpreter.states[i], self.interpreter.averages[i])
+        named = self.interpreter.plan.lazy.get(i)
+        rows = ... if named is None else np.flatnonzero(self.interpreter.arrays[named.name])  # those that are updated
+        w, *states, average = parts = [None if a is None else a[rows] for a in arrays]
+        optimizer_update(w, gradient[rows], tuple(states), average, self.groups[number], self.rates[number], self.scale)
+        for a, part in zip(arrays, parts):
+            if a is not None and named is not None:
+                a[rows] = part
