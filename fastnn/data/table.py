@@ -225,8 +225,8 @@ class Table:
                 raise ValueError(f"target: expected one of {_listed(self.classes)} in {self.target!r}, got {values[row]!r} in row {row}")
             return np.array(codes, np.int64)
         if values.dtype == object or not np.isfinite(values).all():
-            row = next(i for i, v in enumerate(values.tolist()) if isinstance(v, str) or v is None or not np.isfinite(v))
-            raise ValueError(f"target: expected finite numbers in {self.target!r}, got {values[row]!r} in row {row}")
+            row, value = next((i, v) for i, v in enumerate(values.tolist()) if isinstance(v, str) or v is None or not np.isfinite(v))
+            raise ValueError(f"target: expected finite numbers in {self.target!r}, got {value!r} in row {row}")
         return ((values - self._target["mean"]) / self._target["scale"]).astype(np.float32)
 
     def answers(self, predicted) -> np.ndarray:

@@ -162,11 +162,11 @@ def _notes(layers):
             yield f"layer {d.name}: {d.saturated} of {d.units} units are saturated; smaller initial weights, or a BatchNorm, may help"
         if d.update_ratio is not None and d.update_ratio > 0.1:
             yield f"layer {d.name}: a step changes the weights by {d.update_ratio:.0%} of their norm; a lower rate may help"
-    stds = [d.gradient_std for d in layers if d.gradient_std is not None]
-    if len(stds) > 2 and 0 < stds[0] < 1e-4 * max(stds):
-        yield f"gradients vanish: they are {max(stds) / stds[0]:.0e} times smaller at the first layer than where they are largest"
-    if len(stds) > 2 and stds[0] > 1e4 * max(stds[-1], 1e-30):
-        yield f"gradients explode: they are {stds[0] / max(stds[-1], 1e-30):.0e} times larger at the first layer than at the last"
+    sizes = [math.hypot(d.gradient_mean, d.gradient_std) for d in layers if d.gradient_std is not None]  # equal ones have no deviation
+    if len(sizes) > 2 and 0 < sizes[0] < 1e-4 * max(sizes):
+        yield f"gradients vanish: they are {max(sizes) / sizes[0]:.0e} times smaller at the first layer than where they are largest"
+    if len(sizes) > 2 and sizes[0] > 1e4 * max(sizes[-1], 1e-30):
+        yield f"gradients explode: they are {sizes[0] / max(sizes[-1], 1e-30):.0e} times larger at the first layer than at the last"
 
 
 def diagnose(trainer, X, y, sample_weight, rows):
@@ -268,7 +268,7 @@ def first_not_finite(trainer, part, step):
                     return losses[0], f"{some} of the data {'are' if len(bad) > 1 else 'is'} not finite"
                 where = f"layer {homes[id(op)]}" if id(op) in homes else "the loss"
                 return losses[0], f"{where} ({op.kind}) is the first to be not finite, in {some}"
-    return losses[0], ""
+    return losses[0], "" if np.isfinite(losses[0]) else "the loss itself is the first to be not finite"
 
 
 def _layer(h, y, gradient, weights):

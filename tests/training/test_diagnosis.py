@@ -49,6 +49,14 @@ def test_the_numbers_are_numpys():
     assert "layer 0: 1 of 6 units are dead" in str(report) and "1 (17%)" in report.table()
 
 
+def test_equal_gradients_do_not_explode():
+    """One output, all of whose errors have one sign: the gradients are all the same, and have no deviation."""
+    x, _ = samples()
+    trainer = make(nn.Dense(8, 6, activation="tanh"), nn.Dense(6, 6, activation="tanh"), nn.Dense(6, 1), loss=losses.MeanAbsoluteError())
+    report = trainer.diagnose(x, np.full(len(x), 100.0))
+    assert report["2"].gradient_std == 0 and not any("gradients" in note for note in report.notes)
+
+
 def test_gradients_of_residuals_are_those_of_outputs():
     """Where several layers read an output, and where gradients would be changed in place."""
     x, y = samples()
