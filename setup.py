@@ -45,6 +45,7 @@ X86_FLAGS = {
     "avx2": ["-mavx2", "-mfma", "-mprfchw"],
     "avx512": ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprfchw"],
 }
+ARM_FLAGS = {"neon": []}  # every AArch64 has it
 
 
 def switch(name):
@@ -100,10 +101,12 @@ class BuildExt(build_ext):
 
     def isa_flags(self):
         """{file of csrc/isa/: flags} of the machine that the compiler builds for; of several at once, each with its own."""
-        source = "#if !defined(__x86_64__)\n#error\n#endif\n"
-        if sys.platform == "darwin":  # a file may be compiled for both kinds of Mac at once
-            return {"generic": [], **{isa: [w for f in flags for w in ("-Xarch_x86_64", f)] for isa, flags in X86_FLAGS.items()}}
-        return {"generic": [], **(X86_FLAGS if self.refuses(source) is None else {})}
+        if sys.platform == "darwin":  # a file may be compiled for both kinds of Mac at once; those of the other kind are empty
+            x86 = {isa: [w for f in flags for w in ("-Xarch_x86_64", f)] for isa, flags in X86_FLAGS.items()}
+            return {"generic": [], **x86, **ARM_FLAGS}
+        known = {"__x86_64__": X86_FLAGS, "__aarch64__": ARM_FLAGS}
+        compiled = (flags for macro, flags in known.items() if self.refuses(f"#if !defined({macro})\n#error\n#endif\n") is None)
+        return {"generic": [], **next(compiled, {})}
 
     def openmp_flags(self):
         """(flags, linker's flags) with which a program of OpenMP compiles and links; nothing if there are none: the package then works on

@@ -24,10 +24,10 @@ TARGETS = {  # folders of headers, and macros as setup.py defines them
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_sources_pass_the_headers_of(target):
-    """A build for one thread, since there is no OpenMP for these here, and the portable kernels."""
+    """A build for one thread, since there is no OpenMP for these here, with the portable kernels and NEON's (which are nothing on x86)."""
     folders, macros = TARGETS[target]
     headers = [f"-isystem{Path(FOUND.submodule_search_locations[0], 'lib', 'libc', 'include', folder)}" for folder in folders]
-    sources = [*(CSRC / "runtime").glob("*.c"), *(CSRC / "ops").glob("*.c"), *(CSRC / "isa").glob("generic_*.c")]
+    sources = [*(CSRC / "runtime").glob("*.c"), *(CSRC / "ops").glob("*.c"), *(CSRC / "isa").glob("generic_*.c"), *(CSRC / "isa").glob("neon_*.c")]
     command = ["clang", f"--target={target}", *COMMON, *macros, *headers, *map(str, sorted(sources))]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -15,7 +15,7 @@
  *   epilogues.h         activation, derivative, penalty and update of a finished tile
  *   pipelined_update.h  Adam between the steps of the next tile's product
  *   row.h               a product of one row
- *   wide.h, narrow.h    whole products for 32 registers and for fewer
+ *   wide.h, narrow.h    whole products by panels of 4 cache lines and of one
  *   windows.h           convolutions, whose A are windows of an image
  *   depthwise.h         those of each channel with a filter of its own
  *

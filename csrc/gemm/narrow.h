@@ -1,4 +1,4 @@
-/* Products and updates by tiles of at most 6 rows x 64 bytes, for 16 registers or fewer (AVX2, generic).
+/* Products and updates by tiles of at most 6 rows x 64 bytes, for registers of 32 bytes or fewer (AVX2, NEON, generic).
  *
  * The five loops of Goto & van de Geijn 2008, for matrices of which one or two dimensions are small: groups of rows, blocks of k,
  * panels of 64 bytes of columns, tiles of rows, k. A block of B of one panel comes from the L2 cache, packed, as fast as tiles
@@ -97,11 +97,14 @@ typedef void fnn_tile_fn(const fnn_tile_task *t);
     {                                                                                                       \
         fnn_tile(rows, vectors, transposed, packs, t);                                                      \
     }
-#if FNN_NV == 2
-#define FNN_TILES(f, t, p)                                                                                          \
-    f(1, 2, t, p) f(2, 2, t, p) f(3, 2, t, p) f(4, 2, t, p) f(5, 2, t, p) f(6, 2, t, p) f(1, 1, t, p) f(2, 1, t, p) \
-    f(3, 1, t, p) f(4, 1, t, p) f(5, 1, t, p) f(6, 1, t, p) f(7, 1, t, p) f(8, 1, t, p) f(9, 1, t, p)               \
-    f(10, 1, t, p) f(11, 1, t, p) f(12, 1, t, p)
+#define FNN_TILE_ROWS(f, v, t, p) f(1, v, t, p) f(2, v, t, p) f(3, v, t, p) f(4, v, t, p) f(5, v, t, p) f(6, v, t, p)
+#define FNN_TILES_NARROW(f, t, p) \
+    FNN_TILE_ROWS(f, 1, t, p) f(7, 1, t, p) f(8, 1, t, p) f(9, 1, t, p) f(10, 1, t, p) f(11, 1, t, p) f(12, 1, t, p)
+#if FNN_NV == 4
+#define FNN_TILES(f, t, p) \
+    FNN_TILE_ROWS(f, 4, t, p) FNN_TILE_ROWS(f, 3, t, p) FNN_TILE_ROWS(f, 2, t, p) FNN_TILES_NARROW(f, t, p)
+#elif FNN_NV == 2
+#define FNN_TILES(f, t, p) FNN_TILE_ROWS(f, 2, t, p) FNN_TILES_NARROW(f, t, p)
 #else
 #define FNN_TILES(f, t, p) f(1, 1, t, p) f(2, 1, t, p)
 #endif

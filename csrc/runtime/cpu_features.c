@@ -25,6 +25,8 @@ unsigned fnn_cpu_features(void)
     if (b >> 31 & 1) features |= FNN_CPU_AVX512VL;
     return features;
 }
+#elif defined(__aarch64__)
+unsigned fnn_cpu_features(void) { return FNN_CPU_NEON; }
 #else
 unsigned fnn_cpu_features(void) { return 0; }
 #endif

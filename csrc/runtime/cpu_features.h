@@ -8,7 +8,8 @@ enum {
     FNN_CPU_AVX512F = 1 << 2,
     FNN_CPU_AVX512BW = 1 << 3,
     FNN_CPU_AVX512DQ = 1 << 4,
-    FNN_CPU_AVX512VL = 1 << 5
+    FNN_CPU_AVX512VL = 1 << 5,
+    FNN_CPU_NEON = 1 << 6 /* every AArch64 has it */
 };
 
 unsigned fnn_cpu_features(void);

@@ -11,6 +11,8 @@
 extern const fnn_kernels fnn_kernels_generic_f32, fnn_kernels_generic_f64;
 #if defined(__x86_64__)
 extern const fnn_kernels fnn_kernels_avx2_f32, fnn_kernels_avx2_f64, fnn_kernels_avx512_f32, fnn_kernels_avx512_f64;
+#elif defined(__aarch64__)
+extern const fnn_kernels fnn_kernels_neon_f32, fnn_kernels_neon_f64;
 #endif
 
 /* An instruction set: its tables, for floats and for doubles, and the flags of cpu_features.h that it needs. */
@@ -22,6 +24,8 @@ static const struct tier {
 #if defined(__x86_64__)
     {FNN_TABLES(avx2), FNN_CPU_FMA | FNN_CPU_AVX2},
     {FNN_TABLES(avx512), FNN_CPU_FMA | FNN_CPU_AVX2 | FNN_CPU_AVX512F | FNN_CPU_AVX512BW | FNN_CPU_AVX512DQ | FNN_CPU_AVX512VL},
+#elif defined(__aarch64__)
+    {FNN_TABLES(neon), FNN_CPU_NEON},
 #endif
 };
 

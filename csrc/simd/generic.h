@@ -20,12 +20,6 @@ typedef struct { fnn_l2 q[4]; } vl;
 typedef struct { fnn_l2 q[4]; } vdm;
 typedef struct { size_t n; } vt;
 
-/* expression(i) of each quarter. Not a loop: until a compiler has unrolled one, the quarters live in memory, and gcc then takes
- * three times as long over this instruction set as over the others. */
-#define FNN_QUARTER(n, expression) __extension__({ enum { i = n }; (expression); })
-#define FNN_QUARTERS(T, expression) \
-    return (T) {{ FNN_QUARTER(0, expression), FNN_QUARTER(1, expression), FNN_QUARTER(2, expression), FNN_QUARTER(3, expression) }}
-
 FNN_INLINE vt vt_first(size_t n) { return (vt){n < 16 ? n : 16}; }
 FNN_INLINE size_t vt_count(vt t) { return t.n; }
 

@@ -2,7 +2,7 @@
  *
  * A kernel is written once against this vocabulary and compiled once for each ISA. The width is *virtual*: `vf` is
  * always 16 floats and `vd` always 8 doubles, whatever the registers are, so that an order of addition that depends
- * on the lane is the same everywhere. The FMA-capable sets (AVX2, AVX-512) give the same bits for every function
+ * on the lane is the same everywhere. The FMA-capable sets (AVX2, AVX-512, NEON) give the same bits for every function
  * here; generic has no fused multiply-add and rounds twice in `vf_fma`.
  *
  *   vf  16 floats      vi  16 int32      vm   a truth value per lane of a vf      vfr  one register of floats
@@ -43,6 +43,12 @@
 #define FNN_UNROLL _Pragma("GCC unroll 16")
 #define FNN_ROLLED _Pragma("GCC unroll 1")
 #endif
+
+/* For sets whose vf is four registers, of types T {q[4]}: expression(i) of each quarter. Not a loop: until a compiler has unrolled
+ * one, the quarters live in memory, and gcc then takes three times as long over the instruction set. */
+#define FNN_QUARTER(n, expression) __extension__({ enum { i = n }; (expression); })
+#define FNN_QUARTERS(T, expression) \
+    return (T) {{ FNN_QUARTER(0, expression), FNN_QUARTER(1, expression), FNN_QUARTER(2, expression), FNN_QUARTER(3, expression) }}
 
 #if defined(FNN_ISA_AVX512)
 #include "avx512.h"

@@ -2,7 +2,7 @@
 
 The only file that reads the environment:
 
-    FASTNN_ISA          generic, avx2 or avx512: the kernels to use; an error at import if this machine lacks them
+    FASTNN_ISA          generic, avx2, avx512 or neon: the kernels to use; an error at import if this machine lacks them
     FASTNN_NUM_THREADS  an upper bound on the number of threads
     FASTNN_CACHE        the folder for downloaded data sets and images that have been read; by default fastnn in XDG_CACHE_HOME, or
                         in ~/.cache
@@ -71,7 +71,7 @@ def get_isa() -> str:
 def use_isa(name) -> None:
     """Use the kernels of one instruction set from now on, in the whole process.
 
-    Results are the same bits on ``avx2`` and ``avx512``; ``generic`` has no fused multiply-add and rounds differently.
+    Results are the same bits on ``avx2``, ``avx512`` and ``neon``; ``generic`` has no fused multiply-add and rounds differently.
 
     Parameters
     ----------
