@@ -106,6 +106,8 @@ def nodes_of(model):
     graph = trace(model, "ONNX")
     writer = _Writer(graph, np.float32)
     writer.run()
+    for name, p in model.named_parameters():  # also of which nodes hold only what was made of them
+        writer.initializers.setdefault(name, np.asarray(p.data, np.float32))
     output = writer.name(graph.output, LAST)
     if output == "x":  # a graph must have a node
         output = writer.add("Identity", output)

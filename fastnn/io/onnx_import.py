@@ -116,13 +116,17 @@ def _own(graph, metadata, arrays, layers):
     for name, shape in json.loads(metadata.get("fastnn.shapes", "{}")).items():
         arrays[name] = arrays[name].reshape(shape)
     model = from_architecture(metadata["fastnn.architecture"], {name: a.shape for name, a in arrays.items()}, layers)
-    nodes, needed, *_ = nodes_of(model)
+    missing, _ = model.load_state_dict(arrays, strict=False)
+    nodes, needed, _, turned, shapes = nodes_of(model)
+    for name, axes in turned.items():  # as `arrays` are
+        needed[name] = needed[name].transpose(np.argsort(axes))
+    for name, shape in shapes.items():
+        needed[name] = needed[name].reshape(shape)
     if [_shown(n) for n in graph["node"] if n["output"][:1] != ["probabilities"]] != [_shown(n) for n in nodes]:
         return None
     state = model.state_dict()
     if any(name not in state and not np.array_equal(arrays.get(name), a) for name, a in needed.items()):
         return None  # constants that another program has changed
-    missing, _ = model.load_state_dict(arrays, strict=False)
     if any(name in needed for name in missing):
         raise ValueError(f"no weights {missing}")
     if "fastnn.head" in metadata:

@@ -39,7 +39,13 @@ def _pbld_backward(dy, x, w, b, v):
 
 
 def _parametric_forward(x, weight, activation, alpha):
-    """x + weight (f(x) - x), with a weight for each column."""
+    """x + weight (f(x) - x), with a weight for each column.
+
+    Examples
+    --------
+    >>> _parametric_forward(np.array([[-2.0, -2.0]]), np.array([1.0, 0.5]), "relu", None)
+    array([[ 0., -1.]])
+    """
     return x + weight * (activation_forward(x, activation, alpha=alpha) - x)
 
 
