@@ -2,7 +2,7 @@
 
 Anything that goes by joblib runs on Dask's workers once ``joblib.parallel_config(backend="dask")`` is set, with a client of any
 cluster: `tune.grid`, `tune.random` and `tune.bayes`, `ensemble.bagging`, `kfold` and `train_many`, and scikit-learn's own searches. The
-data is sent to each worker once. Needs ``pip install fastnn[dask]``. Prints the best settings, and what the ensemble gains.
+data is sent to each worker once. Needs ``pip install distributed joblib``. Prints the best settings, and what the ensemble gains.
 """
 
 import joblib
