@@ -41,8 +41,10 @@ OPENMP_CLANG_CL = [(["/clang:-fopenmp"], ["libomp.lib"])]
 
 # -mprfchw: a prefetch for writing must ask for the line itself. Without it gcc asks for a copy to read, and the store then waits
 # until the other CPU, which read the weights in the forward pass, has given up its own.
+# -falign-loops=64: a step of a product is two lines of code. Where it happens to lie across three, products take a tenth longer
+# (measured on a Zen 3).
 X86_FLAGS = {
-    "avx2": ["-mavx2", "-mfma", "-mprfchw"],
+    "avx2": ["-mavx2", "-mfma", "-mprfchw", "-falign-loops=64"],
     "avx512": ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprfchw"],
 }
 ARM_FLAGS = {"neon": []}  # every AArch64 has it

@@ -22,8 +22,8 @@
 #define FNN_FAR_B_BYTES (1 << 18)
 #define FNN_FAR_B_TILES 12
 #define FNN_FAR_B_PANELS 4     /* panels that are packed together, ... */
-#define FNN_FAR_B_KC (2112 / sizeof(real)) /* ... over so many k: a tile of A is half of the L1 cache, ... */
-#define FNN_FAR_B_ROOM (FNN_FAR_B_PANELS * FNN_FAR_B_KC * FNN_NR) /* ... and B 132 KB of the L2 cache */
+#define FNN_FAR_B_KC 528       /* ... over so many k: twice 132 KB of the L2 cache, and C is seldom read and written again */
+#define FNN_FAR_B_ROOM (FNN_FAR_B_PANELS * FNN_FAR_B_KC * FNN_NR)
 
 /* What a tile is given. B is [k, vectors * FNN_VR], of which the last register may have fewer lanes. */
 typedef struct fnn_tile_task {
@@ -189,38 +189,62 @@ static bool fnn_has_far_b(const fnn_product *g)
            g->n > FNN_NR && g->m > (FNN_FAR_B_TILES - 1) * FNN_MR;
 }
 
+/* The blocks of B in one stage of such a product: the panels of one part that are packed together, over one block of k. */
+typedef struct fnn_far_stage {
+    fnn_block q[FNN_FAR_B_PANELS];
+    size_t panels;
+    bool first, final; /* of the part's blocks */
+} fnn_far_stage;
+
+static fnn_far_stage fnn_far_stage_of(const fnn_product *g, size_t stage, size_t parts, size_t blocks)
+{
+    const size_t panels = (g->n + FNN_NR - 1) / FNN_NR, part = stage / blocks, block = stage % blocks;
+    const size_t from = fnn_part(panels, parts, part), end = fnn_part(panels, parts, part + 1);
+    fnn_far_stage s = {.panels = end - from, .first = block == 0, .final = block + 1 == blocks};
+    for (size_t panel = from; panel < end; panel++) s.q[panel - from] = fnn_block_of(g, panels, blocks, panel * blocks + block);
+    return s;
+}
+
 /* A product whose B is far from the CPU, as long rows of it: several panels are packed together, whole lines of B that lie one
  * after the other, since of one panel's lines alone each is on a page of its own, and rows a power of two apart share a few sets of
- * the caches. Each tile of A, near once it has been read, then meets all of them. */
+ * the caches. Each tile of A, near once it has been read, then meets all of them. Each also brings near, and then packs, a few rows
+ * of what is to be packed next, so that nobody waits for memory. */
 static void fnn_gemm_far_b(const fnn_product *g)
 {
-    real packed[FNN_FAR_B_ROOM] __attribute__((aligned(64)));
+    real room[2][FNN_FAR_B_ROOM] __attribute__((aligned(64)));
     const size_t panels = (g->n + FNN_NR - 1) / FNN_NR, tiles = fnn_row_tiles(g->m);
     const size_t blocks = (g->k + FNN_FAR_B_KC - 1) / FNN_FAR_B_KC, parts = (panels + FNN_FAR_B_PANELS - 1) / FNN_FAR_B_PANELS;
-    for (size_t part = 0; part < parts; part++) {
-        const size_t from = fnn_part(panels, parts, part), end = fnn_part(panels, parts, part + 1);
-        for (size_t block = 0; block < blocks; block++) {
-            const bool final = block + 1 == blocks, resume = block > 0 || g->accumulate;
-            fnn_block q[FNN_FAR_B_PANELS];
-            for (size_t panel = from; panel < end; panel++) q[panel - from] = fnn_block_of(g, panels, blocks, panel * blocks + block);
-            const size_t depth = q[0].depth, last = end - from - 1;
-            fnn_pack_panels(g, q, end - from, packed);
-            for (size_t tile = 0, i = 0; tile < tiles; tile++) {
-                const size_t rows = g->m / tiles + (tile < g->m % tiles);
-                const real *a = g->a_transposed ? g->a + q[0].p * g->lda + i : g->a + i * g->lda + q[0].p;
-                for (size_t panel = 0; panel <= last; panel++) {
-                    const size_t j = q[panel].j, width = q[panel].width;
-                    real *c = g->c + i * g->ldc + j;
-                    fnn_tile_task t = {.k = depth, .a = a, .lda = g->lda, .b = packed + panel * depth * FNN_NR, .ldb = FNN_NR,
-                                       .start = resume ? c : g->bias ? g->bias + j : NULL, .start_ld = resume ? g->ldc : 0, .c = c,
-                                       .ldc = g->ldc, .last = fnn_block_last(&q[panel]), .epilogue = {.kind = FNN_TILE_EPILOGUE_NONE}};
-                    if (panel < last) fnn_prefetch_to_write(c + width, rows, width, g->ldc);
-                    if (final) t.epilogue = fnn_tile_epilogue_of(g, i, j);
-                    fnn_tiles[g->a_transposed][0][q[panel].vectors - 1][rows - 1](&t);
-                    if (final && t.epilogue.kind == FNN_TILE_EPILOGUE_NONE) fnn_finish(g, i, j, rows, width, c, g->ldc);
+    fnn_far_stage now, next = fnn_far_stage_of(g, 0, parts, blocks);
+    fnn_pack_panels(g, next.q, next.panels, 0, next.q[0].depth, room[0]);
+    for (size_t stage = 0; stage < parts * blocks; stage++) {
+        const real *packed = room[stage % 2];
+        const bool more = stage + 1 < parts * blocks;
+        now = next;
+        if (more) next = fnn_far_stage_of(g, stage + 1, parts, blocks);
+        const bool resume = !now.first || g->accumulate;
+        const size_t depth = now.q[0].depth, last = now.panels - 1;
+        for (size_t tile = 0, i = 0; tile < tiles; tile++) {
+            const size_t rows = g->m / tiles + (tile < g->m % tiles);
+            const size_t from = fnn_part(next.q[0].depth, tiles, tile), end = fnn_part(next.q[0].depth, tiles, tile + 1);
+            const real *a = g->a_transposed ? g->a + now.q[0].p * g->lda + i : g->a + i * g->lda + now.q[0].p;
+            for (size_t panel = 0; panel <= last; panel++) {
+                const size_t j = now.q[panel].j, width = now.q[panel].width;
+                real *c = g->c + i * g->ldc + j;
+                fnn_tile_task t = {.k = depth, .a = a, .lda = g->lda, .b = packed + panel * depth * FNN_NR, .ldb = FNN_NR,
+                                   .start = resume ? c : g->bias ? g->bias + j : NULL, .start_ld = resume ? g->ldc : 0, .c = c,
+                                   .ldc = g->ldc, .last = fnn_block_last(&now.q[panel]), .epilogue = {.kind = FNN_TILE_EPILOGUE_NONE}};
+                if (more && panel < next.panels) {
+                    t.ahead = fnn_block_data(g, &next.q[panel]) + from * g->ldb;
+                    t.ldahead = g->ldb;
+                    t.ahead_rows = end - from;
                 }
-                i += rows;
+                if (panel < last) fnn_prefetch_to_write(c + width, rows, width, g->ldc);
+                if (now.final) t.epilogue = fnn_tile_epilogue_of(g, i, j);
+                fnn_tiles[g->a_transposed][0][now.q[panel].vectors - 1][rows - 1](&t);
+                if (now.final && t.epilogue.kind == FNN_TILE_EPILOGUE_NONE) fnn_finish(g, i, j, rows, width, c, g->ldc);
             }
+            if (more) fnn_pack_panels(g, next.q, next.panels, from, end, room[(stage + 1) % 2]);
+            i += rows;
         }
     }
 }

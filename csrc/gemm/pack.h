@@ -83,17 +83,17 @@ static void fnn_pack_panel(const fnn_product *g, const fnn_block *q, real *packe
     }
 }
 
-/* The blocks q of `panels` panels that lie one after the other, each in rows of FNN_NR, one after the other. */
-static void fnn_pack_panels(const fnn_product *g, const fnn_block *q, size_t panels, real *packed)
+/* The blocks q of `panels` panels that lie one after the other, each in rows of FNN_NR, one after the other: those of k [from, end). */
+static void fnn_pack_panels(const fnn_product *g, const fnn_block *q, size_t panels, size_t from, size_t end, real *packed)
 {
     const vt t = vt_first(q[panels - 1].width);
-    const real *b = fnn_block_data(g, q);
+    const real *b = fnn_block_data(g, q) + from * g->ldb;
     const size_t apart = q->depth * FNN_NR;
-    for (size_t p = 0; p < q->depth; p++, b += g->ldb, packed += FNN_NR) {
+    packed += from * FNN_NR;
+    for (size_t p = from; p < end; p++, b += g->ldb, packed += FNN_NR) {
         for (size_t panel = 0; panel < panels; panel++) {
-            __builtin_prefetch(b + FNN_ROWS_OF_B_AHEAD * g->ldb + panel * FNN_NR);
-            const real *from = b + (q[panel].j - q->j);
-            v_store(packed + panel * apart, panel + 1 < panels || q[panel].width == FNN_LANES ? v_load(from) : v_load_t(from, t));
+            const real *at = b + (q[panel].j - q->j);
+            v_store(packed + panel * apart, panel + 1 < panels || q[panel].width == FNN_LANES ? v_load(at) : v_load_t(at, t));
         }
     }
 }
