@@ -178,7 +178,7 @@ class Graph:
     def pbld(self, x, frequency, phase, weight, bias):
         """Waves and linear functions of each column are convolutions of a pixel whose channels are in so many groups."""
         embedded, dim, frequencies = weight.shape
-        columns, channels = x.columns, embedded * frequencies
+        columns = x.columns
         chosen = x if columns == embedded else self.dense(x, np.eye(columns, embedded), None)
         angle = self._by_groups(chosen, embedded, 2 * np.pi * frequency.data.reshape(1, 1, 1, -1), phase.data.ravel())
         waves = self._node("activation", (angle,), angle.shape, name="cos", alpha=0.0)
