@@ -2,8 +2,13 @@
 
 import contextlib
 import os
+import signal
 
 import pytest
+
+# Programs begun in the background by a shell without job control ignore Ctrl-C, and so would their children; tests send it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests run teams larger than the machine, beside other work: members that wait should sleep, not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
