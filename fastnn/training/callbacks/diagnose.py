@@ -6,7 +6,7 @@ from typing import Any
 from ..checks import count
 from .base import Callback
 
-_SHARE = 0.03  # of the time of training, where it is not said how often
+_SHARE = 0.025  # of the time of training, where it is not said how often: 3 %, less what a look may take beyond the last
 
 
 class Diagnose(Callback):
