@@ -13,16 +13,6 @@
 #define FNN_DEPTHWISE_PIXELS 4 /* at a time: so many chains hide what a multiply-add takes, */
 #define FNN_DEPTHWISE_TAPS 3   /* and so many taps of a gradient, of which 3 x 3 are three times as many */
 
-FNN_INLINE vec fnn_depthwise_load(const bool whole, const real *p, vt t) { return whole ? v_load(p) : v_load_t(p, t); }
-
-FNN_INLINE void fnn_depthwise_put(const bool whole, real *p, vec a, vt t)
-{
-    if (whole)
-        v_store(p, a);
-    else
-        v_store_t(p, a, t);
-}
-
 /* A vector of columns of some pixels that stand side by side. */
 FNN_INLINE void fnn_depthwise_tile(const int pixels, const bool whole, const fnn_windows *g, const real *a, const real *b, const real *bias,
                                    real *c, vt t)
@@ -32,18 +22,18 @@ FNN_INLINE void fnn_depthwise_tile(const int pixels, const bool whole, const fnn
     FNN_UNROLL
     for (int i = 0; i < pixels; i++) {
         const real *start = g->out.accumulate ? c + (size_t)i * ldc : bias;
-        sum[i] = start ? fnn_depthwise_load(whole, start, t) : v_zero();
+        sum[i] = start ? fnn_part_load(whole, start, t) : v_zero();
     }
     for (size_t y = 0; y < g->taps_y; y++) {
         const real *line = a + (ptrdiff_t)y * g->tap_y, *weight = b + y * g->b_line;
         for (size_t x = 0; x < g->taps_x; x++, line += g->tap_x, weight += g->b_tap) {
-            const vec v = fnn_depthwise_load(whole, weight, t);
+            const vec v = fnn_part_load(whole, weight, t);
             FNN_UNROLL
-            for (int i = 0; i < pixels; i++) sum[i] = v_fma(fnn_depthwise_load(whole, line + (size_t)i * g->step, t), v, sum[i]);
+            for (int i = 0; i < pixels; i++) sum[i] = v_fma(fnn_part_load(whole, line + (size_t)i * g->step, t), v, sum[i]);
         }
     }
     FNN_UNROLL
-    for (int i = 0; i < pixels; i++) fnn_depthwise_put(whole, c + (size_t)i * ldc, sum[i], t);
+    for (int i = 0; i < pixels; i++) fnn_part_store(whole, c + (size_t)i * ldc, sum[i], t);
 }
 
 FNN_INLINE void fnn_depthwise_line(const bool whole, const fnn_windows *g, const real *a, const real *b, const real *bias, real *c, vt t)
@@ -88,19 +78,19 @@ FNN_INLINE void fnn_depthwise_taps(const int taps, const bool whole, const fnn_w
     for (int i = 0; i < taps; i++) {
         const size_t number = tap + (size_t)i;
         at[i] = g->a + (ptrdiff_t)(number / g->taps_x) * g->tap_y + (ptrdiff_t)(number % g->taps_x) * g->tap_x + j;
-        sum[i] = accumulate ? fnn_depthwise_load(whole, c + (size_t)i * g->out.ldc, t) : v_zero();
+        sum[i] = accumulate ? fnn_part_load(whole, c + (size_t)i * g->out.ldc, t) : v_zero();
     }
     for (; y < end; y++) {
         const real *b = g->b + y * g->width * g->b_row + j;
         size_t a = y * g->line;
         for (size_t x = 0; x < g->width; x++, b += g->b_row, a += g->step) {
-            const vec v = fnn_depthwise_load(whole, b, t);
+            const vec v = fnn_part_load(whole, b, t);
             FNN_UNROLL
-            for (int i = 0; i < taps; i++) sum[i] = v_fma(fnn_depthwise_load(whole, at[i] + a, t), v, sum[i]);
+            for (int i = 0; i < taps; i++) sum[i] = v_fma(fnn_part_load(whole, at[i] + a, t), v, sum[i]);
         }
     }
     FNN_UNROLL
-    for (int i = 0; i < taps; i++) fnn_depthwise_put(whole, c + (size_t)i * g->out.ldc, sum[i], t);
+    for (int i = 0; i < taps; i++) fnn_part_store(whole, c + (size_t)i * g->out.ldc, sum[i], t);
 }
 
 FNN_INLINE void fnn_depthwise_columns(const bool whole, const fnn_windows *g, size_t y, size_t end, size_t j, bool accumulate, vt t)

@@ -26,18 +26,7 @@
 
 #define FNN_STRIP (2048 / sizeof(real)) /* columns: 2 KB for each number that is kept of them */
 
-/* A vector of a row, whole or with t's lanes; `full` is a constant wherever these are called. */
-FNN_INLINE vec fnn_part_load(const bool full, const real *x, vt t) { return full ? v_load(x) : v_load_t(x, t); }
-
-FNN_INLINE void fnn_part_store(const bool full, real *y, vec a, vt t)
-{
-    if (full)
-        v_store(y, a);
-    else
-        v_store_t(y, a, t);
-}
-
-/* The same of x, times a factor; where `full` it is 1. */
+/* A vector of a row, as by fnn_part_load, times a factor; where `full` it is 1. */
 FNN_INLINE vec fnn_part_scaled(const bool full, const real *x, vt t, vec factor)
 {
     return full ? v_load(x) : v_mul(v_load_t(x, t), factor);

@@ -48,14 +48,8 @@ static size_t fnn_pixel_at(const fnn_window *w, const fnn_place *p, size_t ky, s
     return (size_t)(p->top + (ptrdiff_t)(ky * w->dilation_y)) * w->width + (size_t)(p->left + (ptrdiff_t)(kx * w->dilation_x));
 }
 
-FNN_INLINE vec fnn_pool_load(const real *p, vt t) { return vt_count(t) >= FNN_LANES ? v_load(p) : v_load_t(p, t); }
-FNN_INLINE void fnn_pool_store(real *p, vec a, vt t)
-{
-    if (vt_count(t) >= FNN_LANES)
-        v_store(p, a);
-    else
-        v_store_t(p, a, t);
-}
+FNN_INLINE vec fnn_pool_load(const real *p, vt t) { return fnn_part_load(vt_count(t) >= FNN_LANES, p, t); }
+FNN_INLINE void fnn_pool_store(real *p, vec a, vt t) { fnn_part_store(vt_count(t) >= FNN_LANES, p, a, t); }
 
 /* Numbers of taps, whole ones up to 255, as bytes. */
 FNN_INLINE void fnn_pool_put_taps(uint8_t *to, vec taps, vt t)

@@ -134,4 +134,15 @@ FNN_INLINE vwide v_widen(vec a)
     return vwide_load(lanes);
 }
 
+/* A vector, whole or the lanes of t. Where `full` is a constant there is no branch. */
+FNN_INLINE vec fnn_part_load(const bool full, const real *x, vt t) { return full ? v_load(x) : v_load_t(x, t); }
+
+FNN_INLINE void fnn_part_store(const bool full, real *y, vec a, vt t)
+{
+    if (full)
+        v_store(y, a);
+    else
+        v_store_t(y, a, t);
+}
+
 #endif
