@@ -2,28 +2,13 @@
 since no result depends on how many threads there are."""
 
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .. import _native
 from ..core.runtime import get_num_threads
 from ..training import Trainer
+from ..training.beside import StopWith, in_threads
 from ..training.callbacks import Callback
 from ..training.checks import count
-
-
-class _Stop(Callback):
-    """Ends a training where another has failed, or Ctrl-C has come."""
-
-    def __init__(self, event):
-        self._event = event
-
-    def on_epoch_begin(self, epoch):
-        if self._event.is_set():
-            self.trainer.stop_training = True
-
-    def on_progress(self, step, logs):
-        if self._event.is_set():
-            self.trainer.stop_training = True
 
 
 def checked_trainers(trainers, what):
@@ -79,25 +64,14 @@ def fit_all(trainers, data, rows, fit, then=None):
     histories, results = [None] * n, [None] * n
 
     def job(i):
-        histories[i] = trainers[i].fit(**{**fit, **data(i), "callbacks": [*own[i], _Stop(event)]})
+        histories[i] = trainers[i].fit(**{**fit, **data(i), "callbacks": [*own[i], StopWith(event)]})
         results[i] = then(i) if then else None
 
     for t in trainers[:alone]:
         t.one_thread = True
     try:
         if alone:
-            with ThreadPoolExecutor(min(get_num_threads(), alone)) as pool:
-                waiting = [pool.submit(job, i) for i in range(alone)]
-                try:
-                    wait(waiting, return_when=FIRST_EXCEPTION)
-                    for future in waiting:
-                        if future.done():
-                            future.result()
-                except BaseException:
-                    event.set()
-                    for future in waiting:
-                        future.cancel()
-                    raise
+            in_threads(job, zip(range(alone)), min(get_num_threads(), alone), event)
         for i in range(alone, n):
             job(i)
     finally:

@@ -5,7 +5,6 @@ import os
 import threading
 import time
 import warnings
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from ..core.runtime import get_num_threads
 from ..kernels import activation_forward
 from ..nn.serialization import pack, unpack
 from ..training import Trainer
+from ..training.beside import StopWith, in_threads
 from ..training.callbacks import Callback
 from .epochs import Tasks
 from .mlp_base import CallbackSupportMixin, OnnxMixin, threads
@@ -68,15 +68,13 @@ class BestEpoch(Callback):
 
 
 class Watch(Callback):
-    """Tells the callbacks of scikit-learn of each epoch; ends where another network's training has failed."""
+    """Tells the callbacks of scikit-learn of each epoch."""
 
-    def __init__(self, tasks, verbose, name, others):
-        self.tasks, self.verbose, self.name, self.others = tasks, verbose, name, others
+    def __init__(self, tasks, verbose, name):
+        self.tasks, self.verbose, self.name = tasks, verbose, name
 
     def on_epoch_begin(self, epoch):
         self.tasks.begin()
-        if self.others is not None and self.others.is_set():
-            self.trainer.stop_training = True
 
     def on_epoch_end(self, epoch, logs):
         if self.verbose > 1:
@@ -260,16 +258,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
 
         if beside:
             starts = [self._start(encoded, y, weights, own, random) for _ in range(beside)]
-            with ThreadPoolExecutor(team) as pool:
-                waiting = [pool.submit(run, i, start, event) for i, start in enumerate(starts)]
-                try:
-                    wait(waiting, return_when=FIRST_EXCEPTION)
-                    trained = [future.result() for future in waiting if future.done()]
-                except BaseException:
-                    event.set()
-                    for future in waiting:
-                        future.cancel()
-                    raise
+            trained = in_threads(run, [(i, start, event) for i, start in enumerate(starts)], team, event)
         for i in range(beside, self.n_models):
             trained.append(run(i, self._start(encoded, y, weights, own, random), None))
         return [t for t in trained if t is not None]
@@ -402,7 +391,9 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         kind = {"decoupled_weight_decay": True} if td else {}
         trainer = Trainer(model, self._make_loss(), optim.Adam(groups, betas=(0.9, 0.95), **kind), seed=seed)
         trainer.one_thread = others is not None
-        callbacks = [Watch(tasks, self.verbose, f"network {number + 1} of {self.n_models}", others)]
+        callbacks = [Watch(tasks, self.verbose, f"network {number + 1} of {self.n_models}")]
+        if others is not None:
+            callbacks.append(StopWith(others))
         if held is not None:
             callbacks.append(BestEpoch(lambda outputs: self._error(outputs, held[1], held[2]), held[0]))
         if weights is not None:
