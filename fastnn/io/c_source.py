@@ -138,8 +138,8 @@ _HEADER = """\
  *
  * C99, and C++; needs libm. It allocates nothing, keeps nothing and may be called by several threads; its buffers take
  * {buffers:,} bytes of the stack, unless {macro}_STORAGE is defined as static: then one thread at a time.
- * {level} vectorises the loops. -O3 -march=native is faster, but makes code for processors like the one that compiles, which may stop
- * at once on others: for those name the oldest, as in -O3 -march=x86-64-v3. Either may round the last places otherwise.{error} */
+ * {level} vectorises the loops. -O3 for the oldest processor that is to run it, as by -march=x86-64-v3, is faster; older ones may then
+ * stop at once, and the last places may be rounded otherwise.{error} */
 #include <math.h>
 #include <stddef.h>
 {more}

@@ -323,7 +323,7 @@ class Sequential(Chain):
     def _infer(self, X, batch_size, out, softmax):
         softmax = softmax and (self.link() or "none")
         short = batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch
-        if short and (self._codes is None or self._codes.are_codes(X)) and (out is None or self._vectors):
+        if short and (out is None or self._vectors) and (self._codes is None or self._codes.are_codes(X)):
             rows = len(X)
             key = ("infer", 1 << (rows - 1).bit_length(), softmax)
             executor = self._idle.pop(key, None)
