@@ -247,6 +247,9 @@ typedef struct fnn_op {
     bool updates; /* it changes parameters: the step counts as one of the optimizer's */
     int buffer[FNN_OP_BUFFERS]; /* positions in the workspace's table, in the order of the roles; -1 where there is none */
     size_t scratch; /* bytes of each thread's own that it may use for any batch up to the plan's; 0: none */
+    size_t scratch_at; /* where they begin in the thread's scratch */
+    size_t depth; /* so many operations begin with this one that each thread takes a few of its rows through before the next few; 0: none */
+    size_t few; /* how many rows, at most */
     union {
         fnn_number value[FNN_OP_PARAMETERS];
 #define FNN_PARAMETERS(name, fields) fnn_##name##_parameters name;
@@ -348,6 +351,8 @@ typedef struct fnn_source {
     fnn_sparse sparse; /* of which `data` are the elements */
 } fnn_source;
 
+#define FNN_NOT_NEAR SIZE_MAX
+
 /* One call: the ops [first_op, last_op) of a plan, for each of `steps` batches of at most `batch` of `rows` rows. */
 typedef struct fnn_run {
     const fnn_op *ops;
@@ -355,6 +360,7 @@ typedef struct fnn_run {
     fnn_dtype dtype;     /* that the model computes in, FNN_F32 or FNN_F64 */
     fnn_buffer *buffers; /* (threads + 1) tables of n_buffers: the first is read, the others are the threads' own copies */
     size_t n_buffers;    /* rounded up so that a table fills whole cache lines, at which it begins */
+    const size_t *near;  /* of each buffer: where in a thread's scratch it has the few rows that it is at, or FNN_NOT_NEAR */
     int output;        /* the buffer that lands in `out`, or -1 */
     void *out;
     size_t ldout;

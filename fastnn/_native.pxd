@@ -140,6 +140,7 @@ cdef extern from "fastnn.h" nogil:
         FNN_OP_BUFFERS
         FNN_OP_PARAMETERS
 
+    size_t FNN_NOT_NEAR
     int FNN_OP_KINDS, FNN_ACTIVATIONS, FNN_UPDATE_RULES, FNN_STREAM_INIT, FNN_STREAM_LAYERS
 
     ctypedef struct fnn_activation_info:
@@ -157,7 +158,7 @@ cdef extern from "fastnn.h" nogil:
         fnn_op_kind kind
         bint by_rows, barrier, updates
         int buffer[FNN_OP_BUFFERS]
-        size_t scratch
+        size_t scratch, scratch_at, depth, few
         fnn_number value[FNN_OP_PARAMETERS]
 
     enum:
@@ -236,6 +237,7 @@ cdef extern from "fastnn.h" nogil:
         fnn_dtype dtype
         fnn_buffer *buffers
         size_t n_buffers
+        const size_t *near
         int output
         void *out
         size_t ldout

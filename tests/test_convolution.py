@@ -9,7 +9,7 @@ import fastnn
 from fastnn import losses, nn, optim
 from fastnn.executors import NativeExecutor, ReferenceExecutor
 from fastnn.ops import Window
-from fastnn.plan import Builder
+from fastnn.plan import Builder, execution_order
 
 
 def rows(*shape, seed=0):
@@ -399,6 +399,58 @@ def test_images_are_kept_no_longer_than_the_gradients_need_them(schedule, hidden
     assert plan.schedule == schedule and plan.workspace_bytes < kept + (more << 20)
     ends = {b.name: i for i, op in enumerate(plan.ops) for b in [*op.reads(), *op.writes()]}
     assert {plan.ops[ends[name]].kind for name in ("c2", "c4")} == {"maxpool2d_forward"}
+
+
+DEEP = [
+    lambda: [nn.Input(9, 8, 3), nn.Conv2d(None, 5, 3, padding=1, activation="relu"), nn.MaxPool2d(2), nn.Conv2d(None, 18, 3, activation="tanh"),
+             nn.Flatten(), nn.Dense(None, 70, activation="relu"), nn.Dense(None, 2)],
+    lambda: [nn.Input(3, 9, 8, data_format="channels_first"), nn.BatchNorm(3), nn.Conv2d(None, 6, 3, 2, groups=3), nn.ReLU(), nn.PReLU(6),
+             nn.Residual(nn.Conv2d(6, 6, 3, padding=1), nn.GroupNorm(2, 6)), nn.ConvTranspose2d(None, 3, 2, 2), nn.AvgPool2d(2), nn.Flatten()],
+    lambda: [nn.Input(72), nn.Dense(None, 72), nn.Reshape(6, 4, 3), nn.Conv2d(None, 17, (2, 1)), nn.StochasticPool2d(2), nn.Conv2d(None, 3, 1)],
+    lambda: [nn.Input(9, 8, 2), nn.Conv2d(None, 4, 3, padding=1), nn.Flatten(), nn.Dense(None, 5), nn.Reshape(5, 1, 1), nn.Conv2d(None, 4, 1),
+             nn.Conv2d(None, 3, (3, 1)), nn.Flatten()],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", DEEP)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_few_images_at_a_time_change_no_bit(make, dtype, monkeypatch, team):
+    """Through all that may be done so before the next few, with buffers of as many in each thread's scratch."""
+    found = []
+    for near, threads in ((1 << 40, 1), (1, 1), (1, 3), (6000, 1), (6000, 2), (6000, 5), (1, 7)):
+        monkeypatch.setattr(execution_order, "_NEAR", near)
+        fastnn.manual_seed(2)
+        model = nn.Sequential(*make(), dtype=dtype)
+        plan = model.plan(32)
+        counts = [op.few for op in plan.ops]
+        assert (max(counts) == 0) if near > 6000 else max(counts) == 1 if near == 1 else 1 <= max(counts) < 32, counts
+        x = rows(21, *model._given_shape())
+        with team(threads):
+            outputs = [model.predict(a) for a in (x, x.astype(float), (x * 9).astype(np.int8), x.repeat(2, axis=0)[::2], x[:1], x.repeat(9, axis=0))]
+        found.append(outputs)
+        if near == 1:
+            assert plan.workspace_bytes < full and "1 at a time" in plan.describe()
+        if near > 6000:
+            full = plan.workspace_bytes
+    for outputs in found[1:]:
+        for a, b in zip(outputs, found[0], strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
+def test_what_threads_do_together_is_run_as_a_whole(monkeypatch):
+    monkeypatch.setattr(execution_order, "_NEAR", 1)
+    model, x = nn.Sequential(*DEEP[0]()), rows(4, 9, 8, 3)
+    plan = model.plan(4)
+    executor, depth = NativeExecutor(plan), plan.ops[0].depth
+    assert depth > 3 and "1 at a time" in plan.describe()
+    plan.run(0, depth, x=x, executor=executor)
+    plan.run(depth, x=x, executor=executor)
+    np.testing.assert_allclose(executor.array(plan.output.name), model.predict(x), rtol=1e-6)
+    for first, last in ((0, 2), (1, None)):
+        with pytest.raises(ValueError, match="first, last: expected all of the operations 0 to"):
+            plan.run(first, last, x=x, executor=executor)
+    with pytest.raises(ValueError, match="c1: threads have it for a few rows at a time in this plan"):
+        executor.array("c1")
 
 
 def network(dtype=None):

@@ -33,6 +33,7 @@ typedef struct conv2d {
     void *partial; /* of the weights' gradient: for each chunk of images dw, and behind it db */
     void *dw, *db; /* either may be NULL */
     void *scratch; /* this thread's own, fnn_conv2d_scratch elements */
+    bool again; /* forward: scratch holds what the images before left there */
 } conv2d;
 
 #define CHUNK_PIXELS 1024 /* in a chunk of images, at least */
@@ -199,7 +200,7 @@ static void forward_lines(const fnn_kernels *kernels, const conv2d *o, fnn_split
         q.b_column = 1;
         q.packed = weights;
         q.line_c = q.line_saved = w->out_width * o->filters;
-        if (!alone) kernels->windows_pack(&q, weights);
+        if (!alone && !(o->again && groups == 1)) kernels->windows_pack(&q, weights);
         for (size_t r = s.begin; r < s.end; r++)
             for (size_t y = 0; y < w->out_height; y += most) {
                 const size_t end = fnn_min(y + most, w->out_height), at = y * q.line_c + g * wide;
@@ -463,7 +464,8 @@ size_t fnn_conv2d_scratch(const fnn_op *op)
 
 static conv2d bind(const fnn_step *s, const fnn_op *op)
 {
-    return (conv2d){.batch = s->rows, .window = fnn_window_of(op), .filters = (size_t)op->conv.filters, .scratch = s->scratch};
+    return (conv2d){.batch = s->rows, .window = fnn_window_of(op), .filters = (size_t)op->conv.filters, .scratch = s->scratch,
+                    .again = s->again};
 }
 
 void fnn_run_conv2d_forward(const fnn_step *s, const fnn_op *op, fnn_split split)

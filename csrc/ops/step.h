@@ -10,7 +10,8 @@ typedef struct fnn_step {
     fnn_buffer *buffers; /* this thread's table: input and output may point into the user's arrays */
     size_t number, begin, rows; /* which step of the call, and its rows of the user's data */
     size_t counted; /* rows that are not to be ignored */
-    void *scratch; /* this thread's */
+    void *scratch; /* this thread's, of the operation that it does */
+    bool again; /* it did the same operation just before, for other rows of the step: what that left in scratch is still there */
     fnn_barrier *barrier; /* of the team, for operations in which it meets */
 } fnn_step;
 

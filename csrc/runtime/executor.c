@@ -1,8 +1,10 @@
 /* The executor: runs a plan's list of operations, for many batches, in one parallel region.
  *
  * There are barriers only where the plan says so. Between two of them each thread does its part of every operation: its rows
- * of the batch, or its range or chunk of a matrix. Nothing is allocated here and nothing can fail but a batch: a bad
- * label or index is seen by the whole team at the next barrier, before any update, and all leave together. */
+ * of the batch, or its range or chunk of a matrix. Through some operations, those with images of networks that only predict, it
+ * takes a few of its rows before the next few, so that what one writes and the next reads stays in its caches. Nothing is
+ * allocated here and nothing can fail but a batch: a bad label or index is seen by the whole team at the next barrier, before any
+ * update, and all leave together. */
 #include "../ops/step.h"
 
 #include <string.h>
@@ -17,13 +19,38 @@ static void prepare_update(fnn_run *run, size_t step)
     fnn_update_prepare(o, run->groups, run->settings + (step - run->steps_skipped) * (o->n_groups + o->n_scheduled));
 }
 
+static void run_op(fnn_step *s, char *scratch, const fnn_op *op, fnn_split split)
+{
+    s->scratch = scratch ? scratch + op->scratch_at : NULL;
+    fnn_op_kinds[op->kind].run(s, op, split);
+}
+
+/* The operations [op, op + op->depth), a few rows at a time. A thread that has no rows does them too, since one may have a buffer point to
+ * the user's array. */
+static void run_depth_first(fnn_step *s, char *scratch, const fnn_op *op, fnn_split split)
+{
+    const fnn_run *run = s->run;
+    const size_t rows = split.end - split.begin, parts = rows > op->few ? (rows + op->few - 1) / op->few : 1;
+    for (size_t part = 0; part < parts; part++) {
+        fnn_split few = split;
+        few.begin += rows * part / parts;
+        few.end = split.begin + rows * (part + 1) / parts;
+        for (size_t b = 0; b < run->n_buffers; b++)
+            if (run->near[b] != FNN_NOT_NEAR) /* operations count rows from the first of the batch on */
+                s->buffers[b].data = (void *)((uintptr_t)scratch + run->near[b] - few.begin * s->buffers[b].ld * s->kernels->item);
+        for (size_t i = 0; i < op->depth; i++) run_op(s, scratch, op + i, few);
+        s->again = true;
+    }
+    s->again = false;
+}
+
 static void body(void *argument, int id, int count, fnn_barrier *barrier)
 {
     fnn_run *run = argument;
     for (size_t i = 64; i < sizeof *run; i += 64) __builtin_prefetch((const char *)run + i); /* the caller has written to it */
     fnn_step s = {.run = run, .kernels = fnn_active_kernels(run->dtype), .buffers = run->buffers + (size_t)(id + 1) * run->n_buffers,
                   .barrier = barrier};
-    if (run->scratch_bytes) s.scratch = run->scratch + (size_t)id * run->scratch_bytes;
+    char *scratch = run->scratch_bytes ? run->scratch + (size_t)id * run->scratch_bytes : NULL;
     memcpy(s.buffers, run->buffers, run->n_buffers * sizeof(fnn_buffer));
 
     for (s.number = run->from; s.number < run->end; s.number++) {
@@ -39,8 +66,15 @@ static void body(void *argument, int id, int count, fnn_barrier *barrier)
         bool written = false; /* anything since the last barrier? After nothing but a gather in place none is needed */
         for (size_t i = run->first_op; i < run->last_op; i++) {
             const fnn_op *op = &run->ops[i];
-            fnn_op_kinds[op->kind].run(&s, op, split);
-            written |= op->kind != FNN_OP_gather || !fnn_gather_in_place(&s, op, &run->x);
+            if (op->depth) {
+                run_depth_first(&s, scratch, op, split);
+                i += op->depth - 1;
+                op = &run->ops[i];
+                written = true;
+            } else {
+                run_op(&s, scratch, op, split);
+                written |= op->kind != FNN_OP_gather || !fnn_gather_in_place(&s, op, &run->x);
+            }
             if (!op->barrier || !written) continue;
             if (fnn_barrier_wait(barrier, id, count, &run->status.leave)) return;
             written = false;

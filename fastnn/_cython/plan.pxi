@@ -21,8 +21,8 @@ def conv2d_scratch(int kind, slots, values):
 cdef class NativePlan:
     """A plan's operations over the buffers of one workspace, ready to run.
 
-    ops: (kind's code, slots, values, by_rows, barrier, updates, bytes of scratch), see `_fill_op`; buffers: (array or None,
-    leading dimension); tensors: what the updates update, or None; gradients: for each tensor the array of its gradient, or None
+    ops: (kind's code, slots, values, by_rows, barrier, updates, bytes of scratch, where they begin, depth, few), see `_fill_op` and
+    fnn_op; buffers: (array or None, leading dimension, place in scratch or -1); scratch: bytes of each thread; tensors: what the updates update, or None; gradients: for each tensor the array of its gradient, or None
     where the update is fused; double: whether the model computes in float64; named: for each tensor the array of flags that says which
     of its rows are updated, or None.
     """
@@ -33,6 +33,7 @@ cdef class NativePlan:
     cdef size_t n_ops
     cdef fnn_buffer *buffers
     cdef size_t n_buffers
+    cdef size_t *near
     cdef int tables
     cdef Tensors tensors
     cdef list arrays
@@ -54,7 +55,7 @@ cdef class NativePlan:
     def __cinit__(self, list ops, list buffers, Tensors tensors, list gradients, double work, size_t batch,
                   size_t features, size_t targets, int64_t classes, int output, size_t outputs, double scale,
                   double shift, size_t weighted, ignore, bint double, size_t n_groups, StepCounter counter not None, Lock lock,
-                  size_t n_shares=0, list named=None):
+                  size_t n_shares=0, list named=None, size_t scratch=0):
         cdef size_t i
         cdef fnn_op *op
         self.n_ops = len(ops)
@@ -63,23 +64,27 @@ cdef class NativePlan:
         self.n_shares = n_shares
         self.ops = <fnn_op *>calloc(max(self.n_ops, 1), sizeof(fnn_op))
         self.buffers = <fnn_buffer *>fnn_aligned_alloc(2 * self.n_buffers * sizeof(fnn_buffer))
-        if not self.ops or not self.buffers:
+        self.near = <size_t *>calloc(self.n_buffers, sizeof(size_t))
+        if not self.ops or not self.buffers or not self.near:
             raise MemoryError
         memset(self.buffers, 0, 2 * self.n_buffers * sizeof(fnn_buffer))
         self.tables = 1
         for i in range(self.n_ops):
             op = &self.ops[i]
-            kind, slots, values, by_rows, barrier, updates, scratch = ops[i]
+            kind, slots, values, *more = ops[i]
             _fill_op(op, kind, slots, values)
-            op.by_rows, op.barrier, op.updates = by_rows, barrier, updates
-            op.scratch = scratch
-            self.r.scratch_bytes = max(self.r.scratch_bytes, (op.scratch + 63) // 64 * 64)
+            op.by_rows, op.barrier, op.updates, op.scratch, op.scratch_at, op.depth, op.few = more
+        self.r.scratch_bytes = (scratch + 63) // 64 * 64
         self.arrays = []
+        for i in range(self.n_buffers):
+            self.near[i] = FNN_NOT_NEAR
         for i in range(<size_t>len(buffers)):
-            array, ld = buffers[i]
+            array, ld, near = buffers[i]
             self.arrays.append(array)
             self.buffers[i].data = NULL if array is None else cnp.PyArray_DATA(array)
             self.buffers[i].ld = ld
+            if near >= 0:
+                self.near[i] = near
         self.tensors = tensors
         if tensors is not None:
             for i in range(tensors.count):
@@ -101,6 +106,7 @@ cdef class NativePlan:
         self.r.dtype = FNN_F64 if double else FNN_F32
         self.r.ops = self.ops
         self.r.n_buffers = self.n_buffers
+        self.r.near = self.near
         self.r.classes = classes
         self.r.weight_columns = weighted
         self.r.ignores = ignore is not None
@@ -110,6 +116,7 @@ cdef class NativePlan:
 
     def __dealloc__(self):
         free(self.ops)
+        free(self.near)
         fnn_aligned_free(self.buffers)
 
     cdef int _tables_for(self, int threads) except -1:
@@ -216,11 +223,15 @@ cdef class NativePlan:
         Returns (steps done, steps skipped, problem, row of the problem within its batch).
         """
         cdef fnn_run *r = &self.r
-        cdef size_t rows
+        cdef size_t rows, i
         cdef double before, loss, work
         cdef double *first
         if last_op > self.n_ops or first_op > last_op:
             raise ValueError(f"first, last: expected 0 <= first <= last <= {self.n_ops}, got {first_op}, {last_op}")
+        for i in range(self.n_ops):
+            if i < first_op < i + self.ops[i].depth or i < last_op < i + self.ops[i].depth:
+                raise ValueError(f"first, last: expected all of the operations {i} to {i + self.ops[i].depth - 1} or none, which a thread "
+                                 f"does together, got {first_op}, {last_op}")
         self._enter()
         output = r.output
         try:

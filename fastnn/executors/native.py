@@ -30,6 +30,8 @@ class NativeExecutor:
         for b in plan.buffers:
             if b.array is not None:
                 array = b.array
+            elif b.near >= 0:  # in each thread's scratch
+                array = None
             else:
                 flat = self._arena[b.offset : b.offset + b.nbytes(plan.batch)].view(b.dtype)
                 if b.whole:
@@ -37,8 +39,9 @@ class NativeExecutor:
                 else:
                     array = flat[: plan.batch * b.ld].reshape(plan.batch, b.ld)[:, : b.columns]
             self._arrays[b.name] = array
-            buffers.append((array, b.ld))
-        ops = [(*op.native(), op.by_rows, op.barrier, op.updates, op.scratch_bytes(plan.batch)) for op in plan.ops]
+            buffers.append((array, b.ld, b.near))
+        ops = [(*op.native(), op.by_rows, op.barrier, op.updates, op.scratch_bytes(plan.batch), op.scratch_at, op.depth, op.few)
+               for op in plan.ops]
         tensors, gradients, named = None, [], None
         if plan.update:
             params = [p.data for p, _, _ in plan.update.tensors]
@@ -81,6 +84,7 @@ class NativeExecutor:
             lock,
             len(plan.schedules),
             named,
+            plan.scratch_bytes,
         )
         self._host = next((i for i, op in enumerate(plan.ops) if op.has("in_python")), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
@@ -194,6 +198,8 @@ class NativeExecutor:
     def array(self, name):
         """A buffer's contents, [batch, *the sample's shape] or the parameter's shape; a view."""
         array, b = self._arrays[name], next(b for b in self.plan.buffers if b.name == name)
+        if array is None:
+            raise ValueError(f"{name}: threads have it for a few rows at a time in this plan; a Builder with keep=True has all of it")
         if b.is_whole:
             return array
         strides = np.cumprod((b.itemsize, *b.shape[:0:-1]))[::-1]  # a reshape would copy where samples have gaps between them

@@ -63,6 +63,7 @@ class Buffer:
         self.role = role  # input, activation, gradient, scratch, constant, parameter or parameter gradient
         self.array, self.whole, self.index = array, whole, index
         self.offset = -1  # in the workspace, in bytes
+        self.near = -1  # or in each thread's scratch, which has some rows of it: in bytes
         self.base = base  # the buffer that this one is another view of
         self.gapless = False  # an operation goes from one sample to the next as if they were one
 
@@ -132,6 +133,9 @@ class Op:
         self.reads_also = reads_also  # beyond the roles: parameters that an update reads and writes
         self.writes_also = writes_also
         self.by_rows = self.barrier = False  # the schedule says
+        self.scratch_at = 0  # where in a thread's scratch its bytes of it begin
+        self.depth = 0  # so many operations begin with this one that threads take a few rows through before the next few; 0: none
+        self.few = 0  # how many, in each of them
         given = {**self.spec.unfused, **parameters}
         if given.keys() != set(self.spec.parameters) or not self.buffers.keys() <= set(self.spec.roles):
             raise TypeError(

@@ -429,7 +429,9 @@ class Builder(Products, Windows, Elementwise, Normalizations, Noise, Embeddings)
         for op in self.ops:
             if op.kind == "gather" and op.buffers["out"] is output:
                 op.copies = True  # nothing else writes what is handed to the user
-        ops, workspace_bytes = arrange(self.ops, keep, self.batch, schedule, None if self.keep else kept | {id(output)}, self.apart)
+        kept = None if self.keep else kept | {id(output)}
+        depth_first = not (self.keep or self.training or self._wanted)
+        ops, workspace_bytes, scratch_bytes = arrange(self.ops, keep, self.batch, schedule, kept, self.apart, depth_first)
         return Plan(
             ops=tuple(ops),
             buffers=tuple(keep),
@@ -445,6 +447,7 @@ class Builder(Products, Windows, Elementwise, Normalizations, Noise, Embeddings)
             lazy=self._lazy,
             parameters=tuple(p for p, _ in self._parameters.values()),
             workspace_bytes=workspace_bytes,
+            scratch_bytes=scratch_bytes,
             schedules=tuple(self._schedules),
         )
 

@@ -156,17 +156,86 @@ def _side_by_side(buffers, batch):
     return total
 
 
-def arrange(ops, buffers, batch, schedule, kept, apart=False):
-    """Order `ops`, place barriers, give every buffer its offset; kept: ids of buffers that live to the end, or None for all. Returns
-    (operations, bytes of the workspace)."""
+_NEAR = 320 << 10  # bytes of activations that a thread's L2 cache holds beside weights
+
+
+def _depth_first(ops):
+    """Runs of operations that a thread may take a few of its rows through before the next few, as (first, behind the last): those by
+    rows, without a barrier between them, up to the last that has windows; a convolution among them. Products of matrices are better
+    off with all their rows."""
+    fits = [op.by_rows and op.spec.when == "chain" and not op.has("is_product") for op in ops]
+    found, first = [], 0
+    for i in range(len(ops) + 1):
+        if i == len(ops) or not fits[i] or (i > first and ops[i - 1].barrier):
+            windows = [j for j in range(first, i) if ops[j].has("windows")]
+            if any(ops[j].get("filters") for j in windows) and windows[-1] > first:
+                found.append((first, windows[-1] + 1))
+            first = i if i < len(ops) and fits[i] else i + 1
+    return found
+
+
+def _near(ops, first, end, kept):
+    """Of the buffers that the operations [first, end) alone use: [(buffer, first, last of them that do)]."""
+    users = {}
+    for i, op in enumerate(ops):
+        for b in [*op.reads(), *op.writes()]:
+            users.setdefault(id(b), (b, []))[1].append(i)
+    return [
+        (b, seen[0], seen[-1])
+        for b, seen in users.values()
+        if first <= seen[0] and seen[-1] < end and not b.is_whole and b.real and id(b) not in kept
+    ]
+
+
+def _place_near(lives, rows, begin):
+    """First fit, largest first, of so many rows of buffers from a place in scratch on. Returns the bytes in use, up to which place."""
+    total = begin
+    placed = []
+    for b, first, last in sorted(lives, key=lambda o: -o[0].nbytes(rows)):
+        b.near = begin
+        for begins, ends in sorted((o.near, o.near + o.nbytes(rows)) for o, f, l in placed if f <= last and first <= l):
+            if b.near + b.nbytes(rows) <= begins:
+                break
+            b.near = max(b.near, ends)
+        placed.append((b, first, last))
+        total = max(total, b.near + b.nbytes(rows))
+    return total
+
+
+def _take_near(ops, batch, kept):
+    """Let threads take a few rows at a time through what allows it: so few that what they write meanwhile stays in the L2 cache, where it
+    is scratch of theirs. Returns the bytes of scratch that they need."""
+    scratch = 0
+    for first, end in _depth_first(ops):
+        lives, at = _near(ops, first, end, kept), 0
+        few = max(1, _NEAR // max(_place_near(lives, 1, 0), 1))
+        if few >= batch:  # all of it stays there as it is
+            for b, _, _ in lives:
+                b.near = -1
+            continue
+        ops[first].depth = end - first
+        for op in ops[first:end]:
+            op.few, op.scratch_at = few, at  # scratch of its own, since what is packed there serves until the last rows
+            at += -(-op.scratch_bytes(batch) // 64) * 64
+        scratch = max(scratch, _place_near(lives, few, at))
+    return scratch
+
+
+def arrange(ops, buffers, batch, schedule, kept, apart=False, depth_first=False):
+    """Order `ops`, place barriers, give every buffer its place; kept: ids of buffers that live to the end, or None for all;
+    depth_first: let threads take a few rows at a time through convolutions and what follows them. Returns (operations, bytes of the
+    workspace, bytes of each thread's scratch)."""
     if schedule not in ("rows", "layers"):
         raise ValueError(f"schedule: expected 'rows' or 'layers', got {schedule!r}")
     ordered = _order(ops, schedule, apart)
     _split(ordered, schedule)
     phases = _place_barriers(ordered)
+    scratch = _take_near(ordered, batch, kept) if depth_first else 0
+    scratch = max([scratch, *(op.scratch_at + op.scratch_bytes(batch) for op in ordered)])
     if kept is None:
-        return ordered, _side_by_side(buffers, batch)
-    return ordered, _allocate(buffers, _lives(ordered, phases, buffers, kept), batch)
+        return ordered, _side_by_side(buffers, batch), scratch
+    far = [b for b in buffers if b.near < 0]
+    return ordered, _allocate(far, _lives(ordered, phases, far, kept), batch), scratch
 
 
 _ROWS_BYTES = 1 << 20  # up to this size of the weights, by rows

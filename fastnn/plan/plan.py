@@ -37,6 +37,9 @@ class Plan(NamedTuple):
         Number of a tensor of the update of which some rows alone are updated: Buffer of the flags that say which.
     workspace_bytes : int
         Memory of all buffers.
+    scratch_bytes : int
+        Memory that each thread has for itself: for the products of large layers, the windows of convolutions, and activations that no
+        other thread reads.
     schedules : tuple
         Of shares that layers drop: functions of the number of steps done.
     """
@@ -55,6 +58,7 @@ class Plan(NamedTuple):
     lazy: dict
     parameters: tuple
     workspace_bytes: int
+    scratch_bytes: int
     schedules: tuple = ()
 
     def input(self, name):
@@ -78,15 +82,14 @@ class Plan(NamedTuple):
 
     @property
     def peak_bytes(self):
-        """Memory that running the plan needs: parameters, optimizer states, the workspace, and the threads' scratch for the
-        products of large layers. The user's data is not in it."""
+        """Memory that running the plan needs: parameters, optimizer states, the workspace, and the threads' scratch. The user's
+        data is not in it."""
         arrays = [p.data for p in self.parameters]
         if self.update:
             arrays += [s for _, states, _ in self.update.tensors for s in states]
             arrays += [a for a in self.update.averages if a is not None]
-        scratch = max((op.scratch_bytes(self.batch) for op in self.ops), default=0)
         kept = sum(_native.block_bytes(a.nbytes) for a in arrays)
-        return _native.block_bytes(self.workspace_bytes) + kept + scratch * get_num_threads()
+        return _native.block_bytes(self.workspace_bytes) + kept + self.scratch_bytes * get_num_threads()
 
     def run(self, first=0, last=None, *, x, executor, y=None, rates=None, weights=None):
         """Run the operations [first, last) once, for tests and debugging.
@@ -140,6 +143,8 @@ class Plan(NamedTuple):
             writes = [b.name for b in op.writes()]
             reads = [b.name for b in op.reads() if b.name not in writes or b.array is None]
             split = "rows" if op.by_rows else "one" if op.has("by_one") else "python" if op.has("in_python") else "tiles"
+            if op.few:
+                split += f", {op.few} at a time"
             flow = f"{' '.join(dict.fromkeys(reads))} -> {' '.join(dict.fromkeys(writes))}"
             rows.append((str(i), name, shape, flow, split, f"{op.flops(self.batch):,}", f"{op.bytes(self.batch):,}"))
         widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]

@@ -147,7 +147,7 @@ def programs(draw):
 @given(program=programs())
 def test_any_program(program):
     batch, buffers, ops = program
-    ordered, size = arrange(ops, buffers, batch, "layers", set())
+    ordered, size, _ = arrange(ops, buffers, batch, "layers", set())
     check_order(ops, ordered)
     check_barriers(ordered)
     used = {id(b) for op in ordered for b in [*op.reads(), *op.writes()]}
