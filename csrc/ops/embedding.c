@@ -15,19 +15,27 @@ static size_t table_row(const fnn_step *s, const fnn_embedding_parameters *p, do
     return 0;
 }
 
+/* The copy of a few numbers, mostly: without a call. */
+static inline void copy_few(char *to, const char *from, size_t bytes)
+{
+    size_t i = 0;
+    for (; i + 16 <= bytes; i += 16) memcpy(to + i, from + i, 16);
+    for (; i < bytes; i += 4) memcpy(to + i, from + i, 4);
+}
+
 void fnn_run_embedding_forward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     const fnn_embedding_parameters *p = &op->embedding;
     const fnn_buffer x = fnn_buffer_of(s, op, 0), y = fnn_buffer_of(s, op, 2);
     const fnn_kernels *k = s->kernels;
     const void *w = fnn_buffer_of(s, op, 1).data;
-    const size_t columns = (size_t)p->columns, dim = (size_t)p->dim;
+    const size_t columns = (size_t)p->columns, bytes = (size_t)p->dim * k->item;
     for (size_t r = split.begin; r < split.end; r++) {
         const void *codes = fnn_at(k, x.data, r * x.ld + (size_t)p->first_in);
-        void *to = fnn_at(k, y.data, r * y.ld + (size_t)p->first_out);
-        if (!w) memcpy(to, codes, columns * k->item);
-        for (size_t j = 0; w && j < columns; j++)
-            memcpy(fnn_at(k, to, j * dim), fnn_at(k, w, table_row(s, p, fnn_value(k, codes, j), r) * dim), dim * k->item);
+        char *to = fnn_at(k, y.data, r * y.ld + (size_t)p->first_out);
+        if (!w) copy_few(to, codes, columns * k->item);
+        for (size_t j = 0; w && j < columns; j++, to += bytes)
+            copy_few(to, (const char *)w + table_row(s, p, fnn_value(k, codes, j), r) * bytes, bytes);
     }
 }
 
