@@ -93,6 +93,9 @@ def test_like_torch():
     ((40, 33, 32), 36, (5, 3), 0, (2, 1), (1, 3), 4),
     ((9, 4, 4), 70, (3, 2), "same", 1, 1, 1),
     ((5, 6, 5), 4, (1, 1), (2, 0), 1, 1, 1),
+    ((60, 31, 20), 60, (3, 3), 1, 1, 1, 20),  # each channel with three filters of its own
+    ((13, 9, 3), 6, (3, 2), "same", (2, 3), 1, 3),
+    ((11, 12, 17), 34, (2, 3), 0, 1, (1, 2), 17),
 ])  # fmt: skip
 def test_large_images_like_the_twins(shape, filters, kernel, padding, stride, dilation, groups):
     layer = nn.Conv2d(shape[2], filters, kernel, stride, padding, dilation, groups, activation="relu")

@@ -1,7 +1,8 @@
-/* Convolutions in which each channel has a filter of its own: no product of matrices, but channel by channel one of a window and its
- * weights. They are given as those of windows.h, of which `depth` has no meaning: an element of C is of the channel of its column.
+/* Convolutions in which each channel has filters of its own: no product of matrices, but column by column one of a window and its
+ * weights. They are given as those of windows.h; at a tap stand `depth` times n elements of A and of b, of which an element of C sees
+ * those of its own column.
  *
- *   fnn_depthwise_product   C [pixels, n] = bias + over the taps, in order, A [pixels, n] at the tap times b [n] of the tap
+ *   fnn_depthwise_product   C [pixels, n] = bias + over the taps, in order, A [pixels, depth, n] at the tap times b [depth, n] of the tap
  *   fnn_depthwise_gradient  C [taps, n] = over the pixels, in order, A [pixels, n] at the tap times b [pixels, n]
  *
  * Each element is one chain of fused multiply-adds. */
@@ -26,11 +27,12 @@ FNN_INLINE void fnn_depthwise_tile(const int pixels, const bool whole, const fnn
     }
     for (size_t y = 0; y < g->taps_y; y++) {
         const real *line = a + (ptrdiff_t)y * g->tap_y, *weight = b + y * g->b_line;
-        for (size_t x = 0; x < g->taps_x; x++, line += g->tap_x, weight += g->b_tap) {
-            const vec v = fnn_part_load(whole, weight, t);
-            FNN_UNROLL
-            for (int i = 0; i < pixels; i++) sum[i] = v_fma(fnn_part_load(whole, line + (size_t)i * g->step, t), v, sum[i]);
-        }
+        for (size_t x = 0; x < g->taps_x; x++, line += g->tap_x, weight += g->b_tap)
+            for (size_t at = 0; at < g->depth * g->n; at += g->n) {
+                const vec v = fnn_part_load(whole, weight + at, t);
+                FNN_UNROLL
+                for (int i = 0; i < pixels; i++) sum[i] = v_fma(fnn_part_load(whole, line + at + (size_t)i * g->step, t), v, sum[i]);
+            }
     }
     FNN_UNROLL
     for (int i = 0; i < pixels; i++) fnn_part_store(whole, c + (size_t)i * ldc, sum[i], t);

@@ -6,7 +6,7 @@
  *
  * Products by the kernels of windows, which read an image where it lies, or lines of it copied between zeros where windows reach
  * beyond it; for few columns or narrow images by the kernel of matrices, whose A is then a block of windows, copied together in this
- * thread's scratch. So each output is one chain of fused multiply-adds, the same by either way. Where each channel has one filter of
+ * thread's scratch. So each output is one chain of fused multiply-adds, the same by either way. Where each channel has filters of
  * its own the windows are those of all channels at once, whose products stand side by side.
  * The gradient of the weights is one chain for each chunk of fnn_conv2d_chunk images, which the shape alone decides; chunks are
  * added in order. Groups of channels and filters are products of their own. */
@@ -135,8 +135,8 @@ static bool in_place(const fnn_window *w)
  * where windows reach beyond it, in a copy of some of its lines between zeros. Other shapes have their windows copied. */
 #define LEAST 4
 
-/* Whether each channel has one filter, its own. */
-static bool depthwise(const fnn_window *w, size_t filters) { return w->groups > 1 && w->channels == w->groups && filters == w->groups; }
+/* Whether each channel has filters of its own, which see no other. */
+static bool depthwise(const fnn_window *w, size_t filters) { return own_filters(w, filters) > 0; }
 
 static bool in_lines(size_t width, size_t columns) { return width >= LEAST && columns >= LEAST; }
 static bool forward_in_lines(const fnn_window *w, size_t filters)
@@ -156,13 +156,13 @@ static fnn_windows windows_of(const fnn_window *w, const frame *f, size_t depth)
     const bool side_by_side = w->dilation_x == 1 && w->groups == 1; /* the pixels of a row of a window */
     return (fnn_windows){
         .width = w->out_width,
-        .step = w->stride_x * w->channels,
+        .step = w->stride_x * f->channels,
         .line = w->stride_y * pitch(f),
         .taps_y = w->kernel_height,
         .taps_x = side_by_side ? 1 : w->kernel_width,
         .depth = side_by_side ? w->kernel_width * depth : depth,
         .tap_y = (ptrdiff_t)(w->dilation_y * pitch(f)),
-        .tap_x = (ptrdiff_t)(w->dilation_x * w->channels),
+        .tap_x = (ptrdiff_t)(w->dilation_x * f->channels),
     };
 }
 
@@ -186,7 +186,7 @@ static void forward_lines(const fnn_kernels *kernels, const conv2d *o, fnn_split
     const fnn_window *w = &o->window;
     const bool alone = depthwise(w, o->filters);
     const size_t groups = alone ? 1 : w->groups, depth = w->channels / w->groups, wide = o->filters / groups, k = taps(w) * depth;
-    const frame f = frame_of_input(w);
+    const frame f = frame_of_input(w, o->filters);
     const size_t most = lines_of(&f, w->out_height);
     void *weights = o->scratch, *room = fnn_at(kernels, o->scratch, packed(k, o->filters / w->groups));
     if (s.begin >= s.end) return;
@@ -210,6 +210,16 @@ static void forward_lines(const fnn_kernels *kernels, const conv2d *o, fnn_split
                 (alone ? kernels->depthwise_product : kernels->windows_product)(&q);
             }
     }
+}
+
+/* The weights [taps, channel, filter of its own] as [taps, filter of its own, channel]. */
+static void turn_weights(const fnn_kernels *kernels, const conv2d *o, size_t own, void *to)
+{
+    const size_t unit = words(kernels), n = taps(&o->window) * o->filters;
+    word *turned = to;
+    for (size_t tap = 0; tap < n; tap += o->filters)
+        for (size_t first = 0; first < own; first++)
+            for (size_t f = first; f < o->filters; f += own) turned = copy(turned, (const word *)o->w + (tap + f) * unit, unit);
 }
 
 /* The windows of the outputs' gradient for the inputs of these sides, which stand `down` and `across` pixels apart. */
@@ -242,8 +252,10 @@ static void backward_input_lines(const fnn_kernels *kernels, const conv2d *o, fn
     const size_t k = taps(w) * (o->filters / w->groups);
     const frame f = frame_of_output(w, o->filters);
     const size_t lines = side_y(w, 0).pixels, most = lines_of(&f, lines);
-    void *room = fnn_at(kernels, o->scratch, packed(k, w->channels / w->groups));
+    const size_t own = own_filters(w, o->filters);
+    void *room = fnn_at(kernels, o->scratch, alone ? taps(w) * o->filters : packed(k, depth));
     if (s.begin >= s.end) return;
+    if (alone) turn_weights(kernels, o, own, o->scratch);
     for (size_t g = 0; g < groups; g++)
         for (size_t r = s.begin; r < s.end; r++)
             for (size_t begin = 0; begin < lines; begin += most) {
@@ -259,8 +271,8 @@ static void backward_input_lines(const fnn_kernels *kernels, const conv2d *o, fn
                     const ptrdiff_t column = x.from - f.left + (ptrdiff_t)((x.taps - 1) * x.back);
                     fnn_windows q = windows_of_output_sides(w, &f, &y, &x, o->filters);
                     q.n = depth;
-                    q.depth = wide;
-                    q.b = fnn_at(kernels, o->w, (y.first * w->kernel_width + x.first) * tap + g * wide);
+                    q.depth = alone ? own : wide;
+                    q.b = fnn_at(kernels, alone ? o->scratch : o->w, (y.first * w->kernel_width + x.first) * tap + g * wide);
                     q.packed = weights;
                     if (!alone && r == s.begin && begin == 0) kernels->windows_pack(&q, weights);
                     weights = fnn_at(kernels, weights, packed(y.taps * x.taps * wide, depth));
@@ -288,7 +300,7 @@ static void weights_of_lines(const fnn_kernels *kernels, const conv2d *o, const 
     const fnn_window *w = &o->window;
     const bool alone = depthwise(w, o->filters);
     const size_t groups = alone ? 1 : w->groups, depth = w->channels / w->groups, wide = o->filters / groups;
-    const frame f = frame_of_input(w);
+    const frame f = frame_of_input(w, o->filters);
     const size_t most = lines_of(&f, w->out_height);
     for (size_t y = 0; y < w->out_height; y += most) {
         const size_t end = fnn_min(y + most, w->out_height);
@@ -450,10 +462,10 @@ size_t fnn_conv2d_scratch(const fnn_op *op)
     const size_t k = taps(w) * (backward_input ? wide : depth);
     if (backward_input && backward_in_lines(w, filters)) {
         const frame f = frame_of_output(w, filters);
-        return packed(k, depth) + copied(&f, side_y(w, 0).pixels);
+        return (depthwise(w, filters) ? taps(w) * filters : packed(k, depth)) + copied(&f, side_y(w, 0).pixels);
     }
     if (!backward_input && forward_in_lines(w, filters)) {
-        const frame f = frame_of_input(w);
+        const frame f = frame_of_input(w, filters);
         return packed(k, wide) + copied(&f, w->out_height);
     }
     const size_t windows = block_pixels(k, backward_input ? pixels_in(w) : pixels_out(w)) * k;

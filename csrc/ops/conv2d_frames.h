@@ -35,18 +35,21 @@ static word *zero(word *to, size_t n)
 }
 
 /* What a convolution reads: an image [height, width, channels], and `rows` lines of `columns` pixels of it, whose first is at
- * (top, left), which may be outside. */
+ * (top, left), which may be outside. Where each channel has several filters of its own the copy has a pixel's elements side by side
+ * as one filter after the other needs them. */
 typedef struct frame {
-    size_t height, width, channels;
+    size_t height, width, channels; /* of the copy, where that is another number */
     ptrdiff_t top, left;
     size_t rows, columns;
     size_t reach; /* lines that an output line's windows see, */
     size_t stride; /* and from one output line's to the next one's */
+    size_t repeat; /* each element of the image is so many of the copy, that follow each other; else 1 */
+    size_t apart;  /* the copy has every so many-th element of a pixel side by side, from the first, then from the second, ...; else 1 */
 } frame;
 
 static bool whole(const frame *f)
 {
-    return f->top == 0 && f->left == 0 && f->rows <= f->height && f->columns <= f->width;
+    return f->top == 0 && f->left == 0 && f->rows <= f->height && f->columns <= f->width && f->repeat == 1 && f->apart == 1;
 }
 
 /* Output lines whose windows are copied together, of `lines`. */
@@ -64,6 +67,17 @@ static size_t copied(const frame *f, size_t lines)
 
 static size_t pitch(const frame *f) { return (whole(f) ? f->width : f->columns) * f->channels; }
 
+/* n pixels as the copy has them, of elements of `unit` words. */
+static word *copy_pixels(const frame *f, size_t unit, word *to, const word *from, size_t n)
+{
+    if (f->repeat == 1 && f->apart == 1) return copy(to, from, n * f->channels * unit);
+    for (size_t i = 0; i < n * f->channels / f->repeat; i += f->channels / f->repeat)
+        for (size_t first = 0; first < f->apart; first++)
+            for (size_t c = first; c < f->channels / f->repeat; c += f->apart)
+                for (size_t again = 0; again < f->repeat; again++) to = copy(to, from + (i + c) * unit, unit);
+    return to;
+}
+
 /* The first of what the output lines [begin, end) read. */
 static const void *lines_at(const fnn_kernels *kernels, const frame *f, const void *image, size_t begin, size_t end, void *room)
 {
@@ -79,18 +93,26 @@ static const void *lines_at(const fnn_kernels *kernels, const frame *f, const vo
             continue;
         }
         to = zero(to, (size_t)(from - f->left) * pixel);
-        to = copy(to, (const word *)image + ((size_t)row * f->width + (size_t)from) * pixel, (size_t)(until - from) * pixel);
+        to = copy_pixels(f, unit, to, (const word *)image + ((size_t)row * f->width + (size_t)from) * (pixel / f->repeat),
+                         (size_t)(until - from));
         to = zero(to, (size_t)(right - until) * pixel);
     }
     return room;
 }
 
-/* What the outputs' windows are of. */
-static frame frame_of_input(const fnn_window *w)
+/* How many filters each channel has of its own; 0: they see several channels, or all of them the only one. */
+static size_t own_filters(const fnn_window *w, size_t filters)
 {
+    return w->groups > 1 && w->channels == w->groups ? filters / w->groups : 0;
+}
+
+/* What the outputs' windows are of. */
+static frame frame_of_input(const fnn_window *w, size_t filters)
+{
+    const size_t own = own_filters(w, filters), repeat = own ? own : 1;
     const size_t reach = (w->kernel_height - 1) * w->dilation_y + 1, across = (w->kernel_width - 1) * w->dilation_x + 1;
-    return (frame){w->height, w->width, w->channels, -(ptrdiff_t)w->pad_top, -(ptrdiff_t)w->pad_left,
-                   (w->out_height - 1) * w->stride_y + reach, (w->out_width - 1) * w->stride_x + across, reach, w->stride_y};
+    return (frame){w->height, w->width, w->channels * repeat, -(ptrdiff_t)w->pad_top, -(ptrdiff_t)w->pad_left,
+                   (w->out_height - 1) * w->stride_y + reach, (w->out_width - 1) * w->stride_x + across, reach, w->stride_y, repeat, 1};
 }
 
 /* And those of the inputs' gradient, of the outputs'. Along one side every `stride`th input pixel, from one of the first on, has the same
@@ -158,7 +180,8 @@ static span span_of(const fnn_window *w, side (*of)(const fnn_window *w, size_t 
 static frame frame_of_output(const fnn_window *w, size_t filters)
 {
     const span y = span_of(w, side_y, w->stride_y), x = span_of(w, side_x, w->stride_x);
-    return (frame){w->out_height, w->out_width, filters, y.from, x.from, y.size, x.size, y.reach, 1};
+    const size_t own = own_filters(w, filters);
+    return (frame){w->out_height, w->out_width, filters, y.from, x.from, y.size, x.size, y.reach, 1, 1, own ? own : 1};
 }
 
 #endif
