@@ -234,6 +234,9 @@ class NativePlan:
         n_groups: int,
         counter: StepCounter,
         lock: Lock | None,
+        n_shares: int = 0,
+        named: list[Any] | None = None,
+        scratch: int = 0,
     ) -> None: ...
     @property
     def costs(self) -> tuple[float, float, bool]: ...
