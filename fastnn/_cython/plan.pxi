@@ -307,36 +307,36 @@ cdef class NativePlan:
         return memory
 
     def infer(self, x, out, int ndim):
-        """All operations on at most a batch of rows, the low-overhead door of inference: out = the output buffer.
+        """All operations on at most a batch of rows, the low-overhead door of inference: the outputs, [rows, outputs], in `out` or for None
+        in a new array.
 
-        Returns False, and does nothing, where anything about the arrays asks for a closer look: x is to be of `ndim`
-        dimensions, readable in place, at most a batch; out [rows, outputs] of the model's dtype, writable and apart from x.
+        Returns None, and does nothing, where anything about the arrays asks for a closer look: x is to be of `ndim`
+        dimensions, readable in place, at most a batch; out of the model's dtype, writable and apart from x.
         """
         cdef fnn_run *r = &self.r
         cdef cnp.ndarray a, o
+        cdef cnp.npy_intp shape[2]
         if self.tensors is not None or self.targets or self.weighted or r.output < 0:
             raise RuntimeError("infer: expected a plan that only predicts")
-        if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(out)):
-            return False
-        a, o = x, out
+        if not cnp.PyArray_CheckExact(x):
+            return None
+        a = x
         if not (
             cnp.PyArray_NDIM(a) == ndim
-            and cnp.PyArray_NDIM(o) == 2
-            and cnp.PyArray_TYPE(o) == self.real
-            and cnp.PyArray_ISCARRAY(o)
             and cnp.PyArray_ISCARRAY_RO(a)
             and 0 < cnp.PyArray_DIM(a, 0) <= <cnp.npy_intp>self.batch
-            and cnp.PyArray_DIM(o, 0) == cnp.PyArray_DIM(a, 0)
-            and <size_t>cnp.PyArray_DIM(o, 1) == self.outputs
             and <size_t>cnp.PyArray_SIZE(a) == self.features * <size_t>cnp.PyArray_DIM(a, 0)
             and 0 <= cnp.PyArray_TYPE(a) < 32
             and _dtype_codes[cnp.PyArray_TYPE(a)] >= 0
-            and not _overlap(o, a)
         ):
-            return False
-        for array in self.arrays:
-            if array is not None and _overlap(o, array):
-                return False
+            return None
+        if out is None:
+            shape[0], shape[1] = cnp.PyArray_DIM(a, 0), self.outputs
+            o = cnp.PyArray_SimpleNew(2, shape, self.real)
+        elif not self._fits_outputs(out, a):
+            return None
+        else:
+            o = out
         self._enter()
         try:
             _fill_source(&r.x, a, "X", self.features, self.scale, self.shift)
@@ -350,6 +350,26 @@ cdef class NativePlan:
             self._run(None)
         finally:
             self._leave()
+        return o
+
+    cdef bint _fits_outputs(self, object out, cnp.ndarray x):
+        """Whether the outputs of x's rows may go there: [rows, outputs] of the model's dtype, in one piece, apart from all that is read."""
+        cdef cnp.ndarray o
+        if not cnp.PyArray_CheckExact(out):
+            return False
+        o = out
+        if not (
+            cnp.PyArray_NDIM(o) == 2
+            and cnp.PyArray_TYPE(o) == self.real
+            and cnp.PyArray_ISCARRAY(o)
+            and cnp.PyArray_DIM(o, 0) == cnp.PyArray_DIM(x, 0)
+            and <size_t>cnp.PyArray_DIM(o, 1) == self.outputs
+            and not _overlap(o, x)
+        ):
+            return False
+        for array in self.arrays:
+            if array is not None and _overlap(o, array):
+                return False
         return True
 
     def plain(self, x, y, Py_ssize_t least):

@@ -115,6 +115,7 @@ class Sequential(Chain):
         self._sample = () if isinstance(layers[0], Flatten) else self._given_shape() if len(self.in_shape or ()) > 1 else None
         self._vectors = len(self.out_shape or ()) == 1
         self._codes = next((layer for layer in self.layers if layer.reads_codes), None)
+        self._plain = self._vectors and self._codes is None and self._sample is None  # from vectors of any numbers to vectors
         self._idle = {}  # executors that no call is using, the last used last
         self._batch = _rows_at_once(self)
         self.head = None
@@ -322,20 +323,24 @@ class Sequential(Chain):
 
     def _infer(self, X, batch_size, out, softmax):
         softmax = softmax and (self.link() or "none")
-        short = batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch
-        if short and (out is None or self._vectors) and (self._codes is None or self._codes.are_codes(X)):
-            rows = len(X)
-            key = ("infer", 1 << (rows - 1).bit_length(), softmax)
+        if batch_size is None and type(X) is np.ndarray and X.ndim and 0 < len(X) <= self._batch and (self._plain or self._is_short(X, out)):
+            key = ("infer", 1 << (len(X) - 1).bit_length(), softmax)
             executor = self._idle.pop(key, None)
             if executor is not None:
-                result = np.empty((rows, self.out_features), self.dtype) if out is None else out
-                sample = self._sample
-                ndim = 2 if sample is None or X.ndim == 1 else X.ndim if not sample or X.shape[1:] == sample else -1
-                done = executor.infer(X, result, ndim)
+                done = executor.infer(X, out, 2 if self._plain else self._dimensions(X))
                 self._idle[key] = executor
-                if done:
-                    return result if self._vectors else result.reshape(rows, *self.out_shape)
+                if done is not None:
+                    return done if self._vectors else done.reshape(len(X), *self.out_shape)
         return self._infer_any(X, batch_size, out, softmax)
+
+    def _is_short(self, X, out):
+        """Whether the short way may be tried with them: outputs that are images go to a new array only, and codes are looked at before."""
+        return (out is None or self._vectors) and (self._codes is None or self._codes.are_codes(X))
+
+    def _dimensions(self, X):
+        """Those that X is to have, -1 for none that it could have."""
+        sample = self._sample
+        return 2 if sample is None or X.ndim == 1 else X.ndim if not sample or X.shape[1:] == sample else -1
 
     def _infer_any(self, X, batch_size, out, softmax):
         """Whatever X and out are: a function of its own, for its closure would make the short way longer."""
