@@ -9,19 +9,13 @@
 /* The epilogues, on a finished tile: rows i .. i+rows of C, columns j .. j+width; its elements are at c, ldc. */
 static void fnn_finish_activation(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, real *c, size_t ldc)
 {
-    for (size_t r = 0; r < rows; r++) {
-        real *row = c + r * ldc;
-        if (g->z) memcpy(g->z + (i + r) * g->ldz + j, row, width * sizeof(real));
-        fnn_activation_forward(g->activation, g->alpha, width, row, row);
-    }
+    for (size_t r = 0; g->z && r < rows; r++) memcpy(g->z + (i + r) * g->ldz + j, c + r * ldc, width * sizeof(real));
+    fnn_activation_forward(g->activation, g->alpha, rows, width, c, ldc, c, ldc);
 }
 
 static void fnn_finish_derivative(const fnn_product *g, size_t i, size_t j, size_t rows, size_t width, real *c, size_t ldc)
 {
-    for (size_t r = 0; r < rows; r++) {
-        real *row = c + r * ldc;
-        fnn_activation_backward(g->activation, g->alpha, width, row, g->saved + (i + r) * g->ldsaved + j, row);
-    }
+    fnn_activation_backward(g->activation, g->alpha, rows, width, c, ldc, g->saved + i * g->ldsaved + j, g->ldsaved, c, ldc);
 }
 
 static fnn_update_rule_fn *const fnn_update_rules[FNN_UPDATE_RULES] = {

@@ -41,16 +41,25 @@ FNN_INLINE vec fnn_gate_derivative(vec z, vec v, vec slope)
 }
 
 /* mish, in w = e^-|z|, which does not overflow: T = a / b with a = w (w + 2), b = a + 2 for z < 0; else, both divided by e^2z,
- * a = 1 + 2w, b = a + 2w^2. T' = 4 (1 + w) s / b^2 with s = w and s = w^2. */
-FNN_INLINE vec fnn_mish_gate(vec z, vec *derivative)
+ * a = 1 + 2w, b = a + 2w^2. Returns a. T' = 4 (1 + w) s / b^2 with s = w and s = w^2. */
+FNN_INLINE vec fnn_mish_fraction(vec z, vec *b, vec *w, vec *s)
 {
-    const vec w = v_exp_negative(v_minus_abs(z)), one = v_set1(1.0), two = v_set1(2.0), square = v_mul(w, w);
+    *w = v_exp_negative(v_minus_abs(z));
+    const vec one = v_set1(1.0), two = v_set1(2.0), square = v_mul(*w, *w);
     const vmask left = v_lt(z, v_zero());
-    const vec a = v_select(left, v_mul(w, v_add(w, two)), v_fma(two, w, one));
-    const vec b = v_add(a, v_select(left, two, v_mul(two, square)));
-    const vec s = v_div(v_select(left, w, square), b);
-    *derivative = v_div(v_mul(v_set1(4.0), v_mul(v_add(one, w), s)), b);
-    return v_div(a, b);
+    const vec a = v_select(left, v_mul(*w, v_add(*w, two)), v_fma(two, *w, one));
+    *b = v_add(a, v_select(left, two, v_mul(two, square)));
+    *s = v_select(left, *w, square);
+    return a;
+}
+
+/* T + z T', by a single division */
+FNN_INLINE vec fnn_mish_derivative(vec z)
+{
+    vec b, w, s;
+    const vec a = fnn_mish_fraction(z, &b, &w, &s), one = v_set1(1.0), inverse = v_div(one, b);
+    const vec slope = v_mul(v_mul(v_mul(v_set1(4.0), v_add(one, w)), s), v_mul(inverse, inverse));
+    return v_fma(z, slope, v_mul(a, inverse));
 }
 
 FNN_INLINE vec fnn_activate(fnn_activation f, vec z, vec alpha)
@@ -80,9 +89,9 @@ FNN_INLINE vec fnn_activate(fnn_activation f, vec z, vec alpha)
     }
     case FNN_HARD_TANH: return v_clamp(z, -1.0, 1.0);
     case FNN_MISH: {
-        vec unused;
-        const vec held = v_max2(v_set1(-FNN_SILU_END), z);
-        return v_mul(held, fnn_mish_gate(held, &unused));
+        vec b, w, s;
+        const vec held = v_max2(v_set1(-FNN_SILU_END), z), a = fnn_mish_fraction(held, &b, &w, &s);
+        return v_mul(held, v_div(a, b));
     }
     default: return z;
     }
@@ -113,57 +122,57 @@ FNN_INLINE vec fnn_differentiate(fnn_activation f, vec dy, vec saved, vec alpha)
     }
     case FNN_SOFTPLUS: return v_mul(dy, v_neg(v_expm1_negative(v_neg(v_mul(alpha, y)))));
     case FNN_HARD_TANH: return v_select(v_le(one, v_abs(y)), v_zero(), dy);
-    case FNN_MISH: {
-        vec slope;
-        const vec z = v_clamp(saved, -FNN_SILU_END, FNN_SILU_END), gate = fnn_mish_gate(z, &slope);
-        return v_mul(dy, v_fma(z, slope, gate));
-    }
+    case FNN_MISH: return v_mul(dy, fnn_mish_derivative(v_clamp(saved, -FNN_SILU_END, FNN_SILU_END)));
     default: return dy;
     }
 }
 
-FNN_INLINE void fnn_activate_run(fnn_activation f, real alpha, size_t n, const real *x, real *y)
+FNN_INLINE void fnn_activate_rows(fnn_activation f, real alpha, size_t rows, size_t n, const real *x, size_t ldx, real *y, size_t ldy)
 {
     const vec a = v_set1(alpha);
-    size_t i = 0;
-    for (; i + FNN_LANES <= n; i += FNN_LANES) v_store(y + i, fnn_activate(f, v_load(x + i), a));
-    if (i < n) {
-        const vt t = vt_first(n - i);
-        v_store_t(y + i, fnn_activate(f, v_load_t(x + i, t), a), t);
+    for (; rows > 0; rows--, x += ldx, y += ldy) {
+        size_t i = 0;
+        for (; i + FNN_LANES <= n; i += FNN_LANES) v_store(y + i, fnn_activate(f, v_load(x + i), a));
+        if (i < n) {
+            const vt t = vt_first(n - i);
+            v_store_t(y + i, fnn_activate(f, v_load_t(x + i, t), a), t);
+        }
     }
 }
 
-FNN_INLINE void fnn_differentiate_run(fnn_activation f, real alpha, size_t n, const real *dy, const real *saved,
-                                      real *dx)
+FNN_INLINE void fnn_differentiate_rows(fnn_activation f, real alpha, size_t rows, size_t n, const real *dy, size_t lddy,
+                                       const real *saved, size_t ldsaved, real *dx, size_t lddx)
 {
     const vec a = v_set1(alpha);
-    size_t i = 0;
-    for (; i + FNN_LANES <= n; i += FNN_LANES)
-        v_store(dx + i, fnn_differentiate(f, v_load(dy + i), v_load(saved + i), a));
-    if (i < n) {
-        const vt t = vt_first(n - i);
-        v_store_t(dx + i, fnn_differentiate(f, v_load_t(dy + i, t), v_load_t(saved + i, t), a), t);
+    for (; rows > 0; rows--, dy += lddy, saved += ldsaved, dx += lddx) {
+        size_t i = 0;
+        for (; i + FNN_LANES <= n; i += FNN_LANES)
+            v_store(dx + i, fnn_differentiate(f, v_load(dy + i), v_load(saved + i), a));
+        if (i < n) {
+            const vt t = vt_first(n - i);
+            v_store_t(dx + i, fnn_differentiate(f, v_load_t(dy + i, t), v_load_t(saved + i, t), a), t);
+        }
     }
 }
 
-/* One loop for each activation, so that the choice is made outside it. */
-static void fnn_activation_forward(fnn_activation f, double alpha, size_t n, const real *x, real *y)
+/* One loop for each activation, so that the choice is made outside it, and the constants of a tile of a product are loaded once. */
+static void fnn_activation_forward(fnn_activation f, double alpha, size_t rows, size_t n, const real *x, size_t ldx, real *y, size_t ldy)
 {
     switch (f) {
 #define FNN_ACTIVATION(code, name, ...) \
-    case code: fnn_activate_run(code, (real)alpha, n, x, y); break;
+    case code: fnn_activate_rows(code, (real)alpha, rows, n, x, ldx, y, ldy); break;
 #include "../defs/activations.def"
 #undef FNN_ACTIVATION
     default: break;
     }
 }
 
-static void fnn_activation_backward(fnn_activation f, double alpha, size_t n, const real *dy, const real *saved,
-                                    real *dx)
+static void fnn_activation_backward(fnn_activation f, double alpha, size_t rows, size_t n, const real *dy, size_t lddy,
+                                    const real *saved, size_t ldsaved, real *dx, size_t lddx)
 {
     switch (f) {
 #define FNN_ACTIVATION(code, name, ...) \
-    case code: fnn_differentiate_run(code, (real)alpha, n, dy, saved, dx); break;
+    case code: fnn_differentiate_rows(code, (real)alpha, rows, n, dy, lddy, saved, ldsaved, dx, lddx); break;
 #include "../defs/activations.def"
 #undef FNN_ACTIVATION
     default: break;

@@ -206,9 +206,7 @@ static void fnn_strip_normalize(const fnn_batchnorm *o, size_t j0, size_t column
             else
                 fnn_normalize_part(false, count, x + j, o->ldx, f, m, e, a, b, y + j, o->ldy, vt_first(columns - j));
         }
-        if (o->activation != FNN_IDENTITY)
-            for (size_t r = 0; r < count; r++)
-                fnn_activation_forward(o->activation, o->alpha, columns, y + r * o->ldy, y + r * o->ldy);
+        if (o->activation != FNN_IDENTITY) fnn_activation_forward(o->activation, o->alpha, count, columns, y, o->ldy, y, o->ldy);
     }
 }
 

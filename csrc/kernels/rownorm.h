@@ -119,7 +119,7 @@ static void fnn_rownorm_forward(const fnn_rownorm *o)
         } else { /* infinite or NaN */
             fnn_row_forward_scaled(o, x, statistics, y);
         }
-        if (o->activation != FNN_IDENTITY) fnn_activation_forward(o->activation, o->alpha, n, y, y);
+        if (o->activation != FNN_IDENTITY) fnn_activation_forward(o->activation, o->alpha, 1, n, y, n, y, n);
     }
 }
 

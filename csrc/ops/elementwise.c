@@ -15,17 +15,18 @@ void fnn_run_activation_forward(const fnn_step *s, const fnn_op *op, fnn_split s
 {
     const fnn_activation_parameters *p = &op->activation;
     const fnn_buffer x = fnn_rows_of(s, op, 0, split), y = fnn_rows_of(s, op, 1, split);
-    for (size_t i = 0; split.begin + i < split.end; i++)
-        s->kernels->activation_forward((fnn_activation)p->activation, p->alpha, (size_t)p->columns, row(s, x, i), row(s, y, i));
+    if (split.begin < split.end)
+        s->kernels->activation_forward((fnn_activation)p->activation, p->alpha, split.end - split.begin, (size_t)p->columns, x.data, x.ld,
+                                       y.data, y.ld);
 }
 
 void fnn_run_activation_backward(const fnn_step *s, const fnn_op *op, fnn_split split)
 {
     const fnn_activation_parameters *p = &op->activation;
     const fnn_buffer dy = fnn_rows_of(s, op, 0, split), saved = fnn_rows_of(s, op, 1, split), dx = fnn_rows_of(s, op, 2, split);
-    for (size_t i = 0; split.begin + i < split.end; i++)
-        s->kernels->activation_backward((fnn_activation)p->activation, p->alpha, (size_t)p->columns, row(s, dy, i),
-                                        row(s, saved, i), row(s, dx, i));
+    if (split.begin < split.end)
+        s->kernels->activation_backward((fnn_activation)p->activation, p->alpha, split.end - split.begin, (size_t)p->columns, dy.data,
+                                        dy.ld, saved.data, saved.ld, dx.data, dx.ld);
 }
 
 void fnn_run_add(const fnn_step *s, const fnn_op *op, fnn_split split)
