@@ -4,7 +4,7 @@
 # Every function checks all of its arguments before it changes anything.
 
 cimport cython
-from libc.math cimport NAN
+from libc.math cimport NAN, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset

@@ -200,3 +200,82 @@ def gather_labels(labels, index, int64_t classes, out):
         out[...] = taken
         taken = out
     return taken, fnn_status_problem(&run.status), fnn_status_row(&run.status)
+
+
+cdef class NumberColumns:
+    """How columns of numbers are encoded: less a center, times a factor, then x / sqrt(1 + (x / 3)^2), which holds them within 3.
+
+    centers, factors: float64 [columns]; firsts: int64 [columns], where each goes among the `width` encoded ones; seconds: likewise, where
+    1 or -1 says whether it is missing, or -1 where nothing does.
+    """
+
+    cdef object arrays  # the four, which the pointers point into
+    cdef const double *center
+    cdef const double *factor
+    cdef const int64_t *first
+    cdef const int64_t *second
+    cdef Py_ssize_t columns, width
+
+    def __init__(self, centers, factors, firsts, seconds, Py_ssize_t width):
+        self.columns = self.width = 0
+        for name, array, number in (("centers", centers, cnp.NPY_FLOAT64), ("factors", factors, cnp.NPY_FLOAT64),
+                                    ("firsts", firsts, cnp.NPY_INT64), ("seconds", seconds, cnp.NPY_INT64)):
+            _check(array, name, number, 1, False)
+            _check_shape(array, name, len(centers))
+        if firsts.min() < 0 or firsts.max() >= width or seconds.min() < -1 or seconds.max() >= width:
+            raise ValueError(f"firsts, seconds: expected columns below {width}, got others")
+        self.arrays = (centers, factors, firsts, seconds)
+        self.center, self.factor = <const double *>cnp.PyArray_DATA(centers), <const double *>cnp.PyArray_DATA(factors)
+        self.first, self.second = <const int64_t *>cnp.PyArray_DATA(firsts), <const int64_t *>cnp.PyArray_DATA(seconds)
+        self.columns, self.width = len(centers), width
+
+    def __reduce__(self):
+        return NumberColumns, (*self.arrays, self.width)
+
+    def encode(self, x):
+        """float32 [rows, width] of x, [rows, columns]; None where it is no plain array of floats or doubles, or has a number that is
+        infinite or becomes so."""
+        cdef cnp.ndarray a, out
+        cdef const void *data
+        cdef float *result
+        cdef bint good, double
+        cdef cnp.npy_intp shape[2]
+        if not cnp.PyArray_CheckExact(x):
+            return None
+        a = x
+        if not (
+            cnp.PyArray_NDIM(a) == 2
+            and (cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT64 or cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32)
+            and cnp.PyArray_ISCARRAY_RO(a)
+            and cnp.PyArray_DIM(a, 1) == self.columns
+        ):
+            return None
+        shape[0], shape[1] = cnp.PyArray_DIM(a, 0), self.width
+        out = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32, 0)
+        data, double, result = cnp.PyArray_DATA(a), cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT64, <float *>cnp.PyArray_DATA(out)
+        with nogil:
+            good = self._encode(data, double, shape[0], result)
+        return out if good else None
+
+    @cython.cdivision(True)
+    cdef bint _encode(self, const void *x, bint double, Py_ssize_t rows, float *out) noexcept nogil:
+        """False where a number is infinite or becomes so."""
+        cdef Py_ssize_t i, j, at = 0
+        cdef double value, z, third
+        for i in range(rows):
+            for j in range(self.columns):
+                value = (<const double *>x)[at] if double else (<const float *>x)[at]
+                at += 1
+                z = 0.0
+                if value == value:
+                    z = (value - self.center[j]) * self.factor[j]
+                    if not z - z == 0.0:
+                        return False
+                    z = min(max(z, -1e100), 1e100)  # whose squares do not overflow
+                    third = z / 3
+                    z /= sqrt(1 + third * third)
+                out[self.first[j]] = <float>z
+                if self.second[j] >= 0:
+                    out[self.second[j]] = 1 if value != value else -1
+            out += self.width
+        return True

@@ -8,27 +8,33 @@ such, a column more says with -1 and 1 whether it is missing. Categories of many
 """
 
 import datetime
+import decimal
 import math
 import numbers
 
 import numpy as np
 
+from .._native import NumberColumns
+
 _DAY = 86_400_000_000_000  # nanoseconds
-_DATES = (datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
+_FAR = 1e100  # more than that many widths from the center is as far as that: the square does not overflow
+_SIGN, _CODE, _ONES = -1, -2, -3  # how a category is encoded: as -1 or 1, as its code, as a 1 at its place
+_DATES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
+_REAL = (numbers.Real, decimal.Decimal)
 
 
 def is_missing(value):
     """Whether it is None, NaN, NaT or pandas' NA."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(value, (numbers.Real, np.datetime64, np.timedelta64)) and bool(value != value)
+    return isinstance(value, (*_REAL, np.datetime64, np.timedelta64)) and bool(value != value)
 
 
 def _key(value):
     """A category as a string; None for a missing one. 1 and 1.0 are one category."""
     if is_missing(value):
         return None
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, _REAL):
         return str(value)
     return str(int(value)) if value == int(value) else repr(float(value))
 
@@ -61,7 +67,7 @@ def _as_numbers(values, name):
     given = [None if is_missing(v) else v for v in values.tolist()]
     try:
         if any(isinstance(v, _DATES) for v in given):
-            spans = any(isinstance(v, (datetime.timedelta, np.timedelta64)) for v in given)
+            spans = any(isinstance(v, (datetime.time, datetime.timedelta, np.timedelta64)) for v in given)
             days = np.array([_without_zone(v) for v in given], object).astype("m8[ns]" if spans else "M8[ns]")
             return _as_numbers(days, name)
         return np.array([np.nan if v is None else v for v in given], np.float64)
@@ -71,7 +77,9 @@ def _as_numbers(values, name):
 
 
 def _without_zone(value):
-    """A time in UTC, as NumPy has it."""
+    """A time in UTC, as NumPy has it; a time of day as the span since midnight."""
+    if isinstance(value, datetime.time):
+        return datetime.timedelta(hours=value.hour, minutes=value.minute, seconds=value.second, microseconds=value.microsecond)
     if getattr(value, "tzinfo", None) is None:
         return value
     return value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
@@ -92,7 +100,7 @@ def _tells_category(values):
     if values.dtype.kind != "O":
         return True
     given = [v for v in values.tolist() if not is_missing(v)]
-    real = all(isinstance(v, numbers.Real) and not isinstance(v, (bool, np.bool_)) for v in given)
+    real = all(isinstance(v, _REAL) and not isinstance(v, (bool, np.bool_)) for v in given)
     return bool(given) and not real and not all(isinstance(v, _DATES) for v in given)
 
 
@@ -105,6 +113,8 @@ def _series(s):
     if hasattr(s, "iloc") and not isinstance(s.dtype, np.dtype):  # a type of pandas' own, which may have NA
         if kind in "iuf":
             return s.to_numpy(dtype=np.float64, na_value=np.nan), False
+        if type(s.dtype).__name__ == "PeriodDtype":
+            return s.dt.to_timestamp().to_numpy(dtype="datetime64[ns]"), False
         if kind in "M":
             return s.to_numpy(dtype="datetime64[ns]"), False
         return np.asarray(s.astype(object).to_numpy(), object), kind == "b"
@@ -119,6 +129,8 @@ def is_frame(X):
 
 def columns_of(X):
     """The columns of a data frame or a two-dimensional array, each as (values, whether its type says categories)."""
+    if isinstance(X, np.ma.MaskedArray):
+        X = np.where(np.ma.getmaskarray(X), np.nan if X.dtype.kind == "f" else None, X.data)
     if hasattr(X, "iloc"):
         return [_series(X.iloc[:, i]) for i in range(X.shape[1])]
     if hasattr(X, "get_columns"):
@@ -172,13 +184,22 @@ class TableEncoder:
         at = np.argsort(self.order)
         self.places = [at[columns == i] for i in range(len(widths))]
         self._known = [{key: n for n, key in enumerate(c.get("keys", ()))} for c in self.columns]
+        self._steps = [self._step(*each) for each in zip(self.columns, self._known, self.places)]
         self.all_numbers = all(c["kind"] == "number" for c in self.columns)
         if self.all_numbers:
-            self._centers, self._factors = (np.array([c[name] for c in self.columns]) for name in ("center", "factor"))
-            self._firsts = np.array([place[0] for place in self.places], np.intp)
-            self._indicated = np.array([c["indicator"] for c in self.columns], bool)
-            self._seconds = np.array([place[1] for place in self.places if len(place) > 1], np.intp)
+            centers, factors = (np.array([c[name] for c in self.columns], np.float64) for name in ("center", "factor"))
+            firsts = np.array([place[0] for place in self.places], np.int64)
+            seconds = np.array([place[1] if c["indicator"] else -1 for c, place in zip(self.columns, self.places)], np.int64)
+            self._numbers = NumberColumns(centers, factors, firsts, seconds, self.width)
         return self
+
+    def _step(self, column, known, place):
+        """(codes, center, factor, first place, place of what says whether it is missing, or how a category is encoded)"""
+        first = int(place[0])
+        if column["kind"] == "number":
+            return None, column["center"], column["factor"], first, int(place[1]) if column["indicator"] else -1
+        kind = _CODE if self.is_coded(column) else _SIGN if len(known) == 2 else _ONES
+        return known, 0.0, 0.0, first, kind
 
     def is_coded(self, column):
         """Whether a column of `columns` becomes codes."""
@@ -211,8 +232,10 @@ class TableEncoder:
             if c["kind"] == "number":
                 x = _as_numbers(values, name)
                 missing = np.isnan(x)
-                z = (x - c["center"]) * c["factor"]
+                with np.errstate(over="ignore", invalid="ignore"):
+                    z = (x - c["center"]) * c["factor"]
                 _refuse_infinite(z[~missing] if missing.any() else z, name)
+                np.clip(z, -_FAR, _FAR, out=z)
                 z /= np.sqrt(1 + (z / 3) ** 2)
                 out[:, place[0]] = np.where(missing, 0, z)
                 if c["indicator"]:
@@ -230,24 +253,60 @@ class TableEncoder:
         return out
 
     def transform_numbers(self, X):
-        """As `transform`, for an array of floats where all columns are numbers."""
-        z = (X - self._centers) * self._factors
-        missing = None
-        if not math.isfinite(z.sum()):  # few calls, for a single row: the sum tells of all that is not finite
-            missing = np.isnan(X)
-            z[missing] = 0
-            if not np.isfinite(z).all():
-                _refuse_infinite(np.full(1, np.inf), int((~np.isfinite(z)).any(axis=0).argmax()))
-        root = z / 3
-        root *= root
-        root += 1
-        z /= np.sqrt(root, out=root)
-        if self.width == len(self.columns):
-            return z.astype(np.float32)
-        out = np.empty((len(X), self.width), np.float32)
-        out[:, self._firsts] = z
-        out[:, self._seconds] = -1 if missing is None else 2 * missing[:, self._indicated] - 1.0
-        return out
+        """As `transform`, for an array of floats where all columns are numbers: in one native call."""
+        found = self._numbers.encode(X)
+        if found is None:
+            found = self._numbers.encode(np.ascontiguousarray(X, np.float64))
+        if found is None:
+            for i, c in enumerate(self.columns):
+                with np.errstate(over="ignore", invalid="ignore"):
+                    z = (X[:, i].astype(np.float64) - c["center"]) * c["factor"]
+                _refuse_infinite(z[~np.isnan(X[:, i])], i)
+        return found
+
+    def transform_few(self, X):
+        """As `transform`, for few rows of an array: value by value, which takes fewer calls. None where a value is none of the plain
+        kinds, and needs a closer look."""
+        rows = []
+        for values in X.tolist():
+            row = [0.0] * self.width
+            for v, (known, center, factor, place, last) in zip(values, self._steps):
+                kind = type(v)
+                if kind is np.float64:
+                    v, kind = float(v), float
+                if known is None:
+                    if v is None:
+                        v = math.nan
+                    elif kind is not float and not (kind is int and -_FAR < v < _FAR):
+                        return None
+                    missing = v != v
+                    if not missing:
+                        z = (v - center) * factor
+                        if not -_FAR < z < _FAR:
+                            return None
+                        third = z / 3
+                        row[place] = z / math.sqrt(1 + third * third)
+                    if last >= 0:
+                        row[last] = 1.0 if missing else -1.0
+                    continue
+                if kind is str:
+                    code = known.get(v, -1)
+                elif v is None or kind is float and v != v:
+                    code = -1
+                elif kind is int or kind is bool:
+                    code = known.get(str(v), -1)
+                elif kind is float and v - v == 0.0:
+                    code = known.get(str(int(v)) if v == int(v) else repr(v), -1)
+                else:
+                    return None
+                if last == _CODE:
+                    row[place] = code
+                elif code >= 0 and last == _SIGN:
+                    row[place] = 2.0 * code - 1.0
+                elif code >= 0:
+                    row[place + code] = 1.0
+            rows.append(row)
+        return np.array(rows, np.float32)
 
     def state(self):
         """As JSON can hold it."""

@@ -33,6 +33,7 @@ FORMAT, VERSION = "fastnn-tabular", "1"
 _FEW = 1000  # rows below which none are held back
 _WORK = 3e13  # floating-point operations of a training that the recipe may take: about ten minutes on two cores
 _HELD = 2000  # rows that are kept for the importances of columns
+_LONE = 4  # rows up to which a table is encoded value by value
 _START = 4096  # rows by which first weights are chosen
 _CODE_ABOVE = 9  # categories of a column that "td" gives a table of embeddings, of this width:
 _EMBEDDED = 8
@@ -60,7 +61,11 @@ class BestEpoch(Callback):
         now = float(self.error(self.trainer.model.predict(self.X)))
         self.errors.append(now)
         if now <= self.best:
-            self.best, self.kept = now, [a.copy() for a in self._arrays()]
+            self.best = now
+            if self.kept is None:
+                self.kept = [np.empty_like(a) for a in self._arrays()]
+            for kept, a in zip(self.kept, self._arrays()):
+                kept[...] = a
 
     def on_train_end(self):
         for a, kept in zip(self._arrays(), self.kept or ()):
@@ -127,6 +132,10 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         """How far off outputs are."""
         raise NotImplementedError
 
+    def _answers(self, model, encoded):
+        """What a network says of encoded rows, in numbers of which the mean over networks is taken."""
+        raise NotImplementedError
+
     def _row_weights(self, y):
         """Weights by the targets, or None."""
         return None
@@ -148,13 +157,16 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         """The columns of X, once scikit-learn's checks have passed."""
         if scipy.sparse.issparse(X):
             raise TypeError("Sparse data was passed for X, but dense data is required: use '.toarray()' to convert it to dense.")
+        if hasattr(X, "collect") and hasattr(X, "collect_schema"):
+            raise TypeError(f"X: expected a data frame or an array, got a {type(X).__name__}: use '.collect()' to have its rows.")
         if is_frame(X):
             validate_data(self, X=X, reset=reset, skip_check_array=True)
             if not X.shape[0] or not X.shape[1]:
                 what = "sample(s)" if not X.shape[0] else "feature(s)"
                 raise ValueError(f"Found array with 0 {what} (shape={tuple(X.shape)}) while a minimum of 1 is required.")
         else:
-            X = validate_data(self, X, dtype=None, ensure_all_finite=False, reset=reset)
+            checked = validate_data(self, X, dtype=None, ensure_all_finite=False, reset=reset)
+            X = X if isinstance(X, np.ma.MaskedArray) else checked
         return columns_of(X)
 
     def _names(self):
@@ -418,22 +430,34 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
 
     def _encoded(self, X):
         """The rows of X as the networks take them."""
-        encoder = vars(self).get("_encoder")
-        plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind == "f" and len(X) and encoder is not None
-        if plain and encoder.all_numbers and X.shape[1] == len(encoder.columns) and "feature_names_in_" not in vars(self):
-            return encoder.transform_numbers(X)  # which finds what scikit-learn's checks would
+        mine = vars(self)
+        encoder = mine.get("_encoder")
+        # arrays that would pass scikit-learn's checks have a short way
+        if (
+            type(X) is np.ndarray
+            and X.ndim == 2
+            and encoder is not None
+            and X.shape[1] == len(encoder.columns)
+            and "feature_names_in_" not in mine
+            and len(X)
+        ):
+            kind = X.dtype.kind
+            if kind == "f" and encoder.all_numbers:
+                return encoder.transform_numbers(X)
+            if kind in "fiO" and len(X) <= _LONE:
+                found = encoder.transform_few(X)
+                if found is not None:
+                    return found
         check_is_fitted(self, "_encoder")
         return encoder.transform(self._table(X, False), self._names())
 
-    def _mean_outputs(self, X):
-        """What the networks give for X, as `_read` makes numbers of outputs; the mean over networks."""
-        return self._mean_of(self._encoded(X))
-
     def _mean_of(self, encoded):
-        total = self._read(self._models[0].predict(encoded))
-        for model in self._models[1:]:
-            total = total + self._read(model.predict(encoded))
-        return total / len(self._models) if len(self._models) > 1 else total
+        """The networks' answers to encoded rows, the mean over them."""
+        models = self._models
+        total = self._answers(models[0], encoded)
+        for model in models[1:]:
+            total = total + self._answers(model, encoded)
+        return total / len(models) if len(models) > 1 else total
 
     @property
     def feature_importances_(self):

@@ -11,7 +11,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from .. import losses
-from .network import softmax
 from .tables import is_missing
 from .tabular_base import BaseTabular
 
@@ -150,8 +149,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     def _score_of(self, probabilities, y):
         return np.mean(probabilities.argmax(axis=1) == y)
 
-    def _read(self, outputs):
-        return softmax(outputs)
+    def _answers(self, model, encoded):
+        return model.predict_proba(encoded)
 
     # ---- what it gives ----
 
@@ -168,7 +167,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        found = self._mean_outputs(X)
+        found = self._mean_of(self._encoded(X))
         return found if len(self.classes_) > 1 else np.ones((len(found), 1), found.dtype)
 
     def predict_log_proba(self, X) -> np.ndarray:

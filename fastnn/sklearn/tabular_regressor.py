@@ -130,10 +130,16 @@ max_categories, max_seconds, random_state, verbose, n_threads
     def _read(self, outputs):
         return outputs if self._range is None else np.minimum(np.maximum(outputs, self._range[0]), self._range[1])
 
+    def _answers(self, model, encoded):
+        return self._read(model.predict(encoded))
+
     # ---- what it gives ----
 
     def _scaled_back(self, X):
-        return self._mean_outputs(X) * self._deviation + self._mean
+        found = self._mean_of(self._encoded(X)).astype(np.float64)
+        found *= self._deviation
+        found += self._mean
+        return found
 
     def predict(self, X) -> np.ndarray:
         """The number, or numbers, for each row.

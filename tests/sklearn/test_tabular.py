@@ -1,18 +1,24 @@
 """TabularClassifier and TabularRegressor: the encoding of tables, the recipe against NumPy, files, and what they refuse."""
 
 import datetime
+import decimal
 import json
 import pickle
 
 import numpy as np
 import pytest
 import scipy.sparse
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 from fastnn import nn
+from fastnn._native import NumberColumns
 from fastnn.core import safetensors
 from fastnn.sklearn import TabularClassifier, TabularRegressor
 from fastnn.sklearn.tables import TableEncoder, columns_of
@@ -54,10 +60,53 @@ def test_arrays_of_numbers_have_a_short_way():
     X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     for made in (X, np.where(X > 1.5, np.nan, X)):
         encoder = TableEncoder().fit(columns_of(made), range(3))
-        for later in (made, made[:1], X, np.full((1, 3), np.nan)):
-            np.testing.assert_allclose(encoder.transform_numbers(later), encoder.transform(columns_of(later), range(3)), atol=1e-6)
-    with pytest.raises(ValueError, match="infinity .* in column 1"):
-        encoder.transform_numbers(np.array([[1.0, np.inf, 2.0]]))
+        far = np.array([[1e300, -1e200, 0.0]])
+        for later in (made, made[:1], made.astype(float), X[::2, ::-1], X.astype(">f8"), X.astype("f2"), np.full((1, 3), np.nan), far):
+            found = encoder.transform_numbers(later)
+            np.testing.assert_array_equal(found, encoder.transform(columns_of(later), range(3)))
+            if later is not far:
+                np.testing.assert_array_equal(encoder.transform_few(later.astype(float)), found)
+        assert encoder.transform_numbers(far)[0, 0] == 3
+        again = pickle.loads(pickle.dumps(encoder))
+        np.testing.assert_array_equal(again.transform_numbers(made), encoder.transform_numbers(made))
+        with pytest.raises(ValueError, match="infinity .* in column 1"):
+            encoder.transform_numbers(np.array([[1.0, np.inf, 2.0]]))
+        assert encoder.transform_few(np.array([[1.0, np.inf, 2.0]])) is None
+    with pytest.raises(ValueError, match="columns below 2"):
+        NumberColumns(np.zeros(2), np.ones(2), np.array([0, 2]), np.array([-1, -1]), 2)
+
+
+def test_few_rows_have_a_short_way():
+    X, y = many_kinds()
+    odd = np.array([["t3", 10**30, True, 2, 1.5], ["t12", np.nan, "y", None, None], ["t3", np.float32(0.5), "n", 0.5, "b"]], object)
+    for code_above in (None, 9):
+        encoder = TableEncoder(code_above=code_above).fit(columns_of(X), range(5))
+        for rows in (X[:4], X[9:10], odd[:2]):
+            np.testing.assert_array_equal(encoder.transform_few(rows), encoder.transform(columns_of(rows), range(5)))
+        assert encoder.transform_few(odd[2:]) is None  # NumPy's other numbers take the long way
+        assert encoder.transform_few(np.array([["t3", "tall", "y", 1.0, "a"]], object)) is None
+    codes = np.array([[3.0, 1.0], [1.5, np.nan], [2.0, 0.5], [7.0, 2.0]])
+    encoder = TableEncoder(categorical={0}).fit(columns_of(codes), range(2))
+    for rows in (codes, codes.astype(np.float32), codes[2:].astype(int), np.array([[4.0, 1e9]])):
+        np.testing.assert_array_equal(encoder.transform_few(rows), encoder.transform(columns_of(rows), range(2)))
+
+
+@pytest.mark.parametrize("kind", [TabularClassifier, TabularRegressor])
+def test_few_rows_get_the_bits_of_many(kind):
+    """By the short way, by scikit-learn's checks of a list, and among other rows."""
+    table, y = many_kinds()
+    numbers = np.random.default_rng(1).normal(size=(160, 4))
+    numbers[3, 1] = np.nan
+    for X in (table, numbers):
+        for settings in ({}, {"n_models": 2, "preset": "td"}):
+            made = kind(**{**QUICK, "n_epochs": 2}, **settings).fit(X, y)
+            ask = made.predict_proba if kind is TabularClassifier else made.predict
+            whole = ask(X)
+            for begin, end in ((0, 1), (3, 4), (5, 9)):
+                np.testing.assert_array_equal(ask(X[begin:end]), whole[begin:end])
+                np.testing.assert_array_equal(made.predict(X[begin:end]), made.predict(X)[begin:end])
+            if X is numbers:
+                np.testing.assert_array_equal(ask(X[:3].tolist()), whole[:3])
 
 
 def test_categories():
@@ -78,9 +127,26 @@ def test_categories():
 def test_dates_and_objects():
     days = np.array(["2024-01-01", "2024-01-11", "2024-01-21", "NaT"], "M8[D]")
     same = np.array([datetime.date(2024, 1, 1), datetime.date(2024, 1, 11), datetime.date(2024, 1, 21), None], object)
+    spans = np.array([datetime.timedelta(0), datetime.timedelta(10), datetime.timedelta(20), None], object)
+    exact = np.array([decimal.Decimal("0"), decimal.Decimal("10"), decimal.Decimal("20"), decimal.Decimal("nan")], object)
     numbers = np.array([0.0, 10.0, 20.0, np.nan])
-    for column in (days, same, numbers.astype(object)):
+    for column in (days, same, spans, exact, numbers.astype(object)):
         np.testing.assert_allclose(encoded(column[:, None])[0], encoded(numbers[:, None])[0], atol=1e-6)
+    clock = np.array([[datetime.time(6)], [datetime.time(18, 30)], [datetime.time(12)]], object)
+    np.testing.assert_allclose(encoded(clock)[0], encoded([[6.0], [18.5], [12.0]])[0], atol=1e-6)
+    assert encoded(exact[:, None], categorical={0})[0].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_what_is_masked_is_missing():
+    X, y = load_iris(return_X_y=True)
+    mask = np.random.default_rng(0).random(X.shape) < 0.2
+    holes = TabularClassifier(**QUICK).fit(np.where(mask, np.nan, X), y)
+    masked = TabularClassifier(**QUICK).fit(np.ma.masked_array(X, mask), y)
+    np.testing.assert_array_equal(masked.predict_proba(np.ma.masked_array(X, mask)), holes.predict_proba(np.where(mask, np.nan, X)))
+    codes = np.ma.masked_array([[1, 2], [3, 4], [1, 6]], [[False, True], [False, False], [False, False]])
+    np.testing.assert_array_equal(
+        TableEncoder().fit(columns_of(codes), range(2)).transform(columns_of(codes), range(2)), encoded([[1, np.nan], [3, 4], [1, 6]])[0]
+    )
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
@@ -104,7 +170,12 @@ def test_data_frames(library):
         ours.predict(frame[list(columns)[::-1]])
     named = TabularClassifier(categorical_features=["visits"], **QUICK).fit(frame, y)
     assert named._encoder.columns[3] == {"kind": "category", "keys": ["1", "2", "3", "9"]}
+    if library == "polars":
+        with pytest.raises(TypeError, match="got a LazyFrame: use '.collect"):
+            ours.predict(frame.lazy())
     if library == "pandas":
+        months = lib.DataFrame({"when": lib.period_range("2020-01", periods=6, freq="M")})
+        assert TabularClassifier(**QUICK).fit(months, y)._encoder.columns[0]["kind"] == "number"
         typed = frame.astype({"city": "category", "visits": "Int64", "member": "boolean", "age": "Float64"})
         found = TabularClassifier(**QUICK).fit(typed, y).predict_proba(typed)
         np.testing.assert_allclose(found, ours.predict_proba(frame), atol=1e-6)
@@ -365,6 +436,45 @@ def test_tools():
     X, y = load_iris(return_X_y=True)
     search = GridSearchCV(TabularClassifier(**QUICK), {"label_smoothing": [0.0, 0.1]}, cv=2).fit(X, y)
     assert search.best_score_ > 0.7 and repr(clone(search.best_estimator_)) == repr(search.best_estimator_)
+
+
+def test_among_other_estimators():
+    """In a pipeline behind a ColumnTransformer, as HTML, with weights that are routed, and with scikit-learn's callbacks."""
+    X, y = many_kinds()
+    ready = make_column_transformer((FunctionTransformer(), [1, 3]), (OneHotEncoder(handle_unknown="ignore", sparse_output=False), [0, 2, 4]))
+    pipeline = make_pipeline(ready, TabularClassifier(**QUICK)).fit(X, y)
+    assert pipeline.predict(X[:5]).shape == (5,) and "TabularClassifier" in pipeline._repr_html_()
+    with config_context(enable_metadata_routing=True):
+        weighted = TabularRegressor(**QUICK).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        assert np.isfinite(cross_val_score(weighted, X, y, cv=2, params={"sample_weight": np.arange(160.0) + 1})).all()
+
+
+def test_callbacks_of_scikit_learn():
+    pytest.importorskip("sklearn.callback")
+    X, y = load_iris(return_X_y=True)
+
+    class Recorder:
+        def __init__(self):
+            self.events = []
+
+        def setup(self, estimator, context):
+            self.events.append("setup")
+
+        def teardown(self, estimator, context):
+            self.events.append("teardown")
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context):
+            self.events.append(context.task_name)
+            return self.events.count("epoch") == 3
+
+    for kind in (TabularClassifier, TabularRegressor):
+        recorder = Recorder()
+        made = kind(n_models=2, **QUICK).set_callbacks(recorder).fit(X, y)
+        assert recorder.events[:4] == ["setup", "epoch", "epoch", "epoch"] and recorder.events[-2:] == ["fit", "teardown"]
+        assert len(made.loss_curve_) == 3
 
 
 # ---- what is refused ----
