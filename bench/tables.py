@@ -200,6 +200,10 @@ METHODS = {
 }
 
 
+# what is compared seed by seed
+PAIRS = [("td-s", "pytabkit TD-S"), ("td", "pytabkit TD"), ("td-s", "LightGBM"), ("5 td-s", "LightGBM"), ("5 td-s", "gradient boosting")]
+
+
 def rows_of(name, most):
     """(data frame, targets, whether these are numbers) of a data set, of at most so many rows."""
     _, load, numbers = DATA[name]
@@ -245,7 +249,8 @@ def run(name, method, seed, most, threads, limit):
 
 
 def table(found, methods):
-    """Markdown: the mean errors, and the median seconds, of each data set and method; the least error in bold."""
+    """Markdown: the mean errors, of several seeds with the standard errors of these means, and the median seconds, of each data set and
+    method; the least error in bold."""
     heads = ["data set", "from", "rows x columns", *methods]
     lines = [f"| {' | '.join(heads)} |", f"| --- | --- | ---: {'| ---: ' * len(methods)}|"]
     seconds = [f"| {' | '.join(['seconds', *methods])} |", f"| --- {'| ---: ' * len(methods)}|"]
@@ -258,12 +263,36 @@ def table(found, methods):
         shown, spent = [], []
         for m in methods:
             why = next((c["failed"] for c in cells[m] if "failed" in c), "–")
-            shown.append(why if m not in errors else f"**{errors[m]:.4f}**" if round(errors[m], 4) <= least else f"{errors[m]:.4f}")
-            spent.append(why if m not in errors else f"{np.median([c['seconds'] for c in cells[m]]):.3g}")
+            if m not in errors:
+                shown.append(why)
+                spent.append(why)
+                continue
+            value = f"{errors[m]:.4f}"
+            if len(cells[m]) > 1:
+                value += f" ± {_standard_error([c['error'] for c in cells[m]]):.4f}"
+            shown.append(f"**{value}**" if round(errors[m], 4) <= least else value)
+            spent.append(f"{np.median([c['seconds'] for c in cells[m]]):.3g}")
         size = next(v["size"] for k, v in found.items() if k[0] == name)
         lines.append(f"| {name} | {DATA[name][0]} | {size[0]:,} x {size[1]} | {' | '.join(shown)} |")
         seconds.append(f"| {name} | {' | '.join(spent)} |")
     return "\n".join([*lines, "", *seconds])
+
+
+def _standard_error(values):
+    return np.std(values, ddof=1) / np.sqrt(len(values))
+
+
+def differences(found, pairs):
+    """Markdown: for pairs of methods the mean difference of their errors over the seeds that both have, with its standard error."""
+    lines = [f"| {' | '.join(['data set', *(f'{a} less {b}' for a, b in pairs)])} |", f"| --- {'| ---: ' * len(pairs)}|"]
+    for name in dict.fromkeys(key[0] for key in found):
+        shown = []
+        for a, b in pairs:
+            seeds = [k[2] for k, v in found.items() if k[:2] == (name, a) and "error" in v and "error" in found.get((name, b, k[2]), {})]
+            apart = [found[name, a, s]["error"] - found[name, b, s]["error"] for s in seeds]
+            shown.append("–" if len(apart) < 2 else f"{np.mean(apart):+.4f} ± {_standard_error(apart):.4f} ({len(apart)})")
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return "\n".join(lines)
 
 
 def main():
@@ -302,6 +331,8 @@ def main():
                     with given.log.open("a") as file:
                         file.write(json.dumps({"key": key, **found[key]}) + "\n")
     print(table(found, methods))
+    if given.seeds > 1:
+        print("\n" + differences(found, [pair for pair in PAIRS if set(pair) <= set(methods)]))
 
 
 if __name__ == "__main__":
