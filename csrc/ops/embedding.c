@@ -8,9 +8,9 @@
 /* The row of the table for a code, a whole number below 2^24; 0 and a report where there is none. */
 static size_t table_row(const fnn_step *s, const fnn_embedding_parameters *p, double code, size_t r)
 {
-    const size_t known = (size_t)p->count - (p->unknown != 0);
-    if (code >= 0.0 && code < (double)known && code == (double)(size_t)code) return (size_t)code;
-    if (p->unknown) return known;
+    const int64_t known = p->count - (p->unknown != 0); /* signed, as conversions are quick */
+    if (code >= 0.0 && code < (double)known && code == (double)(int64_t)code) return (size_t)(int64_t)code;
+    if (p->unknown) return (size_t)known;
     fnn_report(&s->run->status, r, FNN_BAD_CODE);
     return 0;
 }

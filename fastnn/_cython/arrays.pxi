@@ -167,18 +167,23 @@ ctypedef fused code:
 
 cdef bint _are_codes(const code *a, Py_ssize_t rows, Py_ssize_t ld, Py_ssize_t columns, const long long *counts) noexcept nogil:
     cdef Py_ssize_t i, j
-    for i in range(rows):
-        for j in range(columns):
-            if not (a[i * ld + j] >= 0 and a[i * ld + j] < <code>counts[j]):  # NaN neither
-                return False
-            if a[i * ld + j] != <code><int>a[i * ld + j]:
-                return False
+    cdef code value, most, large = 1 << 23 if sizeof(code) == 4 else <long long>1 << 52  # a sum with it has no digits behind the point
+    cdef bint bad = False
+    for j in range(columns):
+        most = <code>counts[j]
+        if most > large:
+            return False
+        for i in range(rows):
+            value = a[i * ld + j]
+            bad |= (value < 0) | (value >= most) | ((value + large) - large != value)  # NaN is not what it is
+        if bad:
+            return False
     return True
 
 
 def are_codes(cnp.ndarray a, Py_ssize_t first, cnp.ndarray counts):
     """Whether the columns of a [rows, columns] from `first` on hold whole numbers from 0 to below their count each, of which none is
-    above 2^24: True only where all do and it is a plain C-contiguous array of float32 or float64; others are for the caller to look at."""
+    above 2^23: True only where all do and it is a plain C-contiguous array of float32 or float64; others are for the caller to look at."""
     cdef Py_ssize_t columns = cnp.PyArray_SIZE(counts)
     if cnp.PyArray_TYPE(counts) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY(counts):
         raise TypeError("counts: expected a C-contiguous array of int64")
