@@ -16,7 +16,8 @@
 #define FNN_GROUP_ROWS 1024    /* rows of a group of a product */
 #define FNN_AHEAD_STEPS 4      /* steps of k between two lines that a tile prefetches */
 #define FNN_PACK_TILES 4       /* B is packed if at least so many tiles use it, ... */
-#define FNN_PACK_B_LD 256      /* ... and its rows are so long, or not whole lines of the caches */
+#define FNN_PACK_B_LD 256      /* ... and its rows are so long, or not whole lines of the caches, or more of a panel's rows than */
+#define FNN_PACK_B_SETS 65536  /* half of the L2 cache's ways lie in the same sets: k times the power of two in their length */
 
 #define FNN_FAR_B_LD 512       /* B is far if its rows are so long, it is so large, and so many tiles use it: */
 #define FNN_FAR_B_BYTES (1 << 18)
@@ -257,7 +258,8 @@ static void fnn_gemm_rows(const fnn_product *g)
     }
     real packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
     const size_t groups = (g->m + FNN_GROUP_ROWS - 1) / FNN_GROUP_ROWS, panels = (g->n + FNN_NR - 1) / FNN_NR;
-    const bool pack = g->m > (FNN_PACK_TILES - 1) * FNN_MR && (g->ldb >= FNN_PACK_B_LD || g->ldb % FNN_LINE != 0);
+    const bool collide = g->ldb > FNN_NR && g->k * (g->ldb & -g->ldb) > FNN_PACK_B_SETS;
+    const bool pack = g->m > (FNN_PACK_TILES - 1) * FNN_MR && (g->ldb >= FNN_PACK_B_LD || g->ldb % FNN_LINE != 0 || collide);
     const bool cut = pack || g->b_transposed || g->m > 2 * FNN_MR; /* else nothing is used so often that it should stay near */
     const size_t blocks = cut && g->k > 0 ? (g->k + FNN_KC - 1) / FNN_KC : 1;
     for (size_t group = 0; group < groups; group++) {

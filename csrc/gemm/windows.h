@@ -172,6 +172,22 @@ static fnn_product fnn_windows_line(const fnn_windows *g, size_t y)
     return o;
 }
 
+/* Where a tile's rows begin, from pixel x of the line at `line` on, and where the next tile's. */
+FNN_INLINE void fnn_window_find_rows(const fnn_windows *g, fnn_window_task *t, size_t rows, const real **line, size_t *x)
+{
+    if (*x + rows <= g->width) {
+        FNN_UNROLL
+        for (size_t i = 0; i < FNN_MR; i++) t->row[i] = *line + (*x + i) * g->step;
+        *x += rows;
+    } else {
+        for (size_t i = 0; i < rows; i++, ++*x) {
+            if (*x == g->width) *x = 0, *line += g->line;
+            t->row[i] = *line + *x * g->step;
+        }
+    }
+    if (*x == g->width) *x = 0, *line += g->line;
+}
+
 static void fnn_windows_product(const fnn_windows *g)
 {
     const fnn_product *o = &g->out;
@@ -197,10 +213,7 @@ static void fnn_windows_product(const fnn_windows *g)
             t.c = o->c + y * g->line_c + q.j;
             for (size_t tile = 0, pixel = 0, x = 0; tile < tiles; tile++) {
                 const size_t rows = each + (tile < more);
-                for (size_t i = 0; q.vectors > 1 && i < rows; i++) {
-                    t.row[i] = from + x * g->step;
-                    if (++x == g->width) x = 0, from += g->line;
-                }
+                if (q.vectors > 1) fnn_window_find_rows(g, &t, rows, &from, &x);
                 if (o->accumulate) t.start = t.c, t.start_ld = t.ldc;
                 t.epilogue = fnn_tile_epilogue_of(&line, pixel, q.j);
                 fnn_window_tiles[0][q.vectors - 1][rows - 1](&t);

@@ -107,19 +107,31 @@ static fnn_pool_window fnn_pool_window_of(const fnn_window *w, const fnn_place *
     };
 }
 
+/* One element more, v of the tap of this number: the largest so far, and the number of its tap where `taps`. The first NaN stays: nothing
+ * is larger, and only what was a number gives way to it. */
+FNN_INLINE void fnn_pool_take(const bool taps, vec *most, vec *of, vec v, real number)
+{
+    if (taps) *of = v_select(v_eq(*most, *most), v_select(v_le(v, *most), *of, v_set1(number)), *of);
+    *most = v_select(v_lt(*most, v), v, v_select(v_eq(v, v), *most, v));
+}
+
 /* Of a window at x its largest elements, and where `taps` is not NULL the numbers of their taps. */
 FNN_INLINE vec fnn_pool_largest(const fnn_pool_window *q, const real *x, vt t, vec *taps)
 {
     vec most = fnn_pool_load(x, t), of = v_set1(q->number);
     real number = q->number;
+    if (q->rows == 2 && q->columns == 2) { /* as most windows are: without loops */
+        const real *below = x + q->row;
+        fnn_pool_take(taps != NULL, &most, &of, fnn_pool_load(x + q->column, t), number + 1);
+        fnn_pool_take(taps != NULL, &most, &of, fnn_pool_load(below, t), number + q->skip + 2);
+        fnn_pool_take(taps != NULL, &most, &of, fnn_pool_load(below + q->column, t), number + q->skip + 3);
+        if (taps) *taps = of;
+        return most;
+    }
     for (size_t y = q->rows; y > 0; y--, x += q->row, number += q->skip) {
         const real *at = x;
-        for (size_t k = q->columns; k > 0; k--, at += q->column, number += 1) {
-            const vec v = fnn_pool_load(at, t);
-            /* the first NaN stays: nothing is larger, and only what was a number gives way to it */
-            if (taps) of = v_select(v_eq(most, most), v_select(v_le(v, most), of, v_set1(number)), of);
-            most = v_select(v_lt(most, v), v, v_select(v_eq(v, v), most, v));
-        }
+        for (size_t k = q->columns; k > 0; k--, at += q->column, number += 1)
+            fnn_pool_take(taps != NULL, &most, &of, fnn_pool_load(at, t), number);
     }
     if (taps) *taps = of;
     return most;
