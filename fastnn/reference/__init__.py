@@ -21,6 +21,7 @@ _NAMES = {
     "noise": "dropout2d_backward dropout2d_forward dropout_backward dropout_forward dropout_mask gaussian_noise",
     "normalization": "batchnorm_backward batchnorm_forward batchnorm_inference "
     "groupnorm_backward groupnorm_forward layernorm_backward layernorm_forward rmsnorm_backward rmsnorm_forward",
+    "numerical": "",
     "optimizer": "adam_update sgd_update",
     "penalty": "penalty_backward penalty_forward",
     "pooling": "avgpool2d_backward avgpool2d_forward global_avgpool2d_backward global_avgpool2d_forward "

@@ -60,6 +60,11 @@ def dense_forward(x, w, b=None, activation="identity", out=None, z=None, *, alph
     return activation_forward(z, activation, out, alpha=alpha)
 
 
+def _tied_forward(x, w, b, activation, alpha):
+    """With another layer's weights, [out, in]."""
+    return dense_forward(x, w.T, b, activation, alpha=alpha)
+
+
 def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alpha=None,
                    need_dx=True) -> tuple[Any, np.ndarray, np.ndarray]:
     """Gradients of a dense layer: dz = dy · f', dx = dz wᵀ, dw = xᵀ dz, db = Σ_rows dz.
@@ -73,7 +78,7 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
     x : array [batch, in], dtype of dy
     w : array [in, out], dtype of dy
     saved : array [batch, out], dtype of dy, optional
-        What the activation saves: the layer's output y, or for gelu, gelu_tanh, silu and mish its z. Not needed for identity.
+        What the activation saves, y or z, as `ACTIVATIONS` says. Not needed for identity.
     activation : str, default "identity"
     out : tuple (dx, dw, db), optional
         Arrays that receive the gradients; None in a place makes a new array.

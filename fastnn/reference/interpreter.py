@@ -18,17 +18,8 @@ from .dense import bias_gradient
 from .embedding import table_rows
 from .rows import gather, gather_labels
 from .loss import loss_correct, loss_gradient, loss_rows
-from .numerical import _parametric_backward, _parametric_forward, _pbld_backward, _pbld_forward
 from .noise import drop_rows, dropout2d_forward, dropout_forward, gaussian_noise
-from .normalization import (
-    _groupnorm_backward,
-    _groupnorm_forward,
-    _rownorm_backward,
-    _rownorm_forward,
-    batchnorm_backward,
-    batchnorm_forward,
-    batchnorm_inference,
-)
+from .normalization import _groupnorm_backward, _groupnorm_forward
 from .optimizer import clip_scale, gradient_norm, limit_norms, optimizer_update
 from .penalty import penalty_backward, penalty_forward
 from .pooling import _maxpool2d_backward, _maxpool2d_forward, _maxpool2d_from, _maxpool2d_winners
@@ -139,20 +130,23 @@ class _Batch:
         return a if b.is_whole else a[: self.rows]
 
     def by_twin(self, op):
-        """What the function of the operation's name gives for the buffers and parameters that its arguments are named after, into the first
-        buffer that the operation writes."""
+        """What the function of the operation's name gives for the buffers and parameters that its arguments are named after, into the
+        buffers that the operation writes, in their order."""
         function = _twin(op.kind)
         code, known = function.__code__, {**op.parameters(), **self.random, "before": self.rows_before}
         if op.has("windows"):
             known["window"] = op.window
         arguments = {}
         for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
-            if name in op.spec.roles:
-                arguments[name] = self.shaped(op, name)
+            role = {"weight": "w", "bias": "b"}.get(name, name)
+            if role in op.spec.roles:
+                arguments[name] = self.shaped(op, role)
             elif name in known:
                 arguments[name] = known[name]
-        out, found = self.shaped(op, op.spec.writes[0]), function(**arguments)
-        out[...] = out + found if op.get("accumulate") else found
+        found = function(**arguments)
+        for role, value in zip(op.spec.writes, found if isinstance(found, tuple) else (found,)):
+            if (out := self.shaped(op, role)) is not None:
+                out[...] = out + value if op.get("accumulate") and op.buffers[role].is_whole else value
 
     def shaped(self, op, role):
         """The array of a role in the shape that the twin knows: images, or rows that are pixels."""
@@ -344,19 +338,10 @@ class _Batch:
         self.at(op, "sum")[...] = 0.0
         self.at(op, "sum")[0] = penalty_forward(self.at(op, "w"), op.l1, op.l2)
 
-    def penalty_backward(self, op):
-        penalty_backward(self.at(op, "w"), self.at(op, "dw"), op.l1, op.l2)
-
     def reduce_penalty(self, op):
         value = float(self.at(op, "sum").sum())
         self.loss_sum += value if op.sum else self.counted * value
         self.loss += value
-
-    def tied_forward(self, op):
-        z = self.at(op, "x") @ self.at(op, "w").T
-        if op.buffers.get("b") is not None:
-            z += self.at(op, "b")
-        activation_forward(z, op.activation, out=self.at(op, "y"), alpha=op.alpha)
 
     def tied_backward_input(self, op):
         self._finish_input(op, self.at(op, "dy") @ self.at(op, "w"))
@@ -368,20 +353,6 @@ class _Batch:
         """The rows of what goes by columns: of images their pixels."""
         a = self.at(op, role)
         return a.reshape(-1, op.columns) if op.pixels > 1 else a
-
-    def batchnorm_forward(self, op):
-        y, statistics = batchnorm_forward(
-            self.pixels(op, "x"), self.at(op, "w"), self.at(op, "b"), op.eps, op.activation, alpha=op.alpha
-        )
-        self.pixels(op, "y")[...] = y
-        self.at(op, "statistics")[...] = statistics
-
-    def batchnorm_inference(self, op):
-        batchnorm_inference(self.pixels(op, "x"), self.at(op, "mean"), self.at(op, "var"), self.at(op, "w"), self.at(op, "b"),
-                            op.eps, op.activation, out=self.pixels(op, "y"), alpha=op.alpha)
-
-    def batchnorm_backward(self, op):
-        self._store(op, batchnorm_backward(self.pixels(op, "dy"), self.pixels(op, "x"), self.at(op, "statistics"), self.at(op, "w")))
 
     def batchnorm_running(self, op):
         if self.skip:
@@ -396,32 +367,6 @@ class _Batch:
         for running, new in ((self.at(op, "mean"), mean + rest), (self.at(op, "var"), unbiased)):
             running[...] = (1 - rate) * running + rate * new
 
-    def layernorm_forward(self, op, centered=True):
-        y, statistics = _rownorm_forward(
-            self.at(op, "x"), self.at(op, "w"), self.at(op, "b"), centered, op.eps, op.activation, None, op.alpha
-        )
-        self.at(op, "y")[...] = y
-        self.at(op, "statistics")[...] = statistics
-
-    def layernorm_backward_input(self, op, centered=True):
-        dx, _, _ = _rownorm_backward(
-            self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), self.at(op, "w"), centered, None
-        )
-        self.at(op, "dx")[...] = dx
-
-    def layernorm_backward_weights(self, op, centered=True):
-        found = _rownorm_backward(self.at(op, "dy"), self.at(op, "x"), self.at(op, "statistics"), None, centered, None)
-        self._store(op, found)
-
-    def rmsnorm_forward(self, op):
-        self.layernorm_forward(op, centered=False)
-
-    def rmsnorm_backward_input(self, op):
-        self.layernorm_backward_input(op, centered=False)
-
-    def rmsnorm_backward_weights(self, op):
-        self.layernorm_backward_weights(op, centered=False)
-
     def groupnorm_forward(self, op):
         y, statistics = _groupnorm_forward(self.at(op, "x").reshape(self.rows, op.pixels, -1), op.groups, op.eps)
         self.at(op, "y")[...] = y.reshape(self.rows, -1)
@@ -430,13 +375,6 @@ class _Batch:
     def groupnorm_backward(self, op):
         dy, x = (self.at(op, role).reshape(self.rows, op.pixels, -1) for role in ("dy", "x"))
         self.at(op, "dx")[...] = _groupnorm_backward(dy, x, self.at(op, "statistics"), op.groups).reshape(self.rows, -1)
-
-    def _store(self, op, gradients):
-        """dx and the gradients of the weights where they are wanted; the latter are added up where the operation says so."""
-        for role, value in zip(("dx", "dw", "db"), gradients):
-            if op.buffers.get(role) is not None:
-                out = self.at(op, role)
-                out[...] = out + value if op.accumulate and role != "dx" else value.reshape(out.shape)
 
     def _share(self, op):
         return op.p if op.schedule < 0 else float(self.shares[op.schedule])
@@ -489,38 +427,6 @@ class _Batch:
         dw = self.at(op, "dw") if op.accumulate else np.zeros_like(self.at(op, "dw"))
         np.add.at(dw, rows.ravel(), self.at(op, "dy")[:, place].reshape(rows.size, -1))
         self.at(op, "dw")[...] = dw
-
-    def parametric_activation_forward(self, op):
-        self.at(op, "y")[...] = _parametric_forward(self.at(op, "x"), self.at(op, "w"), op.activation, op.alpha)
-
-    def parametric_activation_backward(self, op):
-        given = self.at(op, "dy"), self.at(op, "x"), self.at(op, "w")
-        self.at(op, "dx")[...] = _parametric_backward(*given, op.activation, op.alpha)[0]
-
-    def parametric_activation_gradient(self, op):
-        x, out = self.at(op, "x"), self.at(op, "dw")
-        found = _parametric_backward(self.at(op, "dy"), x, np.zeros(x.shape[1], x.dtype), op.activation, op.alpha)[1]
-        out[...] = out + found if op.accumulate else found
-
-    def pbld_forward(self, op):
-        self.at(op, "y")[...] = _pbld_forward(*(self.at(op, role) for role in ("x", "w", "b", "v", "c")))
-
-    def _pbld_gradients(self, op, **found):
-        for role, gradient in found.items():
-            if (out := self.at(op, role)) is not None:
-                out[...] = out + gradient if op.accumulate else gradient
-
-    def pbld_backward_frequencies(self, op):
-        _, dw, db, _, _ = _pbld_backward(*(self.at(op, role) for role in ("dy", "x", "w", "b", "v")))
-        self._pbld_gradients(op, dw=dw, db=db)
-
-    def pbld_backward_weights(self, op):
-        given = [self.at(op, role) for role in ("dy", "x", "w", "b")]
-        *_, dv, dc = _pbld_backward(*given, np.zeros((op.embedded, op.dim, op.frequencies), given[0].dtype))
-        self._pbld_gradients(op, dv=dv, dc=dc)
-
-    def pbld_backward_input(self, op):
-        self.at(op, "dx")[...] = _pbld_backward(*(self.at(op, role) for role in ("dy", "x", "w", "b", "v")))[0]
 
     def maxpool2d_forward(self, op):
         x = self.images(op, "x")

@@ -220,6 +220,22 @@ def _rownorm_backward(dy, x, statistics, weight, centered, out):
     return out, dweight, dbias
 
 
+def _layernorm_backward_input(dy, x, statistics, w):
+    return _rownorm_backward(dy, x, statistics, w, True, None)[0]
+
+
+def _layernorm_backward_weights(dy, x, statistics):
+    return _rownorm_backward(dy, x, statistics, None, True, None)[1:]
+
+
+def _rmsnorm_backward_input(dy, x, statistics, w):
+    return _rownorm_backward(dy, x, statistics, w, False, None)[0]
+
+
+def _rmsnorm_backward_weights(dy, x, statistics):
+    return _rownorm_backward(dy, x, statistics, None, False, None)[1:]
+
+
 def layernorm_forward(x, weight=None, bias=None, eps=1e-5, activation="identity", out=None, *,
                       alpha=None) -> tuple[np.ndarray, np.ndarray]:
     """Bring each row to mean 0 and variance 1: y = f((x - mean) / √(var + eps) · weight + bias).

@@ -38,19 +38,35 @@ def _pbld_backward(dy, x, w, b, v):
     return dx, dw, angle.sum(axis=0), np.einsum("rjd,rjf->jdf", made, cosine), made.sum(axis=0)
 
 
-def _parametric_forward(x, weight, activation, alpha):
-    """x + weight (f(x) - x), with a weight for each column.
+def _pbld_backward_input(dy, x, w, b, v):
+    return _pbld_backward(dy, x, w, b, v)[0]
+
+
+def _pbld_backward_frequencies(dy, x, w, b, v):
+    return _pbld_backward(dy, x, w, b, v)[1:3]
+
+
+def _pbld_backward_weights(dy, x, w, b, dim):
+    return _pbld_backward(dy, x, w, b, np.zeros((len(w), dim, w.shape[1]), dy.dtype))[3:]
+
+
+def _parametric_activation_forward(x, w, activation, alpha):
+    """x + w (f(x) - x), with a weight for each column.
 
     Examples
     --------
-    >>> _parametric_forward(np.array([[-2.0, -2.0]]), np.array([1.0, 0.5]), "relu", None)
+    >>> _parametric_activation_forward(np.array([[-2.0, -2.0]]), np.array([1.0, 0.5]), "relu", None)
     array([[ 0., -1.]])
     """
-    return x + weight * (activation_forward(x, activation, alpha=alpha) - x)
+    return x + w * (activation_forward(x, activation, alpha=alpha) - x)
 
 
-def _parametric_backward(dy, x, weight, activation, alpha):
-    """Gradients (dx, dweight) of `_parametric_forward`: dx = dy + weight (dy f'(x) - dy), dweight = Σ_rows dy (f(x) - x)."""
-    y = activation_forward(x, activation, alpha=alpha)
-    whole = activation_backward(dy, y if ACTIVATIONS[activation].saves == "y" else x, activation, alpha=alpha)
-    return dy + weight * (whole - dy), (dy * (y - x)).sum(axis=0)
+def _parametric_activation_backward(dy, x, w, activation, alpha):
+    """dx = dy + w (dy f'(x) - dy)"""
+    saved = activation_forward(x, activation, alpha=alpha) if ACTIVATIONS[activation].saves == "y" else x
+    return dy + w * (activation_backward(dy, saved, activation, alpha=alpha) - dy)
+
+
+def _parametric_activation_gradient(dy, x, activation, alpha):
+    """dw = Σ_rows dy (f(x) - x)"""
+    return (dy * (activation_forward(x, activation, alpha=alpha) - x)).sum(axis=0)
