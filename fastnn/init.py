@@ -446,7 +446,7 @@ def calculate_gain(activation, alpha=None) -> float:
     if name not in _GAINS:
         raise ValueError(f"activation: expected one of {', '.join(_GAINS)}, got {name!r}")
     if name == "leaky_relu":
-        return _he_gain(number(0.01 if alpha is None else alpha, "alpha"))
+        return _he_gain(number(ACTIVATIONS[name].alpha if alpha is None else alpha, "alpha"))
     return _GAINS[name]
 
 

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from fastnn.training.arrays import ArrayData
 from fastnn.training.functional import gradient_plan
 
 F32 = np.float32
+PAGE = Path(__file__).parents[1] / "docs/models.md"
 ROWWISE = ["softmax", "log_softmax"]
 NAMES = [*ACTIVATIONS, *ROWWISE, "prelu"]
 
@@ -51,8 +54,18 @@ def test_the_tables_are_the_enums():
     assert [a.code for a in ACTIVATIONS.values()] == list(range(len(ACTIVATIONS))) and list(FORMS.values()) == list(range(len(FORMS)))
     assert list(ACTIVATIONS) == list(reference.ACTIVATIONS)
     for name, record in reference.ACTIVATIONS.items():
-        assert (record.saves or "") == ACTIVATIONS[name].saves and record.alpha == ACTIVATIONS[name].alpha
+        lowest = -1 if record.lowest is None else record.lowest
+        assert (record.saves or "", record.alpha, lowest) == (ACTIVATIONS[name].saves, ACTIVATIONS[name].alpha, ACTIVATIONS[name].lowest)
     assert all(ACTIVATIONS[name].alpha for name in PARAMETRIC)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_documentation_has_every_one(name):
+    """Its formula and its derivative in two tables, and its name in a page."""
+    for function in (kernels.activation_forward, kernels.activation_backward):
+        assert re.search(rf"^    {name} +\S", function.__doc__, re.M), f"fastnn/kernels/activation.py: a line for {name} in both tables"
+    if PAGE.exists():
+        assert re.search(rf"\b{name}\b", PAGE.read_text(encoding="utf-8")), f"docs/models.md: {name} among the activations"
 
 
 @pytest.mark.parametrize("form", FORMS_OF_MODELS)
@@ -277,9 +290,9 @@ def test_any_array(name, x, alpha):
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(list(ACTIVATIONS)), st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=40))
 def test_activations_do_not_fall_where_they_must_rise(name, values):
-    """Monotone functions are, up to their rounding; gelu and silu have their minimum left of -0.5."""
+    """Monotone functions are, up to their rounding; those that save their input rise at least from 0 on."""
     x = np.sort(F32(values))
-    if name in ("gelu", "gelu_tanh", "silu", "mish"):
+    if ACTIVATIONS[name].saves == "z":
         x = np.abs(x)
         x.sort()
     y = kernels.activation_forward(x, name).astype(float)

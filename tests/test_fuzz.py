@@ -184,7 +184,7 @@ class Drawn:
         return all((block[:at] == SENTINEL).all() and (block[at + size :] == SENTINEL).all() for block, at, size in self.guarded)
 
 
-ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "softplus", "leaky_relu", "elu", "selu", "hard_tanh", "mish", "x", None)
+ACTIVATIONS = (*fastnn.reference.ACTIVATIONS, "x", None)
 
 
 def _activated(d):

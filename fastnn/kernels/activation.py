@@ -16,25 +16,25 @@ _slope_gradient = Operation("prelu_slope_gradient", "dy x dslope", "columns slop
 def activation_forward(x, activation, out=None, *, alpha=None) -> np.ndarray:
     """Apply an activation to every element: y = f(x).
 
-    ==========  ====================================================  ===================================
-    name        f(x)                                                  source
-    ==========  ====================================================  ===================================
+    ==========  ====================================================  ==================  ===================================
+    name        f(x)                                                  alpha               source
+    ==========  ====================================================  ==================  ===================================
     identity    x
     sigmoid     1 / (1 + exp(-x))
     tanh        tanh(x)
-    relu        0 if x <= 0 else x                                    Nair & Hinton 2010
-    leaky_relu  x if x > 0 else alpha · x                             Maas, Hannun & Ng 2013
-    elu         x if x >= 0 else alpha · (exp(x) - 1)                 Clevert, Unterthiner & Hochreiter 2016
-    selu        1.0507… · (x if x >= 0 else 1.6732… · (exp(x) - 1))   Klambauer et al. 2017
-    gelu        x · Φ(x), Φ the normal distribution (erf)             Hendrycks & Gimpel 2016
-    gelu_tanh   x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))) / 2      Hendrycks & Gimpel 2016
-    silu        x · sigmoid(x)                                        Elfwing, Uchibe & Doya 2018
-    softplus    log(1 + exp(alpha · x)) / alpha                       Dugas et al. 2001
-    hard_tanh   -1 if x < -1 else 1 if x > 1 else x                   Collobert 2004
-    mish        x · tanh(log(1 + exp(x)))                             Misra 2020
-    ==========  ====================================================  ===================================
+    relu        0 if x <= 0 else x                                                        Nair & Hinton 2010
+    leaky_relu  x if x > 0 else alpha · x                             0.01, at least 0    Maas, Hannun & Ng 2013
+    elu         x if x >= 0 else alpha · (exp(x) - 1)                 1, at least 0       Clevert, Unterthiner & Hochreiter 2016
+    selu        1.0507… · (x if x >= 0 else 1.6732… · (exp(x) - 1))                       Klambauer et al. 2017
+    gelu        x · Φ(x), Φ the normal distribution (erf)                                 Hendrycks & Gimpel 2016
+    gelu_tanh   x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))) / 2                          Hendrycks & Gimpel 2016
+    silu        x · sigmoid(x)                                                            Elfwing, Uchibe & Doya 2018
+    softplus    log(1 + exp(alpha · x)) / alpha                       1, above 0          Dugas et al. 2001
+    hard_tanh   -1 if x < -1 else 1 if x > 1 else x                                       Collobert 2004
+    mish        x · tanh(log(1 + exp(x)))                                                 Misra 2020
+    ==========  ====================================================  ==================  ===================================
 
-    NaN stays NaN in all of them; gelu, gelu_tanh, silu and mish are -0 at minus infinity, their limit.
+    NaN stays NaN in all of them; what tends to 0 for x → -∞ without being above 0 is -0 there.
     Sigmoid and tanh are within 4 ulp of the exact value, gelu within 2^-22 · max(1, |x|).
 
     Parameters
@@ -45,8 +45,7 @@ def activation_forward(x, activation, out=None, *, alpha=None) -> np.ndarray:
     out : float32 or float64 array like x, optional
         Receives y; may be x itself.
     alpha : float, optional
-        Of leaky_relu the slope for x <= 0, 0.01 by default, and of elu the scale for x < 0, 1 by default: finite and >= 0. Of
-        softplus the sharpness, 1 by default: finite and > 0. The others have no parameter and ignore it.
+        The parameter, finite; by default the table's. Those that have none ignore it.
 
     Returns
     -------
@@ -75,9 +74,11 @@ def activation_forward(x, activation, out=None, *, alpha=None) -> np.ndarray:
 def activation_backward(dy, saved, activation, out=None, *, alpha=None) -> np.ndarray:
     """Carry a gradient back through an activation: dx = dy · f'.
 
-    ==========  ==================================================================
-    name        dx, from the output y or, the last four, from the input z
-    ==========  ==================================================================
+    From what the activation saves, its output y, or its input z where y does not tell:
+
+    ==========  ======================================================================================
+    name        dx
+    ==========  ======================================================================================
     identity    dy
     sigmoid     dy · (y · (1 - y))
     tanh        dy · (1 - y · y)
@@ -85,27 +86,26 @@ def activation_backward(dy, saved, activation, out=None, *, alpha=None) -> np.nd
     leaky_relu  dy if y > 0 else alpha · dy
     elu         dy if y > 0 else dy · (y + alpha)
     selu        dy · (1.0507… if y > 0 else y + 1.7580…)
-    softplus    dy · (1 - exp(-alpha · y))
-    hard_tanh   0 if |y| >= 1 else dy
     gelu        dy · (Φ(z) + z · φ(z)), φ the normal density
     gelu_tanh   dy · (s + z · s · (1 - s) · v'), s = sigmoid(v), v = 2√(2/π) · (z + 0.044715 · z³)
     silu        dy · (s + z · s · (1 - s)), s = sigmoid(z)
+    softplus    dy · (1 - exp(-alpha · y))
+    hard_tanh   0 if |y| >= 1 else dy
     mish        dy · (t + z · (1 - t²) · sigmoid(z)), t = tanh(log(1 + exp(z)))
-    ==========  ==================================================================
+    ==========  ======================================================================================
 
     Parameters
     ----------
     dy : float32 or float64 array of any shape
         Gradient of the loss with respect to y.
     saved : float32 or float64 array like dy, or None
-        What the activation saves: the output y of `activation_forward`; for gelu, gelu_tanh, silu and mish its input. Identity needs
-        nothing and does not look at it.
+        The y or the z of the table: the output of `activation_forward`, or its input. Identity needs nothing and does not look at it.
     activation : str
         The name given to `activation_forward`.
     out : float32 or float64 array like dy, optional
         Receives dx; may be dy or saved itself.
     alpha : float, optional
-        The slope given to `activation_forward`.
+        The one given to `activation_forward`.
 
     Returns
     -------

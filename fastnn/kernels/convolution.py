@@ -131,7 +131,7 @@ def conv2d_backward(dy, x, w, stride=1, padding=0, dilation=1, groups=1, saved=N
     stride, padding, dilation, groups
         As for `conv2d_forward`.
     saved : float32 or float64 array like dy, optional
-        What the activation saves: the output y, or for gelu, gelu_tanh, silu and mish its z. Identity does not look at it.
+        What the activation saves, y or z, as `activation_backward` has it. Identity does not look at it.
     activation : str, default "identity"
     out : tuple (dx, dw, db), optional
         Arrays that receive the gradients; None in a place makes a new array.

@@ -80,7 +80,7 @@ def dense_backward(dy, x, w, saved=None, activation="identity", out=None, *, alp
     x : float32 or float64 array [batch, in]
     w : float32 or float64 array [in, out]
     saved : float32 or float64 array [batch, out], optional
-        What the activation saves: the layer's output y, or for gelu, gelu_tanh, silu and mish its z. Identity does not look at it.
+        What the activation saves, y or z, as `activation_backward` has it. Identity does not look at it.
     activation : str, default "identity"
     out : tuple (dx, dw, db), optional
         Arrays that receive the gradients; None in a place makes a new array.

@@ -27,6 +27,12 @@ def given_activation(given, learned=True):
     return (given.name, given.alpha) if isinstance(given, Activation) else check_layer_activation(given, learned=learned)
 
 
+def activation_config(layer, key="activation"):
+    """What a layer's entry says of its activation: its name, and its parameter where it has one."""
+    name = getattr(layer, key)
+    return {key: name, **({"alpha": layer.alpha} if name in PARAMETRIC else {})}
+
+
 def add_slope(layer):
     """The Parameter of a layer's own activation, if that is learned."""
     if layer.activation in LEARNED:
@@ -57,11 +63,10 @@ class Activation(Layer):
     Parameters
     ----------
     name : str
-        identity, sigmoid, tanh, relu, leaky_relu, elu, selu, gelu (by erf), gelu_tanh, silu, softplus, hard_tanh, mish,
-        softmax or log_softmax; `fastnn.kernels.activation_forward` has the formulas. For prelu, which is learned, there is `PReLU`.
+        One of the elementwise ones, such as "relu": `fastnn.kernels.activation_forward` has a table of them with their formulas. Or
+        softmax or log_softmax. For prelu, which is learned, there is `PReLU`.
     alpha : float, optional
-        leaky_relu: the slope for negative inputs, at least 0; 0.01 by default. elu: minus the limit on the left, at least 0; 1 by
-        default. softplus: the sharpness (PyTorch's beta), above 0; 1 by default.
+        The parameter of those that have one; the table has its default and its least value.
 
     Examples
     --------
@@ -74,7 +79,7 @@ class Activation(Layer):
         self.name, self.alpha = check_layer_activation(name, alpha)
 
     def config(self):
-        return {"name": self.name, **({"alpha": self.alpha} if self.name in PARAMETRIC else {})}
+        return activation_config(self, "name")
 
     def emit(self, builder, x):
         return emit_activation(builder, x, self.name, self.alpha)
@@ -253,8 +258,7 @@ class ParametricActivation(Layer):
         self.weight = Parameter(np.ones(self.features), "weight")
 
     def config(self):
-        alpha = {"alpha": self.alpha} if self.activation in PARAMETRIC else {}
-        return {"features": self.features, "activation": self.activation, **alpha}
+        return {"features": self.features, **activation_config(self)}
 
     @classmethod
     def tensor_shapes(cls, entry):

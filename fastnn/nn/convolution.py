@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from .. import init as initialisers
-from ..core.activations import PARAMETRIC, ROWWISE
+from ..core.activations import ROWWISE
 from ..core.checks import check_size, flag
 from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..core.window import Window, pair, paddings
 from ..regularizers import check_penalty
-from .activation import add_slope, emit_activation, given_activation
+from .activation import activation_config, add_slope, emit_activation, given_activation
 from .dense import with_settings
 from .layer import Layer, register
 
@@ -103,8 +103,7 @@ class Convolution(_Windows):
             **self._geometry(),
             "dilation": dilation,
             "groups": self.groups,
-            "activation": self.activation,
-            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
+            **activation_config(self),
             "bias": self.bias is not None,
             **({} if self.penalty is None else {"penalty": self.penalty.config()}),
         }

@@ -6,11 +6,10 @@ import numpy as np
 
 from .. import init as initialisers
 from ..core.checks import check_size
-from ..core.activations import PARAMETRIC
 from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..regularizers import check_penalty, from_config
-from .activation import Activation, add_slope, emit_activation, for_layer, given_activation
+from .activation import Activation, activation_config, add_slope, emit_activation, for_layer, given_activation
 from .layer import Layer, register
 
 
@@ -55,9 +54,8 @@ class Dense(Layer):
     bias : bool, default True
         Whether there is a b.
     init : str, fastnn.init initialiser or float, optional
-        For the weights: an initialiser, its name, or the standard deviation of a Gaussian. By default the one that suits the activation: He's Gaussian for relu and
-        what resembles it, LeCun's for selu, Xavier's for the others (see `fastnn.init`). Biases start at 0.
-
+        For the weights: an initialiser, its name, or the standard deviation of a Gaussian. By default the one that suits the activation:
+        He's Gaussian for relu and what resembles it, LeCun's for selu, Xavier's for the others (see `fastnn.init`). Biases start at 0.
     penalty : fastnn.regularizers penalty, optional
         On the weights, not the bias; by default the trainer's, if it has one.
 
@@ -114,8 +112,7 @@ class Dense(Layer):
         return {
             "in_features": self.in_features,
             "out_features": self.out_features,
-            "activation": self.activation,
-            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
+            **activation_config(self),
             "bias": self.bias is not None,
             **({} if self.penalty is None else {"penalty": self.penalty.config()}),
         }

@@ -4,11 +4,10 @@ import numpy as np
 
 from .. import init as initialisers
 from ..core.checks import check_size
-from ..core.activations import PARAMETRIC
 from ..core.dtypes import get_default_dtype
 from ..core.parameter import Parameter
 from ..regularizers import check_penalty
-from .activation import Activation, emit_activation, given_activation
+from .activation import Activation, activation_config, emit_activation, given_activation
 from .dense import Dense, affine_input, affine_output, with_settings
 from .layer import Layer, register
 
@@ -65,8 +64,7 @@ class Tied(Layer):
     def config(self):
         return {
             "transpose": self.transpose,
-            "activation": self.activation,
-            **({"alpha": self.alpha} if self.activation in PARAMETRIC else {}),
+            **activation_config(self),
             "bias": self.bias is not None,
         }
 

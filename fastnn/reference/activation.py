@@ -28,12 +28,15 @@ class Activation:
         What backward needs: the output y, the input z, or nothing.
     alpha : float
         Default of the parameter; 0.0 where the activation has none.
+    lowest : float or None
+        The least value of the parameter; None where the activation has none.
     """
 
     forward: Callable
     backward: Callable
     saves: str | None
     alpha: float = 0.0
+    lowest: float | None = None
 
     def derivative(self, saved, alpha):
         """f', the backward function applied to ones (1.0 when nothing is saved)."""
@@ -177,13 +180,13 @@ ACTIVATIONS = {
     "sigmoid": Activation(_sigmoid, _sigmoid_backward, saves="y"),
     "tanh": Activation(_tanh, _tanh_backward, saves="y"),
     "relu": Activation(_relu, _relu_backward, saves="y"),
-    "leaky_relu": Activation(_leaky_relu, _leaky_relu_backward, saves="y", alpha=0.01),
-    "elu": Activation(_elu, _elu_backward, saves="y", alpha=1.0),
+    "leaky_relu": Activation(_leaky_relu, _leaky_relu_backward, saves="y", alpha=0.01, lowest=0.0),
+    "elu": Activation(_elu, _elu_backward, saves="y", alpha=1.0, lowest=0.0),
     "selu": Activation(_selu, _selu_backward, saves="y"),
     "gelu": Activation(_gelu, _gelu_backward, saves="z"),
     "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_backward, saves="z"),
     "silu": Activation(_silu, _silu_backward, saves="z"),
-    "softplus": Activation(_softplus, _softplus_backward, saves="y", alpha=1.0),
+    "softplus": Activation(_softplus, _softplus_backward, saves="y", alpha=1.0, lowest=2.0**-126),
     "hard_tanh": Activation(_hard_tanh, _hard_tanh_backward, saves="y"),
     "mish": Activation(_mish, _mish_backward, saves="z"),
 }
@@ -195,46 +198,26 @@ def find_activation(activation, alpha=None):
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     record = ACTIVATIONS[activation]
     alpha = record.alpha if alpha is None else float(alpha)
-    if activation in ("leaky_relu", "elu") and not 0 <= alpha < np.inf:
-        raise ValueError(f"alpha must be finite and >= 0 for {activation}, got {alpha}")
-    if activation == "softplus" and not 0 < alpha < np.inf:
-        raise ValueError(f"alpha must be finite and > 0 for softplus, got {alpha}")
+    if record.lowest is not None and not record.lowest <= alpha < np.inf:
+        raise ValueError(f"alpha must be finite and >= {record.lowest:g} for {activation}, got {alpha}")
     return record, alpha
 
 
 def activation_forward(x, activation, out=None, *, alpha=None) -> np.ndarray:
     """Apply an activation to every element: y = f(x).
 
-    ==========  ====================================================  ===================================
-    name        f(x)                                                  source
-    ==========  ====================================================  ===================================
-    identity    x
-    sigmoid     1 / (1 + exp(-x))
-    tanh        tanh(x)
-    relu        0 if x <= 0 else x                                    Nair & Hinton 2010
-    leaky_relu  x if x > 0 else alpha · x                             Maas, Hannun & Ng 2013
-    elu         x if x >= 0 else alpha · (exp(x) - 1)                 Clevert, Unterthiner & Hochreiter 2016
-    selu        1.0507… · (x if x >= 0 else 1.6732… · (exp(x) - 1))   Klambauer et al. 2017
-    gelu        x · Φ(x), Φ the normal distribution (erf)             Hendrycks & Gimpel 2016
-    gelu_tanh   x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))) / 2      Hendrycks & Gimpel 2016
-    silu        x · sigmoid(x)                                        Elfwing, Uchibe & Doya 2018
-    softplus    log(1 + exp(alpha · x)) / alpha                       Dugas et al. 2001
-    hard_tanh   -1 if x < -1 else 1 if x > 1 else x                   Collobert 2004
-    mish        x · tanh(log(1 + exp(x)))                             Misra 2020
-    ==========  ====================================================  ===================================
-
-    NaN stays NaN in all of them; gelu, gelu_tanh, silu and mish are -0 at minus infinity, their limit.
+    The formulas stand above, in functions of the names in `ACTIVATIONS`; a table of them with their sources, with the kernel of this
+    name. NaN stays NaN in all of them.
 
     Parameters
     ----------
     x : float32 or float64 array of any shape
     activation : str
-        A name from the table.
+        A name from `ACTIVATIONS`.
     out : array like x, optional
         Receives y; may be x itself.
     alpha : float, optional
-        Of leaky_relu the slope for x <= 0, 0.01 by default, and of elu the scale for x < 0, 1 by default: finite and >= 0. Of
-        softplus the sharpness, 1 by default: finite and > 0. The others have no parameter and ignore it.
+        The parameter: finite, at least what `ACTIVATIONS` says, and by default what it says. Those that have none ignore it.
 
     Returns
     -------
@@ -263,37 +246,19 @@ def activation_forward(x, activation, out=None, *, alpha=None) -> np.ndarray:
 def activation_backward(dy, saved, activation, out=None, *, alpha=None) -> np.ndarray:
     """Carry a gradient back through an activation: dx = dy · f'.
 
-    ==========  ==================================================================
-    name        dx, from the output y or, the last four, from the input z
-    ==========  ==================================================================
-    identity    dy
-    sigmoid     dy · (y · (1 - y))
-    tanh        dy · (1 - y · y)
-    relu        0 if y <= 0 else dy
-    leaky_relu  dy if y > 0 else alpha · dy
-    elu         dy if y > 0 else dy · (y + alpha)
-    selu        dy · (1.0507… if y > 0 else y + 1.7580…)
-    softplus    dy · (1 - exp(-alpha · y))
-    hard_tanh   0 if |y| >= 1 else dy
-    gelu        dy · (Φ(z) + z · φ(z)), φ the normal density
-    gelu_tanh   dy · (s + z · s · (1 - s) · v'), s = sigmoid(v), v = 2√(2/π) · (z + 0.044715 · z³)
-    silu        dy · (s + z · s · (1 - s)), s = sigmoid(z)
-    mish        dy · (t + z · (1 - t²) · sigmoid(z)), t = tanh(log(1 + exp(z)))
-    ==========  ==================================================================
-
     Parameters
     ----------
     dy : float32 or float64 array of any shape
         Gradient of the loss with respect to y.
     saved : array like dy, or None
-        What the activation saves: the output y of `activation_forward`; for gelu, gelu_tanh, silu and mish its input. Identity needs
-        nothing and does not look at it.
+        What the activation saves, as `ACTIVATIONS` says: the output y of `activation_forward`, or its input z. Identity needs nothing and
+        does not look at it.
     activation : str
         The name given to `activation_forward`.
     out : array like dy, optional
         Receives dx; may be dy or saved itself.
     alpha : float, optional
-        The slope given to `activation_forward`.
+        The one given to `activation_forward`.
 
     Returns
     -------
