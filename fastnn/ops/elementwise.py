@@ -1,7 +1,7 @@
 """What is done with every element, or every row, alone: activations, sums, maxout, softmax, PReLU."""
 
 from ..core.activations import ACTIVATIONS
-from .gradient import contribute, saved_of, through, through_activation, through_in_place, wanted_of
+from .gradient import learned, saved_of, through, through_activation, through_in_place
 
 
 class Elementwise:
@@ -81,38 +81,12 @@ def _add(builder, op, dy):
         builder.add_gradient(x, dy)
 
 
-def _prelu(builder, op, dy):
-    x, slope, sizes = op.buffers["x"], op.buffers["slope"], op.parameters()
-    learned = builder.requires_grad(slope)
-    if learned:
-        gradient, again = builder.parameter_gradient(slope)
-        made = builder.emit("prelu_slope_gradient", {"dy": dy, "x": x, "dslope": gradient}, accumulate=again, **sizes)
-        builder.gradient_producers(slope).append(made)
-    if builder.requires_grad(x):
-        # the slope's gradient reads dy, at a time of its own
-        dx = builder.buffer(f"d{x.name}", x.shape, role="gradient") if learned else builder.changed(dy)
-        builder.emit("prelu_backward", {"dy": dy, "x": x, "slope": slope, "dx": dx}, **sizes)
-        builder.add_gradient(x, dx)
-
-
-def _parametric_activation(builder, op, dy):
-    x, w = op.buffers["x"], op.buffers["w"]
-    wanted = wanted_of(builder, op, dw="w")
-    if wanted:
-        contribute(builder, "parametric_activation_gradient", {"dy": dy, "x": x}, wanted, **op.parameters())
-    if builder.requires_grad(x):
-        # the weight's gradient reads dy, at a time of its own
-        dx = builder.buffer(f"d{x.name}", x.shape, role="gradient") if wanted else builder.changed(dy)
-        builder.emit("parametric_activation_backward", {"dy": dy, "x": x, "w": w, "dx": dx}, **op.parameters())
-        builder.add_gradient(x, dx)
-
-
 RULES = {
     "activation_forward": _activation,
     "add": _add,
     "maxout_forward": through,
     "softmax_forward": through_in_place,
     "log_softmax_forward": through_in_place,
-    "prelu_forward": _prelu,
-    "parametric_activation_forward": _parametric_activation,
+    "prelu_forward": learned("prelu_slope_gradient", dslope="slope"),
+    "parametric_activation_forward": learned("parametric_activation_gradient", dw="w"),
 }

@@ -52,13 +52,30 @@ def through(builder, op, dy, in_place=False, without=()):
     if builder.requires_grad(x):
         kind = op.kind.replace("forward", "backward") if "forward" in op.kind else f"{op.kind}_backward"
         dx = builder.changed(dy) if in_place else builder.buffer(f"d{x.name}", x.shape, role="gradient")
-        buffers = {role: b for role, b in op.buffers.items() if role in KINDS[kind].roles and role not in without}
-        builder.emit(kind, {**buffers, "dy": dy, "dx": dx}, **op.parameters())
+        buffers = {role: b for role, b in _given(kind, op, dy).items() if role not in without}
+        builder.emit(kind, {**buffers, "dx": dx}, **op.parameters())
         builder.add_gradient(x, dx)
 
 
 def through_in_place(builder, op, dy):
     through(builder, op, dy, in_place=True)
+
+
+def learned(kind, **roles):
+    """The rule of an operation from x to y with parameters that are learned: as `through`, and `kind` makes their gradients. roles: {role of
+    a gradient: role of its parameter}."""
+
+    def rule(builder, op, dy):
+        if wanted := wanted_of(builder, op, **roles):
+            contribute(builder, kind, _given(kind, op, dy), wanted, **op.parameters())
+        through(builder, op, dy, in_place=not wanted)  # `kind` reads dy, at a time of its own
+
+    return rule
+
+
+def _given(kind, op, dy):
+    """What an operation's gradient `kind` reads: dy, and of the operation's own buffers those of its roles."""
+    return {**{role: b for role, b in op.buffers.items() if role in KINDS[kind].reads}, "dy": dy}
 
 
 def input_gradient(builder, op, kind, dz, **sizes):
