@@ -26,7 +26,7 @@ class DistributedExecutor(AccumulatingExecutor):
     """
 
     def __init__(self, ranks, executor, batch, mean):
-        self.plan, self._executor, self._batch, self._mean, self._ranks = executor.plan, executor, batch, mean, ranks
+        self.plan, self._batches, self._batch, self._mean, self._ranks = executor.plan, executor, batch, mean, ranks
         self._update = next(i for i, op in enumerate(self.plan.ops) if op.kind in UPDATES)
         self._gradients = [executor.array(g.name) for _, g in self.plan.gradients]
         self._ends = np.cumsum([g.size for g in self._gradients]).tolist()
@@ -73,7 +73,7 @@ class DistributedExecutor(AccumulatingExecutor):
                 parts.left_out += int(left_out)
             gained = (parts.loss_sum - before) / counted
             x, y, index, weights = self._rows(data, slice(0, ends[1]))  # the update reads none of them
-            found = self._executor.run(x, y, index, rate, first=self._update, weights=weights, tally=tally, parts=parts)
+            found = self._batches.run(x, y, index, rate, first=self._update, weights=weights, tally=tally, parts=parts)
             if not found.skipped:
                 self._running.take(statistics)
         return found, gained
@@ -82,7 +82,7 @@ class DistributedExecutor(AccumulatingExecutor):
         """Everything but the update, for these rows of the batch."""
         x, y, index, weights = self._rows(data, part)
         self._running.clear()
-        found = self._executor.run(
+        found = self._batches.run(
             x, y, index, rate, check_finite=check_finite, out=None if out is None else out[part], last=self._update, weights=weights,
             tally=tally, counts=False, row0=part.start, augment=augment,
         )  # fmt: skip

@@ -7,10 +7,10 @@ import numpy as np
 
 from .. import _native
 from ..plan import UPDATES
-from .base import Result
+from .base import Executor, Result
 
 
-class AccumulatingExecutor:
+class AccumulatingExecutor(Executor):
     """The interface of an executor for batches of `batch` rows, on top of one whose plan has smaller ones, and its update apart from
     everything else. Memory: that of the smaller batches, and once more the gradients.
 
@@ -23,21 +23,13 @@ class AccumulatingExecutor:
     """
 
     def __init__(self, executor, batch, mean):
-        self.plan, self._executor, self._batch, self._mean = executor.plan, executor, batch, mean
+        super().__init__(executor.plan, executor, executor.counter, executor.lock)
+        self._batch, self._mean = batch, mean
         self._update = next(i for i, op in enumerate(self.plan.ops) if op.kind in UPDATES)
         self._gradients = [executor.array(g.name) for _, g in self.plan.gradients]
         self._sums = [np.zeros_like(g) for g in self._gradients]
         self._room = np.empty(max(g.size for g in self._gradients), self._gradients[0].dtype)
         self.array = executor.array
-
-    @property
-    def check_losses(self):
-        """As NativeExecutor's."""
-        return self._executor.check_losses
-
-    @check_losses.setter
-    def check_losses(self, check_losses):
-        self._executor.check_losses = check_losses
 
     def run(self, x, y, index=None, rates=None, losses=None, check_finite=False, seconds=0.0, out=None, weights=None, tally=None,
             augment=None):
@@ -68,7 +60,7 @@ class AccumulatingExecutor:
     def _step(self, data, rows, rate, check_finite, out, tally, augment):
         """(the Result of a step over these rows, their loss)"""
         x, y, index, weights = data
-        run, batch, losses = self._executor.run, self.plan.batch, np.zeros(1)
+        run, batch, losses = self._batches.run, self.plan.batch, np.zeros(1)
         if rows <= batch:  # needs nothing of all this
             found = run(x, y, index, rate, losses=losses, check_finite=check_finite, out=out, weights=weights, tally=tally, augment=augment)
             return found, float(losses[0])

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
+from .. import _native
 from ..core.update_rules import CODES, settings_of
 
 
@@ -54,3 +57,32 @@ class Result(NamedTuple):
     def of(cls, tally, steps, skipped, problem, row):
         """Of a run that has added to a `_native.Tally`, with its sums."""
         return cls(steps, tally.loss_sum, tally.correct, problem, row, tally.left_out, skipped)
+
+
+class Executor:
+    """A plan with the counter and the lock of its runs: by default its own. batches: what does the operations of one batch."""
+
+    def __init__(self, plan, batches, counter=None, lock=None):
+        self.plan, self._batches = plan, batches
+        self.counter = _native.StepCounter() if counter is None else counter
+        self.lock = _native.Lock("this plan") if lock is None else lock
+
+    @property
+    def check_losses(self):
+        """Whether `run` ends before a batch of which a row's loss is not finite: the problem is then an "undefined loss", and nothing
+        of the batch has changed anything."""
+        return self._batches.check_losses
+
+    @check_losses.setter
+    def check_losses(self, check_losses):
+        self._batches.check_losses = check_losses
+
+    def set_random(self, seed, step):
+        """What the next run draws at random from: the seed, and the number of its first step."""
+        self.counter.seed, self.counter.done = seed, step
+
+    def step(self, x, y, rates, weights=None):
+        """One step; (loss, problem, row)."""
+        losses = np.zeros(1)
+        result = self.run(x, y, rates=[rates], losses=losses, weights=weights)
+        return float(losses[0]), result.problem, result.row

@@ -6,10 +6,10 @@ import time
 import numpy as np
 
 from .. import _native
-from .base import Result
+from .base import Executor, Result
 
 
-class NativeExecutor:
+class NativeExecutor(Executor):
     """Runs a plan with the compiled kernels of csrc/.
 
     Parameters
@@ -23,7 +23,7 @@ class NativeExecutor:
     """
 
     def __init__(self, plan, counter=None, lock=None):
-        self.plan = plan
+        super().__init__(plan, None, counter, lock)
         self._arena = _native.aligned_zeros(max(plan.workspace_bytes, 1), np.uint8)
         self._arrays = {}
         buffers = []
@@ -59,10 +59,8 @@ class NativeExecutor:
                 g = by_parameter.get(id(p))
                 gradients.append(None if g is None else self._arrays[g.name])
             named = [self._arrays[plan.lazy[i].name] if i in plan.lazy else None for i in range(len(gradients))]
-        self.lock = _native.Lock("this plan") if lock is None else lock
-        self.counter = _native.StepCounter() if counter is None else counter
         x, y, weights = map(plan.input, ("x", "y", "weights"))
-        self._native = _native.NativePlan(
+        self._native = self._batches = _native.NativePlan(
             ops,
             buffers,
             tensors,
@@ -89,33 +87,18 @@ class NativeExecutor:
         self._host = next((i for i, op in enumerate(plan.ops) if op.has("in_python")), None)
         self.infer = self._native.infer  # (x, out, dimensions of x) -> done: all operations on one batch, likewise
         self.plain = self._native.plain  # (x, y, least rows) -> whether `step` may have the batch without a closer look
-        # (x, y, rates, weights) -> (loss, problem, row): one step, as little around it as can be
         self._runs_alone = self._host is None and not plan.schedules
-        self.step = self._native.step if self._runs_alone else self._step_by_run
+        if self._runs_alone:
+            self.step = self._native.step  # with as little around it as can be
 
     def set_alone(self):
         """Run on one thread from now on, whatever the work: others run executors of their own meanwhile."""
         self._native.alone = True
 
-    @property
-    def check_losses(self):
-        """Whether `run` ends before a batch of which a row's loss is not finite: the problem is then an "undefined loss", and nothing
-        of the batch has changed anything."""
-        return self._native.check_losses
-
-    @check_losses.setter
-    def check_losses(self, check_losses):
-        self._native.check_losses = check_losses
-
     def cached_step(self, least):
-        """After a `step`: (x,
-        y) -> loss or None, one more such step on at least so many rows, with the lowest overhead, as long as nothing
+        """After a `step`: (x, y) -> loss or None, one more such step on at least so many rows, with the lowest overhead, as long as nothing
         changes that it depends on. None where there are no such steps."""
         return self._native.cached_step if self._runs_alone and self._native.cache_step(least) else None
-
-    def set_random(self, seed, step):
-        """What the next run draws at random from: the seed, and the number of its first step."""
-        self.counter.seed, self.counter.done = seed, step
 
     def run(self, x, y=None, index=None, rates=None, losses=None, check_finite=False, seconds=0.0, out=None, first=0, last=None,
             weights=None, tally=None, counts=True, parts=None, row0=0, augment=None):
@@ -189,11 +172,6 @@ class NativeExecutor:
     def _shares(self, x, index):
         """What the plan's schedules say for the steps of a run of these rows."""
         return self.plan.shares(self.counter.done, -(-(len(x) if index is None else len(index)) // self.plan.batch))
-
-    def _step_by_run(self, x, y, rates, weights=None):
-        losses = np.zeros(1)
-        result = self.run(x, y, rates=[rates], losses=losses, weights=weights)
-        return float(losses[0]), result.problem, result.row
 
     def array(self, name):
         """A buffer's contents, [batch, *the sample's shape] or the parameter's shape; a view."""

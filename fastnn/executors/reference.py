@@ -3,10 +3,10 @@
 import numpy as np
 
 from .. import _native
-from .base import Result, group_states
+from .base import Executor, Result, group_states
 
 
-class ReferenceExecutor:
+class ReferenceExecutor(Executor):
     """Runs the same plan operation by operation in NumPy, in its own dtype or another.
 
     Where that is another the parameters are converted once, when it is made, and updates stay in the copies: for checking gradients.
@@ -16,39 +16,18 @@ class ReferenceExecutor:
         from ..reference.interpreter import Interpreter  # with all twins, which most programs never need
         from ..reference.optimizer import optimizer_progress
 
-        self.plan = plan
-        self.lock = _native.Lock("this plan") if lock is None else lock
-        self.counter = _native.StepCounter() if counter is None else counter
         self._interpreter, self._progress = Interpreter(plan, dtype), optimizer_progress
-
-    def set_random(self, seed, step):
-        """What the next run draws at random from: the seed, and the number of its first step."""
-        self.counter.seed, self.counter.done = seed, step
+        super().__init__(plan, self._interpreter, counter, lock)
 
     def plain(self, x, y, least):
         """Every batch is looked at closely."""
         return False
-
-    @property
-    def check_losses(self):
-        """As NativeExecutor's."""
-        return self._interpreter.check_losses
-
-    @check_losses.setter
-    def check_losses(self, check_losses):
-        self._interpreter.check_losses = check_losses
 
     def set_alone(self):
         """It is always one thread."""
 
     def cached_step(self, least):
         """No step is like another."""
-
-    def step(self, x, y, rates, weights=None):
-        """One step; (loss, problem, row)."""
-        losses = np.zeros(1)
-        result = self.run(x, y, rates=[rates], losses=losses, weights=weights)
-        return float(losses[0]), result.problem, result.row
 
     def run(self, x, y=None, index=None, rates=None, losses=None, check_finite=False, seconds=0.0, out=None, first=0, last=None,
             weights=None, tally=None, counts=True, parts=None, row0=0, augment=None):

@@ -1,8 +1,8 @@
 """The plan: a model, a loss and an optimizer compiled into one flat list of operations over preallocated buffers.
 
-`builder` emits the operations, `backward` holds the rule for each one's gradient, `execution_order` orders them, places the
-barriers and lets buffers share memory, `plan` is the result. `fastnn.ops` says what operations there are, `fastnn.executors`
-run them.
+`builder` takes the operations and their gradients, `execution_order` orders them, places the barriers and lets buffers share
+memory, `plan` is the result. `fastnn.ops` says what operations there are and what their gradients are, `fastnn.executors` run
+them.
 """
 
 from .builder import Builder

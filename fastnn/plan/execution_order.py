@@ -2,8 +2,8 @@
 
 Two schedules, which give the same bits:
 
-rows    each thread takes its rows of the batch through all forward layers, the loss and all dX without meeting the
-        others; then the team shares the weights' gradients and updates, layer after layer. Two meetings a step. For
+rows    each thread takes its rows of the batch through all forward layers, the loss and all dX without waiting for the
+        others; then the team shares the weights' gradients and updates, layer after layer. Two barriers a step. For
         small and medium networks.
 layers  the team shares every product by tiles; dW of a layer, with its update, stands beside the dX of the layer below.
         For weights much larger than a cache.
@@ -52,8 +52,8 @@ def _split(ops, schedule):
         op.by_rows = op.spec.by_rows and (schedule == "rows" or not op.has("is_product"))
 
 
-def _meets(a, b):
-    """Whether two operations must not run at the same time."""
+def _conflict(a, b):
+    """Whether two operations must not run at the same time, so that a barrier stands between them."""
     writes_a, writes_b = a.writes(), b.writes()
     shared = [x for x in writes_a if any(x is y for y in [*b.reads(), *writes_b])]
     shared += [x for x in a.reads() if any(x is y for y in writes_b)]
@@ -66,7 +66,7 @@ def _place_barriers(ops):
     for i, op in enumerate(ops):
         op.barrier = False
         summed = i > 0 and ops[i - 1].kind == "conv2d_combine_weights" and op.spec.when == "chain"
-        if summed or any(_meets(op, earlier) for earlier in ops[start:i]):
+        if summed or any(_conflict(op, earlier) for earlier in ops[start:i]):
             ops[i - 1].barrier = True
             start = i
         phases.append(phases[-1] + (start == i and i > 0) if phases else 0)

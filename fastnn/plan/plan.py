@@ -124,8 +124,8 @@ class Plan(NamedTuple):
         return executor
 
     def describe(self):
-        """The plan as a table: operations in order, their shapes and buffers, how each is shared by a team, where the
-        team meets, and what each costs for a full batch.
+        """The plan as a table: operations in order, their shapes and buffers, how each is shared by a team, where its
+        barriers are, and what each costs for a full batch.
 
         Returns
         -------
