@@ -4,7 +4,6 @@ Five doors, each usable alone: fused optimizers on arrays (`fastnn.optim`), fuse
 (`fastnn.nn`, `fastnn.losses`, `fastnn.Trainer`), estimators (`fastnn.sklearn`), and the command line (``fastnn train``).
 """
 
-from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ if _find_spec("fastnn._native") is None:
 from ._version import __version__ as __version__
 from .core.dtypes import get_default_dtype as get_default_dtype
 from .core.dtypes import set_default_dtype as set_default_dtype
+from .core.lazy import opener as _opener
 from .core.runtime import available_isas as available_isas
 from .core.runtime import get_isa as get_isa
 from .core.runtime import get_num_threads as get_num_threads
@@ -67,16 +67,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not run what is 
     from .training import check_gradients as check_gradients
     from .training import value_and_grad as value_and_grad
 else:
-
-    def __getattr__(name):
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        home = _HOMES[name]
-        value = _import_module(f"{__name__}.{home or name}")
-        if home:
-            value = getattr(value, name)
-        globals()[name] = value
-        return value
+    __getattr__ = _opener(__name__, _HOMES)
 
 
 def __dir__():

@@ -1,4 +1,4 @@
-"""csrc/autotune.h: one thread or the team, by made-up measurements."""
+"""csrc/runtime/autotune.h: one thread or the team, by made-up measurements."""
 
 import numpy as np
 import pytest

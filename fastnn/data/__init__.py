@@ -8,39 +8,36 @@
     data sets   load_digits (packaged), load_mnist, load_fashion_mnist (downloaded once)
 """
 
-from . import augment
-from .arrays import read_npy, read_npz
-from .csv_files import Frame, read_csv
-from .digits import load_digits
-from .download import load_fashion_mnist, load_mnist
-from .idx import read_idx, write_idx
-from .images import load_images
-from .labels import one_hot
-from .splits import train_test_split, train_validation_test_split
-from .standardizer import Standardizer
-from .streams import stream
-from .table import Table
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Frame",
-    "Standardizer",
-    "Table",
-    "augment",
-    "load_digits",
-    "load_fashion_mnist",
-    "load_images",
-    "load_mnist",
-    "one_hot",
-    "read_csv",
-    "read_idx",
-    "read_npy",
-    "read_npz",
-    "stream",
-    "train_test_split",
-    "train_validation_test_split",
-    "write_idx",
-]
+from ..core.lazy import lazily
 
+_NAMES = {
+    "arrays": "read_npy read_npz",
+    "csv_files": "Frame read_csv",
+    "digits": "load_digits",
+    "download": "load_fashion_mnist load_mnist",
+    "idx": "read_idx write_idx",
+    "images": "load_images",
+    "labels": "one_hot",
+    "splits": "train_test_split train_validation_test_split",
+    "standardizer": "Standardizer",
+    "streams": "stream",
+    "table": "Table",
+}
 
-def __dir__():
-    return __all__
+if TYPE_CHECKING:  # the same names for type checkers, which do not run what is below
+    from . import augment as augment
+    from .arrays import *
+    from .csv_files import *
+    from .digits import *
+    from .download import *
+    from .idx import *
+    from .images import *
+    from .labels import *
+    from .splits import *
+    from .standardizer import *
+    from .streams import *
+    from .table import *
+else:
+    __getattr__, __dir__, __all__ = lazily(__name__, _NAMES, modules="augment")

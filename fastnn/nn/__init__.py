@@ -1,6 +1,6 @@
 """Layers and models. A layer owns its parameters and says which operations it is; the plan runs them.
 
-`layer` holds the base of the layers, one file each family of them, `model` puts them one after the other, and `files`
+`layer` holds the base of the layers, one file each family of them, `model` puts them one after the other, and `serialization`
 saves a model (safetensors, with the architecture in its metadata) and loads it again.
 """
 

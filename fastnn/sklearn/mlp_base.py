@@ -8,7 +8,6 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 import scipy.sparse
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
@@ -20,10 +19,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from .. import losses, nn, optim, regularizers, schedules
 from ..core.runtime import get_num_threads, set_num_threads
-from ..training import Trainer, value_and_grad
+from ..training import Trainer
 from ..training.callbacks import Callback
 from . import network
 from .epochs import Epochs, Tasks
+from .mlp_lbfgs import fit_lbfgs
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -207,7 +207,7 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
             if self.solver in STOCHASTIC or self.optimizer is not None:
                 self._fit_stochastic(X, y, weights, validation, loss, incremental)
             else:
-                self._fit_lbfgs(X, y, weights, validation, loss)
+                fit_lbfgs(self, X, y, weights, loss)
         if not all(np.isfinite(p.data).all() for p in self._model.parameters()):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -486,60 +486,6 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         vars(bare).update({name: value for name, value in vars(self).items() if name != "feature_names_in_"})
         more = {} if weights is None else {"sample_weight": weights}
         return float(check_scoring(bare, self.scoring)(bare, X, y, **more))
-
-    # ---- by L-BFGS ----
-
-    def _fit_lbfgs(self, X, y, weights, validation, loss):
-        rows, mean = X.shape[0], 1.0
-        if weights is not None:
-            mean = float(np.mean(weights))
-            weights = weights / mean
-        penalty = regularizers.L2(self.alpha / rows / mean) if self.alpha else None
-        offset = self._loss_offset(y, weights)
-        weights = self._scaled(weights, rows)
-        parameters = self._model.parameters()
-        sizes = np.cumsum([0] + [p.size for p in parameters])
-
-        def put(x):
-            for p, begin, end in zip(parameters, sizes, sizes[1:]):
-                p.data = x[begin:end].reshape(p.shape)
-
-        def function(x):
-            put(x)
-            value, gradients = value_and_grad(self._model, loss, X, y, weights, seed=self._seed, penalty=penalty)
-            return value, np.concatenate([g.ravel() for g in gradients], dtype=np.float64)
-
-        tasks, seen = Tasks(self, self.max_iter, X, y), [0]
-        tasks.begin()
-
-        def after(intermediate_result):
-            seen[0] += 1
-            if self.verbose:
-                print("Iteration %d, loss = %.8f" % (seen[0], intermediate_result.fun))
-            if tasks.root is not None:
-                put(intermediate_result.x)
-                if tasks.end():
-                    tasks.task = None
-                    raise StopIteration
-                if seen[0] < self.max_iter:
-                    tasks.begin()
-
-        ftol = max(2.220446049250313e-09, np.finfo(parameters[0].dtype).eps)  # SciPy's, which in float32 nothing could come below
-        start = np.concatenate([p.data.ravel() for p in parameters], dtype=np.float64)
-        result = scipy.optimize.minimize(
-            function, start, method="L-BFGS-B", jac=True, callback=after,
-            options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol, "ftol": ftol},
-        )
-        put(result.x)
-        self.n_iter_ = min(result.nit, self.max_iter)
-        self.loss_ = self._reported(result.fun, penalty, offset)
-        if result.status not in (0, 99):  # 99: a callback has ended it
-            warnings.warn(
-                f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n{result.message}\n"
-                "You might also want to scale the data, or increase max_iter.",
-                ConvergenceWarning,
-            )
-        tasks.close()
 
     # ---- what it gives ----
 

@@ -1,9 +1,21 @@
 """Training: the trainer, its history and callbacks, gradients of whole models."""
 
-from . import callbacks
-from .functional import value_and_grad
-from .gradients import GradientCheck, check_gradients
-from .history import History
-from .trainer import Trainer
+from typing import TYPE_CHECKING
 
-__all__ = ["GradientCheck", "History", "Trainer", "callbacks", "check_gradients", "value_and_grad"]
+from ..core.lazy import lazily
+
+_NAMES = {
+    "functional": "value_and_grad",
+    "gradients": "GradientCheck check_gradients",
+    "history": "History",
+    "trainer": "Trainer",
+}
+
+if TYPE_CHECKING:  # the same names for type checkers, which do not run what is below
+    from . import callbacks as callbacks
+    from .functional import *
+    from .gradients import *
+    from .history import *
+    from .trainer import *
+else:
+    __getattr__, __dir__, __all__ = lazily(__name__, _NAMES, modules="callbacks")

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .. import _native
 from ..core.checks import suggesting
-from ..plan import Builder
-from . import engine, fit, full_batch
+from . import engine, fit
 from .arrays import ArrayData
 from .checks import check_batch, count
 from .metrics import Metrics
@@ -407,6 +405,8 @@ class Trainer(engine.Engine):
         >>> len(history["loss"]) <= 100, history["loss"][-1] < 0.3, history["accuracy"][-1] > 0.95
         (True, True, True)
         """
+        from . import full_batch
+
         return full_batch.start(self, X, y, max_iter, validation_data, tol, history_size, check_finite, callbacks, verbose, sample_weight)
 
     # ---- running statistics ----
@@ -445,25 +445,9 @@ class Trainer(engine.Engine):
         >>> bool(abs(model.layers[0].running_mean.data - 3).max() < 0.2)
         True
         """
-        X, batch_size = self._model.rows(X), count(batch_size, "batch_size", 1)
-        check_batch(self._model, min(len(X), batch_size), "X" if len(X) < batch_size else "batch_size")
-        if len(X) % batch_size and len(X) % batch_size < self._model.least_rows:
-            X = X[: -(len(X) % batch_size)]
-        with self._lock:
-            self._refresh()
-            builder = Builder(min(batch_size, len(X)), training=True, dtype=self._model.dtype)
-            builder.changing, builder.anew = {id(p) for p, _, _ in self._tensors if not p.frozen}, True
-            self._model.emit_whole(builder)
-            executor = self._new_executor(builder.build(), _native.StepCounter(self.seed))
-            changed = [p for op in executor.plan.ops if op.kind == "batchnorm_running" for p in self._parameters
-                       if any(p.data is op.buffers[role].array for role in ("mean", "var"))]
-            done = 0 if changed else len(X)
-            with self._optimizer.evaluating(), _native.Kept([p.data for p in changed]):
-                for p in changed:
-                    p.data[...] = 0  # of the first mean all comes from the first batch, unless this were infinite
-                while done < len(X):
-                    executor.set_random(self.seed, done // batch_size)
-                    done += executor.run(X[done:], seconds=engine.SLICE).steps * builder.batch
+        from .running_statistics import update_bn
+
+        update_bn(self, X, batch_size)
 
     # ---- evaluation ----
 

@@ -1,28 +1,30 @@
 """Callbacks: what may be done while a model trains."""
 
-from .base import Callback, Lambda
-from .checkpoint import Checkpoint
-from .csv_logger import CSVLogger
-from .diagnose import Diagnose
-from .early_stopping import EarlyStopping
-from .rates import LearningRateLogger
-from .tensorboard import TensorBoard
-from .terminate import TerminateOnNaN
-from .weight_averaging import StochasticWeightAveraging
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "CSVLogger",
-    "Callback",
-    "Checkpoint",
-    "Diagnose",
-    "EarlyStopping",
-    "Lambda",
-    "LearningRateLogger",
-    "StochasticWeightAveraging",
-    "TensorBoard",
-    "TerminateOnNaN",
-]
+from ...core.lazy import lazily
 
+_NAMES = {
+    "base": "Callback Lambda",
+    "checkpoint": "Checkpoint",
+    "csv_logger": "CSVLogger",
+    "diagnose": "Diagnose",
+    "early_stopping": "EarlyStopping",
+    "rates": "LearningRateLogger",
+    "tensorboard": "TensorBoard",
+    "terminate": "TerminateOnNaN",
+    "weight_averaging": "StochasticWeightAveraging",
+}
 
-def __dir__():
-    return __all__
+if TYPE_CHECKING:  # the same names for type checkers, which do not run what is below
+    from .base import *
+    from .checkpoint import *
+    from .csv_logger import *
+    from .diagnose import *
+    from .early_stopping import *
+    from .rates import *
+    from .tensorboard import *
+    from .terminate import *
+    from .weight_averaging import *
+else:
+    __getattr__, __dir__, __all__ = lazily(__name__, _NAMES)
