@@ -16,7 +16,7 @@ from ..plan.builder import Update
 from . import checks, state
 from .copied import Copied, no_cached_step
 from .options import OPTIONS, SWITCHES
-from .parameters import check_apart, check_param, flatten, listed, new_state
+from .parameters import check_apart, check_not_sparse, check_param, flatten, listed, new_state
 from .scheduled import Scheduled, is_scheduled, number_of
 
 
@@ -137,14 +137,6 @@ class Optimizer(Copied, Scheduled, Listed):
     def _check_param(self, p, name):
         """Raise where an array is none that the optimizer can update."""
 
-    def _check_sparse(self, group, names):
-        """ValueError where rows of a sparse table cannot be updated alone."""
-        sparse = [name for p, name in zip(group["params"], names) if getattr(p, "sparse", False)]
-        whole = RULES[self._rule(group)].traits & {"trust", "whole", "matrices", "every_step"}
-        if sparse and (whole or group["max_norm"] is not None):
-            what = type(self).__name__ if whole else "max_norm"
-            raise ValueError(f"{sparse[0]}: {what} works on all rows of an array; expected a table without sparse=True")
-
     @property
     def memory(self):
         """Names of the numbers that a group keeps from step to step."""
@@ -199,7 +191,10 @@ class Optimizer(Copied, Scheduled, Listed):
                 self._check_param(p, n)
             merged = {**self.defaults, **group, "params": tuple(values)}
             self._check_group(merged)
-            self._check_sparse(merged, labels)
+            if RULES[self._rule(merged)].traits & {"trust", "whole", "matrices", "every_step"}:
+                check_not_sparse(values, labels, type(self).__name__)
+            if merged["max_norm"] is not None:
+                check_not_sparse(values, labels, "max_norm")
             objects += values
             names += labels
             group_of += [len(self.param_groups) + len(new)] * len(values)

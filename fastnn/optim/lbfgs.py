@@ -13,7 +13,7 @@ from ..core.listing import Listed
 from ..core.parameter import Parameter
 from . import checks
 from .descent import Descent, State
-from .parameters import check_apart, check_param, flatten_one, listed
+from .parameters import check_apart, check_not_sparse, check_param, flatten_one, listed
 from .state import as_dict
 from .torch_state import _array, _scalar, _setting
 
@@ -130,9 +130,7 @@ class LBFGS(Listed):
         self._keys, self._objects, self._names = listed(given, "params")
         if not self._objects:
             raise ValueError("params: expected at least one array, got none")
-        for p, name in zip(self._objects, self._names):
-            if getattr(p, "sparse", False):
-                raise ValueError(f"{name}: L-BFGS works on all rows of an array; expected a table without sparse=True")
+        check_not_sparse(self._objects, self._names, "L-BFGS")
         self._bind()
         self.param_groups = ({**self._checked({**self.defaults, **own}), "params": tuple(self._objects)},)
         self._descent = None

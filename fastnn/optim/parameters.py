@@ -39,6 +39,13 @@ def check_param(p, name):
     return given
 
 
+def check_not_sparse(params, names, what):
+    """No table of which rows are to be updated alone, for what looks at the whole of an array."""
+    for p, name in zip(params, names):
+        if getattr(p, "sparse", False):
+            raise ValueError(f"{name}: {what} works on all rows of an array; expected a table without sparse=True")
+
+
 def check_apart(params, names):
     """No two parameters may share memory: they would be updated twice."""
     arrays = [np.asarray(p) for p in params]
