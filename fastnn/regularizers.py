@@ -22,7 +22,6 @@ PyTorch has no penalties but these decays. Keras's `L2(λ)` adds λ Σw², witho
 
 import numpy as np
 
-from . import kernels
 from ._native import plain
 from .core.checks import number
 from .core.fixed import Fixed
@@ -50,12 +49,16 @@ class Penalty(Fixed):
 
     def __call__(self, w) -> float:
         """R(w) of a float32 array, as a float."""
-        return kernels.penalty_forward(np.asarray(plain(w, "w")), self.l1, self.l2)
+        from .kernels import penalty_forward  # which trainings do without
+
+        return penalty_forward(np.asarray(plain(w, "w")), self.l1, self.l2)
 
     def gradient(self, w) -> np.ndarray:
         """l1 sign(w) + l2 w, a new float32 array."""
+        from .kernels import penalty_backward
+
         w = np.asarray(plain(w, "w"))
-        return kernels.penalty_backward(w, np.zeros_like(w), self.l1, self.l2)
+        return penalty_backward(w, np.zeros_like(w), self.l1, self.l2)
 
     def config(self):
         """What a model's file records."""

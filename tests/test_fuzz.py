@@ -331,7 +331,7 @@ CALLS = {
     "adam_update": lambda d: _update(d, 4),
 }
 
-OPTIMIZERS = [c for c in vars(optim).values() if inspect.isclass(c) and issubclass(c, optim.Optimizer) and c is not optim.Optimizer]
+OPTIMIZERS = [getattr(optim, name) for name in optim.__all__ if name not in ("Optimizer", "LBFGS")]
 
 
 def optimize(d):

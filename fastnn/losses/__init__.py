@@ -14,28 +14,25 @@ Conventions that all of them share:
 - NaN in an output or a target is NaN in the loss; but a row of weight 0 is left out, whatever is in it.
 """
 
-from .base import Loss
-from .base import check_loss as check_loss  # for the trainer
-from .binary import BinaryCrossEntropy, BinaryHinge
-from .cross_entropy import SoftmaxCrossEntropy
-from .custom import Custom
-from .elementwise import Huber, MeanAbsoluteError, MeanSquaredError, Poisson, Quantile
-from .multiclass_hinge import MulticlassHinge
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "BinaryCrossEntropy",
-    "BinaryHinge",
-    "Custom",
-    "Huber",
-    "Loss",
-    "MeanAbsoluteError",
-    "MeanSquaredError",
-    "MulticlassHinge",
-    "Poisson",
-    "Quantile",
-    "SoftmaxCrossEntropy",
-]
+from ..core.lazy import lazily
 
+_NAMES = {
+    "base": "Loss",
+    "binary": "BinaryCrossEntropy BinaryHinge",
+    "cross_entropy": "SoftmaxCrossEntropy",
+    "custom": "Custom",
+    "elementwise": "Huber MeanAbsoluteError MeanSquaredError Poisson Quantile",
+    "multiclass_hinge": "MulticlassHinge",
+}
 
-def __dir__():
-    return __all__
+if TYPE_CHECKING:  # the same names for type checkers, which do not run what is below
+    from .base import *
+    from .binary import *
+    from .cross_entropy import *
+    from .custom import *
+    from .elementwise import *
+    from .multiclass_hinge import *
+else:
+    __getattr__, __dir__, __all__ = lazily(__name__, _NAMES)

@@ -8,36 +8,33 @@ State lives in the optimizer, one array for each parameter and moment; `state_di
 numbers.
 """
 
-from .adafactor import Adafactor
-from .adam import Adam, Adamax, AdamW, NAdam, RAdam
-from .adaptive import Adadelta, Adagrad, RMSprop
-from .base import Optimizer
-from .lamb import LAMB
-from .lbfgs import LBFGS
-from .lion import Lion
-from .muon import Muon
-from .schedule_free import ScheduleFreeAdamW
-from .sgd import SGD
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Adadelta",
-    "Adafactor",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "LAMB",
-    "LBFGS",
-    "Lion",
-    "Muon",
-    "NAdam",
-    "Optimizer",
-    "RAdam",
-    "RMSprop",
-    "SGD",
-    "ScheduleFreeAdamW",
-]
+from ..core.lazy import lazily
 
+_NAMES = {
+    "adafactor": "Adafactor",
+    "adam": "Adam AdamW Adamax NAdam RAdam",
+    "adaptive": "Adadelta Adagrad RMSprop",
+    "base": "Optimizer",
+    "lamb": "LAMB",
+    "lbfgs": "LBFGS",
+    "lion": "Lion",
+    "muon": "Muon",
+    "schedule_free": "ScheduleFreeAdamW",
+    "sgd": "SGD",
+}
 
-def __dir__():
-    return __all__
+if TYPE_CHECKING:  # the same names for type checkers, which do not run what is below
+    from .adafactor import *
+    from .adam import *
+    from .adaptive import *
+    from .base import *
+    from .lamb import *
+    from .lbfgs import *
+    from .lion import *
+    from .muon import *
+    from .schedule_free import *
+    from .sgd import *
+else:
+    __getattr__, __dir__, __all__ = lazily(__name__, _NAMES)

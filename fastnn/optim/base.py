@@ -20,6 +20,13 @@ from .parameters import check_apart, check_not_sparse, check_param, flatten, lis
 from .scheduled import Scheduled, is_scheduled, number_of
 
 
+def by_name():
+    """All optimizers that update by gradients, by their names in small letters."""
+    from .. import optim
+
+    return {name.lower(): getattr(optim, name) for name in optim.__all__ if name not in ("Optimizer", "LBFGS")}
+
+
 class Optimizer(Copied, Scheduled, Listed):
     """Base of the optimizers: parameters, groups, options, states and steps.
 
@@ -234,7 +241,7 @@ class Optimizer(Copied, Scheduled, Listed):
             return
         every = {"lr", "weight_decay", "decoupled_weight_decay", "skip_nonfinite", "clip_norm", *OPTIONS}
         every.update(name for rule in RULES.values() for name in checks.of_register(rule.hyper))
-        every.update(name for kind in Optimizer.__subclasses__() for name in kind.checks)
+        every.update(name for kind in by_name().values() for name in kind.checks)
         unknown = sorted(k for k in own if isinstance(k, str) and (k in every or checks.nearest(k, self.defaults, 0.85)))
         if unknown:
             hint = checks.instead(unknown, self.defaults)

@@ -9,7 +9,7 @@ import numpy as np
 from .. import _native
 from ..core.checks import nearest
 from . import checks
-from .base import Optimizer
+from .base import Optimizer, by_name
 from .descent import Descent, iterations, worthy
 from .lbfgs import loss_of, take_gradients
 
@@ -112,7 +112,7 @@ def minimize(fun, x0, method="lbfgs", *, tol=None, max_iter=None, callback=None,
         raise TypeError(f"method: expected a string, got {type(method).__name__}")
     name = method.lower()
     name = _SPELLED.get(name, name)
-    kinds = _by_name(Optimizer)
+    kinds = by_name()
     if name != "lbfgs" and name not in kinds:
         known = ["lbfgs", *sorted(kinds)]
         meant = nearest(name, known)
@@ -124,15 +124,6 @@ def minimize(fun, x0, method="lbfgs", *, tol=None, max_iter=None, callback=None,
     if name == "lbfgs":
         return _lbfgs(problem, tol, max_iter, options)
     return _by_steps(problem, kinds[name], tol, max_iter, options)
-
-
-def _by_name(kind):
-    """All optimizers of this package, by their names in small letters."""
-    found = {}
-    for sub in kind.__subclasses__():
-        if sub.__module__.startswith(f"{__package__}."):
-            found |= {sub.__name__.lower(): sub, **_by_name(sub)}
-    return found
 
 
 class _Problem:

@@ -6,13 +6,14 @@ from .. import nn, optim, schedules
 from ..core.activations import ACTIVATIONS as ELEMENTWISE
 from ..core.activations import LEARNED
 from ..nn.activation import as_layer, given_activation
+from ..optim.base import by_name
 
 # scikit-learn's names of activations, in fastnn's words; every other name is fastnn's own
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 OTHER_ACTIVATIONS = {*ELEMENTWISE, *LEARNED}
 
 # the rules that train by steps, by their names in small letters
-OPTIMIZERS = {name.lower(): getattr(optim, name) for name in optim.__all__ if name not in ("Optimizer", "LBFGS")}
+OPTIMIZERS = by_name()
 
 SCHEDULES = ("cosine", "one_cycle", "linear")
 

@@ -14,7 +14,7 @@ from ..core.listing import Listed
 from ..core.runtime import get_num_threads
 from ..executors import NativeExecutor, ReferenceExecutor
 from ..init import check_seed
-from ..losses import check_loss
+from ..losses.base import check_loss
 from ..optim import Optimizer
 from ..optim.checks import positive
 from ..plan import Builder

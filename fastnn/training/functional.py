@@ -7,7 +7,7 @@ import numpy as np
 from ..core.runtime import get_num_threads
 from ..executors import NativeExecutor
 from ..init import check_seed
-from ..losses import check_loss
+from ..losses.base import check_loss
 from ..plan import Builder
 from ..plan.execution_order import choose_schedule
 from ..regularizers import check_penalty, emit_penalties

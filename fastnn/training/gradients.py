@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..init import check_seed
-from ..losses import check_loss
+from ..losses.base import check_loss
 from ..executors import NativeExecutor, ReferenceExecutor
 from ..regularizers import check_penalty
 from .arrays import ArrayData
