@@ -45,6 +45,16 @@ def test_checkers_see_the_names_that_are_opened_when_they_are_used():
     assert (PACKAGE / "py.typed").exists()
 
 
+def test_checkers_see_the_layers_that_are_made_of_the_register_of_activations():
+    from fastnn.core.activations import ACTIVATIONS
+
+    for node in ast.parse((PACKAGE / "nn" / "activation.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            assert [t.id for t in node.body[-1].targets] == sorted((a.layer for a in ACTIVATIONS.values() if a.layer), key=str.lower)
+            return
+    pytest.fail("expected them below `if TYPE_CHECKING`")
+
+
 # ---- the stub ----
 
 

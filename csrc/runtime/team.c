@@ -59,6 +59,7 @@ int fnn_omp_version(void) { return 0; }
 
 #if defined(_OPENMP) && _OPENMP >= 201511 && defined(__linux__)
 #define PLACES 1
+#define BIND_PRIMARY 2 /* omp_proc_bind_master, of which gcc 16 warns; by OpenMP 5.1's name, omp_proc_bind_primary, clang 23 does not know it */
 /* Places that OMP_PLACES, OMP_PROC_BIND or GOMP_CPU_AFFINITY have made; 0: none. The library has then bound the main thread to one of
  * them, from which the others must not be counted. */
 static int places(void) { return omp_get_proc_bind() == omp_proc_bind_false ? 0 : omp_get_num_places(); }
@@ -73,7 +74,7 @@ static int count_cpus(void)
 #ifdef PLACES
     const int all = places();
     if (all > 0) {
-        if (omp_get_proc_bind() == omp_proc_bind_master) return cpus_of_place(omp_get_place_num() < 0 ? 0 : omp_get_place_num());
+        if (omp_get_proc_bind() == BIND_PRIMARY) return cpus_of_place(omp_get_place_num() < 0 ? 0 : omp_get_place_num());
         int cpus = 0;
         for (int i = 0; i < all; i++) cpus += cpus_of_place(i);
         return cpus;

@@ -1,6 +1,5 @@
 """Activations as layers of their own."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,9 +103,11 @@ def _named(name, spelled):
 
 globals().update({a.layer: _named(name, a.layer) for name, a in ACTIVATIONS.items() if a.layer})
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the same names for type checkers, which do not run what is above
 
-    def __getattr__(name: str) -> Callable[[], Activation]: ...  # of the register's names
+    def _made() -> Activation: ...
+
+    Hardtanh = Identity = Mish = ReLU = SELU = Sigmoid = SiLU = Tanh = _made
 
 
 def LeakyReLU(negative_slope=0.01) -> Activation:
