@@ -237,7 +237,7 @@ static void fnn_prelu_slope_gradient(size_t rows, size_t columns, const real *dy
             total = fnn_add_block(from, total, block);
         }
         if (step)
-            v_store_t(dslope + j, accumulate ? v_add(v_load_t(dslope + j, t), total) : total, t);
+            fnn_put_gradient(dslope + j, accumulate, total, t);
         else
             all = v_add(all, total);
     }
@@ -246,85 +246,69 @@ static void fnn_prelu_slope_gradient(size_t rows, size_t columns, const real *dy
 
 /* An activation of which each column takes a part that is learned: y = x + w (f(x) - x). y may be x.
  * Backward: dx = dy + w (dy f'(x) - dy), from the input x; dx may be dy or x. dw = sum over rows of dy (f(x) - x), one chain for each
- * column in the order of the batch, in blocks of many rows (sums.h). */
-FNN_INLINE vec fnn_partly_differentiate(fnn_activation f, bool of_output, vec dy, vec x, vec w, vec alpha)
-{
-    const vec whole = fnn_differentiate(f, dy, of_output ? fnn_activate(f, x, alpha) : x, alpha);
-    return v_fma(w, v_sub(whole, dy), dy);
-}
+ * column in the order of the batch, in blocks of many rows (sums.h). f is taken of so many elements at a time: */
+#define FNN_PARTS_AT_ONCE 256
 
-FNN_INLINE void fnn_parametric_forward_run(fnn_activation f, real alpha, size_t n, const real *x, const real *weight, real *y)
+FNN_INLINE bool fnn_saves_output(fnn_activation f)
 {
-    const vec a = v_set1(alpha);
-    for (size_t i = 0; i < n; i += FNN_LANES) {
-        const vt t = vt_first(n - i);
-        const vec v = v_load_t(x + i, t);
-        v_store_t(y + i, v_fma(v_load_t(weight + i, t), v_sub(fnn_activate(f, v, a), v), v), t);
-    }
-}
-
-FNN_INLINE void fnn_parametric_backward_run(fnn_activation f, bool of_output, real alpha, size_t n, const real *dy, const real *x,
-                                            const real *weight, real *dx)
-{
-    const vec a = v_set1(alpha);
-    for (size_t i = 0; i < n; i += FNN_LANES) {
-        const vt t = vt_first(n - i);
-        v_store_t(dx + i, fnn_partly_differentiate(f, of_output, v_load_t(dy + i, t), v_load_t(x + i, t), v_load_t(weight + i, t), a), t);
-    }
-}
-
-FNN_INLINE void fnn_parametric_gradient_run(fnn_activation f, real alpha, size_t rows, size_t columns, const real *dy, size_t lddy,
-                                            const real *x, size_t ldx, bool accumulate, real *dw)
-{
-    const vec a = v_set1(alpha);
-    for (size_t j = 0; j < columns; j += FNN_LANES) {
-        const vt t = vt_first(columns - j);
-        vec total = v_zero();
-        for (size_t from = 0, end; from < rows; from = end) {
-            end = fnn_block_end(from, rows);
-            vec block = v_zero();
-            for (size_t r = from; r < end; r++) {
-                const vec v = v_load_t(x + r * ldx + j, t);
-                block = v_fma(v_load_t(dy + r * lddy + j, t), v_sub(fnn_activate(f, v, a), v), block);
-            }
-            total = fnn_add_block(from, total, block);
-        }
-        v_store_t(dw + j, accumulate ? v_add(v_load_t(dw + j, t), total) : total, t);
+    switch (f) {
+#define FNN_ACTIVATION(code, name, saves, ...) \
+    case code: return (saves)[0] == 'y';
+#include "../defs/activations.def"
+#undef FNN_ACTIVATION
+    default: return false;
     }
 }
 
 static void fnn_parametric_activation_forward(fnn_activation f, double alpha, size_t n, const real *x, const real *weight, real *y)
 {
-    switch (f) {
-#define FNN_ACTIVATION(code, name, saves, ...) \
-    case code: fnn_parametric_forward_run(code, (real)alpha, n, x, weight, y); break;
-#include "../defs/activations.def"
-#undef FNN_ACTIVATION
-    default: break;
+    real whole[FNN_PARTS_AT_ONCE];
+    for (size_t i = 0; i < n; i += FNN_PARTS_AT_ONCE) {
+        const size_t count = n - i < FNN_PARTS_AT_ONCE ? n - i : FNN_PARTS_AT_ONCE;
+        fnn_activation_forward(f, alpha, 1, count, x + i, count, whole, count);
+        for (size_t j = 0; j < count; j += FNN_LANES) {
+            const vec v = fnn_row_load(x + i, j, count), part = v_sub(fnn_row_load(whole, j, count), v);
+            fnn_row_store(y + i, j, count, v_fma(fnn_row_load(weight + i, j, count), part, v));
+        }
     }
 }
 
 static void fnn_parametric_activation_backward(fnn_activation f, double alpha, size_t n, const real *dy, const real *x,
                                                const real *weight, real *dx)
 {
-    switch (f) {
-#define FNN_ACTIVATION(code, name, saves, ...) \
-    case code: fnn_parametric_backward_run(code, (saves)[0] == 'y', (real)alpha, n, dy, x, weight, dx); break;
-#include "../defs/activations.def"
-#undef FNN_ACTIVATION
-    default: break;
+    real y[FNN_PARTS_AT_ONCE], whole[FNN_PARTS_AT_ONCE];
+    for (size_t i = 0; i < n; i += FNN_PARTS_AT_ONCE) {
+        const size_t count = n - i < FNN_PARTS_AT_ONCE ? n - i : FNN_PARTS_AT_ONCE;
+        const bool of_output = fnn_saves_output(f);
+        if (of_output) fnn_activation_forward(f, alpha, 1, count, x + i, count, y, count);
+        fnn_activation_backward(f, alpha, 1, count, dy + i, count, of_output ? y : x + i, count, whole, count);
+        for (size_t j = 0; j < count; j += FNN_LANES) {
+            const vec d = fnn_row_load(dy + i, j, count), part = v_sub(fnn_row_load(whole, j, count), d);
+            fnn_row_store(dx + i, j, count, v_fma(fnn_row_load(weight + i, j, count), part, d));
+        }
     }
 }
 
 static void fnn_parametric_activation_gradient(fnn_activation f, double alpha, size_t rows, size_t columns, const real *dy,
                                                size_t lddy, const real *x, size_t ldx, bool accumulate, real *dw)
 {
-    switch (f) {
-#define FNN_ACTIVATION(code, name, saves, ...) \
-    case code: fnn_parametric_gradient_run(code, (real)alpha, rows, columns, dy, lddy, x, ldx, accumulate, dw); break;
-#include "../defs/activations.def"
-#undef FNN_ACTIVATION
-    default: break;
+    for (size_t j0 = 0; j0 < columns; j0 += FNN_PARTS_AT_ONCE) {
+        const size_t n = columns - j0 < FNN_PARTS_AT_ONCE ? columns - j0 : FNN_PARTS_AT_ONCE;
+        real total[FNN_PARTS_AT_ONCE] = {0}, block[FNN_PARTS_AT_ONCE], whole[FNN_PARTS_AT_ONCE];
+        for (size_t from = 0, end; from < rows; from = end) {
+            end = fnn_block_end(from, rows);
+            memset(block, 0, sizeof block);
+            for (size_t r = from; r < end; r++) {
+                const real *g = dy + r * lddy + j0, *z = x + r * ldx + j0;
+                fnn_activation_forward(f, alpha, 1, n, z, ldx, whole, n);
+                for (size_t j = 0; j < n; j += FNN_LANES) {
+                    const vec part = v_sub(fnn_row_load(whole, j, n), fnn_row_load(z, j, n));
+                    v_store(block + j, v_fma(fnn_row_load(g, j, n), part, v_load(block + j)));
+                }
+            }
+            for (size_t j = 0; j < n; j += FNN_LANES) v_store(total + j, fnn_add_block(from, v_load(total + j), v_load(block + j)));
+        }
+        for (size_t j = 0; j < n; j += FNN_LANES) fnn_put_gradient(dw + j0 + j, accumulate, v_load(total + j), vt_first(n - j));
     }
 }
 

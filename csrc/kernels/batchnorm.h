@@ -238,12 +238,6 @@ FNN_INLINE void fnn_denormalize_part(const bool full, const size_t rows, const r
     }
 }
 
-/* The gradient of a parameter, stored or added; NULL: not wanted. */
-FNN_INLINE void fnn_put_gradient(real *out, bool accumulate, vec gradient, vt t)
-{
-    if (out) v_store_t(out, accumulate ? v_add(v_load_t(out, t), gradient) : gradient, t);
-}
-
 static void fnn_strip_backward(const fnn_batchnorm *o, size_t j0, size_t columns)
 {
     real mean[FNN_STRIP], rest[FNN_STRIP], sum[FNN_STRIP], products[FNN_STRIP], scale[FNN_STRIP];
@@ -294,8 +288,8 @@ static void fnn_strip_backward(const fnn_batchnorm *o, size_t j0, size_t columns
         const vt t = vt_first(columns - j);
         const vec r = v_load_t(statistics + 2 * o->lds + j, t), own = v_div(r, v_load(factor + j));
         const vec dbeta = v_load(sum + j), dgamma = v_mul(v_load(products + j), own);
-        fnn_put_gradient(o->dgamma ? o->dgamma + j0 + j : NULL, o->accumulate, dgamma, t);
-        fnn_put_gradient(o->dbeta ? o->dbeta + j0 + j : NULL, o->accumulate, dbeta, t);
+        if (o->dgamma) fnn_put_gradient(o->dgamma + j0 + j, o->accumulate, dgamma, t);
+        if (o->dbeta) fnn_put_gradient(o->dbeta + j0 + j, o->accumulate, dbeta, t);
         v_store(scale + j, o->gamma ? v_mul(v_load_t(o->gamma + j0 + j, t), r) : r);
         v_store(sum + j, v_div(dbeta, n)); /* what is taken off dy, and the factor of x - mean */
         v_store(products + j, v_neg(v_mul(own, v_div(dgamma, n))));

@@ -23,7 +23,7 @@ FNN_INLINE void fnn_group_moments(const bool scaled, const fnn_groupnorm *o, con
         vec block = v_zero();
         for (size_t p = from; p < end; p++)
             for (size_t j = 0; j < n; j += FNN_LANES)
-                block = v_add(block, fnn_row_scaled(scaled, fnn_row_part(x + p * ld, j, n)));
+                block = v_add(block, fnn_row_scaled(scaled, fnn_row_load(x + p * ld, j, n)));
         sum = fnn_add_block(from, sum, block);
     }
     *mean = v_sum(sum) / count;
@@ -51,7 +51,7 @@ FNN_INLINE void fnn_group_normalize(const bool scaled, const fnn_groupnorm *o, c
     const size_t ld = o->groups * o->width, n = o->width;
     for (size_t p = 0; p < o->pixels; p++)
         for (size_t j = 0; j < n; j += FNN_LANES)
-            fnn_row_put(y + p * ld, j, n,
+            fnn_row_store(y + p * ld, j, n,
                         v_mul(fnn_row_centered(scaled, x + p * ld, j, n, v_set1(mean), v_set1(rest)), v_set1(rstd)));
 }
 
@@ -99,7 +99,7 @@ FNN_INLINE void fnn_group_backward(const bool scaled, const fnn_groupnorm *o, co
         vec block_s = v_zero(), block_q = v_zero();
         for (size_t p = from; p < end; p++)
             for (size_t j = 0; j < n; j += FNN_LANES) {
-                const vec g = fnn_row_part(dy + p * ld, j, n);
+                const vec g = fnn_row_load(dy + p * ld, j, n);
                 block_s = v_add(block_s, g);
                 block_q = v_fma(g, v_mul(fnn_row_centered(scaled, x + p * ld, j, n, mean, rest), rstd_scaled), block_q);
             }
@@ -109,9 +109,9 @@ FNN_INLINE void fnn_group_backward(const bool scaled, const fnn_groupnorm *o, co
     const vec mean_g = v_set1(v_sum(s) / count), mean_q = v_set1(v_sum(q) / count);
     for (size_t p = 0; p < o->pixels; p++)
         for (size_t j = 0; j < n; j += FNN_LANES) {
-            const vec g = fnn_row_part(dy + p * ld, j, n);
+            const vec g = fnn_row_load(dy + p * ld, j, n);
             const vec y = v_mul(fnn_row_centered(scaled, x + p * ld, j, n, mean, rest), rstd_scaled);
-            fnn_row_put(dx + p * ld, j, n, v_mul(rstd, v_fma(v_neg(y), mean_q, v_sub(g, mean_g))));
+            fnn_row_store(dx + p * ld, j, n, v_mul(rstd, v_fma(v_neg(y), mean_q, v_sub(g, mean_g))));
         }
 }
 

@@ -32,7 +32,7 @@ FNN_INLINE size_t fnn_argmax(const real *x, size_t n, real max)
 {
     size_t first = n;
     for (size_t j = 0; j < n; j += FNN_LANES) {
-        const vec v = fnn_row_load(x, j, n);
+        const vec v = fnn_row_load_logits(x, j, n);
         const uint32_t valid = n - j < FNN_LANES ? (1u << (n - j)) - 1u : FNN_ALL_LANES;
         if (~vmask_bits(v_eq(v, v)) & valid) return n;
         const uint32_t hit = vmask_bits(v_eq(v, v_set1(max))) & valid;
@@ -232,16 +232,16 @@ static void fnn_softmax_cross_entropy(size_t rows, const fnn_loss *o)
             const vec s = v_set1(fnn_row_scale(o, i0 + r)), m = v_set1((real)mass);
             real *d = o->dlogits + (i0 + r) * o->ldd;
             for (size_t j = 0; j < classes; j += FNN_LANES) {
-                const vec e = v_exp(v_sub(fnn_row_load(z, j, classes), v_set1(max[r])));
+                const vec e = v_exp(v_sub(fnn_row_load_logits(z, j, classes), v_set1(max[r])));
                 const vmask hit = vmask_lane(label - j); /* a label in another vector is beyond the lanes of this one */
                 vec p = v_div(e, v_set1(total[r]));
                 if (by_label) {
                     p = v_select(hit, v_sub(p, one), p);
                 } else {
-                    vec target = t ? fnn_row_load_zero(t, j, classes) : v_select(hit, one, v_zero());
+                    vec target = t ? fnn_row_load(t, j, classes) : v_select(hit, one, v_zero());
                     if (!rule.plain) {
                         target = v_add(v_mul(v_set1(rule.keep), target), v_set1(rule.spread));
-                        if (rule.class_weight) target = v_mul(fnn_row_load_zero(rule.class_weight, j, classes), target);
+                        if (rule.class_weight) target = v_mul(fnn_row_load(rule.class_weight, j, classes), target);
                     }
                     p = v_sub(v_mul(p, m), target);
                 }

@@ -93,11 +93,6 @@ static void fnn_pbld_backward_input(const fnn_pbld *o)
     }
 }
 
-FNN_INLINE void fnn_add_or_store(real *to, vec value, vt t, bool accumulate)
-{
-    v_store_t(to, accumulate ? v_add(v_load_t(to, t), value) : value, t);
-}
-
 /* dw = 2 pi sum of x g and db = sum of g over the rows, for the columns [first, end). A lane is a frequency. */
 static void fnn_pbld_backward_frequencies(const fnn_pbld *o, size_t first, size_t end)
 {
@@ -124,8 +119,8 @@ static void fnn_pbld_backward_frequencies(const fnn_pbld *o, size_t first, size_
                 dw = fnn_add_block(from, dw, block_w);
                 db = fnn_add_block(from, db, block_b);
             }
-            if (o->dw) fnn_add_or_store(o->dw + at, v_mul(v_set1(FNN_TWO_PI), dw), t, o->accumulate);
-            if (o->db) fnn_add_or_store(o->db + at, db, t, o->accumulate);
+            if (o->dw) fnn_put_gradient(o->dw + at, o->accumulate, v_mul(v_set1(FNN_TWO_PI), dw), t);
+            if (o->db) fnn_put_gradient(o->db + at, o->accumulate, db, t);
         }
     }
 }
@@ -155,7 +150,7 @@ static void fnn_pbld_backward_weights(const fnn_pbld *o, size_t first, size_t en
                     for (size_t i = 0; i < count; i++) sum[i] = fnn_add_block(from, sum[i], block[i]);
                 }
                 for (size_t i = 0; i < count; i++)
-                    fnn_add_or_store(o->dv + (j * dim + d + i) * frequencies + f, sum[i], t, o->accumulate);
+                    fnn_put_gradient(o->dv + (j * dim + d + i) * frequencies + f, o->accumulate, sum[i], t);
             }
         }
         for (size_t d = 0; o->dc && d < dim; d++) {

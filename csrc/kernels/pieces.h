@@ -9,14 +9,7 @@
 /* y = a + b; y may be a or b. */
 static void fnn_add(size_t n, const real *a, const real *b, real *y)
 {
-    for (size_t i = 0; i < n; i += FNN_LANES) {
-        if (i + FNN_LANES <= n) {
-            v_store(y + i, v_add(v_load(a + i), v_load(b + i)));
-        } else {
-            const vt t = vt_first(n - i);
-            v_store_t(y + i, v_add(v_load_t(a + i, t), v_load_t(b + i, t)), t);
-        }
-    }
+    for (size_t i = 0; i < n; i += FNN_LANES) fnn_row_store(y, i, n, v_add(fnn_row_load(a, i, n), fnn_row_load(b, i, n)));
 }
 
 /* Whether v takes the place of the largest so far: larger, or the first NaN. */

@@ -29,19 +29,6 @@ FNN_INLINE vec fnn_row_centered(const bool scaled, const real *x, size_t j, size
     return v_select(vmask_from_t(t), v_sub(v_sub(fnn_row_scaled(scaled, v_load_t(x + j, t)), mean), rest), v_zero());
 }
 
-FNN_INLINE vec fnn_row_part(const real *x, size_t j, size_t n)
-{
-    return j + FNN_LANES <= n ? v_load(x + j) : v_load_t(x + j, vt_first(n - j));
-}
-
-FNN_INLINE void fnn_row_put(real *y, size_t j, size_t n, vec v)
-{
-    if (j + FNN_LANES <= n)
-        v_store(y + j, v);
-    else
-        v_store_t(y + j, v, vt_first(n - j));
-}
-
 /* Of a row of n, scaled: the mean, what it lacks of the true one, and the variance. */
 FNN_INLINE void fnn_row_moments(const bool scaled, const real *x, size_t n, bool centered, real *mean, real *rest, real *var)
 {
@@ -51,7 +38,7 @@ FNN_INLINE void fnn_row_moments(const bool scaled, const real *x, size_t n, bool
         for (size_t from = 0, end; from < n; from = end) {
             end = fnn_block_end(from, n);
             vec block = v_zero();
-            for (size_t j = from; j < end; j += FNN_LANES) block = v_add(block, fnn_row_scaled(scaled, fnn_row_part(x, j, n)));
+            for (size_t j = from; j < end; j += FNN_LANES) block = v_add(block, fnn_row_scaled(scaled, fnn_row_load(x, j, n)));
             sum = fnn_add_block(from, sum, block);
         }
         *mean = v_sum(sum) / (real)n;
@@ -84,9 +71,9 @@ FNN_INLINE void fnn_row_normalize(const bool scaled, const fnn_rownorm *o, const
     const size_t n = o->columns;
     for (size_t j = 0; j < n; j += FNN_LANES) {
         const vec d = v_mul(fnn_row_centered(scaled, x, j, n, v_set1(mean), v_set1(rest)), v_set1(rstd));
-        const vec a = o->gamma ? fnn_row_part(o->gamma, j, n) : v_set1(1.0);
-        const vec b = o->beta ? fnn_row_part(o->beta, j, n) : v_zero();
-        fnn_row_put(y, j, n, v_fma(d, a, b));
+        const vec a = o->gamma ? fnn_row_load(o->gamma, j, n) : v_set1(1.0);
+        const vec b = o->beta ? fnn_row_load(o->beta, j, n) : v_zero();
+        fnn_row_store(y, j, n, v_fma(d, a, b));
     }
 }
 
@@ -135,8 +122,8 @@ FNN_INLINE void fnn_row_backward(const bool scaled, const fnn_rownorm *o, const 
         end = fnn_block_end(from, n);
         vec block_s = v_zero(), block_q = v_zero();
         for (size_t j = from; j < end; j += FNN_LANES) {
-            const vec a = o->gamma ? fnn_row_part(o->gamma, j, n) : v_set1(1.0);
-            const vec g = v_mul(fnn_row_part(dy, j, n), a);
+            const vec a = o->gamma ? fnn_row_load(o->gamma, j, n) : v_set1(1.0);
+            const vec g = v_mul(fnn_row_load(dy, j, n), a);
             block_s = v_add(block_s, g);
             block_q = v_fma(g, v_mul(fnn_row_centered(scaled, x, j, n, mean, rest), rstd_scaled), block_q);
         }
@@ -145,10 +132,10 @@ FNN_INLINE void fnn_row_backward(const bool scaled, const fnn_rownorm *o, const 
     }
     const vec mean_g = v_set1(o->centered ? v_sum(s) / (real)n : 0), mean_q = v_set1(v_sum(q) / (real)n);
     for (size_t j = 0; j < n; j += FNN_LANES) {
-        const vec a = o->gamma ? fnn_row_part(o->gamma, j, n) : v_set1(1.0);
-        const vec g = v_mul(fnn_row_part(dy, j, n), a);
+        const vec a = o->gamma ? fnn_row_load(o->gamma, j, n) : v_set1(1.0);
+        const vec g = v_mul(fnn_row_load(dy, j, n), a);
         const vec xhat = v_mul(fnn_row_centered(scaled, x, j, n, mean, rest), rstd_scaled);
-        fnn_row_put(dx, j, n, v_mul(rstd, v_fma(v_neg(xhat), mean_q, v_sub(g, mean_g))));
+        fnn_row_store(dx, j, n, v_mul(rstd, v_fma(v_neg(xhat), mean_q, v_sub(g, mean_g))));
     }
 }
 
@@ -198,8 +185,8 @@ static void fnn_rownorm_backward_weights(const fnn_rownorm *o)
             s = fnn_add_block(from, s, block_s);
             q = fnn_add_block(from, q, block_q);
         }
-        if (o->dgamma) v_store_t(o->dgamma + j, o->accumulate ? v_add(v_load_t(o->dgamma + j, t), q) : q, t);
-        if (o->dbeta) v_store_t(o->dbeta + j, o->accumulate ? v_add(v_load_t(o->dbeta + j, t), s) : s, t);
+        if (o->dgamma) fnn_put_gradient(o->dgamma + j, o->accumulate, q, t);
+        if (o->dbeta) fnn_put_gradient(o->dbeta + j, o->accumulate, s, t);
     }
 }
 

@@ -10,26 +10,18 @@
 #include "sums.h"
 
 /* The vector at x + j of a row of n, with -inf beyond the end: e^-inf adds nothing to a sum. */
-FNN_INLINE vec fnn_row_load(const real *x, size_t j, size_t n)
+FNN_INLINE vec fnn_row_load_logits(const real *x, size_t j, size_t n)
 {
     if (j + FNN_LANES <= n) return v_load(x + j);
     const vt t = vt_first(n - j);
     return v_select(vmask_from_t(t), v_load_t(x + j, t), v_set1(-__builtin_inf()));
 }
 
-FNN_INLINE void fnn_row_store(real *y, size_t j, size_t n, vec v)
-{
-    if (j + FNN_LANES <= n)
-        v_store(y + j, v);
-    else
-        v_store_t(y + j, v, vt_first(n - j));
-}
-
 FNN_INLINE real fnn_row_max(const real *x, size_t n)
 {
     vec m = v_set1(-__builtin_inf());
     for (size_t j = 0; j < n; j += FNN_LANES) {
-        const vec v = fnn_row_load(x, j, n);
+        const vec v = fnn_row_load_logits(x, j, n);
         m = v_select(v_lt(m, v), v, m);
     }
     return v_max(m);
@@ -42,7 +34,7 @@ FNN_INLINE real fnn_row_sum_exp(const real *x, size_t n, vec max)
     for (size_t from = 0, end; from < n; from = end) {
         end = fnn_block_end(from, n);
         vec block = v_zero();
-        for (size_t j = from; j < end; j += FNN_LANES) block = v_add(block, v_exp(v_sub(fnn_row_load(x, j, n), max)));
+        for (size_t j = from; j < end; j += FNN_LANES) block = v_add(block, v_exp(v_sub(fnn_row_load_logits(x, j, n), max)));
         sum = fnn_add_block(from, sum, block);
     }
     return v_sum(sum);
@@ -57,7 +49,7 @@ static void fnn_softmax_forward(size_t rows, size_t columns, const real *x, size
             end = fnn_block_end(from, columns);
             vec block = v_zero();
             for (size_t j = from; j < end; j += FNN_LANES) {
-                const vec e = v_exp(v_sub(fnn_row_load(x, j, columns), max));
+                const vec e = v_exp(v_sub(fnn_row_load_logits(x, j, columns), max));
                 fnn_row_store(y, j, columns, e);
                 block = v_add(block, e);
             }
@@ -65,13 +57,8 @@ static void fnn_softmax_forward(size_t rows, size_t columns, const real *x, size
         }
         const vec total = v_set1(v_sum(sum));
         for (size_t j = 0; j < columns; j += FNN_LANES)
-            fnn_row_store(y, j, columns, v_div(fnn_row_load(y, j, columns), total));
+            fnn_row_store(y, j, columns, v_div(fnn_row_load_logits(y, j, columns), total));
     }
-}
-
-FNN_INLINE vec fnn_row_load_zero(const real *x, size_t j, size_t n)
-{
-    return j + FNN_LANES <= n ? v_load(x + j) : v_load_t(x + j, vt_first(n - j));
 }
 
 static void fnn_softmax_backward(size_t rows, size_t columns, const real *dy, size_t lddy, const real *y, size_t ldy,
@@ -83,13 +70,13 @@ static void fnn_softmax_backward(size_t rows, size_t columns, const real *dy, si
             end = fnn_block_end(from, columns);
             vec block = v_zero();
             for (size_t j = from; j < end; j += FNN_LANES)
-                block = v_fma(fnn_row_load_zero(dy, j, columns), fnn_row_load_zero(y, j, columns), block);
+                block = v_fma(fnn_row_load(dy, j, columns), fnn_row_load(y, j, columns), block);
             sum = fnn_add_block(from, sum, block);
         }
         const vec total = v_set1(v_sum(sum));
         for (size_t j = 0; j < columns; j += FNN_LANES)
-            fnn_row_store(dx, j, columns, v_mul(fnn_row_load_zero(y, j, columns),
-                                                v_sub(fnn_row_load_zero(dy, j, columns), total)));
+            fnn_row_store(dx, j, columns, v_mul(fnn_row_load(y, j, columns),
+                                                v_sub(fnn_row_load(dy, j, columns), total)));
     }
 }
 
@@ -109,7 +96,7 @@ static void fnn_log_softmax_forward(size_t rows, size_t columns, const real *x, 
         for (size_t r = 0; r < count; r++)
             for (size_t j = 0; j < columns; j += FNN_LANES)
                 fnn_row_store(y + (i0 + r) * ldy, j, columns,
-                              v_sub(v_sub(fnn_row_load(x + (i0 + r) * ldx, j, columns), v_set1(max[r])),
+                              v_sub(v_sub(fnn_row_load_logits(x + (i0 + r) * ldx, j, columns), v_set1(max[r])),
                                     v_set1(log_total[r])));
     }
 }
@@ -122,13 +109,13 @@ static void fnn_log_softmax_backward(size_t rows, size_t columns, const real *dy
         for (size_t from = 0, end; from < columns; from = end) {
             end = fnn_block_end(from, columns);
             vec block = v_zero();
-            for (size_t j = from; j < end; j += FNN_LANES) block = v_add(block, fnn_row_load_zero(dy, j, columns));
+            for (size_t j = from; j < end; j += FNN_LANES) block = v_add(block, fnn_row_load(dy, j, columns));
             sum = fnn_add_block(from, sum, block);
         }
         const vec total = v_set1(v_sum(sum));
         for (size_t j = 0; j < columns; j += FNN_LANES)
-            fnn_row_store(dx, j, columns, v_sub(fnn_row_load_zero(dy, j, columns),
-                                                v_mul(v_exp(fnn_row_load_zero(y, j, columns)), total)));
+            fnn_row_store(dx, j, columns, v_sub(fnn_row_load(dy, j, columns),
+                                                v_mul(v_exp(fnn_row_load(y, j, columns)), total)));
     }
 }
 

@@ -25,6 +25,12 @@ FNN_INLINE size_t fnn_block_end(size_t from, size_t n) { return n - from < FNN_S
 /* The first block's sum, which begins at 0, is taken as it is. */
 FNN_INLINE vec fnn_add_block(size_t from, vec sum, vec block) { return from ? v_add(sum, block) : block; }
 
+/* A gradient of parameters takes the place of what `to` holds, or is added to it. */
+FNN_INLINE void fnn_put_gradient(real *to, bool accumulate, vec gradient, vt t)
+{
+    v_store_t(to, accumulate ? v_add(v_load_t(to, t), gradient) : gradient, t);
+}
+
 FNN_INLINE real fnn_first_lane(vec v)
 {
     real lanes[FNN_LANES];

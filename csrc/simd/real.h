@@ -134,6 +134,20 @@ FNN_INLINE vwide v_widen(vec a)
     return vwide_load(lanes);
 }
 
+/* The vector at j of a row of n: the lanes beyond its end are 0, and are not written. */
+FNN_INLINE vec fnn_row_load(const real *x, size_t j, size_t n)
+{
+    return j + FNN_LANES <= n ? v_load(x + j) : v_load_t(x + j, vt_first(n - j));
+}
+
+FNN_INLINE void fnn_row_store(real *y, size_t j, size_t n, vec v)
+{
+    if (j + FNN_LANES <= n)
+        v_store(y + j, v);
+    else
+        v_store_t(y + j, v, vt_first(n - j));
+}
+
 /* A vector, whole or the lanes of t. Where `full` is a constant there is no branch. */
 FNN_INLINE vec fnn_part_load(const bool full, const real *x, vt t) { return full ? v_load(x) : v_load_t(x, t); }
 
