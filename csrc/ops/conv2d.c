@@ -145,7 +145,8 @@ static bool forward_in_lines(const fnn_window *w, size_t filters)
 }
 static bool backward_in_lines(const fnn_window *w, size_t filters)
 {
-    return depthwise(w, filters) || in_lines(w->width / w->stride_x, w->channels / w->groups);
+    const bool strides = w->stride_y * w->stride_x > 1; /* most of copied windows would be zeros */
+    return depthwise(w, filters) || in_lines(w->width / w->stride_x, strides ? LEAST : w->channels / w->groups);
 }
 
 static size_t packed(size_t k, size_t n) { return (n + FNN_PACKED_COLUMNS - 1) / FNN_PACKED_COLUMNS * FNN_PACKED_COLUMNS * k; }
