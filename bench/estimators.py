@@ -65,7 +65,8 @@ def _tabular(kind, X, y, epochs):
     return lambda: estimator.fit(X, y), bare
 
 
-def fit(count, rows=4000, epochs=20):
+def fit(count, rows=4000, epochs=50):
+    warnings.simplefilter("ignore")  # that perceptrons have not converged
     X, classes, numbers = _data(rows, 20)
     for kind in (MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor):
         make = _perceptron if kind.__name__.startswith("MLP") else _tabular

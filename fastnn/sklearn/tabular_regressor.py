@@ -136,10 +136,7 @@ max_categories, max_seconds, random_state, verbose, n_threads
     # ---- what it gives ----
 
     def _scaled_back(self, X):
-        found = self._mean_of(self._encoded(X)).astype(np.float64)
-        found *= self._deviation
-        found += self._mean
-        return found
+        return self._mean_of(self._encoded(X)) * self._deviation + self._mean
 
     def predict(self, X) -> np.ndarray:
         """The number, or numbers, for each row.
@@ -154,7 +151,10 @@ max_categories, max_seconds, random_state, verbose, n_threads
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             float64.
         """
-        found = self._scaled_back(X)
+        found = self._mean_of(self._encoded(X))
+        if self._flat and found.size == 1:  # as below, but for functions of arrays, which the network's weights drive out of the caches
+            return np.array([found.item() * self._deviation.item() + self._mean.item()])
+        found = found * self._deviation + self._mean
         if self._levels:
             return self._in_order(found)[:, self._middle()]
         return found[:, 0] if self._flat else found
