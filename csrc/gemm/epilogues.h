@@ -50,14 +50,25 @@ static void fnn_finish(const fnn_product *g, size_t i, size_t j, size_t rows, si
     }
 }
 
-/* The epilogue of the tile at row i, column j. */
-FNN_INLINE fnn_tile_epilogue fnn_tile_epilogue_of(const fnn_product *g, size_t i, size_t j)
+/* What the tiles of a finished C do themselves. */
+FNN_INLINE fnn_tile_epilogue_kind fnn_tile_epilogue_of(const fnn_product *g)
 {
-    if (g->activation != FNN_RELU || g->z) return (fnn_tile_epilogue){.kind = FNN_TILE_EPILOGUE_NONE};
-    if (g->epilogue == FNN_EPILOGUE_ACTIVATION) return (fnn_tile_epilogue){.kind = FNN_TILE_EPILOGUE_RELU};
-    if (g->epilogue == FNN_EPILOGUE_DERIVATIVE)
-        return (fnn_tile_epilogue){FNN_TILE_EPILOGUE_RELU_DERIVATIVE, g->saved + i * g->ldsaved + j, g->ldsaved};
-    return (fnn_tile_epilogue){.kind = FNN_TILE_EPILOGUE_NONE};
+    if (g->activation != FNN_RELU || g->z) return FNN_TILE_EPILOGUE_NONE;
+    if (g->epilogue == FNN_EPILOGUE_ACTIVATION) return FNN_TILE_EPILOGUE_RELU;
+    return g->epilogue == FNN_EPILOGUE_DERIVATIVE ? FNN_TILE_EPILOGUE_RELU_DERIVATIVE : FNN_TILE_EPILOGUE_NONE;
+}
+
+/* Whether they leave something to `fnn_finish`. */
+FNN_INLINE bool fnn_tiles_need_finish(const fnn_product *g)
+{
+    return fnn_tile_epilogue_of(g) == FNN_TILE_EPILOGUE_NONE && (g->epilogue != FNN_EPILOGUE_NONE || g->penalized);
+}
+
+/* The tile at row i, column j is next. One field is set, not the whole of it copied: a tile is too short to wait for stores of one
+ * width to be loaded in another, which go by way of the L1 cache. */
+FNN_INLINE void fnn_tile_epilogue_at(fnn_tile_epilogue *epilogue, const fnn_product *g, size_t i, size_t j)
+{
+    if (epilogue->kind == FNN_TILE_EPILOGUE_RELU_DERIVATIVE) epilogue->saved = g->saved + i * g->ldsaved + j;
 }
 
 #endif

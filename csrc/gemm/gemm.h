@@ -48,6 +48,9 @@ static void fnn_gemm_small_k(const fnn_product *g)
 {
     real packed[FNN_KC * FNN_NR] __attribute__((aligned(64)));
     const size_t tiles = fnn_row_tiles(g->m), panels = (g->n + FNN_NR - 1) / FNN_NR, max = FNN_KC / g->k;
+    const size_t each = g->m / tiles, more = g->m % tiles;
+    const bool finish = fnn_tiles_need_finish(g);
+    fnn_tile_epilogue epilogue = {.kind = fnn_tile_epilogue_of(g), .ldsaved = g->ldsaved};
     for (size_t from = 0; from < panels; from += max) {
         const size_t end = from + max < panels ? from + max : panels;
         for (size_t panel = from; panel < end; panel++) {
@@ -55,15 +58,15 @@ static void fnn_gemm_small_k(const fnn_product *g)
             fnn_pack_transposed(g, &q, packed + (panel - from) * g->k * FNN_NR);
         }
         for (size_t tile = 0, i = 0; tile < tiles; tile++) {
-            const size_t rows = g->m / tiles + (tile < g->m % tiles);
+            const size_t rows = each + (tile < more);
             for (size_t panel = from; panel < end; panel++) {
                 const fnn_block q = fnn_block_of(g, panels, 1, panel);
-                const fnn_tile_epilogue epilogue = fnn_tile_epilogue_of(g, i, q.j);
                 real *c = g->c + i * g->ldc + q.j;
                 if (g->m * g->n >= FNN_LARGE_C && panel + 1 < end) fnn_prefetch_to_write(c + q.width, rows, q.width, g->ldc);
+                fnn_tile_epilogue_at(&epilogue, g, i, q.j);
                 fnn_gemm_tile(rows, q.vectors, g->k, g->a + i * g->lda, g->lda, packed + (panel - from) * g->k * FNN_NR,
                               fnn_packed_ld(&q), g->accumulate ? c : NULL, g->ldc, c, g->ldc, fnn_block_last(&q), &epilogue);
-                if (epilogue.kind == FNN_TILE_EPILOGUE_NONE) fnn_finish(g, i, q.j, rows, q.width, c, g->ldc);
+                if (finish) fnn_finish(g, i, q.j, rows, q.width, c, g->ldc);
             }
             i += rows;
         }
@@ -166,6 +169,7 @@ static void fnn_gemm_long_k(const fnn_product *g)
 
 static void fnn_gemm(const fnn_product *g)
 {
+    if (g->m == 0 || g->n == 0) return;
     if (fnn_has_long_k(g))
         fnn_gemm_long_k(g);
     else if (fnn_may_swap(g))

@@ -69,8 +69,10 @@ FNN_INLINE void fnn_tile_store(const int rows, const int vectors, const bool who
 }
 
 /* What a tile does to its sums before it stores them: ReLU and its derivative, which cost next to nothing there. */
+typedef enum { FNN_TILE_EPILOGUE_NONE, FNN_TILE_EPILOGUE_RELU, FNN_TILE_EPILOGUE_RELU_DERIVATIVE } fnn_tile_epilogue_kind;
+
 typedef struct fnn_tile_epilogue {
-    enum { FNN_TILE_EPILOGUE_NONE, FNN_TILE_EPILOGUE_RELU, FNN_TILE_EPILOGUE_RELU_DERIVATIVE } kind;
+    fnn_tile_epilogue_kind kind;
     const real *saved; /* RELU_DERIVATIVE: the outputs of ReLU that this tile is the gradient of */
     size_t ldsaved;
 } fnn_tile_epilogue;

@@ -158,25 +158,28 @@ static void fnn_gemm_block(const fnn_product *g, const fnn_block_task *o)
     const fnn_block *q = &o->block;
     const bool resume = !o->first || g->accumulate, update = g->epilogue == FNN_EPILOGUE_UPDATE;
     const size_t max = q->vectors == 1 && !o->strips ? FNN_MR_NARROW : FNN_MR, tiles = (o->m + max - 1) / max;
+    const size_t each = o->m / tiles, more = o->m % tiles;
+    const bool finish = o->final && !update && fnn_tiles_need_finish(g), prefetches_c = !update && g->m * g->n >= FNN_LARGE_C;
     fnn_tile_task t = {.k = q->depth, .a = o->a, .lda = o->lda, .b = o->b, .ldb = o->ldb, .packed = o->pack,
                        .start = resume ? o->c : g->bias ? g->bias + q->j : NULL, .start_ld = resume ? o->ldc : 0, .c = o->c,
-                       .ldc = o->ldc, .last = fnn_block_last(q), .epilogue = {.kind = FNN_TILE_EPILOGUE_NONE}};
+                       .ldc = o->ldc, .last = fnn_block_last(q),
+                       .epilogue = {.kind = o->final ? fnn_tile_epilogue_of(g) : FNN_TILE_EPILOGUE_NONE, .ldsaved = g->ldsaved}};
     for (size_t tile = 0, r = 0; tile < tiles; tile++) {
-        const size_t rows = o->m / tiles + (tile < o->m % tiles), i = o->i + r;
+        const size_t rows = each + (tile < more), i = o->i + r;
         if (o->strips) {
             t.a = o->a + r * g->k + q->p * rows;
             t.lda = rows;
         }
-        if (!update && g->m * g->n >= FNN_LARGE_C && tile + 1 < tiles) fnn_prefetch_to_write(t.c + rows * t.ldc, rows, 1, t.ldc);
+        if (prefetches_c && tile + 1 < tiles) fnn_prefetch_to_write(t.c + rows * t.ldc, rows, 1, t.ldc);
         fnn_tile_looks_ahead(&t, g, o->next, tiles, tile);
-        if (o->final) t.epilogue = fnn_tile_epilogue_of(g, i, q->j);
+        fnn_tile_epilogue_at(&t.epilogue, g, i, q->j);
         fnn_tiles[g->a_transposed][t.packed != NULL][q->vectors - 1][rows - 1](&t);
         if (t.packed) {
             t.b = t.packed;
             t.ldb = FNN_NR;
             t.packed = NULL;
         }
-        if (o->final && !update && t.epilogue.kind == FNN_TILE_EPILOGUE_NONE) fnn_finish(g, i, q->j, rows, q->width, t.c, t.ldc);
+        if (finish) fnn_finish(g, i, q->j, rows, q->width, t.c, t.ldc);
         t.a += g->a_transposed ? rows : rows * t.lda;
         t.c += rows * t.ldc;
         if (resume) t.start = t.c;
@@ -224,6 +227,8 @@ static void fnn_gemm_far_b(const fnn_product *g)
         if (more) next = fnn_far_stage_of(g, stage + 1, parts, blocks);
         const bool resume = !now.first || g->accumulate;
         const size_t depth = now.q[0].depth, last = now.panels - 1;
+        const bool finish = now.final && fnn_tiles_need_finish(g);
+        const fnn_tile_epilogue_kind epilogue = now.final ? fnn_tile_epilogue_of(g) : FNN_TILE_EPILOGUE_NONE;
         for (size_t tile = 0, i = 0; tile < tiles; tile++) {
             const size_t rows = g->m / tiles + (tile < g->m % tiles);
             const size_t from = fnn_part(next.q[0].depth, tiles, tile), end = fnn_part(next.q[0].depth, tiles, tile + 1);
@@ -233,16 +238,17 @@ static void fnn_gemm_far_b(const fnn_product *g)
                 real *c = g->c + i * g->ldc + j;
                 fnn_tile_task t = {.k = depth, .a = a, .lda = g->lda, .b = packed + panel * depth * FNN_NR, .ldb = FNN_NR,
                                    .start = resume ? c : g->bias ? g->bias + j : NULL, .start_ld = resume ? g->ldc : 0, .c = c,
-                                   .ldc = g->ldc, .last = fnn_block_last(&now.q[panel]), .epilogue = {.kind = FNN_TILE_EPILOGUE_NONE}};
+                                   .ldc = g->ldc, .last = fnn_block_last(&now.q[panel]),
+                                   .epilogue = {.kind = epilogue, .ldsaved = g->ldsaved}};
                 if (more && panel < next.panels) {
                     t.ahead = fnn_block_data(g, &next.q[panel]) + from * g->ldb;
                     t.ldahead = g->ldb;
                     t.ahead_rows = end - from;
                 }
                 if (panel < last) fnn_prefetch_to_write(c + width, rows, width, g->ldc);
-                if (now.final) t.epilogue = fnn_tile_epilogue_of(g, i, j);
+                fnn_tile_epilogue_at(&t.epilogue, g, i, j);
                 fnn_tiles[g->a_transposed][0][now.q[panel].vectors - 1][rows - 1](&t);
-                if (now.final && t.epilogue.kind == FNN_TILE_EPILOGUE_NONE) fnn_finish(g, i, j, rows, width, c, g->ldc);
+                if (finish) fnn_finish(g, i, j, rows, width, c, g->ldc);
             }
             if (more) fnn_pack_panels(g, next.q, next.panels, from, end, room[(stage + 1) % 2]);
             i += rows;

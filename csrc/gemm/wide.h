@@ -122,6 +122,7 @@ static void fnn_gemm_range(const fnn_product *g, size_t i0, size_t i1, real *gra
      * once, the caches keep only a part if its rows lie a power of two apart. */
     const bool pieces = pack && g->scratch && !g->b_transposed;
     const bool prefetches_c = !update && g->m * g->n >= FNN_LARGE_C;
+    const size_t each = m / tiles, odd = m % tiles;
     real *other = pieces ? packed + max * FNN_NR : NULL; /* the next block */
 
     for (size_t stage = 0; stage < panels * blocks; stage++) {
@@ -145,8 +146,10 @@ static void fnn_gemm_range(const fnn_product *g, size_t i0, size_t i1, real *gra
             b = packed;
             ldb = q.vectors * FNN_LANES;
         }
+        const bool finish = final && fnn_tiles_need_finish(g);
+        fnn_tile_epilogue epilogue = {.kind = final ? fnn_tile_epilogue_of(g) : FNN_TILE_EPILOGUE_NONE, .ldsaved = g->ldsaved};
         for (size_t tile = 0, i = i0; tile < tiles; tile++) {
-            const size_t rows = m / tiles + (tile < m % tiles), ldc = update ? FNN_NR : g->ldc;
+            const size_t rows = each + (tile < odd), ldc = update ? FNN_NR : g->ldc;
             real *c = update ? gradient + (i - i0) * ldc : g->c + i * g->ldc + q.j;
             const bool resume = !first || g->accumulate;
             const real *start = resume ? c : g->bias ? g->bias + q.j : NULL;
@@ -159,10 +162,10 @@ static void fnn_gemm_range(const fnn_product *g, size_t i0, size_t i1, real *gra
             }
             fnn_prefetch_list ahead;
             if (prefetches) fnn_prefetch_list_of(g, &prefetch, tile, i, rows, &ahead);
-            const fnn_tile_epilogue epilogue = final ? fnn_tile_epilogue_of(g, i, q.j) : (fnn_tile_epilogue){.kind = FNN_TILE_EPILOGUE_NONE};
+            fnn_tile_epilogue_at(&epilogue, g, i, q.j);
             fnn_tile_of(g->a_transposed, q.vectors, rows)(q.depth, a, g->lda, b, ldb, start, resume ? ldc : 0, c, ldc, last, &epilogue,
                                                           prefetches ? &ahead : NULL);
-            if (final && epilogue.kind == FNN_TILE_EPILOGUE_NONE) fnn_finish(g, i, q.j, rows, q.width, c, ldc);
+            if (finish) fnn_finish(g, i, q.j, rows, q.width, c, ldc);
             if (pieces && more) fnn_pack_piece(g, &next, tiles, tile, other);
             i += rows;
         }

@@ -195,8 +195,7 @@ static void fnn_windows_product(const fnn_windows *g)
     const fnn_product product = {.n = g->n, .k = k};
     const real *b = g->packed;
     /* An epilogue that tiles do not have for theirs is done to all of C at once where nothing lies between its rows. */
-    const bool has_epilogue = o->epilogue != FNN_EPILOGUE_NONE && fnn_tile_epilogue_of(o, 0, 0).kind == FNN_TILE_EPILOGUE_NONE;
-    const bool together = has_epilogue && fnn_windows_together(g);
+    const bool together = fnn_tiles_need_finish(o) && fnn_windows_together(g), finish = fnn_tiles_need_finish(o) && !together;
     for (size_t panel = 0; panel < panels; panel++) {
         const fnn_block q = fnn_block_of(&product, panels, 1, panel);
         const bool joined = q.vectors > 1 && fnn_windows_joined(g);
@@ -205,7 +204,8 @@ static void fnn_windows_product(const fnn_windows *g)
         const size_t each = pixels / tiles, more = pixels % tiles;
         fnn_window_task t = {.lines = g->taps_y, .runs = g->taps_x, .depth = g->depth, .line_step = g->tap_y, .run_step = g->tap_x,
                              .step = g->step, .b = b, .ldb = q.vectors * FNN_VR, .start = o->bias ? o->bias + q.j : NULL,
-                             .ldc = o->ldc, .last = fnn_block_last(&q)};
+                             .ldc = o->ldc, .last = fnn_block_last(&q),
+                             .epilogue = {.kind = fnn_tile_epilogue_of(o), .ldsaved = o->ldsaved}};
         for (size_t y = 0; y < lines; y++) {
             const fnn_product line = fnn_windows_line(g, y);
             const real *from = g->a + y * g->line; /* of the line that a tile is in */
@@ -215,9 +215,9 @@ static void fnn_windows_product(const fnn_windows *g)
                 const size_t rows = each + (tile < more);
                 if (q.vectors > 1) fnn_window_find_rows(g, &t, rows, &from, &x);
                 if (o->accumulate) t.start = t.c, t.start_ld = t.ldc;
-                t.epilogue = fnn_tile_epilogue_of(&line, pixel, q.j);
+                fnn_tile_epilogue_at(&t.epilogue, &line, pixel, q.j);
                 fnn_window_tiles[0][q.vectors - 1][rows - 1](&t);
-                if (has_epilogue && !together) fnn_finish(&line, pixel, q.j, rows, q.width, t.c, t.ldc);
+                if (finish) fnn_finish(&line, pixel, q.j, rows, q.width, t.c, t.ldc);
                 t.a += rows * g->step;
                 t.c += rows * t.ldc;
                 pixel += rows;
