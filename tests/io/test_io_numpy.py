@@ -60,6 +60,13 @@ def test_layers_that_a_format_cannot_hold(write, name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_activations_without_a_formula(monkeypatch, tmp_path):
+    monkeypatch.delitem(numpy_source.FORMULAS, "mish")
+    with pytest.raises(ValueError, match="layer 0: Dense has no form in .*: it emits mish"):
+        io.to_numpy(nn.Sequential(nn.Dense(2, 2, "mish")), tmp_path / "m.py")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_written_is_tried(monkeypatch, tmp_path):
     wrong = numpy_source.FORMULAS["tanh"]._replace(numpy="np.sinh(x)")
     monkeypatch.setitem(numpy_source.FORMULAS, "tanh", wrong)
