@@ -26,13 +26,16 @@ WAYS = ("fastnn/io/", "fastnn/cli/", "fastnn/sklearn/")
 
 
 def code_of(path):
-    """The text of a source file without comments and docstrings."""
+    """The text of a source file without comments, docstrings, and what is for type checkers alone."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         lines = text.splitlines()
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
                 lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+            elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+                for line in range(node.body[0].lineno - 1, node.body[-1].end_lineno):
+                    lines[line] = "" if line > node.body[0].lineno - 1 else " " * node.body[0].col_offset + "pass"
         for t in tokenize.generate_tokens(io.StringIO(text).readline):
             if t.type == tokenize.COMMENT:
                 lines[t.start[0] - 1] = lines[t.start[0] - 1][: t.start[1]]

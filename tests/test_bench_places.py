@@ -22,6 +22,7 @@ def test_things_stand_in_few_files():
 def test_comments_and_docstrings_do_not_count(tmp_path):
     for name, text in {
         "a.py": '"""lion"""\nx = 1  # lion\ny = "#"\n',
+        "b.py": "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from .lion import Lion\n    lion = 2\nelse:\n    x = 3\n",
         "a.c": "/* lion\n lion */ int x; // lion\n",
         "a.pxi": 'cdef f():\n    """lion"""\n    # lion\n',
     }.items():
