@@ -295,16 +295,6 @@ FNN_INLINE vec fnn_averaged(const fnn_scalars *s, const bool start, vec average,
     return start ? w : fnn_towards(average, w, s->one_ema);
 }
 
-FNN_INLINE vec fnn_get(const bool whole, const real *p, vt t) { return whole ? v_load(p) : v_load_t(p, t); }
-
-FNN_INLINE void fnn_put(const bool whole, real *p, vec a, vt t)
-{
-    if (whole)
-        v_store(p, a);
-    else
-        v_store_t(p, a, t);
-}
-
 /* The states of the elements from `at` on. */
 FNN_INLINE void fnn_states_at(real *to[FNN_STATES], real *const state[FNN_STATES], size_t at)
 {
@@ -319,20 +309,20 @@ FNN_INLINE void fnn_update_vector(fnn_rule * rule, const int states, const unsig
                                   size_t i, size_t ig, vt t, real *w, const real *g, real *s0, real *s1,
                                   real *s2, real *average)
 {
-    vec vw = fnn_get(whole, w + i, t), vg = fnn_get(whole, g + ig, t), v0 = vg, v1 = vg, v2 = vg;
-    if (states > 0) v0 = fnn_get(whole, s0 + i, t);
-    if (states > 1) v1 = fnn_get(whole, s1 + i, t);
-    if (states > 2) v2 = fnn_get(whole, s2 + i, t);
+    vec vw = fnn_part_load(whole, w + i, t), vg = fnn_part_load(whole, g + ig, t), v0 = vg, v1 = vg, v2 = vg;
+    if (states > 0) v0 = fnn_part_load(whole, s0 + i, t);
+    if (states > 1) v1 = fnn_part_load(whole, s1 + i, t);
+    if (states > 2) v2 = fnn_part_load(whole, s2 + i, t);
     if (options) vg = fnn_prepare_gradient(options, s, vw, vg);
     if (options & FNN_DECAY) vw = v_mul(s->keep, vw);
     vw = rule(s, vw, vg, &v0, &v1, &v2);
     if (options & FNN_THRESHOLD) vw = fnn_shrink(s, vw);
-    if (!(traits & FNN_TRAIT_trust)) fnn_put(whole, w + i, vw, t); /* else it moves later: nothing to write */
-    if (states > 0) fnn_put(whole, s0 + i, v0, t);
-    if (states > 1) fnn_put(whole, s1 + i, v1, t);
-    if (states > 2) fnn_put(whole, s2 + i, v2, t);
+    if (!(traits & FNN_TRAIT_trust)) fnn_part_store(whole, w + i, vw, t); /* else it moves later: nothing to write */
+    if (states > 0) fnn_part_store(whole, s0 + i, v0, t);
+    if (states > 1) fnn_part_store(whole, s1 + i, v1, t);
+    if (states > 2) fnn_part_store(whole, s2 + i, v2, t);
     if (options & FNN_EMA)
-        fnn_put(whole, average + i, fnn_averaged(s, start, fnn_get(whole, average + i, t), vw), t);
+        fnn_part_store(whole, average + i, fnn_averaged(s, start, fnn_part_load(whole, average + i, t), vw), t);
 }
 
 /* One pass over `rows` rows of n elements, those of w and of the states ldw apart, those of g ldg; `rule`, `states`, `traits` and
@@ -410,13 +400,13 @@ FNN_INLINE void fnn_trust_vector(const bool whole, const unsigned options, const
                                  const fnn_scalars *s, vec lr, size_t i, vt t, real *w,
                                  const real *m, const real *v, real *average)
 {
-    vec vw = fnn_get(whole, w + i, t);
+    vec vw = fnn_part_load(whole, w + i, t);
     vw = fnn_minus_product(
-        vw, lr, fnn_trust_direction(s, vw, fnn_get(whole, m + i, t), fnn_get(whole, v + i, t)));
+        vw, lr, fnn_trust_direction(s, vw, fnn_part_load(whole, m + i, t), fnn_part_load(whole, v + i, t)));
     if (options & FNN_THRESHOLD) vw = fnn_shrink(s, vw);
-    fnn_put(whole, w + i, vw, t);
+    fnn_part_store(whole, w + i, vw, t);
     if (options & FNN_EMA)
-        fnn_put(whole, average + i, fnn_averaged(s, start, fnn_get(whole, average + i, t), vw), t);
+        fnn_part_store(whole, average + i, fnn_averaged(s, start, fnn_part_load(whole, average + i, t), vw), t);
 }
 
 static void fnn_trust_update(size_t n, const fnn_update_scalars *scalars, double ratio, real *w,
