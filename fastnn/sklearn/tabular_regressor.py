@@ -135,8 +135,8 @@ max_categories, max_seconds, random_state, verbose, n_threads
 
     # ---- what it gives ----
 
-    def _scaled_back(self, X):
-        return self._mean_of(self._encoded(X)) * self._deviation + self._mean
+    def _scaled_back(self, found):
+        return found * self._deviation + self._mean
 
     def predict(self, X) -> np.ndarray:
         """The number, or numbers, for each row.
@@ -154,7 +154,7 @@ max_categories, max_seconds, random_state, verbose, n_threads
         found = self._mean_of(self._encoded(X))
         if self._flat and found.size == 1:  # as below, but for functions of arrays, which the network's weights drive out of the caches
             return np.array([found.item() * self._deviation.item() + self._mean.item()])
-        found = found * self._deviation + self._mean
+        found = self._scaled_back(found)
         if self._levels:
             return self._in_order(found)[:, self._middle()]
         return found[:, 0] if self._flat else found
@@ -170,7 +170,7 @@ max_categories, max_seconds, random_state, verbose, n_threads
         check_is_fitted(self, "_encoder")
         if not self._levels:
             raise ValueError("predict_quantiles: expected an estimator that was fitted with quantiles, got one without")
-        return self._in_order(self._scaled_back(X))
+        return self._in_order(self._scaled_back(self._mean_of(self._encoded(X))))
 
     def _in_order(self, found):
         """Quantiles that cross are sorted."""
