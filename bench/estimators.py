@@ -10,7 +10,6 @@ peak    floating-point operations of whole fits of TabularClassifier and Tabular
 """
 
 import argparse
-import threading
 import time
 import timeit
 import warnings
@@ -18,10 +17,11 @@ import warnings
 import numpy as np
 
 import fastnn
-from fastnn import _native, losses, nn, optim, schedules
+from fastnn import losses, nn, optim, schedules
 from fastnn.sklearn import MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor
 
 from .fit import _ratio, _rounds
+from .machine import Machine
 
 
 def _data(rows, columns, classes=4):
@@ -162,43 +162,25 @@ def beside(count):
               f"best {best[0]:.4f}, {best[1]:.4f}", flush=True)
 
 
-def _peak(threads, seconds=0.4):
-    """Floating-point operations a second of so many threads together."""
-    each = _native.fma_peak(1)[0]
-    done = [0.0] * threads
-
-    def work(i):
-        begun, rounds = time.perf_counter(), 0
-        while time.perf_counter() - begun < seconds:
-            _native.fma_peak(200_000)
-            rounds += 200_000
-        done[i] = rounds * each / (time.perf_counter() - begun)
-
-    workers = [threading.Thread(target=work, args=(i,)) for i in range(threads)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
-    return sum(done)
-
-
 def peak(count, rows=10_000, columns=20, epochs=30):
     X, classes, numbers = _data(rows, columns)
     threads = fastnn.get_num_threads()
+    machine = Machine(threads)
     for kind, y in ((TabularClassifier, classes), (TabularRegressor, numbers)):
         estimator = kind(n_epochs=epochs, random_state=0).fit(X, y)
         sizes = estimator._sizes()
         product = 2.0 * sum(a * b for a, b in zip(sizes, sizes[1:]))
         held = rows // 5
-        work = epochs * product * (3 * ((rows - held) // 256 * 256) + held)
+        trained = 3 * ((rows - held) // 256 * 256)  # a step is three products of what a prediction is one of
+        work = epochs * product * (trained + held)
         found = []
         for _ in range(count):
-            limit, begun = _peak(threads), time.perf_counter()
+            limit, begun = machine.gflops(), time.perf_counter()
             estimator.fit(X, y)
-            seconds = time.perf_counter() - begun
-            found.append((work / seconds / max(limit, _peak(threads)), work / seconds / 1e9, limit / 1e9))
+            rate = work / (time.perf_counter() - begun) / 1e9
+            found.append((rate / max(limit, machine.gflops()), rate, limit))
         share, rate, limit = np.median(found, axis=0)
-        training = 3 * ((rows - held) // 256 * 256) / (3 * ((rows - held) // 256 * 256) + held)
+        training = trained / (trained + held)
         print(f"{kind.__name__}, {rows:,} x {columns}, {threads} threads: {rate:.0f} GFLOP/s of {limit:.0f}, {100 * share:.0f} %; "
               f"without the rows held back {100 * share * training:.0f} %", flush=True)
 
