@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn import optim
+from fastnn.core.activations import ACTIVATIONS, FORMS
+from fastnn.core.update_rules import RULES
+from fastnn.ops.op import KINDS
 
 _spec = importlib.util.spec_from_file_location("make_digests", Path(__file__).parent / "golden" / "make_digests.py")
 golden = importlib.util.module_from_spec(_spec)
@@ -34,6 +38,24 @@ def test_every_case_is_recorded_and_like_no_other():
     assert list(RECORDED) == list(golden.CASES)
     for column in ("fused", "generic"):
         assert len({digests[column] for digests in RECORDED.values()}) == len(RECORDED)
+
+
+def test_every_entry_of_the_registers_is_in_a_case():
+    """A new one has a line in make_digests.py, which is then run again."""
+    assert set(golden.ACTIVATIONS) == set(ACTIVATIONS)
+    assert {rule for kind, _ in golden.OPTIMIZERS.values() for rule in getattr(optim, kind).rules} == set(RULES)
+    forms, kinds = set(), set()
+    models = [(make(), golden.CROSS_ENTROPY) for make in golden.LAYERS.values()]
+    models += [(golden.chain(3, 5), loss) for loss, _ in golden.LOSSES.values()]
+    for model, loss in models:
+        opt = optim.LAMB(model.parameters(), max_norm=1.0)
+        trainer = fastnn.Trainer(model, loss, opt, clip_norm=1.0, penalty=golden.PENALTIES["l2"])
+        ops = [*trainer.plan(8).ops, *trainer.plan(8, fused=False).ops, *model.plan(8).ops]
+        kinds |= {op.kind for op in ops}
+        forms |= {op.form for op in ops if op.kind == "elementwise_loss"}
+    assert forms == set(FORMS)
+    elsewhere = {"gather_weights", "tied_forward", "tied_backward_input", "stochastic_pool2d_inference_backward"}
+    assert kinds | elsewhere == set(KINDS)
 
 
 def test_the_exceptions_are_cases():

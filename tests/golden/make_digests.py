@@ -27,6 +27,7 @@ import numpy as np
 
 import fastnn
 from fastnn import init, kernels, losses, nn, optim, regularizers, schedules
+from fastnn.core import activations
 
 FILE = Path(__file__).with_name("digests.json")
 BETAS = (13 / 16, 61 / 64)  # their powers are exact in double, for as many steps as are done here; products with them are not
@@ -67,8 +68,8 @@ def fill(model):
     """Parameters that do not depend on the initialisers: weights of a fitting size, everything else a little beside where it
     starts."""
     for i, p in enumerate(model.parameters()):
-        if len(p.shape) == 2:
-            p.data = uniform(100 + i, *p.shape) * np.float32(2.0 ** (1 - p.shape[0].bit_length() // 2))
+        if len(p.shape) > 1:
+            p.data = uniform(100 + i, *p.shape) * np.float32(2.0 ** (1 - math.prod(p.shape[:-1]).bit_length() // 2))
         else:
             p.data = p.data + uniform(100 + i, *p.shape) * np.float32(0.125)
     return model
@@ -100,7 +101,16 @@ def column(isa=None):
     return "generic" if (isa or fastnn.get_isa()) == "generic" else "fused"
 
 
-def train(model, loss, optimizer, target, batch=24, steps=4, weighted=False, **settings):
+def inputs(model, seed, rows, codes=()):
+    """Samples of the model's shape; codes: for each column how many categories it has, 0 where it has numbers."""
+    x = uniform(seed, rows, *model.in_shape)
+    for column, count in enumerate(codes):
+        if count:
+            x[:, column] = whole(seed + column, count, rows)
+    return x
+
+
+def train(model, loss, optimizer, target, batch=24, steps=4, weighted=False, codes=(), **settings):
     """What a model has become in some steps, the last of fewer rows. `target`: function of a seed and a number of rows."""
     fill(model)
     trainer = fastnn.Trainer(model, loss, optimizer(model.parameters()), seed=5, **settings)
@@ -108,7 +118,7 @@ def train(model, loss, optimizer, target, batch=24, steps=4, weighted=False, **s
     for step in range(steps):
         rows = batch if step + 1 < steps else max(batch - batch // 3, 1)
         weights = np.abs(uniform(3000 + step, rows)) * np.float32(2) if weighted else None
-        found.append(trainer.step(uniform(1000 + step, rows, model.in_features), target(2000 + step, rows), weights))
+        found.append(trainer.step(inputs(model, 1000 + step, rows, codes), target(2000 + step, rows), weights))
     return result(trainer), found
 
 
@@ -189,6 +199,9 @@ OPTIMIZERS = {
         "ScheduleFreeAdamW",
         {"lr": 0.05, "betas": BETAS, "weight_decay": 0.1, "warmup_steps": 2, "r": 1.0, "weight_lr_power": 1.0},
     ),
+    "adafactor": ("Adafactor", {"lr": 0.05, "beta2_decay": -1.0, "weight_decay": 0.1}),
+    "muon": ("Muon", {"lr": 0.02, "betas": BETAS, "weight_decay": 0.1}),
+    "muon steady": ("Muon", {"lr": 0.02, "betas": BETAS, "nesterov": False, "ns_steps": 2, "adjust_lr_fn": "match_rms_adamw"}),
 }  # fmt: skip
 
 SHAPES = ((33, 129), (70, 35), (17,), (1,), (2, 3, 4))
@@ -369,6 +382,7 @@ LOSSES = {
     "absolute": (losses.MeanAbsoluteError(), rows_of(5)),
     "huber": (losses.Huber(), rows_of(5)),
     "huber, narrow": (losses.Huber(delta=0.1), rows_of(5)),
+    "quantiles": (losses.Quantile([0.1, 0.3, 0.5, 0.7, 0.9]), rows_of(5)),
     "poisson, log": (losses.Poisson(), counts(5)),
     "poisson, log, full": (losses.Poisson(full=True), counts(5)),
     "poisson": (losses.Poisson(log_input=False, eps=4.0), counts(5)),
@@ -399,8 +413,10 @@ for _name, (_loss, _target) in {
 
 ACTIVATIONS = {
     "identity": None, "sigmoid": None, "tanh": None, "relu": None, "leaky_relu": 0.3, "elu": 0.7, "selu": None, "gelu": None,
-    "gelu_tanh": None, "silu": None, "softplus": 1.7, "hard_tanh": None,
+    "gelu_tanh": None, "silu": None, "softplus": 1.7, "hard_tanh": None, "mish": None,
 }  # fmt: skip
+
+SAVES = {name: a.saves for name, a in activations.ACTIVATIONS.items()}
 
 
 def add_activation(name, alpha):
@@ -418,7 +434,7 @@ def add_activation(name, alpha):
     def kernel():
         x, dy = uniform(1, 16, 37) * np.float32([[0.1], [1], [8], [30]] * 4), uniform(2, 16, 37)
         y = kernels.activation_forward(x, name, alpha=alpha)
-        saved = x if name in ("gelu", "gelu_tanh", "silu") else y
+        saved = x if SAVES[name] == "z" else y
         return y, kernels.activation_backward(dy, saved, name, alpha=alpha)
 
 
@@ -437,6 +453,11 @@ def shared():
     return nn.Sequential(
         first, nn.Tied(first, transpose=False, activation="relu"), dense(11, 11), nn.Tied(first, activation="softmax"), dense(11, 5)
     )
+
+
+def conv(*sizes, **settings):
+    """A Conv2d layer whose weights are not drawn."""
+    return nn.Conv2d(*sizes, init="zeros", **settings)
 
 
 LAYERS = {
@@ -467,14 +488,35 @@ LAYERS = {
         nn.Rescaling(0.7, 0.3), nn.GaussianNoise(0.1), dense(12, 33), nn.BatchNorm(33), nn.Activation("leaky_relu"),
         nn.Dropout(0.3), nn.Residual(nn.RMSNorm(33), nn.DropConnect(dense(33, 33, "silu")), nn.PReLU(33)),
         nn.Maxout(33, 14, init="zeros"), dense(14, 5)),
+    "parametric activations": lambda: nn.Sequential(
+        dense(12, 20), nn.ParametricActivation(20, "selu"), nn.ParametricActivation(20, "mish"), dense(20, 5)),
+    "numbers": lambda: nn.Sequential(
+        nn.Scale(12), nn.PiecewiseLinear([[-0.7, 0.1, 0.6]] * 12), dense(24, 20, "tanh"), nn.Scale(20), dense(20, 5)),
+    "waves": lambda: nn.Sequential(nn.PBLD(12, 5, 3, embedded=7), dense(26, 8), nn.PBLD(8, 17, 6), dense(48, 5)),
+    "embedding": lambda: nn.Sequential(nn.Input(3), nn.Embedding(7, 6), nn.Flatten(), dense(18, 5)),
+    "table": lambda: nn.Sequential(nn.TabularEmbedding(2, (3, 7), dim=4), dense(10, 20, "relu"), dense(20, 5)),
+    "convolutions": lambda: nn.Sequential(
+        nn.Input(9, 8, 2), conv(2, 5, 3, padding=1, activation="relu"), nn.MaxPool2d(2), conv(5, 17, 2, activation="gelu"),
+        nn.AvgPool2d(2, 1, padding=1), nn.Flatten(), dense(272, 5)),
+    "convolutions in groups": lambda: nn.Sequential(
+        nn.Input(9, 8, 2), conv(2, 6, 3, stride=2, groups=2), nn.PReLU(6), conv(6, 6, 2, dilation=2, groups=6),
+        nn.GlobalAvgPool2d(), dense(6, 5)),
+    "convolutions, normalised": lambda: nn.Sequential(
+        nn.Input(9, 8, 2), conv(2, 6, 3), nn.BatchNorm(6), nn.Activation("relu"), conv(6, 6, 2), nn.GroupNorm(3, 6),
+        nn.Dropout2d(0.3), nn.GlobalMaxPool2d(), dense(6, 5)),
+    "stochastic pooling": lambda: nn.Sequential(
+        nn.Input(9, 8, 2), conv(2, 6, 3, activation="relu"), nn.StochasticPool2d(2), nn.Flatten(), dense(54, 5)),
+    "transposed convolution": lambda: nn.Sequential(
+        nn.Input(4, 3, 2), nn.ConvTranspose2d(2, 3, 2, stride=2, init="zeros", activation="tanh"), nn.Flatten(), dense(144, 5)),
 }  # fmt: skip
+CODES = {"embedding": (7, 7, 7), "table": (0, 0, 3, 7)}
 for _name, _make in LAYERS.items():
     for _kind, _optimizer in {"sgd": sgd, "adam": adam}.items():
-        CASES[f"layer/{_name}, {_kind}"] = lambda make=_make, optimizer=_optimizer: train(
-            make(), CROSS_ENTROPY, optimizer, labels(5)
+        CASES[f"layer/{_name}, {_kind}"] = lambda make=_make, optimizer=_optimizer, codes=CODES.get(_name, ()): train(
+            make(), CROSS_ENTROPY, optimizer, labels(5), codes=codes
         )
     if _name not in ("dropout", "dropconnect", "noise"):  # which do nothing then
-        CASES[f"predict/{_name}"] = lambda make=_make: predictions(make())
+        CASES[f"predict/{_name}"] = lambda make=_make, codes=CODES.get(_name, ()): predictions(make(), codes)
 
 for _batch in (1, 7, 64):
     for _name, _make in {
@@ -559,12 +601,12 @@ for _name in ("images", "k in blocks in scratch", "deep update"):
 # ---- the other doors: predict, fit, value_and_grad, initialisers, kernels ----
 
 
-def predictions(model):
+def predictions(model, codes=()):
     """Of batches that are computed whole and in parts."""
     fill(model)
     found = []
     for rows, at_once in ((1, None), (5, None), (40, None), (40, 7)):
-        x = uniform(rows, rows, model.in_features)
+        x = inputs(model, rows, rows, codes)
         found += [model.predict(x, at_once), model.predict_proba(x, at_once), model.predict_classes(x)]
     return found
 
