@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import nn, optim, schedules
+from fastnn import losses, nn, optim, schedules
+from fastnn.nn.layer import LAYERS
 
 DOCS = Path(__file__).parents[1] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="needs the sources")
@@ -45,6 +46,14 @@ def test_every_schedule_has_its_picture():
     namespace = {name: getattr(schedules, name) for name in schedules.__all__}
     for kind, expression, _ in shown:
         assert type(eval(expression, namespace)).__name__ == kind
+
+
+def test_everything_to_build_with_has_its_place():
+    """Layers and losses on the page of models, optimizers in README's table."""
+    words = set(re.findall(r"\w+", PAGES["models.md"]))
+    assert set(LAYERS) | set(losses.__all__) - {"Loss"} <= words
+    rows = re.findall(r"^\| (`.*?) \|", (DOCS.parent / "README.md").read_text(encoding="utf-8"), re.M)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} >= set(optim.__all__) - {"Optimizer"}
 
 
 # ---- names that stand beside those of other packages, and in advice ----
