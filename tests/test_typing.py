@@ -104,11 +104,11 @@ def test_classes_of_the_stub_have_their_methods(node):
 
 
 def mypy(folder, *arguments):
-    """What mypy says of files in a folder, as {file: [(line, message)]}."""
+    """What mypy says of files in a folder, as {file: [(line, message)]}; what it has found of the package is kept beside the folder."""
     pytest.importorskip("mypy")
     env = {**os.environ, "MYPYPATH": "" if PACKAGE.parent.name == "site-packages" else str(PACKAGE.parent)}
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--ignore-missing-imports", "--hide-error-context"]
-    command += ["--no-error-summary", f"--cache-dir={folder / 'cache'}", "--scripts-are-modules", *arguments]
+    command += ["--no-error-summary", f"--cache-dir={folder.parent / 'mypy'}", "--scripts-are-modules", *arguments]
     done = subprocess.run([*command, *sorted(p.name for p in folder.glob("*.py"))], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found = {}
