@@ -35,12 +35,13 @@ class Tasks:
     estimator : object
         Nothing is done unless it, or an estimator around it, has callbacks of scikit-learn.
     epochs : int
-    X, y : numpy.ndarray
-        What is trained on.
+    X, y, sample_weight
+        What is trained on, as it was given: scores of it are those of an estimator that has been fitted.
     """
 
-    def __init__(self, estimator, epochs, X, y):
-        self.estimator, self.data, self.root, self.task = estimator, {"X": X, "y": y}, None, None
+    def __init__(self, estimator, epochs, X, y, sample_weight=None):
+        self.estimator, self.root, self.task = estimator, None, None
+        self.data = {"X": X, "y": y, "metadata": {} if sample_weight is None else {"sample_weight": sample_weight}}
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
             self.root = estimator._init_callback_context(max_subtasks=epochs)
             self.root.call_on_fit_task_begin(estimator=estimator, **self.data)
@@ -50,11 +51,11 @@ class Tasks:
             self.task = self.root.subcontext(task_name="epoch")
             self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
-    def end(self):
-        """Whether a callback asks to stop."""
+    def end(self, attributes=dict):
+        """Whether a callback asks to stop. attributes: gives what a copy of the estimator needs more to predict as it stands now."""
         if self.root is None:
             return False
-        return bool(self.task.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=dict))
+        return bool(self.task.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=attributes))
 
     def close(self):
         if self.root is not None:

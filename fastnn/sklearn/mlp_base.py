@@ -21,6 +21,7 @@ from .. import losses, nn, optim, regularizers, schedules
 from ..core.runtime import get_num_threads, set_num_threads
 from ..training import Trainer
 from ..training.callbacks import Callback
+from ..training.callbacks.base import check_callbacks
 from . import network
 from .epochs import Epochs, Tasks
 from .mlp_lbfgs import fit_lbfgs
@@ -66,6 +67,16 @@ def _by_rows(X):
         X = X.copy()
         X.sum_duplicates()
     return X
+
+
+class Views(list):
+    """A network's arrays: what is set in place of one is copied into it."""
+
+    def __setitem__(self, i, array):
+        array, own = np.asarray(array), self[i]
+        if array.shape != own.shape:
+            raise ValueError(f"coefs_, intercepts_: expected an array of shape {own.shape}, got {array.shape}")
+        own[...] = array
 
 
 class Run:
@@ -135,7 +146,7 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         """The loss; sets `n_outputs_`, `out_activation_`."""
         raise NotImplementedError
 
-    def _weights_of(self, y):
+    def _weights_of(self, y, incremental):
         """Weights of the rows besides those that are given, or None."""
         return None
 
@@ -174,6 +185,8 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         """
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val, y_val: expected both or neither")
+        if sample_weight_val is not None and X_val is None:
+            raise ValueError("sample_weight_val: expected with X_val and y_val, got it alone")
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val) if X_val is not None else None)
 
     def _fit(self, X, y, sample_weight=None, validation=None, incremental=False):
@@ -181,14 +194,19 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
-        raw_y = y
+        check_callbacks(self.callbacks)
+        by_steps = self.solver in STOCHASTIC or self.optimizer is not None
+        for name, given in (("X_val, y_val", validation), ("callbacks", self.callbacks)):
+            if given and not by_steps:
+                raise ValueError(f"{name}: expected none with solver='lbfgs', which trains on all rows at once, in no epochs")
+        raw_X, raw_y, raw_weight = X, y, sample_weight
         X, y = self._check_targets(X, y, incremental, first)
         X = _by_rows(X)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
             if (sample_weight < 0).any():
                 raise ValueError("sample_weight: expected numbers of at least 0, got negative ones")
-        weights = self._combined(sample_weight, raw_y)
+        weights = self._combined(sample_weight, raw_y, incremental)
         if weights is not None and not weights.any():
             raise ValueError("sample_weight: expected at least one above 0, got none: the weights of all rows are zero")
         if validation is not None:
@@ -203,20 +221,24 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
                 f"hidden_layer_sizes: expected those of the network that is trained further, "
                 f"{[len(b) for b in self.intercepts_[:-1]]}, got {hidden}"
             )
+        elif self._built != self._structure():
+            self._rebuild(sizes, X.dtype)
+        tasks = Tasks(self, 1 if incremental else self.max_iter, raw_X, raw_y, raw_weight)
         with threads(self.n_threads):
-            if self.solver in STOCHASTIC or self.optimizer is not None:
-                self._fit_stochastic(X, y, weights, validation, loss, incremental)
+            if by_steps:
+                self._fit_stochastic(X, y, weights, validation, loss, incremental, tasks)
             else:
-                fit_lbfgs(self, X, y, weights, loss)
+                fit_lbfgs(self, X, y, weights, loss, tasks)
         if not all(np.isfinite(p.data).all() for p in self._model.parameters()):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
             )
+        tasks.close()
         return self
 
-    def _combined(self, sample_weight, y):
+    def _combined(self, sample_weight, y, incremental):
         """The rows' weights and those of their classes, or None where all are 1."""
-        more = self._weights_of(y)
+        more = self._weights_of(y, incremental)
         if more is None:
             return sample_weight
         return more if sample_weight is None else more * sample_weight
@@ -224,10 +246,14 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
     def _check_validation(self, X, y, sample_weight):
         """Validation data as (X, targets as the loss takes them, y as it was, weights or None)."""
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
-        X = _by_rows(X)
+        X, targets = _by_rows(X), self._encode(y)
+        if len(targets) != X.shape[0]:
+            raise ValueError(f"X_val, y_val: expected as many rows in both, got {X.shape[0]} and {len(targets)}")
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
-        return X, self._encode(y), y, sample_weight
+            if (sample_weight < 0).any():
+                raise ValueError("sample_weight_val: expected numbers of at least 0, got negative ones")
+        return X, targets, y, sample_weight
 
     def _start(self, X, sizes, random, first):
         """A new network, and nothing learned; with weights that were given, a network for them."""
@@ -236,6 +262,7 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         self._model = network.build(
             sizes, self.activation, self._output_activation(), self.batchnorm, self.dropout, random, dtype
         )
+        self._built = self._structure()
         self._take_views()
         self._optimizer = self._trainer = None
         self._done = (0, 0)  # steps and epochs
@@ -249,18 +276,47 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
             for mine, theirs in zip([*self.coefs_, *self.intercepts_], [*given[0], *given[1]]):
                 mine[...] = theirs
 
+    def _structure(self):
+        """What a network is made of, besides its sizes."""
+        return repr((self.activation, self._output_activation(), self.batchnorm, self.dropout, self.dtype))
+
+    def _rebuild(self, sizes, given):
+        """The network as the parameters have it now, with the weights, and the state of the optimizer, of the one before."""
+        before, model = self._model, network.build(
+            sizes, self.activation, self._output_activation(), self.batchnorm, self.dropout, np.random.RandomState(0),
+            network.training_dtype(self.dtype, given),
+        )
+        old, new = ([*m.named_parameters(), *m.named_buffers()] for m in (before, model))
+        if [p.data.shape for _, p in old] != [p.data.shape for _, p in new]:  # normalisations have come or gone
+            old, new = ([p for layer in network.dense_layers(m) for p in layer.named_parameters()] for m in (before, model))
+        for (_, theirs), (_, mine) in zip(old, new):
+            mine.data[...] = theirs.data
+        self._model, self._built, self._trainer, self._rebuilt = model, self._structure(), None, True
+        self._take_views()
+
     def _output_activation(self):
         return None
 
     def _take_views(self):
         """`coefs_` and `intercepts_`: the network's own arrays."""
         layers = network.dense_layers(self._model)
-        self.coefs_ = [layer.weight.data for layer in layers]
-        self.intercepts_ = [layer.bias.data for layer in layers]
+        vars(self)["coefs_"] = Views(layer.weight.data for layer in layers)
+        vars(self)["intercepts_"] = Views(layer.bias.data for layer in layers)
+
+    def __setattr__(self, name, value):
+        """Weights that are set are those of the network."""
+        if name not in ("coefs_", "intercepts_") or "_model" not in vars(self):
+            super().__setattr__(name, value)
+            return
+        views = vars(self)[name]
+        if len(value) != len(views):
+            raise ValueError(f"{name}: expected {len(views)} arrays, one for each layer, got {len(value)}")
+        for i, array in enumerate(value):
+            views[i] = array
 
     # ---- by steps ----
 
-    def _fit_stochastic(self, X, y, weights, validation, loss, incremental):
+    def _fit_stochastic(self, X, y, weights, validation, loss, incremental, tasks):
         watched = validation is not None
         if self.early_stopping and not watched:
             X, y, weights, validation = self._split(X, y, weights)
@@ -279,7 +335,6 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
             self._run.validation_offset = self._loss_offset(validation[1], validation[3])
         self._begin_curves(watched)
         self.n_iter_ = 0
-        tasks = Tasks(self, 1 if incremental else self.max_iter, X, y)
         mine = list(self.callbacks or ())
         last = rows % batch
         try:
@@ -306,7 +361,6 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
                 "Stochastic Optimizer: Maximum iterations (%d) reached and the optimization hasn't converged yet." % self.max_iter,
                 ConvergenceWarning,
             )
-        tasks.close()
 
     def _batch_size(self, rows):
         if self.batch_size == "auto":
@@ -346,7 +400,8 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
 
     def _prepare(self, loss, batch, mean, steps, incremental):
         """The trainer: the one that there is, where it still fits, with settings as they are now."""
-        if self._optimizer is None or not incremental:
+        rebuilt = vars(self).pop("_rebuilt", False)
+        if self._optimizer is None or rebuilt or not incremental:
             self._renew_optimizer(steps)
         penalty = regularizers.L2(self.alpha / batch / mean) if self.alpha else None
         if self._trainer is None or self._trainer.optimizer is not self._optimizer:

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
@@ -87,8 +87,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Evaluations of the loss by lbfgs, at most.
     loss : {"log_loss", "hinge"} or losses.Loss, default "log_loss"
         hinge and others make scores; `predict_proba` is there only for cross-entropies.
-    class_weight : dict, "balanced" or None, default None
-        As in scikit-learn's other classifiers: {class: weight}, or weights by which all classes count the same.
+    class_weight : dict, list of dict, "balanced" or None, default None
+        As in scikit-learn's other classifiers: {class: weight}, for multi-label targets one for each label, or weights by which all
+        classes count the same, which `partial_fit` cannot know.
     optimizer : str, class, callable or None, default None
         In place of `solver`: the name of an optimizer of `fastnn.optim` in small letters, or its class, which get
         `learning_rate_init`; or a function that makes one of a list of parameters, such as
@@ -105,8 +106,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     scoring : str, callable or None, default None
         The score of early stopping, as scikit-learn's scorers; by default the accuracy.
     callbacks : list of fastnn.callbacks.Callback or None, default None
+        Not with lbfgs.
     max_seconds : float or None, default None
-        Stop training by steps then.
+        Stop training then.
     n_threads : int or None, default None
         While it trains; by default `fastnn.get_num_threads`.
     progress_bar : bool, default False
@@ -124,7 +126,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     t_ : int
         Samples that training has seen.
     coefs_, intercepts_ : list of ndarray
-        Weights [n_in, n_out] and biases of the layers: the network's own arrays.
+        Weights [n_in, n_out] and biases of the layers: the network's own arrays, into which others can be set.
     n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_, out_activation_
         As in scikit-learn.
     learning_rate_ : float or Schedule
@@ -146,7 +148,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _parameter_constraints = {
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions({"log_loss", "hinge"}), losses.Loss],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
 
     def __init__(self, hidden_layer_sizes=(100,), activation: Any = "relu", *, solver="adam", alpha=0.0001, batch_size: Any = "auto",
@@ -259,14 +261,29 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         held = int(np.ceil(len(y) * self.validation_fraction))
         return y if counts[counts > 0].min() > 1 and len(counts) <= min(held, len(y) - held) else None
 
-    def _weights_of(self, y):
-        return None if self.class_weight is None else compute_sample_weight(self.class_weight, y)
+    def _weights_of(self, y, incremental):
+        if self.class_weight is None:
+            return None
+        if isinstance(self.class_weight, list) and not self._several():
+            raise ValueError("class_weight: expected a dict or 'balanced' for targets of one label, got a list")
+        if incremental and self.class_weight == "balanced":
+            raise ValueError("class_weight: expected a dict with partial_fit, which does not see all rows, got 'balanced'")
+        if isinstance(self.class_weight, dict) and not self._several():  # of all classes, which a part of the data need not have
+            of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
+            weights = of_class[np.searchsorted(self.classes_, np.ravel(y))]
+        else:
+            weights = compute_sample_weight(self.class_weight, y)
+        if (weights < 0).any():
+            raise ValueError(f"class_weight: expected weights of at least 0, got {self.class_weight}")
+        return weights
 
     def _make_loss(self):
         largest, several = self._chosen_by_largest(), self._several()
         self.n_outputs_ = len(self.classes_) if largest or several else 1
         self.out_activation_ = "softmax" if largest else "logistic"
         if isinstance(self.loss, losses.Loss):
+            if len(self.classes_) == 1 and self.loss.head in ("softmax", "largest"):
+                raise ValueError(f"y: expected at least two classes with loss={self.loss!r}, got one class, {self.classes_[0]}")
             self.out_activation_ = {"softmax": "softmax", "sigmoid": "logistic"}.get(self.loss.head, "identity")
             return self.loss
         if self.loss == "hinge":
@@ -365,6 +382,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             In the order of ``classes_``.
         """
         outputs = self._outputs(X)
+        if len(self.classes_) == 1 and not self._several():
+            return np.ones((len(outputs), 1), outputs.dtype)
         if self._chosen_by_largest():
             return softmax(outputs)
         with np.errstate(over="ignore"):

@@ -1,5 +1,7 @@
 """How MLPClassifier and MLPRegressor train with ``solver="lbfgs"``: all rows at once, by SciPy's L-BFGS-B, as scikit-learn's do."""
 
+import math
+import time
 import warnings
 
 import numpy as np
@@ -8,10 +10,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .. import regularizers
 from ..training import value_and_grad
-from .epochs import Tasks
 
 
-def fit_lbfgs(mlp, X, y, weights, loss):
+def fit_lbfgs(mlp, X, y, weights, loss, tasks):
     """Bring the network of an estimator to a minimum; sets ``n_iter_`` and ``loss_``."""
     rows, mean = X.shape[0], 1.0
     if weights is not None:
@@ -32,7 +33,7 @@ def fit_lbfgs(mlp, X, y, weights, loss):
         value, gradients = value_and_grad(mlp._model, loss, X, y, weights, seed=mlp._seed, penalty=penalty)
         return value, np.concatenate([g.ravel() for g in gradients], dtype=np.float64)
 
-    tasks, seen = Tasks(mlp, mlp.max_iter, X, y), [0]
+    seen, deadline = [0], math.inf if mlp.max_seconds is None else time.perf_counter() + mlp.max_seconds
     tasks.begin()
 
     def after(intermediate_result):
@@ -46,6 +47,8 @@ def fit_lbfgs(mlp, X, y, weights, loss):
                 raise StopIteration
             if seen[0] < mlp.max_iter:
                 tasks.begin()
+        if time.perf_counter() >= deadline:
+            raise StopIteration
 
     ftol = max(2.220446049250313e-09, np.finfo(parameters[0].dtype).eps)  # SciPy's, which in float32 nothing could come below
     start = np.concatenate([p.data.ravel() for p in parameters], dtype=np.float64)
@@ -56,10 +59,9 @@ def fit_lbfgs(mlp, X, y, weights, loss):
     put(result.x)
     mlp.n_iter_ = min(result.nit, mlp.max_iter)
     mlp.loss_ = mlp._reported(result.fun, penalty, offset)
-    if result.status not in (0, 99):  # 99: a callback has ended it
+    if result.status not in (0, 99):  # 99: a callback has ended it, or the time
         warnings.warn(
             f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n{result.message}\n"
             "You might also want to scale the data, or increase max_iter.",
             ConvergenceWarning,
         )
-    tasks.close()

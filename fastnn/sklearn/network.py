@@ -1,5 +1,7 @@
 """The network that an estimator trains, and what it is made of: layers and their first weights, the optimizer, its rate."""
 
+from numbers import Real
+
 import numpy as np
 
 from .. import nn, optim, schedules
@@ -30,6 +32,8 @@ def training_dtype(asked, given):
 def hidden_sizes(sizes):
     """Units of the hidden layers, as a list of int. ValueError in scikit-learn's words where one is not above 0."""
     sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    if any(isinstance(n, (float, np.floating)) for n in sizes):
+        raise TypeError(f"hidden_layer_sizes: expected integers, got {sizes}")
     if np.any(np.array(sizes) <= 0):
         raise ValueError("hidden_layer_sizes must be > 0, got %s." % sizes)
     return [int(n) for n in sizes]
@@ -84,6 +88,14 @@ def build(sizes, activation, output_activation, batchnorm, dropout, random, dtyp
     activations = [_activation(a)[0] for a in each(activation, hidden, "activation")]
     logistic = activation == "logistic" if isinstance(activation, str) else False
     shares = each(dropout, hidden, "dropout")
+    for share in shares:
+        if not (isinstance(share, Real) and 0 <= share < 1):
+            raise ValueError(f"dropout: expected numbers of at least 0 and below 1, got {share!r}")
+    if output_activation is not None:
+        try:
+            given_activation(_activation(output_activation)[0])
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"output_{error}") from None
     place = {True: "before", None: False}.get(batchnorm, batchnorm)
     layers, dense, first = [], [], []
     for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):

@@ -73,10 +73,10 @@ class BestEpoch(Callback):
 
 
 class Watch(Callback):
-    """Tells the callbacks of scikit-learn of each epoch."""
+    """Tells the callbacks of scikit-learn of each epoch. before: the networks that have been trained."""
 
-    def __init__(self, tasks, verbose, name):
-        self.tasks, self.verbose, self.name = tasks, verbose, name
+    def __init__(self, tasks, verbose, name, before):
+        self.tasks, self.verbose, self.name, self.before = tasks, verbose, name, before
 
     def on_epoch_begin(self, epoch):
         self.tasks.begin()
@@ -84,7 +84,7 @@ class Watch(Callback):
     def on_epoch_end(self, epoch, logs):
         if self.verbose > 1:
             print(f"{self.name}, epoch {epoch + 1}, loss = {logs['loss']:.6f}")
-        if self.tasks.end():
+        if self.tasks.end(lambda: {"_models": [*self.before, self.trainer.model]}):
             self.trainer.stop_training = True
 
 
@@ -220,6 +220,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         if sample_weight_val is not None and X_val is None:
             raise ValueError("sample_weight_val: expected with X_val and y_val, got it alone")
         columns = self._table(X, True)
+        raw_y, raw_weight = y, sample_weight
         y = self._check_targets(y)
         rows = _num_samples(columns[0][0])
         if len(y) != rows:
@@ -242,15 +243,15 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
                 own = (*own[:2], _check_sample_weight(own[2], own[0], ensure_non_negative=True))
         random = check_random_state(self.random_state)
         self.n_epochs_ = self._epochs(rows)
-        tasks = Tasks(self, self.n_models * self.n_epochs_, X, y)
+        tasks = Tasks(self, self.n_models * self.n_epochs_, X, raw_y, raw_weight)
         with threads(self.n_threads):
             trained = self._train_all(encoded, y, weights, own, random, tasks)
-        tasks.close()
         if len(trained) < self.n_models:
             warnings.warn(f"max_seconds={self.max_seconds}: {len(trained)} of {self.n_models} networks have been trained")
         self._models, self.validation_curves_ = [t.model for t in trained], [t.curve for t in trained]
         self.loss_curve_, self.n_iter_ = trained[0].losses, max(len(t.losses) for t in trained)
         self._held = trained[0].held
+        tasks.close()
         return self
 
     def _train_all(self, encoded, y, weights, own, random, tasks):
@@ -266,7 +267,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
                 return None
             rounds = -(-(beside - i) // team) + self.n_models - beside if i < beside else self.n_models - i
             share = None if left is None else max(left, 0.0) / rounds
-            return self._train(i, start, encoded, y, weights, own, tasks, share, others)
+            return self._train(i, start, encoded, y, weights, own, tasks, share, others, [t.model for t in trained])
 
         if beside:
             starts = [self._start(encoded, y, weights, own, random) for _ in range(beside)]
@@ -385,8 +386,8 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
             model, groups = self._build(random)
         return seed, split, model, groups, batch, total
 
-    def _train(self, number, start, encoded, y, weights, own, tasks, seconds, others):
-        """One network, beside others if there are such (an event that ends all); a Trained."""
+    def _train(self, number, start, encoded, y, weights, own, tasks, seconds, others, before):
+        """One network, beside others if there are such (an event that ends all) or after those before; a Trained."""
         seed, split, model, groups, batch, total = start
         X, held, td = encoded, own, self.preset == "td"
         if split is not None:
@@ -403,7 +404,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         kind = {"decoupled_weight_decay": True} if td else {}
         trainer = Trainer(model, self._make_loss(), optim.Adam(groups, betas=(0.9, 0.95), **kind), seed=seed)
         trainer.one_thread = others is not None
-        callbacks = [Watch(tasks, self.verbose, f"network {number + 1} of {self.n_models}")]
+        callbacks = [Watch(tasks, self.verbose, f"network {number + 1} of {self.n_models}", before)]
         if others is not None:
             callbacks.append(StopWith(others))
         if held is not None:
@@ -465,8 +466,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         [n_features]. Rows of training, where none were held back."""
         if "_importances" in vars(self):
             return self._importances
-        if "_held" not in vars(self):
-            raise AttributeError("feature_importances_: expected an estimator that has been fitted")
+        check_is_fitted(self, "_held")
         X, y = self._held
         random, found = np.random.RandomState(0), []
         whole = self._score_of(self._mean_of(X), y)

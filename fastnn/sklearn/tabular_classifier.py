@@ -133,7 +133,10 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         return np.searchsorted(self.classes_, y).astype(np.int64)
 
     def _row_weights(self, y):
-        return None if self.class_weight is None else compute_sample_weight(self.class_weight, self.classes_[y])
+        weights = None if self.class_weight is None else compute_sample_weight(self.class_weight, self.classes_[y])
+        if weights is not None and (weights < 0).any():
+            raise ValueError(f"class_weight: expected weights of at least 0, got {self.class_weight}")
+        return weights
 
     def _to_stratify(self, y, share):
         counts = np.bincount(y)

@@ -1,5 +1,6 @@
 """TabularRegressor: numbers of rows of a raw table."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,9 @@ max_categories, max_seconds, random_state, verbose, n_threads
         if self.quantiles is not None:
             if self.n_outputs_ > 1:
                 raise ValueError(f"y: expected a single target for quantiles, got {self.n_outputs_}")
-            self._levels = tuple(float(q) for q in np.ravel(self.quantiles))
-            if not self._levels or not all(0 < q < 1 for q in self._levels):
+            levels = np.ravel(self.quantiles).tolist()
+            self._levels = tuple(float(q) if isinstance(q, Real) else -1.0 for q in levels)
+            if not levels or not all(0 < q < 1 for q in self._levels):
                 raise ValueError(f"quantiles: expected numbers above 0 and below 1, got {self.quantiles!r:.60}")
         else:
             self._levels = ()
@@ -176,6 +178,11 @@ max_categories, max_seconds, random_state, verbose, n_threads
         """Quantiles that cross are sorted."""
         places = np.argsort(np.argsort(self._levels))
         return np.sort(found, axis=1)[:, places]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = self.quantiles is None
+        return tags
 
     # ---- files ----
 

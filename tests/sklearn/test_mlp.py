@@ -188,6 +188,11 @@ def test_class_weight():
     balanced = MLPClassifier(max_iter=3, random_state=0, class_weight="balanced").fit(X, y)
     weights = len(y) / (2 * np.where(y == "three", (y == "three").sum(), (y == "other").sum()))
     given = MLPClassifier(max_iter=3, random_state=0).fit(X, y, sample_weight=weights)
+    several = MLPClassifier(max_iter=2, class_weight=[{0: 1, 1: 3}] * 4, random_state=0).fit(X, TARGETS["several"])
+    doubled = MLPClassifier(max_iter=2, random_state=0).fit(X, TARGETS["several"], 3.0 ** TARGETS["several"].sum(axis=1))
+    assert same_bits(several, doubled)
+    part = MLPClassifier(class_weight={9: 5.0}).partial_fit(X[Y < 5], Y[Y < 5], classes=range(10))  # none of class 9
+    assert part.n_iter_ == 1
     assert same_bits(balanced, given) and (balanced.predict(X) == "three").mean() > (plain.predict(X) == "three").mean()
 
 
@@ -206,6 +211,14 @@ def test_validation_data_of_ones_own():
     assert max(reg.validation_scores_) < 0
     with pytest.raises(ValueError, match="X_val, y_val"):
         stop.fit(X, Y, X_val=X)
+    with pytest.raises(ValueError, match="X_val, y_val: expected as many rows in both, got 600 and 9"):
+        stop.fit(X, Y, X_val=X, y_val=Y[:9])
+    with pytest.raises(ValueError, match="sample_weight_val: expected with X_val and y_val, got it alone"):
+        stop.fit(X, Y, sample_weight_val=np.ones(600))
+    with pytest.raises(ValueError, match="sample_weight_val: expected numbers of at least 0"):
+        stop.fit(X, Y, X_val=X, y_val=Y, sample_weight_val=-np.ones(600))
+    with pytest.raises(ValueError, match="X_val, y_val: expected none with solver='lbfgs'"):
+        MLPClassifier(solver="lbfgs").fit(X, Y, X_val=X, y_val=Y)
     with pytest.raises(ValueError, match="expected classes among"):
         stop.fit(X, Y, X_val=X, y_val=Y + 5)
 
@@ -227,6 +240,7 @@ def test_callbacks_and_time():
     clf = MLPClassifier(max_iter=3, callbacks=[note]).fit(X, Y)
     assert seen == clf.loss_curve_ and note.trainer is None
     assert MLPClassifier(max_iter=100_000, tol=0, n_iter_no_change=np.inf, max_seconds=0.2).fit(X, Y).n_iter_ < 100_000
+    assert MLPClassifier(solver="lbfgs", max_seconds=0).fit(X, Y).n_iter_ == 1
 
     class Interrupts(callbacks.Callback):
         def on_epoch_end(self, epoch, logs):
@@ -236,6 +250,57 @@ def test_callbacks_and_time():
     with pytest.warns(UserWarning, match="interrupted"):
         stopped = MLPClassifier(callbacks=[Interrupts()]).fit(X, Y)
     assert stopped.n_iter_ == 2 and len(stopped.predict(X)) == 600
+
+
+def test_weights_may_be_set():
+    """As a whole or one by one, the network computes with them."""
+    for settings in ({}, {"dtype": "float32"}):
+        clf = MLPClassifier((5,), max_iter=2, random_state=0, **settings).fit(X, Y)
+        other = MLPClassifier((5,), max_iter=2, random_state=1).fit(X, Y)
+        clf.coefs_ = other.coefs_
+        for i, b in enumerate(other.intercepts_):
+            clf.intercepts_[i] = b
+        np.testing.assert_allclose(clf.predict_proba(X), other.predict_proba(X), atol=1e-6)
+        assert isinstance(clf.coefs_, list) and clf.coefs_[0] is clf.coefs_[0]
+        with pytest.raises(ValueError, match=r"expected an array of shape \(64, 5\), got \(5, 64\)"):
+            clf.coefs_[0] = clf.coefs_[0].T
+        with pytest.raises(ValueError, match="intercepts_: expected 2 arrays, one for each layer, got 1"):
+            clf.intercepts_ = clf.intercepts_[:1]
+
+
+def test_warm_start_with_another_network():
+    """Its activation, dropout and dtype are those of the parameters now; weights and the optimizer's state stay."""
+    settings = {"max_iter": 3, "random_state": 0, "warm_start": True, "hidden_layer_sizes": (12,)}
+    for change in ({"activation": "tanh"}, {"dropout": 0.3}, {"dtype": "float32"}, {"batchnorm": True}):
+        clf = MLPClassifier(**settings).fit(X, Y)
+        weights, second = [w.copy() for w in clf.coefs_], clf._optimizer.state_dict()["state"]
+        clf.set_params(**change, learning_rate_init=1e-30)
+        clf.partial_fit(X, Y) if "dropout" in change else clf.fit(X, Y)
+        for a, b in zip(weights, clf.coefs_):
+            np.testing.assert_allclose(b, a, rtol=1e-6)
+        fresh = MLPClassifier(**{**settings, **change, "max_iter": 1}).fit(X, Y)
+        assert [repr(layer) for layer in clf._model.layers] == [repr(layer) for layer in fresh._model.layers]
+        assert clf.coefs_[0].dtype == fresh.coefs_[0].dtype and clf.t_ > 600 * 3 and len(clf.loss_curve_) > 3
+        assert second and ("batchnorm" in change or clf._optimizer.state_dict()["state"])
+    same = MLPClassifier(**settings, activation="tanh").fit(X, Y).set_params(activation=["tanh"])
+    whole = MLPClassifier(**{**settings, "max_iter": 6}, activation="tanh").fit(X, Y)
+    assert same_bits(same.fit(X, Y), whole)  # the same network by another name, with the optimizer's state
+
+
+def test_scores_of_scikit_learns_monitor():
+    """After each epoch, of the rows and the classes as they were given."""
+    callback = pytest.importorskip("sklearn.callback")
+    names = np.array(list("abcdefghij"))[Y]
+    for targets in (names, names > "d", TARGETS["several"]):
+        for settings in ({}, {"early_stopping": True}, {"solver": "lbfgs"}):
+            monitor = callback.ScoringMonitor(scoring="accuracy")
+            clf = MLPClassifier(max_iter=4, random_state=0, **settings).set_callbacks(monitor).fit(X, targets, np.ones(600))
+            scores = [row["accuracy"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+            assert len(scores) == 4 and scores[-1] == pytest.approx(clf.score(X, targets)) or settings.get("early_stopping")
+            assert max(scores) > 0.1
+    monitor = callback.ScoringMonitor(scoring="r2")
+    reg = MLPRegressor(max_iter=4, random_state=0).set_callbacks(monitor).fit(X, Y)
+    assert monitor.get_logs().data[-1]["r2"] == pytest.approx(reg.score(X, Y))
 
 
 def test_callbacks_of_scikit_learn():
@@ -309,6 +374,9 @@ def test_sparse_and_dense_are_one():
 def test_one_class():
     clf = MLPClassifier(max_iter=3).fit(X, np.full(len(X), "only"))
     assert set(clf.predict(X)) == {"only"}
+    assert clf.predict_proba(X).tolist() == [[1.0]] * 600 and not clf.predict_log_proba(X).any()
+    with pytest.raises(ValueError, match="at least two classes with loss=SoftmaxCrossEntropy.*got one class, only"):
+        MLPClassifier(loss=losses.SoftmaxCrossEntropy()).fit(X, np.full(len(X), "only"))
 
 
 # ---- among scikit-learn's tools ----
@@ -363,6 +431,10 @@ def test_files(tmp_path):
         ({"activation": ["relu", "tanh"]}, "activation: expected one for each of 1 hidden layers, got 2"),
         ({"dropout": [0.1, 0.1]}, "dropout: expected one for each"),
         ({"dropout": 1.0}, "dropout"),
+        ({"dropout": [1.5]}, "dropout: expected numbers of at least 0 and below 1, got 1.5"),
+        ({"class_weight": [1, 2]}, "class_weight: expected a dict or 'balanced' for targets of one label"),
+        ({"class_weight": {0: -1}}, "class_weight: expected weights of at least 0"),
+        ({"solver": "lbfgs", "callbacks": [callbacks.Lambda()]}, "callbacks: expected none with solver='lbfgs'"),
         ({"optimizer": "adamx"}, "optimizer"),
         ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be > 0"),
         ({"dtype": "float16"}, "dtype"),
@@ -376,6 +448,14 @@ def test_bad_settings(settings, message):
 
 def test_bad_data():
     clf = MLPClassifier(max_iter=2)
+    with pytest.raises(TypeError, match=r"hidden_layer_sizes: expected integers, got \[3.5\]"):
+        MLPClassifier((3.5,)).fit(X, Y)
+    with pytest.raises(TypeError, match=r"callbacks\[0\]: expected a fastnn.callbacks.Callback, got int"):
+        MLPClassifier(callbacks=[3]).fit(X, Y)
+    with pytest.raises(ValueError, match="output_activation: expected one of"):
+        MLPRegressor(output_activation="exp").fit(X, Y)
+    with pytest.raises(ValueError, match="class_weight: expected a dict with partial_fit"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, Y, classes=range(10))
     with pytest.raises(TypeError, match="expected a function that returns an optimizer"):
         MLPClassifier(optimizer=lambda parameters: 3).fit(X, Y)
     with pytest.raises(ValueError, match="zero"):

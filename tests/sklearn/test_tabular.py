@@ -477,6 +477,24 @@ def test_callbacks_of_scikit_learn():
         assert len(made.loss_curve_) == 3
 
 
+def test_scores_of_scikit_learns_monitor():
+    """After each epoch, of the table and the classes as they were given, by the networks that there are."""
+    callback = pytest.importorskip("sklearn.callback")
+    X, y = many_kinds()
+    names = np.where(y > 0, "yes", "no")
+    for kind, targets, name in ((TabularClassifier, names, "accuracy"), (TabularRegressor, y, "r2")):
+        monitor = callback.ScoringMonitor(scoring=name)
+        made = kind(n_models=2, **{**QUICK, "n_epochs": 4}).set_callbacks(monitor)
+        for _ in range(2):
+            made.fit(X, targets, sample_weight=np.ones(160))
+        rows = monitor.get_logs().data
+        scores = [row[name] for row in rows if row["task_name"] == "epoch"]
+        whole = made.score(X, targets)
+        assert len(scores) == 8 and scores[-1] == pytest.approx(whole)
+        assert [row[name] for row in rows if row["task_name"] == "fit"] == [pytest.approx(whole)]
+        assert scores[3] == pytest.approx(kind(n_models=1, **{**QUICK, "n_epochs": 4}).fit(X, targets, np.ones(160)).score(X, targets))
+
+
 # ---- what is refused ----
 
 
@@ -510,8 +528,13 @@ def test_errors():
         clf.fit(X, y, X_val=X, y_val=y[:9])
     with pytest.raises(ValueError, match="sample_weight_val: expected with X_val"):
         clf.fit(X, y, sample_weight_val=np.ones(3))
-    with pytest.raises(ValueError, match="quantiles: expected numbers above 0"):
-        TabularRegressor(quantiles=[0.5, 1.0]).fit(X, y)
+    with pytest.raises(ValueError, match="class_weight: expected weights of at least 0"):
+        TabularClassifier(class_weight={0: -1}).fit(X, y)
+    with pytest.raises(NotFittedError):
+        TabularClassifier().feature_importances_  # noqa: B018
+    for quantiles in ([0.5, 1.0], ["a"], [{0.5}], []):
+        with pytest.raises(ValueError, match="quantiles: expected numbers above 0"):
+            TabularRegressor(quantiles=quantiles).fit(X, y)
     with pytest.raises(ValueError, match="expected an estimator that was fitted with quantiles"):
         TabularRegressor(**QUICK).fit(X, y).predict_quantiles(X)
     with pytest.raises(ValueError, match="y_val: expected classes among"):
