@@ -200,6 +200,7 @@ LAYERS = [
     lambda: nn.MaxPool2d(3, 2, "same"),
     lambda: nn.AvgPool2d(2, 3, 1, True, False),
     lambda: nn.Sequential(nn.Conv2d(3, 5, 3, 2, activation="relu"), nn.MaxPool2d(2)),
+    lambda: nn.Sequential(nn.Conv2d(3, 30, 3, padding=(1, 1, 1, 2), activation="relu"), nn.MaxPool2d(3)),
     lambda: nn.Sequential(nn.Conv2d(3, 17, 3, padding=1, activation="relu"), nn.MaxPool2d(3, 2, 1, True)),
     lambda: nn.Sequential(nn.BatchNorm(3), nn.ReLU(), nn.MaxPool2d((3, 2), 1, (1, 0), dilation=2), nn.Conv2d(3, 3, 3, groups=3)),
     lambda: nn.Sequential(nn.Conv2d(3, 5, 3, activation="tanh"), nn.MaxPool2d(3, (2, 1))),

@@ -1444,6 +1444,11 @@ POOLINGS = [
     ((7, 7, 17), 3, {"stride": 2, "padding": 1}),
     ((9, 5, 1), (2, 3), {"padding": (0, 1, 1, 0), "stride": (1, 3), "ceil_mode": True}),
     ((6, 9, 70), 3, {"padding": "same", "stride": 2}),
+    # every pixel in one window: parts of vectors are written as whole ones where pixels of the image follow
+    *(((4, 6, channels), 2, {}) for channels in (1, 5, 6, 8, 14, 16, 22, 30, 33)),
+    ((5, 7, 11), 2, {"ceil_mode": True}),
+    ((5, 5, 19), 3, {"padding": 1}),
+    ((3, 6, 3), (1, 2), {}),
 ]
 
 

@@ -219,6 +219,14 @@ static void memory(void)
         }
         free(few);
     }
+    for (int round = 0; round < ROUNDS; round++) {
+        uint8_t bytes[FNN_LANES], back[FNN_LANES];
+        for (size_t i = 0; i < FNN_LANES; i++) bytes[i] = (uint8_t)word();
+        const vec a = v_load_bytes(bytes);
+        mix_vec(&d, a);
+        v_store_bytes(back, a);
+        if (memcmp(bytes, back, sizeof bytes) != 0) puts("v_store_bytes is wrong");
+    }
     report("memory", d);
 }
 

@@ -48,28 +48,24 @@ static size_t fnn_pixel_at(const fnn_window *w, const fnn_place *p, size_t ky, s
     return (size_t)(p->top + (ptrdiff_t)(ky * w->dilation_y)) * w->width + (size_t)(p->left + (ptrdiff_t)(kx * w->dilation_x));
 }
 
-FNN_INLINE vec fnn_pool_load(const real *p, vt t) { return fnn_part_load(vt_count(t) >= FNN_LANES, p, t); }
-FNN_INLINE void fnn_pool_store(real *p, vec a, vt t) { fnn_part_store(vt_count(t) >= FNN_LANES, p, a, t); }
-
 /* Numbers of taps, whole ones up to 255, as bytes. */
-FNN_INLINE void fnn_pool_put_taps(uint8_t *to, vec taps, vt t)
+FNN_INLINE void fnn_pool_put_taps(const bool full, uint8_t *to, vec taps, vt t)
 {
-    real lanes[FNN_LANES];
-    v_store(lanes, taps);
-    if (vt_count(t) >= FNN_LANES)
-        for (size_t c = 0; c < FNN_LANES; c++) to[c] = (uint8_t)(int32_t)lanes[c];
-    else
-        for (size_t c = 0; c < vt_count(t); c++) to[c] = (uint8_t)(int32_t)lanes[c];
+    if (full) {
+        v_store_bytes(to, taps);
+        return;
+    }
+    uint8_t bytes[FNN_LANES];
+    v_store_bytes(bytes, taps);
+    for (size_t c = 0; c < vt_count(t); c++) to[c] = bytes[c];
 }
 
-FNN_INLINE vec fnn_pool_taps(const uint8_t *from, vt t)
+FNN_INLINE vec fnn_pool_taps(const bool full, const uint8_t *from, vt t)
 {
-    real lanes[FNN_LANES] = {0};
-    if (vt_count(t) >= FNN_LANES)
-        for (size_t c = 0; c < FNN_LANES; c++) lanes[c] = (real)(int32_t)from[c];
-    else
-        for (size_t c = 0; c < vt_count(t); c++) lanes[c] = (real)(int32_t)from[c];
-    return v_load(lanes);
+    if (full) return v_load_bytes(from);
+    uint8_t bytes[FNN_LANES] = {0};
+    for (size_t c = 0; c < vt_count(t); c++) bytes[c] = from[c];
+    return v_load_bytes(bytes);
 }
 
 /* Whether no pixel is in two windows: gradients are stored in place of being added. */
@@ -85,27 +81,60 @@ static bool fnn_pool_covers(const fnn_window *w)
            w->out_height * w->stride_y >= w->height + w->pad_top && w->out_width * w->stride_x >= w->width + w->pad_left;
 }
 
-/* The windows of images: of each what lies inside the image, from its first tap there on. */
+/* The part of a window that lies inside the image, from its first tap there on. */
 typedef struct fnn_pool_window {
     size_t begin; /* element of the image: the first tap's first channel */
     size_t rows, columns; /* taps inside */
     size_t row, column; /* elements from tap to tap */
+    size_t last; /* element: the last tap's first channel */
+    size_t last_in_line; /* the same, from the beginning of its line of the image */
+    size_t padded; /* taps inside and in the padding */
     real number, skip; /* the first tap's, and those left out behind a row of taps */
 } fnn_pool_window;
 
-static fnn_pool_window fnn_pool_window_of(const fnn_window *w, const fnn_place *p)
+static fnn_pool_window fnn_pool_window_of(const fnn_window *w, size_t i, size_t j)
 {
-    const size_t columns = p->columns.end - p->columns.begin;
+    const fnn_place p = fnn_place_of(w, i, j);
+    const size_t rows = p.rows.end - p.rows.begin, columns = p.columns.end - p.columns.begin;
+    const size_t row = w->dilation_y * w->width * w->channels, column = w->dilation_x * w->channels;
+    const size_t begin = fnn_pixel_at(w, &p, p.rows.begin, p.columns.begin) * w->channels;
     return (fnn_pool_window){
-        .begin = fnn_pixel_at(w, p, p->rows.begin, p->columns.begin) * w->channels,
-        .rows = p->rows.end - p->rows.begin,
+        .begin = begin,
+        .rows = rows,
         .columns = columns,
-        .row = w->dilation_y * w->width * w->channels,
-        .column = w->dilation_x * w->channels,
-        .number = (real)(p->rows.begin * w->kernel_width + p->columns.begin),
+        .row = row,
+        .column = column,
+        .last = begin + (rows - 1) * row + (columns - 1) * column,
+        .last_in_line = (size_t)(p.left + (ptrdiff_t)((p.columns.end - 1) * w->dilation_x)) * w->channels,
+        .padded = p.rows.padded * p.columns.padded,
+        .number = (real)(p.rows.begin * w->kernel_width + p.columns.begin),
         .skip = (real)(w->kernel_width - columns),
     };
 }
+
+/* The output columns [begin, end) whose windows lie between the first and the last column of the image. */
+static fnn_range fnn_pool_inside(const fnn_window *w)
+{
+    const size_t reach = (w->kernel_width - 1) * w->dilation_x, from = (w->pad_left + w->stride_x - 1) / w->stride_x;
+    if (w->width + w->pad_left <= reach) return (fnn_range){0, 0, 0};
+    const size_t end = (w->width + w->pad_left - reach - 1) / w->stride_x + 1;
+    return (fnn_range){from, end < w->out_width ? end : w->out_width, 0};
+}
+
+/* The window of (i, j), which come in order: inside, it is the one before, moved on. */
+FNN_INLINE void fnn_pool_go_on(fnn_pool_window *q, const fnn_window *w, fnn_range inside, size_t i, size_t j)
+{
+    if (j > inside.begin && j < inside.end) {
+        const size_t step = w->stride_x * w->channels;
+        q->begin += step, q->last += step, q->last_in_line += step;
+    } else {
+        *q = fnn_pool_window_of(w, i, j);
+    }
+}
+
+/* The last vector of a pixel's channels is whole where memory of the same image is behind it: what is read too much is of no
+ * consequence, and what is written too much is written over, by the pixels behind. So parts of vectors are left to the last pixels. */
+FNN_INLINE bool fnn_pool_full(size_t at, size_t size) { return at + FNN_LANES <= size; }
 
 /* One element more, v of the tap of this number: the largest so far, and the number of its tap where `taps`. The first NaN stays: nothing
  * is larger, and only what was a number gives way to it. */
@@ -116,22 +145,22 @@ FNN_INLINE void fnn_pool_take(const bool taps, vec *most, vec *of, vec v, real n
 }
 
 /* Of a window at x its largest elements, and where `taps` is not NULL the numbers of their taps. */
-FNN_INLINE vec fnn_pool_largest(const fnn_pool_window *q, const real *x, vt t, vec *taps)
+FNN_INLINE vec fnn_pool_largest(const bool full, const fnn_pool_window *q, const real *x, vt t, vec *taps)
 {
-    vec most = fnn_pool_load(x, t), of = v_set1(q->number);
+    vec most = fnn_part_load(full, x, t), of = v_set1(q->number);
     real number = q->number;
     if (q->rows == 2 && q->columns == 2) { /* as most windows are: without loops */
         const real *below = x + q->row;
-        fnn_pool_take(taps != NULL, &most, &of, fnn_pool_load(x + q->column, t), number + 1);
-        fnn_pool_take(taps != NULL, &most, &of, fnn_pool_load(below, t), number + q->skip + 2);
-        fnn_pool_take(taps != NULL, &most, &of, fnn_pool_load(below + q->column, t), number + q->skip + 3);
+        fnn_pool_take(taps != NULL, &most, &of, fnn_part_load(full, x + q->column, t), number + 1);
+        fnn_pool_take(taps != NULL, &most, &of, fnn_part_load(full, below, t), number + q->skip + 2);
+        fnn_pool_take(taps != NULL, &most, &of, fnn_part_load(full, below + q->column, t), number + q->skip + 3);
         if (taps) *taps = of;
         return most;
     }
     for (size_t y = q->rows; y > 0; y--, x += q->row, number += q->skip) {
         const real *at = x;
         for (size_t k = q->columns; k > 0; k--, at += q->column, number += 1)
-            fnn_pool_take(taps != NULL, &most, &of, fnn_pool_load(at, t), number);
+            fnn_pool_take(taps != NULL, &most, &of, fnn_part_load(full, at, t), number);
     }
     if (taps) *taps = of;
     return most;
@@ -140,96 +169,116 @@ FNN_INLINE vec fnn_pool_largest(const fnn_pool_window *q, const real *x, vt t, v
 static void fnn_maxpool2d_forward(const fnn_pool2d *o, size_t first, size_t last)
 {
     const fnn_window *w = &o->window;
-    const size_t n = w->channels;
+    const size_t n = w->channels, size = w->height * w->width * n, out_size = w->out_height * w->out_width * n;
+    const fnn_range inside = fnn_pool_inside(w);
     for (size_t r = first; r < last; r++) {
         const real *image = o->x + r * o->ldx;
         real *y = o->y + r * o->ldy;
         uint8_t *winner = o->winner ? o->winner + r * o->ldwinner : NULL;
-        for (size_t i = 0; i < w->out_height; i++)
-            for (size_t j = 0; j < w->out_width; j++, y += n) {
-                const fnn_place p = fnn_place_of(w, i, j);
-                const fnn_pool_window q = fnn_pool_window_of(w, &p);
+        fnn_pool_window q = {0};
+        for (size_t i = 0, at = 0; i < w->out_height; i++)
+            for (size_t j = 0; j < w->out_width; j++, at += n) {
+                fnn_pool_go_on(&q, w, inside, i, j);
                 for (size_t c = 0; c < n; c += FNN_LANES) {
                     const vt t = vt_first(n - c);
+                    const bool full = fnn_pool_full(q.last + c, size) && fnn_pool_full(at + c, out_size);
+                    const real *x = image + q.begin + c;
                     if (winner) {
                         vec taps;
-                        fnn_pool_store(y + c, fnn_pool_largest(&q, image + q.begin + c, t, &taps), t);
-                        fnn_pool_put_taps(winner + c, taps, t);
+                        fnn_part_store(full, y + at + c, fnn_pool_largest(full, &q, x, t, &taps), t);
+                        fnn_pool_put_taps(full, winner + at + c, taps, t);
                     } else {
-                        fnn_pool_store(y + c, fnn_pool_largest(&q, image + q.begin + c, t, NULL), t);
+                        fnn_part_store(full, y + at + c, fnn_pool_largest(full, &q, x, t, NULL), t);
                     }
                 }
-                if (winner) winner += n;
             }
     }
 }
 
+/* Backward, the vectors of a pixel's channels go from the last to the first, and the taps of a line from left to right: where every
+ * pixel is in one window, a whole vector of which a part is meant writes over nothing but what is written later, up to the line's end. */
 static void fnn_maxpool2d_backward(const fnn_pool2d *o, size_t first, size_t last)
 {
     const fnn_window *w = &o->window;
-    const size_t n = w->channels;
+    const size_t n = w->channels, size = w->height * w->width * n, out_size = w->out_height * w->out_width * n;
+    const size_t line = w->width * n, vectors = (n + FNN_LANES - 1) / FNN_LANES;
     const bool disjoint = fnn_pool_disjoint(w), covers = fnn_pool_covers(w);
+    const fnn_range inside = fnn_pool_inside(w);
     for (size_t r = first; r < last; r++) {
         const real *image = o->winner ? NULL : o->x + r * o->ldx, *saved = o->saved ? o->saved + r * o->ldsaved : NULL;
         const uint8_t *winner = o->winner ? o->winner + r * o->ldwinner : NULL;
         const real *dy = o->y + r * o->ldy;
         real *gradient = o->dx + r * o->lddx;
-        if (!covers) memset(gradient, 0, w->height * w->width * n * sizeof(real));
-        for (size_t i = 0; i < w->out_height; i++)
-            for (size_t j = 0; j < w->out_width; j++, dy += n) {
-                const fnn_place p = fnn_place_of(w, i, j);
-                const fnn_pool_window q = fnn_pool_window_of(w, &p);
-                for (size_t c = 0; c < n; c += FNN_LANES) {
+        if (!covers) memset(gradient, 0, size * sizeof(real));
+        fnn_pool_window q = {0};
+        for (size_t i = 0, at = 0; i < w->out_height; i++)
+            for (size_t j = 0; j < w->out_width; j++, at += n) {
+                fnn_pool_go_on(&q, w, inside, i, j);
+                for (size_t v = vectors; v > 0; v--) {
+                    const size_t c = (v - 1) * FNN_LANES;
                     const vt t = vt_first(n - c);
-                    vec of, part = fnn_pool_load(dy + c, t);
+                    const bool whole = n - c >= FNN_LANES, from_full = fnn_pool_full(at + c, out_size);
+                    const bool to_full = whole || (covers && fnn_pool_full(q.last_in_line + c, line));
+                    vec of, part = fnn_part_load(from_full, dy + at + c, t);
                     if (winner)
-                        of = fnn_pool_taps(winner + c, t);
+                        of = fnn_pool_taps(from_full, winner + at + c, t);
                     else
-                        fnn_pool_largest(&q, image + q.begin + c, t, &of);
-                    if (saved) part = v_select(v_le(fnn_pool_load(saved + c, t), v_zero()), v_zero(), part);
+                        fnn_pool_largest(fnn_pool_full(q.last + c, size), &q, image + q.begin + c, t, &of);
+                    if (saved) part = v_select(v_le(fnn_part_load(from_full, saved + at + c, t), v_zero()), v_zero(), part);
                     real *to = gradient + q.begin + c, number = q.number;
                     for (size_t y = q.rows; y > 0; y--, to += q.row, number += q.skip) {
-                        real *at = to;
-                        for (size_t k = q.columns; k > 0; k--, at += q.column, number += 1) {
+                        real *tap = to;
+                        for (size_t k = q.columns; k > 0; k--, tap += q.column, number += 1) {
                             const vec mine = v_select(v_eq(of, v_set1(number)), part, v_zero());
-                            fnn_pool_store(at, v_add(disjoint ? v_zero() : fnn_pool_load(at, t), mine), t);
+                            fnn_part_store(to_full, tap, v_add(disjoint ? v_zero() : fnn_part_load(to_full, tap, t), mine), t);
                         }
                     }
                 }
-                if (winner) winner += n;
-                if (saved) saved += n;
             }
     }
 }
 
-/* The elements that an average is over. */
-static real fnn_pool_count(const fnn_pool2d *o, const fnn_place *p)
+/* The mean of so many elements whose sum is given. By powers of two a product gives the bits of the quotient. */
+typedef struct fnn_pool_count {
+    bool exact;
+    real by;
+} fnn_pool_count;
+
+static fnn_pool_count fnn_pool_count_of(const fnn_pool2d *o, const fnn_pool_window *q)
 {
-    const size_t inside = (p->rows.end - p->rows.begin) * (p->columns.end - p->columns.begin);
-    return (real)(o->count_padding ? p->rows.padded * p->columns.padded : inside);
+    const size_t count = o->count_padding ? q->padded : q->rows * q->columns;
+    const bool exact = (count & (count - 1)) == 0;
+    return (fnn_pool_count){exact, exact ? 1 / (real)count : (real)count};
+}
+
+FNN_INLINE vec fnn_pool_mean_of(vec sum, fnn_pool_count count)
+{
+    return count.exact ? v_mul(sum, v_set1(count.by)) : v_div(sum, v_set1(count.by));
 }
 
 static void fnn_avgpool2d_forward(const fnn_pool2d *o, size_t first, size_t last)
 {
     const fnn_window *w = &o->window;
-    const size_t n = w->channels;
+    const size_t n = w->channels, size = w->height * w->width * n, out_size = w->out_height * w->out_width * n;
+    const fnn_range inside = fnn_pool_inside(w);
     for (size_t r = first; r < last; r++) {
         const real *image = o->x + r * o->ldx;
         real *y = o->y + r * o->ldy;
-        for (size_t i = 0; i < w->out_height; i++)
-            for (size_t j = 0; j < w->out_width; j++, y += n) {
-                const fnn_place p = fnn_place_of(w, i, j);
-                const fnn_pool_window q = fnn_pool_window_of(w, &p);
-                const vec count = v_set1(fnn_pool_count(o, &p));
+        fnn_pool_window q = {0};
+        for (size_t i = 0, at = 0; i < w->out_height; i++)
+            for (size_t j = 0; j < w->out_width; j++, at += n) {
+                fnn_pool_go_on(&q, w, inside, i, j);
+                const fnn_pool_count count = fnn_pool_count_of(o, &q);
                 for (size_t c = 0; c < n; c += FNN_LANES) {
                     const vt t = vt_first(n - c);
-                    const real *line = image + q.begin + c;
+                    const bool full = fnn_pool_full(q.last + c, size) && fnn_pool_full(at + c, out_size);
+                    const real *x = image + q.begin + c;
                     vec sum = v_zero();
-                    for (size_t ky = q.rows; ky > 0; ky--, line += q.row) {
-                        const real *at = line;
-                        for (size_t kx = q.columns; kx > 0; kx--, at += q.column) sum = v_add(sum, fnn_pool_load(at, t));
+                    for (size_t ky = q.rows; ky > 0; ky--, x += q.row) {
+                        const real *tap = x;
+                        for (size_t kx = q.columns; kx > 0; kx--, tap += q.column) sum = v_add(sum, fnn_part_load(full, tap, t));
                     }
-                    fnn_pool_store(y + c, v_div(sum, count), t);
+                    fnn_part_store(full, y + at + c, fnn_pool_mean_of(sum, count), t);
                 }
             }
     }
@@ -238,25 +287,29 @@ static void fnn_avgpool2d_forward(const fnn_pool2d *o, size_t first, size_t last
 static void fnn_avgpool2d_backward(const fnn_pool2d *o, size_t first, size_t last)
 {
     const fnn_window *w = &o->window;
-    const size_t n = w->channels;
+    const size_t n = w->channels, size = w->height * w->width * n, out_size = w->out_height * w->out_width * n;
+    const size_t line = w->width * n, vectors = (n + FNN_LANES - 1) / FNN_LANES;
     const bool disjoint = fnn_pool_disjoint(w), covers = fnn_pool_covers(w);
+    const fnn_range inside = fnn_pool_inside(w);
     for (size_t r = first; r < last; r++) {
         const real *dy = o->y + r * o->ldy;
         real *gradient = o->dx + r * o->lddx;
-        if (!covers) memset(gradient, 0, w->height * w->width * n * sizeof(real));
-        for (size_t i = 0; i < w->out_height; i++)
-            for (size_t j = 0; j < w->out_width; j++, dy += n) {
-                const fnn_place p = fnn_place_of(w, i, j);
-                const fnn_pool_window q = fnn_pool_window_of(w, &p);
-                const vec count = v_set1(fnn_pool_count(o, &p));
-                for (size_t c = 0; c < n; c += FNN_LANES) {
+        if (!covers) memset(gradient, 0, size * sizeof(real));
+        fnn_pool_window q = {0};
+        for (size_t i = 0, at = 0; i < w->out_height; i++)
+            for (size_t j = 0; j < w->out_width; j++, at += n) {
+                fnn_pool_go_on(&q, w, inside, i, j);
+                const fnn_pool_count count = fnn_pool_count_of(o, &q);
+                for (size_t v = vectors; v > 0; v--) { /* as in the backward of a maximum */
+                    const size_t c = (v - 1) * FNN_LANES;
                     const vt t = vt_first(n - c);
-                    const vec part = v_div(fnn_pool_load(dy + c, t), count);
+                    const bool full = n - c >= FNN_LANES || (covers && fnn_pool_full(q.last_in_line + c, line));
+                    const vec part = fnn_pool_mean_of(fnn_part_load(fnn_pool_full(at + c, out_size), dy + at + c, t), count);
                     real *to = gradient + q.begin + c;
                     for (size_t ky = q.rows; ky > 0; ky--, to += q.row) {
-                        real *at = to;
-                        for (size_t kx = q.columns; kx > 0; kx--, at += q.column)
-                            fnn_pool_store(at, v_add(disjoint ? v_zero() : fnn_pool_load(at, t), part), t);
+                        real *tap = to;
+                        for (size_t kx = q.columns; kx > 0; kx--, tap += q.column)
+                            fnn_part_store(full, tap, v_add(disjoint ? v_zero() : fnn_part_load(full, tap, t), part), t);
                     }
                 }
             }

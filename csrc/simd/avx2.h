@@ -260,6 +260,26 @@ FNN_INLINE vl vl_xor(vl a, vl b) { return (vl){_mm256_xor_si256(a.lo, b.lo), _mm
 #define vl_shr(a, n) ((vl){_mm256_srli_epi64((a).lo, (n)), _mm256_srli_epi64((a).hi, (n))})
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
+
+/* Bytes: whole numbers from 0 to 255. */
+FNN_INLINE __m256 fnn_load_bytes8(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
+FNN_INLINE vf vf_load_bytes(const uint8_t *p) { return (vf){fnn_load_bytes8(p), fnn_load_bytes8(p + 8)}; }
+FNN_INLINE void vf_store_bytes(uint8_t *p, vf a)
+{
+    const __m256i mixed = _mm256_packs_epi32(_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi)), words = _mm256_permute4x64_epi64(mixed, 0xD8);
+    _mm_storeu_si128((__m128i *)p, _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+FNN_INLINE vd vd_load_bytes(const uint8_t *p)
+{
+    const __m256i whole = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+    return (vd){_mm256_cvtepi32_pd(_mm256_castsi256_si128(whole)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(whole, 1))};
+}
+FNN_INLINE void vd_store_bytes(uint8_t *p, vd a)
+{
+    const __m128i words = _mm_packs_epi32(_mm256_cvttpd_epi32(a.lo), _mm256_cvttpd_epi32(a.hi));
+    _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(words, words));
+}
+
 FNN_INLINE vd vd_load_f32(const float *p) { return (vd){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
 FNN_INLINE double vd_sum(vd a)
 {

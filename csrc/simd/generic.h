@@ -223,6 +223,22 @@ FNN_INLINE vl vl_shr(vl a, int n)
 }
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
+
+/* Bytes: whole numbers from 0 to 255. */
+FNN_INLINE vf vf_load_bytes(const uint8_t *p)
+{
+    FNN_QUARTERS(vf, ((fnn_f4){(float)p[4 * i], (float)p[4 * i + 1], (float)p[4 * i + 2], (float)p[4 * i + 3]}));
+}
+FNN_INLINE void vf_store_bytes(uint8_t *p, vf a)
+{
+    for (int i = 0; i < FNN_VF; i++) p[i] = (uint8_t)(int32_t)a.q[i / 4][i % 4];
+}
+FNN_INLINE vd vd_load_bytes(const uint8_t *p) { FNN_QUARTERS(vd, ((fnn_d2){(double)p[2 * i], (double)p[2 * i + 1]})); }
+FNN_INLINE void vd_store_bytes(uint8_t *p, vd a)
+{
+    for (int i = 0; i < FNN_VD; i++) p[i] = (uint8_t)(int32_t)a.q[i / 2][i % 2];
+}
+
 FNN_INLINE vd vd_load_f32(const float *p) { FNN_QUARTERS(vd, ((fnn_d2){(double)p[2 * i], (double)p[2 * i + 1]})); }
 FNN_INLINE double vd_sum(vd a)
 {

@@ -268,6 +268,35 @@ FNN_INLINE vl vl_shl(vl a, int n) { FNN_QUARTERS(vl, (vreinterpretq_s64_u64(vrei
 FNN_INLINE vl vl_shr(vl a, int n) { FNN_QUARTERS(vl, (vreinterpretq_s64_u64(vreinterpretq_u64_s64(a.q[i]) >> n))); }
 
 /* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
+
+/* Bytes: whole numbers from 0 to 255. */
+FNN_INLINE vf vf_load_bytes(const uint8_t *p)
+{
+    const uint8x16_t bytes = vld1q_u8(p);
+    const uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
+    return (vf){{vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
+                 vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)))}};
+}
+FNN_INLINE uint16x8_t fnn_narrowed(float32x4_t a, float32x4_t b)
+{
+    return vcombine_u16(vmovn_u32(vcvtq_u32_f32(a)), vmovn_u32(vcvtq_u32_f32(b)));
+}
+FNN_INLINE void vf_store_bytes(uint8_t *p, vf a)
+{
+    vst1q_u8(p, vcombine_u8(vmovn_u16(fnn_narrowed(a.q[0], a.q[1])), vmovn_u16(fnn_narrowed(a.q[2], a.q[3]))));
+}
+FNN_INLINE vd vd_load_bytes(const uint8_t *p)
+{
+    const uint16x8_t words = vmovl_u8(vld1_u8(p));
+    const float32x4_t low = vcvtq_f32_u32(vmovl_u16(vget_low_u16(words))), high = vcvtq_f32_u32(vmovl_u16(vget_high_u16(words)));
+    return (vd){{vcvt_f64_f32(vget_low_f32(low)), vcvt_high_f64_f32(low), vcvt_f64_f32(vget_low_f32(high)), vcvt_high_f64_f32(high)}};
+}
+FNN_INLINE void vd_store_bytes(uint8_t *p, vd a)
+{
+    const float32x4_t low = vcvt_high_f32_f64(vcvt_f32_f64(a.q[0]), a.q[1]), high = vcvt_high_f32_f64(vcvt_f32_f64(a.q[2]), a.q[3]);
+    vst1_u8(p, vmovn_u16(fnn_narrowed(low, high)));
+}
+
 FNN_INLINE vd vd_load_f32(const float *p)
 {
     const float32x4_t low = vld1q_f32(p), high = vld1q_f32(p + 4);

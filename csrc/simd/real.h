@@ -56,6 +56,8 @@ typedef vfr vr;
 #define v_load_t FNN_V(load_t)
 #define v_store FNN_V(store)
 #define v_store_t FNN_V(store_t)
+#define v_load_bytes FNN_V(load_bytes)
+#define v_store_bytes FNN_V(store_bytes)
 #define v_add FNN_V(add)
 #define v_sub FNN_V(sub)
 #define v_mul FNN_V(mul)

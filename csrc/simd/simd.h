@@ -13,7 +13,8 @@
  * Kernels say vec, v_add and so on, which real.h makes names of the floats' or of the doubles' vocabulary.
  * Comparisons are ordered (false on NaN) and vf_select(m, a, b) is m ? a : b. vf_min2(a, b) is a < b ? a : b and
  * vf_max2(a, b) is a > b ? a : b: of a NaN and a number, the second. vf_load_t fills the lanes it does not
- * read with zero and never touches their memory; vf_store_t writes no other lane.
+ * read with zero and never touches their memory; vf_store_t writes no other lane. vf_load_bytes and vf_store_bytes turn whole numbers
+ * from 0 to 255, a byte each, into lanes and back.
  *
  * What this is not: a general vector library. A function enters when a kernel needs it. */
 #ifndef FNN_SIMD_H
