@@ -44,7 +44,7 @@ def parse(arguments=None):
     text = f"hold all to this instruction set, {' or '.join(isas)} (FASTNN_ISA, or the best that the CPU has)"
     parser.add_argument("--isa", choices=isas, default=os.environ.get("FASTNN_ISA") or isas[-1], metavar="NAME", help=text)
     parser.add_argument("--repeats", type=int, metavar="R", help="rounds (9; with --quick 3)")
-    parser.add_argument("--patience", type=float, default=120, metavar="S", help="seconds to wait in all for a quiet machine")
+    parser.add_argument("--patience", type=float, default=600, metavar="S", help="seconds to wait in all for a quiet machine")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--plot", metavar="FILE.png")
     parser.add_argument("--markdown", metavar="FILE")

@@ -1,7 +1,7 @@
 """From raw samples to what people read: the arithmetic, the Markdown tables and the chart. It measures nothing.
 
 `results` is what `bench.compare` writes as JSON. In it, for each work, `samples[peer][threads]` is a list of rounds, each a
-list of seconds a step; `disturbed[peer][threads]` says of each round whether other programs were busy meanwhile, and
+list of seconds a step; `disturbed[peer][threads]` says of each round whether others were busy meanwhile, and
 `peaks[threads]` has the machine's limits for each round. A peer's figure is the median of all samples of its undisturbed
 rounds, on the number of threads whose median is lower; the spread is the middle half of them (first to third quartile). With
 fewer than three undisturbed rounds all rounds count, and tables mark the figure with a ~.
@@ -250,8 +250,8 @@ def markdown(results):
         ("Machine", _machine_lines(results)),
         (
             "Quiet",
-            f"- {watch['taken']} measurements; {watch['again']} times one was taken again because other programs were busy, "
-            f"and {watch['kept']} were kept although they were\n"
+            f"- {watch['taken']} measurements; {watch['again']} times one was taken again because other programs were busy, or "
+            f"neighbours of this virtual machine slowed copies within a CPU's L1 cache, and {watch['kept']} were kept all the same\n"
             f"- idle workers used at most {100 * watch['idle']:.2f} % of a CPU each",
         ),
     ]
