@@ -53,6 +53,7 @@ examples:
   fastnn train X.npy y.npy --hidden 64,32 --epochs 50 --output mine.safetensors
   fastnn train data.npz --optimizer adamw --weight-decay 0.1 --schedule cosine
   fastnn train --epochs 100 --checkpoint run.safetensors --resume
+  fastnn train x.gz y.gz --arch conv
   fastnn train x.gz y.gz --arch "conv 16 3 relu, maxpool 2, 64 relu"
   mpiexec -n 4 fastnn train x.gz y.gz --batch-size 512 --distributed
 """

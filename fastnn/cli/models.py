@@ -6,8 +6,10 @@ from .errors import UsageError, check_memory
 
 ARCH_HELP = (
     "layers in words, separated by commas, in place of the options above: '64 relu' (dense), 'conv 16 3 relu' (channels, kernel), "
-    "'maxpool 2', 'avgpool 2', 'flatten', 'batchnorm', 'dropout 0.2'; the output layer is added"
+    "'maxpool 2', 'avgpool 2', 'flatten', 'batchnorm', 'dropout 0.2'; the output layer is added; or a network for images by its name: "
+    "conv (a convolution of 30 filters, pooling, 100 units), lenet5"
 )
+_READY_MADE = {"conv": "simple_convnet", "lenet5": "lenet5"}  # names of --arch and in nn
 
 
 def make_model(args, shape, outputs, front):
@@ -31,7 +33,7 @@ def _from_words(text, shape, outputs, front, dtype):
     from .. import nn
 
     parts = [" ".join(part.split()) for part in text.split(",")]
-    image = next((part for part in parts if part.startswith(("conv", "maxpool", "avgpool"))), None)
+    image = next((part for part in parts if part.startswith(("conv", "maxpool", "avgpool", *_READY_MADE))), None)
     if image and len(shape) not in (2, 3):
         raise UsageError(f"argument --arch: expected images for {image!r}, got samples of {' x '.join(map(str, shape))} values")
     at = (*shape, 1) if len(shape) == 2 else tuple(shape)  # the shape of what comes to the next layer
@@ -39,10 +41,13 @@ def _from_words(text, shape, outputs, front, dtype):
     at = at if image else (math.prod(shape),)
     layers += front
     try:
-        for part in [*parts, str(outputs)]:
-            for layer in _layers(nn, part, at):
-                at = tuple(layer.output_shape(at))
-                layers.append(layer)
+        if parts in ([name] for name in _READY_MADE):
+            layers += getattr(nn, _READY_MADE[parts[0]])(at, outputs).layers[1:]
+        else:
+            for part in [*parts, str(outputs)]:
+                for layer in _layers(nn, part, at):
+                    at = tuple(layer.output_shape(at))
+                    layers.append(layer)
         model = nn.Sequential(*layers, dtype=dtype)
     except (TypeError, ValueError, MemoryError) as error:
         raise UsageError(f"argument --arch: {error}") from None

@@ -264,6 +264,7 @@ def test_class_weights(run, flats):
     ("conv 4 3 relu, maxpool 2, batchnorm, flatten, 8 relu", None, 40 + 8 + 64 * 8 + 8 + 90),
     ("conv 2 3,avgpool 2,5", None, 20 + 32 * 5 + 5 + 60),
     ("batchnorm, 5", None, 128 + 64 * 5 + 5 + 60),
+    ("conv", "8 x 8 -> conv -> 10", 30 * 26 + 120 * 100 + 100 + 1010),
 ])
 def test_architectures_in_words(run, words, shown, parameters):
     code, out, err = run("train", "--arch", words, "--epochs", "1")
@@ -280,6 +281,8 @@ def test_architectures_in_words(run, words, shown, parameters):
     (["--arch", "conv 4"], "argument --arch: expected 2 numbers after 'conv' and an activation, got 'conv 4'"),
     (["--arch", "5, maxpool 2"], "argument --arch: expected 'maxpool' where there are images"),
     (["--arch", "maxpool 20"], "argument --arch: "),
+    (["--arch", "lenet5"], "argument --arch: layer 3: Conv2d"),  # the packaged digits have too few pixels
+    (["--arch", "conv, 5"], "argument --arch: expected 2 numbers after 'conv' and an activation, got 'conv'"),
     (["--arch", "dropout 2"], "argument --arch: "),
     (["--arch", "99999999999"], "argument --arch: expected a size and"),
     (["--arch", "2000000000"], "argument --arch: expected a model that fits in memory"),
