@@ -344,7 +344,8 @@ class Engine(Listed):
         executor.check_losses = check_losses
         result = executor.run(part.x, part.y, part.index, rates, losses=losses, check_finite=check_finite,
                               seconds=min(SLICE, seconds), weights=part.weight, out=outputs, tally=position.sums, augment=part.augment)
-        self._steps_per_slice = max(1, result.steps)
+        if result.steps < part.steps or part.steps > self._steps_per_slice:  # else only the epoch was over
+            self._steps_per_slice = max(1, result.steps)
         self._rates = rates[max(0, result.steps - result.skipped - 1), : len(self._optimizer.param_groups)]
         if result.problem and result.problem != "undefined loss":
             part.refuse(result.problem, result.steps, result.row)
@@ -352,7 +353,7 @@ class Engine(Listed):
 
     def _most_steps(self):
         """The most steps that a call is to be given, where their rates must be worked out before; else None."""
-        return max(1, int(1.5 * self._steps_per_slice)) if self._optimizer.has_schedule else None
+        return int(1.5 * self._steps_per_slice) + 1 if self._optimizer.has_schedule else None
 
     _steps_per_slice = 64
 

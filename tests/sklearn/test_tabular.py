@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
-from fastnn import nn
+from fastnn import Trainer, nn
 from fastnn._native import NumberColumns
 from fastnn.core import safetensors
 from fastnn.sklearn import TabularClassifier, TabularRegressor
@@ -493,6 +493,25 @@ def test_scores_of_scikit_learns_monitor():
         assert len(scores) == 8 and scores[-1] == pytest.approx(whole)
         assert [row[name] for row in rows if row["task_name"] == "fit"] == [pytest.approx(whole)]
         assert scores[3] == pytest.approx(kind(n_models=1, **{**QUICK, "n_epochs": 4}).fit(X, targets, np.ones(160)).score(X, targets))
+
+
+def test_native_calls_of_an_epoch(monkeypatch):
+    """Where rates are scheduled a native call is given about as many steps as there is time for: what is left at the end of an epoch, or
+    one call that was slow, does not say how many those are."""
+    calls, run = [], Trainer._run_part
+
+    def counted(self, part, *more):
+        calls.append(part.steps)
+        result = run(self, part, *more)
+        if len(calls) == 1:
+            assert part.steps == 9
+            self._steps_per_slice = 1  # as if that had been slow
+        return result
+
+    monkeypatch.setattr(Trainer, "_run_part", counted)
+    X, y = load_iris(return_X_y=True)
+    TabularClassifier(**{**QUICK, "n_epochs": 30, "batch_size": 16}).fit(X, y)
+    assert sum(calls) == 9 * 30 and calls[1:3] == [2, 4] and len(calls) < 60
 
 
 # ---- what is refused ----
