@@ -4,7 +4,7 @@
 #     apt install qemu-user gcc-aarch64-linux-gnu              # the second for AArch64 alone
 #     packaging/emulated.sh cortex-a72                         # AArch64, with NEON and no more
 #     packaging/emulated.sh Nehalem                            # x86-64 without AVX
-#     packaging/emulated.sh Haswell -x tests/test_optim.py     # with AVX2; and what pytest is to do
+#     packaging/emulated.sh Haswell -x tests/optim             # with AVX2; and what pytest is to do
 #
 # Any processor that qemu knows by `-cpu` will do, with one exception: `max` of AArch64, on which qemu 7.2 miscomputes NumPy itself.
 # Without a choice of tests these are the digests of all recorded trainings, on one thread. Compilers are the machine's own and work

@@ -13,7 +13,7 @@ mkdir -p "$work"
 [ -n "${KEEP:-}" ] || trap 'rm -rf "$work"' EXIT
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1
 unset PYTHONPATH
-tests=${TESTS:-tests/test_kernels.py tests/test_digests.py tests/test_optim.py tests/test_trainer.py tests/test_nn.py tests/test_typing.py tests/cli}
+tests=${TESTS:-tests/kernels tests/test_digests.py tests/optim tests/trainer tests/nn tests/test_typing.py tests/cli}
 
 pythons=("$@")
 if [ ${#pythons[@]} = 0 ]; then

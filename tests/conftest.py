@@ -3,8 +3,11 @@
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 import pytest
+
+pytest.register_assert_rewrite(*(path.stem for path in (Path(__file__).parent / "helpers").glob("*.py")))
 
 # Programs begun in the background by a shell without job control ignore Ctrl-C, and so would their children; tests send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

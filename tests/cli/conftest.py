@@ -1,8 +1,12 @@
 """What the tests of all commands need."""
 
+import contextlib
+import io
+
+import numpy as np
 import pytest
 
-from fastnn import cli
+from fastnn import cli, data
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +23,25 @@ def run(capsys):
         return code, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """The packaged digits as files, in a folder beside the current one."""
+    X, y = data.load_digits()
+    folder = tmp_path / "files"
+    folder.mkdir()
+    data.write_idx(folder / "images.gz", X)
+    data.write_idx(folder / "labels.gz", y)
+    data.write_idx(folder / "images.idx", X)
+    np.save(folder / "images.npy", X)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A trained model's file."""
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert cli.main(["train", "--quiet", "--output", str(path)]) == 0
+    return path

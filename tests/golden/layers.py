@@ -1,6 +1,6 @@
 """Makes layers.npz: what PyTorch's layers give on small inputs, forward and backward. Run it with PyTorch installed.
 
-test_layers.py compares fastnn's layers with the file, and with PyTorch itself where it is installed.
+tests/layers/test_models.py compares fastnn's layers with the file, and with PyTorch itself where it is installed.
 """
 
 from pathlib import Path
