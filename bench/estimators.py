@@ -56,7 +56,7 @@ def _tabular(kind, X, y, epochs):
 
     def bare():
         model, groups = estimator._build(np.random.RandomState(0))
-        groups = [{"params": p, "lr": schedules.CosLog(rate * factor, steps)} for p, factor, _ in groups]
+        groups = [{"params": p, "lr": schedules.CosLog(rate * factor, steps)} for p, factor, *_ in groups]
         loss = losses.SoftmaxCrossEntropy(label_smoothing=0.1) if classifier else losses.MeanSquaredError()
         trainer = fastnn.Trainer(model, loss, optim.Adam(groups, betas=(0.9, 0.95)), seed=0)
         trainer.fit(inputs[held:], targets[held:], epochs=epochs, batch_size=256, drop_last=True, verbose=0,

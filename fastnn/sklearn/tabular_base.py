@@ -303,7 +303,9 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         return epochs
 
     def _build(self, random):
-        """The network of "td-s" with first weights, and its parameters as (parameters, factor of the rate, of the decay)."""
+        """The network of "td-s" with first weights, and its parameters as (parameters, factor of the rate, of the decay, of Adam's
+        epsilon). The authors' weights are divided by √n where they multiply: weights that are smaller from the start take the rate by
+        1 / √n and, since their gradients are as much larger, epsilon by √n."""
         sizes = self._sizes()
         layers, groups, biases = [nn.Scale(sizes[0])], [], []
         for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
@@ -313,9 +315,9 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
                 dense.weight.data = random.standard_normal((n_in, n_out)) / np.sqrt(n_in)
                 dense.bias.data = random.standard_normal(n_out)
             layers.append(dense)
-            groups.append(([dense.weight], 1 / np.sqrt(n_in), 0.0))
+            groups.append(([dense.weight], 1 / np.sqrt(n_in), 0.0, np.sqrt(n_in)))
             biases.append(dense.bias)
-        return nn.Sequential(*layers, dtype="float32"), [([layers[0].weight], 6.0, 0.0), *groups, (biases, 0.1, 0.0)]
+        return nn.Sequential(*layers, dtype="float32"), [([layers[0].weight], 6.0, 0.0, 1.0), *groups, (biases, 0.1, 0.0, 1.0)]
 
     def _build_td(self, random, X, steps):
         """The same of "td": numbers embedded in waves, categories of many in tables, activations of which a part is taken, dropout.
@@ -330,7 +332,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
             for p in table.parameters():
                 p.data[:-1] = random.standard_normal((len(p.data) - 1, _EMBEDDED))
             layers.append(table)
-            groups.append((table.parameters(), 1.0, 1.0))
+            groups.append((table.parameters(), 1.0, 1.0, 1.0))
         if encoder.numbers:
             waves = nn.PBLD(first - 3 * encoder.numbers, embedded=encoder.numbers)
             bound = 1 / np.sqrt(waves.frequencies)
@@ -339,11 +341,11 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
             waves.weight.data = random.uniform(-bound, bound, waves.weight.shape)
             waves.bias.data = random.uniform(-bound, bound, waves.bias.shape)
             layers.append(waves)
-            groups.append((waves.parameters(), 0.1, 0.1))
+            groups.append((waves.parameters(), 0.1, 0.1, 1.0))
         h = X[random.permutation(len(X))[:_START]]
         h = nn.Sequential(*layers, dtype="float32").predict(h) if layers else h
         layers.append(nn.Scale(first))
-        groups.append(([layers[-1].weight], 6.0, 6.0))
+        groups.append(([layers[-1].weight], 6.0, 6.0, 1.0))
         biases, parts = [], []
         for i, (n_in, n_out) in enumerate(zip((first, *sizes), sizes)):
             dense = nn.Dense(n_in, n_out, init="zeros")
@@ -356,13 +358,13 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
             dense.weight.data = weight / spread
             dense.bias.data = bias = -(z[chosen, np.arange(n_out)] * shares / shares.sum(axis=0)).sum(axis=0)
             layers.append(dense)
-            groups.append(([dense.weight], 1 / np.sqrt(n_in), np.sqrt(n_in)))
+            groups.append(([dense.weight], 1 / np.sqrt(n_in), np.sqrt(n_in), np.sqrt(n_in)))
             biases.append(dense.bias)
             if i < len(sizes) - 1:
                 layers += [nn.ParametricActivation(n_out, self._activation), nn.Dropout(_flat_then_cosine(0.15, steps))]
                 parts.append(layers[-2].weight)
                 h = activation_forward(z + bias.astype(np.float32), self._activation)
-        return nn.Sequential(*layers, dtype="float32"), [*groups, (biases, 0.1, 0.0), (parts, 0.1, 0.1)]
+        return nn.Sequential(*layers, dtype="float32"), [*groups, (biases, 0.1, 0.0, 1.0), (parts, 0.1, 0.1, 1.0)]
 
     def _split(self, y, seed):
         """(rows to train on, rows that are held back), or None: below 1,000 rows all are trained on."""
@@ -397,9 +399,9 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         rows = len(X)
         rate = self._rates[self.preset] if self.learning_rate is None else float(self.learning_rate)
         groups = [
-            {"params": p, "lr": schedules.CosLog(rate * factor, total)}
+            {"params": p, "lr": schedules.CosLog(rate * factor, total), "eps": 1e-8 * epsilon}
             | ({"weight_decay": _flat_then_cosine(0.02 * decay, total)} if td and decay else {})
-            for p, factor, decay in groups
+            for p, factor, decay, epsilon in groups
         ]
         kind = {"decoupled_weight_decay": True} if td else {}
         trainer = Trainer(model, self._make_loss(), optim.Adam(groups, betas=(0.9, 0.95), **kind), seed=seed)

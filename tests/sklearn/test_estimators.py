@@ -46,7 +46,6 @@ def test_checks_that_are_not_among_them(estimator):
 PRIVATE = {"test_gradient", "test_learning_rate_warmstart", "test_adaptive_learning_rate"}
 
 
-@pytest.mark.slow
 def test_scikit_learns_tests_of_its_perceptron(tmp_path):
     """The file that is installed with scikit-learn, with our classes in place of its own."""
     theirs = Path(sklearn.__file__).parent / "neural_network" / "tests" / "test_mlp.py"
