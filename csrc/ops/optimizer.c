@@ -93,10 +93,16 @@ static void prepare_moments(fnn_update_scalars *s, double beta1, double beta2, d
     s->inverse_sqrt_bc2 = 1.0 / sqrt(1.0 - pow(beta2, (double)t));
 }
 
+/* And the rate that corrects the first moment's start. */
+static void prepare_corrected(fnn_update_scalars *s, double beta1, double beta2, double eps, double lr, uint64_t t)
+{
+    prepare_moments(s, beta1, beta2, eps, t);
+    s->lr = lr / (1.0 - pow(beta1, (double)t));
+}
+
 static void prepare_adam(fnn_update_scalars *s, const fnn_adam_hyper *h, double lr, uint64_t t)
 {
-    prepare_moments(s, h->beta1, h->beta2, h->eps, t);
-    s->lr = lr / (1.0 - pow(h->beta1, (double)t));
+    prepare_corrected(s, h->beta1, h->beta2, h->eps, lr, t);
     if (h->epsilon_hat) {
         s->lr *= sqrt(1.0 - pow(h->beta2, (double)t));
         s->inverse_sqrt_bc2 = 1.0;
@@ -147,12 +153,6 @@ static void prepare_adagrad(fnn_update_scalars *s, const fnn_adagrad_hyper *h, d
     s->eps = h->eps;
 }
 
-static void prepare_adamax(fnn_update_scalars *s, const fnn_moments_hyper *h, double lr, uint64_t t)
-{
-    prepare_moments(s, h->beta1, h->beta2, h->eps, t);
-    s->lr = lr / (1.0 - pow(h->beta1, (double)t));
-}
-
 static void prepare_lamb(fnn_update_scalars *s, const fnn_lamb_hyper *h, uint64_t t)
 {
     prepare_moments(s, h->beta1, h->beta2, h->eps, t);
@@ -169,9 +169,8 @@ static void prepare_adafactor(fnn_update_scalars *s, const fnn_adafactor_hyper *
 /* AdamW's; the rate of matrices apart. */
 static void prepare_muon(fnn_update_scalars *s, const fnn_muon_hyper *h, double lr, uint64_t t)
 {
-    prepare_moments(s, h->beta1, h->beta2, h->adamw_eps, t);
+    prepare_corrected(s, h->beta1, h->beta2, h->adamw_eps, lr, t);
     s->second_lr = lr;
-    s->lr = lr / (1.0 - pow(h->beta1, (double)t));
 }
 
 /* What the register says of the group's rule. */
