@@ -54,20 +54,29 @@ def flags():
 
 @pytest.fixture(scope="module")
 def objects(flags, tmp_path_factory):
-    """{source below csrc: (return code, output, object)} of all that setup.py compiles, with warnings as errors."""
-    folder = tmp_path_factory.mktemp("objects")
+    """{source below csrc: (return code, output, object)} of all that setup.py compiles, with warnings as errors.
+
+    With FASTNN_OBJECTS the compiler keeps what it has made (.ci/cc), so it is asked for the same, by setup.py's command to the letter.
+    """
+    folder, kept = tmp_path_factory.mktemp("objects"), bool(os.environ.get("FASTNN_OBJECTS"))
+    command = [*compiler(), "-fPIC"]
+    if kept:
+        setuptools = pytest.importorskip("setuptools.command.build_ext")
+        setuptools.customize_compiler(own := setuptools.new_compiler())
+        command = own.compiler_so
 
     def build(source, extra):
-        target = folder / (source.relative_to(CSRC).as_posix().replace("/", "_") + ".o")
-        command = [*compiler(), *flags["COMMON"], *flags["WARNINGS"], "-Werror", "-fPIC", *extra]
-        done = subprocess.run([*command, "-c", str(source), "-o", str(target)], capture_output=True, text=True)
+        target = folder / (source.relative_to(ROOT).as_posix().replace("/", "_") + ".o")
+        places = ["-c", str(source.relative_to(ROOT)), "-o", str(target)]
+        made = [*command, *places, *flags["COMMON"], *flags["WARNINGS"], "-Werror", *extra]
+        done = subprocess.run(made, cwd=ROOT, capture_output=True, text=True)
         return done.returncode, done.stdout + done.stderr, target
 
     probe = subprocess.run([*compiler(), "-fopenmp", "-x", "c", "-", "-o", os.devnull], input="int main(void) { return 0; }",
                            capture_output=True, text=True)  # fmt: skip
     openmp = ["-fopenmp"] if probe.returncode == 0 else []
     # the same functions and instructions in a sixth of the time, in which gcc does not see what is set; clang has no such warning
-    quick = ["-O1", "-DFNN_NO_INLINE", "-Wno-unknown-warning-option", "-Wno-maybe-uninitialized"]
+    quick = [] if kept else ["-O1", "-DFNN_NO_INLINE", "-Wno-unknown-warning-option", "-Wno-maybe-uninitialized"]
     jobs = {f"isa/{isa}_{dtype}.c": [*extra, *quick] for isa, extra in flags["ISA_FLAGS"].items() for dtype in DTYPES}
     rest = [*flags["POSIX"], *openmp]
     jobs |= {p.relative_to(CSRC).as_posix(): rest for folder in ("ops", "runtime") for p in (CSRC / folder).glob("*.c")}
