@@ -151,17 +151,15 @@ def test_a_models_parameters():
 
 # ---- the other methods ----
 
-METHODS = {"adadelta": 1.0, "adagrad": 0.5, "adam": 0.1, "adamax": 0.1, "adamw": 0.1, "lamb": 0.01, "lion": 0.01, "nadam": 0.1, "radam": 0.1,
-           "rmsprop": 0.02, "sgd": 0.2, "schedulefreeadamw": 0.3, "adafactor": 0.5, "muon": 0.1}  # fmt: skip
+RATES = {"adadelta": 1.0, "adagrad": 0.5, "lamb": 0.01, "lion": 0.01, "rmsprop": 0.02, "sgd": 0.2, "schedulefreeadamw": 0.3, "adafactor": 0.5}
+METHODS = sorted({k.lower() for k in optim.__all__} - {"optimizer", "lbfgs"})
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_optimizer(method):
     x0 = np.array([0.5, -0.3, 0.2])
-    kinds = {k.lower() for k in optim.__all__} - {"optimizer", "lbfgs"}
-    assert kinds == set(METHODS)
     before = (x0**2).sum()
-    found = fastnn.minimize(lambda x: ((x**2).sum(), 2 * x), x0, method, lr=METHODS[method], max_iter=200)
+    found = fastnn.minimize(lambda x: ((x**2).sum(), 2 * x), x0, method, lr=RATES.get(method, 0.1), max_iter=200)
     assert found.fun < before / 10 and found.fun == (found.x**2).sum() and (found.jac == 2 * found.x).all()
 
 
