@@ -16,11 +16,13 @@ import shutil
 import sys
 import tempfile
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 ROOT = Path(__file__).parent
 CSRC = Path("csrc")
@@ -78,18 +80,24 @@ class BuildExt(build_ext):
         isas = self.isa_flags()
 
         def compiled(sources, flags):
-            return self.compiler.compile(
-                [str(s) for s in sources],
-                output_dir=self.build_temp,
-                extra_postargs=common + warned + flags,
-                depends=ext.depends,
-            )
+            """The objects' names; those are compiled that are older than a source, and all if the compiler or its flags are others."""
+            command = repr((getattr(self.compiler, "compiler_so", self.compiler.compiler_type), common, warned, flags))
+            folder = os.path.join(self.build_temp, f"{zlib.crc32(command.encode()):08x}")
+            objects = self.compiler.object_filenames([str(s) for s in sources], output_dir=folder)
+            made = dict(zip(map(str, sources), objects))
+            stale = [s for s, o in made.items() if self.force or newer_group([s, "setup.py", *headers], o)]
+            self.compiler.compile(stale, output_dir=folder, extra_postargs=common + warned + flags)
+            return objects
 
         works = [([CSRC / "isa" / f"{isa}_{dtype}.c"], flags) for isa, flags in isas.items() for dtype in ("f32", "f64")]
         posix = [] if windows else POSIX
         works.append((sorted([*(CSRC / "runtime").glob("*.c"), *(CSRC / "ops").glob("*.c")]), posix + openmp))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # the threads wait for compilers
             ext.extra_objects = [name for objects in pool.map(lambda work: compiled(*work), works) for name in objects]
+        linked = Path(self.build_temp, "linked")  # newer than the library once it is to be made of other objects
+        if not linked.exists() or linked.read_text() != repr(ext.extra_objects):
+            linked.write_text(repr(ext.extra_objects))
+        ext.depends = [*ext.depends, str(linked)]
         ext.extra_compile_args = common + GENERATED
         ext.extra_link_args = link + ([] if windows else ["-lm"])
         super().build_extension(ext)
