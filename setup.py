@@ -22,7 +22,6 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.modified import newer_group
 
 ROOT = Path(__file__).parent
 CSRC = Path("csrc")
@@ -63,6 +62,7 @@ class BuildExt(build_ext):
 
     def build_extension(self, ext):
         import numpy
+        from setuptools.modified import newer_group  # here, since tests read this file where setuptools is older
 
         ext.include_dirs.append(numpy.get_include())
         windows = self.compiler.compiler_type == "msvc"
