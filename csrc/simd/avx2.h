@@ -259,8 +259,6 @@ FNN_INLINE vl vl_xor(vl a, vl b) { return (vl){_mm256_xor_si256(a.lo, b.lo), _mm
 #define vl_shl(a, n) ((vl){_mm256_slli_epi64((a).lo, (n)), _mm256_slli_epi64((a).hi, (n))})
 #define vl_shr(a, n) ((vl){_mm256_srli_epi64((a).lo, (n)), _mm256_srli_epi64((a).hi, (n))})
 
-/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
-
 /* Bytes: whole numbers from 0 to 255. */
 FNN_INLINE __m256 fnn_load_bytes8(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
 FNN_INLINE vf vf_load_bytes(const uint8_t *p) { return (vf){fnn_load_bytes8(p), fnn_load_bytes8(p + 8)}; }
@@ -280,6 +278,7 @@ FNN_INLINE void vd_store_bytes(uint8_t *p, vd a)
     _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(words, words));
 }
 
+/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { return (vd){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
 FNN_INLINE double vd_sum(vd a)
 {

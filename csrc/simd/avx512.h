@@ -129,8 +129,6 @@ FNN_INLINE vl vl_xor(vl a, vl b) { return _mm512_xor_si512(a, b); }
 #define vl_shl(a, n) _mm512_slli_epi64((a), (n))
 #define vl_shr(a, n) _mm512_srli_epi64((a), (n))
 
-/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
-
 /* Bytes: whole numbers from 0 to 255. */
 FNN_INLINE vf vf_load_bytes(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p))); }
 FNN_INLINE void vf_store_bytes(uint8_t *p, vf a) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a))); }
@@ -140,6 +138,7 @@ FNN_INLINE void vd_store_bytes(uint8_t *p, vd a)
     _mm_storel_epi64((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_castsi256_si512(_mm512_cvttpd_epi32(a))));
 }
 
+/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 FNN_INLINE double vd_sum(vd a)
 {

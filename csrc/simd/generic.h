@@ -222,8 +222,6 @@ FNN_INLINE vl vl_shr(vl a, int n)
     FNN_QUARTERS(vl, (fnn_l2)((u2)a.q[i] >> n));
 }
 
-/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
-
 /* Bytes: whole numbers from 0 to 255. */
 FNN_INLINE vf vf_load_bytes(const uint8_t *p)
 {
@@ -239,6 +237,7 @@ FNN_INLINE void vd_store_bytes(uint8_t *p, vd a)
     for (int i = 0; i < FNN_VD; i++) p[i] = (uint8_t)(int32_t)a.q[i / 2][i % 2];
 }
 
+/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p) { FNN_QUARTERS(vd, ((fnn_d2){(double)p[2 * i], (double)p[2 * i + 1]})); }
 FNN_INLINE double vd_sum(vd a)
 {

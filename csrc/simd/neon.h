@@ -267,8 +267,6 @@ FNN_INLINE vl vl_xor(vl a, vl b) { FNN_QUARTERS(vl, (veorq_s64(a.q[i], b.q[i])))
 FNN_INLINE vl vl_shl(vl a, int n) { FNN_QUARTERS(vl, (vreinterpretq_s64_u64(vreinterpretq_u64_s64(a.q[i]) << n))); }
 FNN_INLINE vl vl_shr(vl a, int n) { FNN_QUARTERS(vl, (vreinterpretq_s64_u64(vreinterpretq_u64_s64(a.q[i]) >> n))); }
 
-/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
-
 /* Bytes: whole numbers from 0 to 255. */
 FNN_INLINE vf vf_load_bytes(const uint8_t *p)
 {
@@ -297,6 +295,7 @@ FNN_INLINE void vd_store_bytes(uint8_t *p, vd a)
     vst1_u8(p, vmovn_u16(fnn_narrowed(low, high)));
 }
 
+/* Eight floats, widened; and a fold like those below: i with i+4, i+2, i+1. */
 FNN_INLINE vd vd_load_f32(const float *p)
 {
     const float32x4_t low = vld1q_f32(p), high = vld1q_f32(p + 4);
