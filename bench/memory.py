@@ -11,14 +11,7 @@ import json
 import sys
 
 from . import peers, works
-
-
-def _status(key):
-    with open("/proc/self/status", encoding="ascii") as file:
-        for line in file:
-            if line.startswith(key):
-                return int(line.split()[1]) * 1024
-    raise OSError(f"no {key} in /proc/self/status")
+from .start import status
 
 
 def _reset_peak():
@@ -37,12 +30,12 @@ def measure(name, work):
     weights, batches = works.weights(work), works.batches(work)[:2]
     gc.collect()
     _reset_peak()
-    before = _status("VmRSS")
+    before = status("VmRSS")
     loop = peer.Training(work, weights, batches)
-    built = _status("VmHWM")
+    built = status("VmHWM")
     _reset_peak()
     loop.run(3)
-    trained = _status("VmHWM")
+    trained = status("VmHWM")
     return {"peak": max(built, trained) - before, "training": trained - before}
 
 
