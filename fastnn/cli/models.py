@@ -41,7 +41,7 @@ def _from_words(text, shape, outputs, front, dtype):
     at = at if image else (math.prod(shape),)
     layers += front
     try:
-        if parts in ([name] for name in _READY_MADE):
+        if len(parts) == 1 and parts[0] in _READY_MADE:
             layers += getattr(nn, _READY_MADE[parts[0]])(at, outputs).layers[1:]
         else:
             for part in [*parts, str(outputs)]:

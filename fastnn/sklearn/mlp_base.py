@@ -45,6 +45,14 @@ def half_squared_error():
     return losses.Huber(delta=_MANY)
 
 
+def check_validation(X_val, y_val, sample_weight_val):
+    """ValueError where only a part of the validation data of a user's own is given to `fit`."""
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val, y_val: expected both or neither")
+    if sample_weight_val is not None and X_val is None:
+        raise ValueError("sample_weight_val: expected with X_val and y_val, got it alone")
+
+
 @contextlib.contextmanager
 def threads(count):
     """On so many threads; None: on as many as there are."""
@@ -183,10 +191,7 @@ class BaseMLP(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         -------
         self
         """
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val, y_val: expected both or neither")
-        if sample_weight_val is not None and X_val is None:
-            raise ValueError("sample_weight_val: expected with X_val and y_val, got it alone")
+        check_validation(X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val) if X_val is not None else None)
 
     def _fit(self, X, y, sample_weight=None, validation=None, incremental=False):

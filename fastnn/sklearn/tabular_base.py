@@ -25,7 +25,7 @@ from ..training import Trainer
 from ..training.beside import StopWith, in_threads
 from ..training.callbacks import Callback
 from .epochs import Tasks
-from .mlp_base import CallbackSupportMixin, OnnxMixin, threads
+from .mlp_base import CallbackSupportMixin, OnnxMixin, check_validation, threads
 from .network import hidden_sizes
 from .tables import TableEncoder, columns_of, is_frame
 
@@ -215,10 +215,7 @@ class BaseTabular(OnnxMixin, CallbackSupportMixin, BaseEstimator):
         -------
         self
         """
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val, y_val: expected both or neither")
-        if sample_weight_val is not None and X_val is None:
-            raise ValueError("sample_weight_val: expected with X_val and y_val, got it alone")
+        check_validation(X_val, y_val, sample_weight_val)
         columns = self._table(X, True)
         raw_y, raw_weight = y, sample_weight
         y = self._check_targets(y)
