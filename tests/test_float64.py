@@ -16,6 +16,8 @@ import fastnn
 from fastnn import kernels, losses, nn, optim, reference, regularizers
 from fastnn.plan import Builder
 
+from loss_cases import targets_of
+
 _spec = importlib.util.spec_from_file_location("make_double_trainings", Path(__file__).parent / "golden" / "make_double_trainings.py")
 golden = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(golden)
@@ -64,16 +66,6 @@ LOSSES = {
     "multiclass hinge": (losses.MulticlassHinge(2.0, True), "labels"),
     "custom": (losses.Custom(lambda z, t: (float(((z - t) ** 2).mean()), 2 * (z - t) / z.size)), "real"),
 }
-
-
-def targets_of(what, rng, rows, outputs):
-    return {
-        "real": lambda: rng.normal(size=(rows, outputs)),
-        "counts": lambda: rng.poisson(2, (rows, outputs)),
-        "labels": lambda: rng.integers(0, outputs, rows),
-        "probabilities": lambda: rng.dirichlet(np.ones(outputs), rows),
-        "answers": lambda: rng.integers(0, 2, (rows, outputs)),
-    }[what]()
 
 
 def vectors(name, dtype="float64"):

@@ -6,7 +6,6 @@ that lie), is drawn anew for each call. Outputs stand between guard elements whe
 beyond them. `pytest -m slow tests/test_fuzz.py` makes 250,000 calls; for a build with sanitizers see the switches in setup.py.
 """
 
-import inspect
 import os
 import warnings
 
@@ -14,8 +13,10 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _native, kernels, optim
+from fastnn import kernels, optim
 from fastnn.core.window import Window, pair, paddings
+
+from kernel_checks import teams_for_the_smallest_work  # noqa: F401
 
 F32 = np.float32
 ERRORS = (TypeError, ValueError, IndexError)
@@ -383,16 +384,6 @@ def fuzz(seed, calls):
                 found[1] += 1
             assert d.intact(), f"{name} wrote beyond its outputs"
     return counts
-
-
-@pytest.fixture(autouse=True)
-def teams_for_the_smallest_work():
-    work, threads, isa = _native.team_work(), fastnn.get_num_threads(), fastnn.get_isa()
-    _native.team_work(0)
-    yield
-    _native.team_work(work)
-    fastnn.set_num_threads(threads)
-    fastnn.use_isa(isa)
 
 
 def check(counts):

@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
+import pytest
 
 import fastnn
-from fastnn import reference
+from fastnn import _native, reference
 
 U = 2.0**-24
 TINY = 2.0**-149  # the smallest subnormal: the spacing of floats around zero
@@ -17,6 +18,17 @@ TAILS = (1, 2, V - 1, V, V + 1, 2 * V, 3 * V + 2)
 GUARD, SENTINEL = 17, -12345.0  # odd, so that outputs are not aligned to anything but their type
 
 F32, F64 = np.float32, np.float64
+
+
+@pytest.fixture(autouse=True)
+def teams_for_the_smallest_work():
+    """For all tests of a file that imports it, or whose conftest does: what they set is as before behind each."""
+    work, threads, isa = _native.team_work(), fastnn.get_num_threads(), fastnn.get_isa()
+    _native.team_work(0)
+    yield
+    _native.team_work(work)
+    fastnn.set_num_threads(threads)
+    fastnn.use_isa(isa)
 
 
 def poisoned(*shape, dtype=F32):

@@ -18,6 +18,16 @@ SETTINGS = {
     "adam zero betas": (optim.Adam, {"lr": 0.01, "betas": (0.0, 0.0), "eps": 1e-3}),
 }
 
+# arguments of `sgd_update`, of the kernel and of its twin
+SGD_OPTIONS = [
+    {},
+    {"weight_decay": 0.1},
+    {"momentum": 0.9},
+    {"momentum": 0.9, "weight_decay": 0.1},
+    {"momentum": 0.9, "dampening": 0.5},
+    {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+]
+
 
 def arrays(dtype=np.float64, order="C", seed=0, shapes=SHAPES):
     rng = np.random.default_rng(seed)
@@ -30,3 +40,20 @@ def gradients(step, dtype=np.float64, order="C", shapes=SHAPES):
 
 def _flat(state_dict):
     return [np.asarray(v) for s in state_dict["state"] for v in s.values()]
+
+
+def change(*path, to):
+    """What puts `to` at a place of a state, or takes away what is there, and returns the state."""
+
+    def apply(state):
+        *way, last = path
+        at = state
+        for key in way:
+            at = at[key]
+        if to is KeyError:
+            del at[last]
+        else:
+            at[last] = to
+        return state
+
+    return apply

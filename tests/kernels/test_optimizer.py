@@ -12,16 +12,9 @@ from fastnn.core.update_rules import settings_of
 from kernel_checks import (
     assert_guards, assert_within, everywhere, F32, F64, ISAS, normal, placed, rng, same_bits, TAILS, TINY, U, V,
 )  # fmt: skip
+from optim_cases import SGD_OPTIONS as SGD
 
 SHAPES = [(1,), (V - 1,), (V,), (), (V + 1,), (3, 7), (2, 3, 5), (4096,), (4097,), (50, 190)]
-SGD = [
-    {},
-    {"weight_decay": 0.1},
-    {"momentum": 0.9},
-    {"momentum": 0.9, "weight_decay": 0.1},
-    {"momentum": 0.9, "dampening": 0.5},
-    {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-]
 ADAM = [{}, {"weight_decay": 0.1}, {"beta1": 0.0, "beta2": 0.0}, {"beta1": 0.5, "beta2": 0.9, "eps": 0.1}]
 
 

@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from fastnn import nn, optim
 
-from optim_cases import _flat, arrays, gradients, SETTINGS
+from optim_cases import _flat, arrays, change, gradients, SETTINGS
 
 
 def test_states_from_memory_that_may_not_be_written(monkeypatch):
@@ -75,45 +75,30 @@ def test_a_schedule_is_no_state():
     assert (w == 0.75).all()
 
 
-def change(path, value):
-    def apply(state):
-        *way, last = path
-        at = state
-        for key in way:
-            at = at[key]
-        if value is KeyError:
-            del at[last]
-        else:
-            at[last] = value
-        return state
-
-    return apply
-
-
 @pytest.mark.parametrize(
     "damage, message",
     [
         (lambda s: None, "expected a dict with 'optimizer', 'groups' and 'state'"),
         (lambda s: {}, "expected a dict with"),
-        (change(["optimizer"], "SGD"), "expected the state of Adam, got that of 'SGD'"),
-        (change(["groups"], 5), r"\['groups'\]: expected a list of dicts"),
-        (change(["groups"], [5]), r"\['groups'\]: expected a list of dicts"),
-        (change(["groups"], []), "expected 1 groups and 2 parameters, got 0 and 2"),
-        (change(["state"], [{}]), "got 1 and 1"),
-        (change(["state"], "ab"), r"\['state'\]: expected a list of dicts"),
-        (change(["groups", 0, "steps"], KeyError), r"\['groups'\]\[0\]: expected entries"),
-        (change(["groups", 0, "momentum"], 0.5), r"\['groups'\]\[0\]: unknown hyper-parameters \['momentum'\]; known are"),
-        (change(["groups", 0, "steps"], -1), "expected an integer from 0"),
-        (change(["groups", 0, "steps"], 2**80), "expected an integer from 0"),
-        (change(["groups", 0, "steps"], 1.5), "expected an integer from 0"),
-        (change(["groups", 0, "steps"], True), "expected an integer from 0"),
-        (change(["groups", 0, "eps"], -1.0), "eps: expected"),
-        (change(["groups", 0, "betas"], (0.9, 1.0)), r"betas\[1\]: expected"),
-        (change(["state", 1, "exp_avg"], KeyError), r"\['state'\]\[1\]: expected entries"),
-        (change(["state", 1, "exp_avg"], np.zeros(5)), r"\['state'\]\[1\]\['exp_avg'\]: expected shape \(3,\), got \(5,\)"),
-        (change(["state", 1, "exp_avg"], np.array(list("abc"))), "expected real numbers, got dtype <U1"),
-        (change(["state", 1, "exp_avg"], np.zeros(3, complex)), "expected real numbers, got dtype complex128"),
-        (change(["state", 1, "exp_avg"], None), "expected real numbers, got dtype object"),
+        (change("optimizer", to="SGD"), "expected the state of Adam, got that of 'SGD'"),
+        (change("groups", to=5), r"\['groups'\]: expected a list of dicts"),
+        (change("groups", to=[5]), r"\['groups'\]: expected a list of dicts"),
+        (change("groups", to=[]), "expected 1 groups and 2 parameters, got 0 and 2"),
+        (change("state", to=[{}]), "got 1 and 1"),
+        (change("state", to="ab"), r"\['state'\]: expected a list of dicts"),
+        (change("groups", 0, "steps", to=KeyError), r"\['groups'\]\[0\]: expected entries"),
+        (change("groups", 0, "momentum", to=0.5), r"\['groups'\]\[0\]: unknown hyper-parameters \['momentum'\]; known are"),
+        (change("groups", 0, "steps", to=-1), "expected an integer from 0"),
+        (change("groups", 0, "steps", to=2**80), "expected an integer from 0"),
+        (change("groups", 0, "steps", to=1.5), "expected an integer from 0"),
+        (change("groups", 0, "steps", to=True), "expected an integer from 0"),
+        (change("groups", 0, "eps", to=-1.0), "eps: expected"),
+        (change("groups", 0, "betas", to=(0.9, 1.0)), r"betas\[1\]: expected"),
+        (change("state", 1, "exp_avg", to=KeyError), r"\['state'\]\[1\]: expected entries"),
+        (change("state", 1, "exp_avg", to=np.zeros(5)), r"\['state'\]\[1\]\['exp_avg'\]: expected shape \(3,\), got \(5,\)"),
+        (change("state", 1, "exp_avg", to=np.array(list("abc"))), "expected real numbers, got dtype <U1"),
+        (change("state", 1, "exp_avg", to=np.zeros(3, complex)), "expected real numbers, got dtype complex128"),
+        (change("state", 1, "exp_avg", to=None), "expected real numbers, got dtype object"),
     ],
 )
 def test_a_damaged_state_changes_nothing(damage, message):

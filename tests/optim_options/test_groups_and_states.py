@@ -12,7 +12,6 @@ from fastnn import losses, nn, optim, schedules
 
 from ..test_optim_rules import SETTINGS, everything, make
 
-from option_cases import change
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -8,7 +8,6 @@ from hypothesis import settings
 
 from fastnn import optim, schedules
 
-from option_cases import change
 
 KINDS = [getattr(optim, name) for name in optim.__all__ if name not in ("Optimizer", "LBFGS")]
 

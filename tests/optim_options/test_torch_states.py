@@ -9,7 +9,7 @@ from fastnn import optim
 
 from ..test_optim_rules import SETTINGS, everything
 
-from option_cases import change
+from optim_cases import change
 
 
 class Tensor:

@@ -7,6 +7,8 @@ import pytest
 
 from fastnn.reference import adam_update, sgd_update
 
+from optim_cases import SGD_OPTIONS as SGD
+
 SHAPES = [(3, 4), (5,), (), (0,)]
 
 
@@ -41,14 +43,6 @@ def scalar_adam(p, grads, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_deca
     return p
 
 
-SGD = [
-    {},
-    {"weight_decay": 0.1},
-    {"momentum": 0.9},
-    {"momentum": 0.9, "weight_decay": 0.1},
-    {"momentum": 0.9, "dampening": 0.5},
-    {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-]
 ADAM = [{}, {"lr": 0.1, "weight_decay": 0.1}, {"beta1": 0.0, "beta2": 0.0}, {"beta1": 0.5, "beta2": 0.9, "eps": 0.1}]
 
 
